@@ -1,0 +1,160 @@
+"""Every failure reloader reports, as a tree; the exit code and the stable `code` are set on the leaf.
+
+ReloaderError
+├── before a transaction opens
+│   ├── UsageError            64  wrong words on the command line
+│   ├── InputError            65  the YAML, an object or a bulk file is wrong (carries every Problem found)
+│   │   └── RefusedChange     65  the input is well formed, but the change would lose something
+│   ├── NotFoundError         65  no such pipeline, generation or map
+│   ├── MissingFeature        69  the kernel or the host lacks something (bpffs, an interface, a helper)
+│   ├── LockedError           75  another writer holds the lock
+│   └── PermissionRefused     77  a privilege or ownership is missing
+└── once a transaction is open
+    ├── NothingSwapped         1  it failed before anything was swapped; the old generation never stopped
+    │   └── VerifierRejected   1  the verifier said no (carries a summary and the log's path)
+    ├── RolledBack             3  it failed after a swap and everything was put back
+    └── NeedsHuman             4  it could not be put back; says what is where
+
+KernelError is the fence's own: one failed system call, with errno. The layers above turn it into one of
+the above; it reaches a user only wrapped.
+
+A leaf of the package: imports nothing of it.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One finding in the user's own text: `file:line:column: path: message (hint)`."""
+
+    file: str
+    line: int  # 1-based; 0 when the whole file is meant
+    column: int  # 1-based; 0 when the whole line is meant
+    path: str  # where in the document, as `spec.maps.flows.role`; empty when not in YAML
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = ":".join([self.file, *(str(n) for n in (self.line, self.column) if n)])
+        path = f"{self.path}: " if self.path else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{where}: {path}{self.message}{hint}"
+
+
+class ReloaderError(Exception):
+    """Base of all errors shown to a user: one line, an optional detail behind it, and a hint."""
+
+    exit_code = 1
+    code = "error"
+
+    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.detail = detail
+
+    def to_json(self) -> dict[str, object]:
+        """The error as `-o json` prints it."""
+        out: dict[str, object] = {"code": self.code, "message": self.message, "exit_code": self.exit_code}
+        if self.hint:
+            out["hint"] = self.hint
+        if self.detail:
+            out["detail"] = self.detail
+        return out
+
+
+class UsageError(ReloaderError):
+    exit_code = 64
+    code = "usage"
+
+
+class InputError(ReloaderError):
+    """All problems of an input at once."""
+
+    exit_code = 65
+    code = "bad-input"
+
+    def __init__(self, problems: list[Problem], *, message: str = "") -> None:
+        count = len(problems)
+        super().__init__(message or f"{count} problem{'s' * (count != 1)} found", detail="\n".join(map(str, problems)))
+        self.problems = problems
+
+    def to_json(self) -> dict[str, object]:
+        keys = ("file", "line", "column", "path", "message", "hint")
+        return {**super().to_json(), "problems": [{k: getattr(p, k) for k in keys} for p in self.problems]}
+
+
+class RefusedChange(ReloaderError):
+    """The wish is well formed, but carrying it out would lose state or hit what is not ours."""
+
+    exit_code = 65
+    code = "refused"
+
+
+class NotFoundError(ReloaderError):
+    exit_code = 65
+    code = "not-found"
+
+
+class MissingFeature(ReloaderError):
+    exit_code = 69
+    code = "missing-feature"
+
+
+class LockedError(ReloaderError):
+    exit_code = 75
+    code = "locked"
+
+
+class PermissionRefused(ReloaderError):
+    exit_code = 77
+    code = "permission"
+
+
+class NothingSwapped(ReloaderError):
+    exit_code = 1
+    code = "nothing-swapped"
+
+
+class VerifierRejected(NothingSwapped):
+    """The verifier's summary is the detail; the whole log lies in the file the message names."""
+
+    code = "verifier-rejected"
+
+
+class RolledBack(ReloaderError):
+    exit_code = 3
+    code = "rolled-back"
+
+
+class NeedsHuman(ReloaderError):
+    exit_code = 4
+    code = "needs-human"
+
+
+class KernelError(OSError):
+    """One failed system call or libbpf function: `call` is its name, `errno` a positive number."""
+
+    def __init__(self, call: str, errno: int, subject: str = "") -> None:
+        super().__init__(errno, os.strerror(errno))
+        self.call = call
+        self.subject = subject
+
+    def __str__(self) -> str:
+        name = _errno.errorcode.get(self.errno or 0, str(self.errno))
+        subject = f" {self.subject}" if self.subject else ""
+        return f"{self.call}{subject}: {self.strerror} ({name})"
+
+
+class LoadRejected(KernelError):
+    """BPF_PROG_LOAD refused a program: `program` is its name, `log` the verifier's whole log."""
+
+    def __init__(self, program: str, errno: int, log: str) -> None:
+        super().__init__("BPF_PROG_LOAD", errno, program)
+        self.program = program
+        self.log = log

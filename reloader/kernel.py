@@ -1,0 +1,288 @@
+"""What the engine may ask of a kernel: records, enums and Protocols. No I/O but closing a descriptor.
+
+`bpf/live.py` implements the Protocols on the running kernel; `tests/fake_kernel.py` in memory.
+All fallible calls raise errors.KernelError (or LoadRejected). Sizes are bytes, ids are the kernel's.
+A leaf beside errors.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Protocol
+
+
+class MapType(IntEnum):
+    """enum bpf_map_type, include/uapi/linux/bpf.h."""
+
+    UNSPEC = 0
+    HASH = 1
+    ARRAY = 2
+    PROG_ARRAY = 3
+    PERF_EVENT_ARRAY = 4
+    PERCPU_HASH = 5
+    PERCPU_ARRAY = 6
+    STACK_TRACE = 7
+    CGROUP_ARRAY = 8
+    LRU_HASH = 9
+    LRU_PERCPU_HASH = 10
+    LPM_TRIE = 11
+    ARRAY_OF_MAPS = 12
+    HASH_OF_MAPS = 13
+    DEVMAP = 14
+    SOCKMAP = 15
+    CPUMAP = 16
+    XSKMAP = 17
+    SOCKHASH = 18
+    CGROUP_STORAGE = 19
+    REUSEPORT_SOCKARRAY = 20
+    PERCPU_CGROUP_STORAGE = 21
+    QUEUE = 22
+    STACK = 23
+    SK_STORAGE = 24
+    DEVMAP_HASH = 25
+    STRUCT_OPS = 26
+    RINGBUF = 27
+    INODE_STORAGE = 28
+    TASK_STORAGE = 29
+    BLOOM_FILTER = 30
+    USER_RINGBUF = 31
+    CGRP_STORAGE = 32
+    ARENA = 33
+    INSN_ARRAY = 34
+
+
+PERCPU_TYPES = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH})
+ARRAY_TYPES = frozenset({MapType.ARRAY, MapType.PERCPU_ARRAY})
+PLAIN_TYPES = frozenset({
+    MapType.HASH, MapType.ARRAY, MapType.PERCPU_HASH, MapType.PERCPU_ARRAY,
+    MapType.LRU_HASH, MapType.LRU_PERCPU_HASH, MapType.LPM_TRIE,
+})  # fmt: skip
+"""Maps whose contents are plain bytes that user space can list and write."""
+
+
+class XdpMode(StrEnum):
+    """How XDP sits on an interface; fixed when the link is made."""
+
+    NATIVE = "native"  # XDP_FLAGS_DRV_MODE
+    SKB = "skb"  # XDP_FLAGS_SKB_MODE
+    HW = "hw"  # only ever observed
+
+
+class Fd:
+    """An owned file descriptor of a program, map, link or BTF object; closing twice is harmless."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        if self._fd < 0:
+            raise ValueError("file descriptor already closed")
+        return self._fd
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Fd:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Fd({self._fd})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapInfo:
+    """struct bpf_map_info as the kernel fills it; `name` is cut at 15 bytes."""
+
+    id: int
+    type: int
+    name: str
+    key_size: int
+    value_size: int
+    max_entries: int
+    map_flags: int
+    btf_id: int = 0
+    btf_key_type_id: int = 0
+    btf_value_type_id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgInfo:
+    """struct bpf_prog_info, the parts we use; `name` is cut at 15 bytes."""
+
+    id: int
+    type: int
+    name: str
+    tag: str
+    map_ids: tuple[int, ...]
+    xlated_len: int = 0
+    jited_len: int = 0
+    verified_insns: int = 0
+    run_cnt: int = 0
+    run_time_ns: int = 0
+    load_time_ns: int = 0  # since boot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkInfo:
+    """struct bpf_link_info; ifindex is 0 when the link's interface is gone (a dead link)."""
+
+    id: int
+    type: int
+    prog_id: int
+    ifindex: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """One interface as rtnetlink shows it, with what sits on its XDP hook."""
+
+    name: str
+    ifindex: int
+    netns: str  # identity of its network namespace, "<st_dev>:<st_ino>" of the nsfs file
+    mtu: int
+    xdp_prog_id: int = 0  # 0: nothing attached
+    xdp_mode: XdpMode | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest:
+    """One loading of objects. More than one object is joined by libbpf's linker first."""
+
+    objects: tuple[bytes, ...]  # the ELF files' contents, already hashed by the caller
+    name: str  # object name for libbpf; prefixes internal maps' kernel names
+    programs: tuple[str, ...]  # only these are loaded (autoload)
+    rodata: Mapping[str, bytes] = field(default_factory=dict)  # variable name -> its whole new value
+    max_entries: Mapping[str, int] = field(default_factory=dict)  # map name -> override
+    reuse: Mapping[str, Fd] = field(default_factory=dict)  # map name -> live map to use instead of a new one
+    metadata: Mapping[str, str] = field(default_factory=dict)  # bound to every program as bpf_metadata_<key>
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a load made: the caller owns every Fd. Map names are the ELF's (`.bss`, not `edge.bss`)."""
+
+    progs: Mapping[str, Fd]
+    maps: Mapping[str, Fd]
+
+    def close(self) -> None:
+        for fd in (*self.progs.values(), *self.maps.values()):
+            fd.close()
+
+
+class Pins(Protocol):
+    """bpffs paths. pin, unpin, rename, mkdir and rmdir are lasting effects."""
+
+    def is_bpffs(self, path: str) -> bool:
+        """Whether `path` (or its nearest existing parent) lies on a bpf filesystem."""
+
+    def pin(self, fd: Fd, path: str) -> None: ...
+
+    def get(self, path: str) -> Fd:
+        """A new descriptor for a pinned object; KernelError ENOENT when there is none."""
+
+    def exists(self, path: str) -> bool: ...
+
+    def listdir(self, path: str) -> list[str]:
+        """Sorted names; empty when the directory does not exist."""
+
+    def unpin(self, path: str) -> None:
+        """Remove a pin; a missing one is fine."""
+
+    def rename(self, old: str, new: str) -> None:
+        """rename(2): atomic, replaces `new`."""
+
+    def mkdir(self, path: str) -> None:
+        """Make a directory and its parents, mode 0700; existing ones are fine."""
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory; a missing one is fine."""
+
+
+class Maps(Protocol):
+    """Map contents. Writes to a map that is pinned or in use are lasting effects."""
+
+    def info(self, fd: Fd) -> MapInfo: ...
+
+    def by_id(self, map_id: int) -> Fd: ...
+
+    def frozen(self, fd: Fd) -> bool: ...
+
+    def freeze(self, fd: Fd) -> None: ...
+
+    def items(self, fd: Fd) -> dict[bytes, bytes]:
+        """All entries; of a per-CPU map the value is every possible CPU's, each padded to 8 bytes."""
+
+    def count(self, fd: Fd) -> int:
+        """Live entries (max_entries for arrays), without copying values where the kernel allows."""
+
+    def lookup(self, fd: Fd, key: bytes) -> bytes | None: ...
+
+    def update_many(self, fd: Fd, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Insert or replace, in batches where the kernel has them. A value as long as value_size is
+        written to every CPU of a per-CPU map."""
+
+    def delete_many(self, fd: Fd, keys: Sequence[bytes]) -> None:
+        """Delete; keys already gone are fine."""
+
+    def btf(self, btf_id: int) -> bytes:
+        """The raw BTF blob that a map or program was created with."""
+
+
+class Progs(Protocol):
+    def load(self, request: LoadRequest) -> Loaded:
+        """Open, relocate and load in a child process; LoadRejected carries the verifier's log."""
+
+    def info(self, fd: Fd) -> ProgInfo: ...
+
+    def by_id(self, prog_id: int) -> Fd: ...
+
+    def metadata(self, prog_id: int) -> dict[str, str]:
+        """The bpf_metadata_ strings bound to a program; empty when it has none."""
+
+
+class Links(Protocol):
+    def create_xdp(self, prog: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> Fd:
+        """bpf_link on an interface's XDP hook; EBUSY when something is attached already."""
+
+    def update(self, link: Fd, *, new: Fd, old: Fd) -> None:
+        """Compare-and-swap (BPF_F_REPLACE with old_prog_fd): EPERM when `old` is not what runs there,
+        ENOLINK when the interface is gone."""
+
+    def info(self, fd: Fd) -> LinkInfo: ...
+
+
+class Net(Protocol):
+    def interface(self, name: str, netns: str | None) -> Interface | None:
+        """The interface of that name in a network namespace (a path; None is the caller's own), or None.
+        MissingFeature when the namespace does not exist."""
+
+
+class Kernel(Protocol):
+    """All of it; engine functions take this and nothing else from below."""
+
+    @property
+    def pins(self) -> Pins: ...
+    @property
+    def maps(self) -> Maps: ...
+    @property
+    def progs(self) -> Progs: ...
+    @property
+    def links(self) -> Links: ...
+    @property
+    def net(self) -> Net: ...
+
+    def boot_id(self) -> str:
+        """/proc/sys/kernel/random/boot_id."""
+
+    def barrier(self) -> None:
+        """Return once no program instance that was running at the call still runs (non-sleepable ones)."""

@@ -1,0 +1,101 @@
+"""Every path and pin name reloader uses; nobody else builds one. Computes, touches nothing.
+
+<bpffs>/<pipeline>/links/<attachment>              a bpf_link
+<bpffs>/<pipeline>/state/<map>-<layout>-<serial>   a state map; survives loads and `remove`
+<bpffs>/<pipeline>/loads/<n>/progs/<program>       the programs of load n
+<bpffs>/<pipeline>/loads/<n>/maps/<map>            its config and scratch maps
+<bpffs>/<pipeline>/pub/<map>                       what readers and writers in user space open
+<records>/lock, <records>/objects/<sha256>, <records>/entries/<sha256>, <records>/cache/, <records>/logs/
+<records>/pipelines/<pipeline>/{current.json, generations/<n>.json, journal/<txn>.jsonl}
+
+A leaf: imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+PIPELINE_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
+DEFAULT_BPFFS = "/sys/fs/bpf/reloader"
+DEFAULT_RECORDS = "/var/lib/reloader"
+
+
+def pin_name(name: str) -> str:
+    """A map, program or attachment name as a bpffs file name, which may hold neither dot nor slash.
+
+    `.bss` becomes `sec-bss`: no C identifier holds a dash, so the names cannot meet.
+    """
+    if name.startswith("."):
+        name = "sec-" + name[1:]
+    return re.sub(r"[^A-Za-z0-9_@:+-]", lambda m: f"%{ord(m[0]):02x}" if m[0] != "." else "-", name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """All paths below one bpffs directory and one record directory."""
+
+    bpffs: str = DEFAULT_BPFFS
+    records: Path = Path(DEFAULT_RECORDS)
+
+    def pipeline_pins(self, pipeline: str) -> str:
+        return f"{self.bpffs}/{pipeline}"
+
+    def link_pin(self, pipeline: str, attachment: str) -> str:
+        return f"{self.bpffs}/{pipeline}/links/{pin_name(attachment)}"
+
+    def state_pin(self, pipeline: str, map_name: str, layout: str, serial: int) -> str:
+        return f"{self.bpffs}/{pipeline}/state/{pin_name(map_name)}-{layout}-{serial}"
+
+    def load_pins(self, pipeline: str, load: int) -> str:
+        return f"{self.bpffs}/{pipeline}/loads/{load}"
+
+    def prog_pin(self, pipeline: str, load: int, program: str) -> str:
+        return f"{self.load_pins(pipeline, load)}/progs/{pin_name(program)}"
+
+    def map_pin(self, pipeline: str, load: int, map_name: str) -> str:
+        return f"{self.load_pins(pipeline, load)}/maps/{pin_name(map_name)}"
+
+    def pub_pin(self, pipeline: str, map_name: str) -> str:
+        return f"{self.bpffs}/{pipeline}/pub/{pin_name(map_name)}"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.records / "lock"
+
+    def object_file(self, digest: str) -> Path:
+        return self.records / "objects" / digest
+
+    def entries_file(self, digest: str) -> Path:
+        return self.records / "entries" / digest
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.records / "cache"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.records / "logs"
+
+    @property
+    def pipelines_dir(self) -> Path:
+        return self.records / "pipelines"
+
+    def record_dir(self, pipeline: str) -> Path:
+        return self.pipelines_dir / pipeline
+
+    def current_file(self, pipeline: str) -> Path:
+        return self.record_dir(pipeline) / "current.json"
+
+    def generation_file(self, pipeline: str, number: int) -> Path:
+        return self.record_dir(pipeline) / "generations" / f"{number}.json"
+
+    def journal_file(self, pipeline: str, txn: str) -> Path:
+        return self.record_dir(pipeline) / "journal" / f"{txn}.jsonl"
+
+
+def shipped_dir(kind: str) -> Path:
+    """The folder of shipped `schemas`, `programs` or `state`: inside the wheel, or the checkout's top level."""
+    inside = Path(__file__).parent / "_shipped" / kind
+    return inside if inside.is_dir() else Path(__file__).parent.parent / kind

@@ -1,0 +1,99 @@
+"""One pipeline as its author wrote it: frozen values with the place of each in the text.
+
+Made by spec/parse.py from marked YAML, consumed by spec/compile.py. Nothing here is resolved against
+an object file or a kernel. Imports only enums.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Role(StrEnum):
+    """What may happen to a map when a new version is loaded."""
+
+    CONFIG = "config"  # replaced at will; the YAML owns its entries
+    STATE = "state"  # never lost
+    SCRATCH = "scratch"  # may start empty at every load
+    STREAM = "stream"  # ring or perf buffer: the same one across loads
+    LIVE = "live"  # handles: sockets, devices, CPUs, XSK; the same one across loads
+    EXTERNAL = "external"  # somebody else's pinned map
+
+
+class Apply(StrEnum):
+    """How changed entries of a config map reach the kernel."""
+
+    AUTO = "auto"  # the planner picks the cheapest safe way
+    ENTRIES = "entries"  # the difference, in batches
+    PROGRAM = "program"  # a new load with fresh maps, one link update
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A place in the author's text; 1-based."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRef:
+    path: str  # absolute
+    sha256: str | None  # None: any content
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attach:
+    program: str
+    type: str  # a key of hooks.HOOKS, as `xdp`
+    options: dict[str, Any]  # the hook's own fields, checked against its schema fragment
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bulk:
+    """Entries in a file beside the YAML: CSV with a header line of field names, or JSON Lines of {key, value}."""
+
+    format: str  # "csv" or "jsonl"
+    path: str  # absolute
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    key: Any  # scalar, list or mapping by BTF field name
+    value: Any
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapWish:
+    name: str
+    role: Role
+    mark: Mark
+    entries: tuple[Entry, ...] | None = None  # None: none listed here
+    bulk: Bulk | None = None
+    apply: Apply = Apply.AUTO
+    together_with: tuple[str, ...] = ()
+    prune: bool = True  # False: entries that are not listed stay
+    byteorder: dict[str, str] | None = None  # dotted field path -> "network" | "host", where BTF cannot say
+    pin: str | None = None  # external: the bpffs path
+    max_entries: int | None = None  # None: as the object says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """One YAML document."""
+
+    name: str
+    file: str  # where it was read, for messages
+    mark: Mark
+    objects: tuple[ObjectRef, ...]
+    attach: tuple[Attach, ...]
+    maps: tuple[MapWish, ...]
+    rodata: dict[str, Any]
+    rodata_marks: dict[str, Mark]
+    state_schema: str | None = None

@@ -1,0 +1,97 @@
+"""What is wanted, resolved: a pipeline after its objects, layouts and entries were read. JSON-able.
+
+A wish holds everything a plan, a generation record and a later rollback need; together with the
+object and entries files stored by digest it replaces the source tree. Imports btf's TypeTree, kernel
+enums and the model's enums.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from reloader import record
+from reloader.btf import TypeTree
+from reloader.spec.model import Apply, Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntriesRef:
+    """Encoded entries of a config map, stored as fixed-size `key ‖ value` records sorted by key."""
+
+    digest: str  # sha256 of the file's bytes
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WishMap:
+    name: str
+    role: Role
+    type: int  # kernel.MapType
+    key_size: int
+    value_size: int
+    max_entries: int  # 0: the kernel sizes it (perf event arrays)
+    map_flags: int
+    key: TypeTree | None  # None: the object's BTF does not describe it
+    value: TypeTree | None
+    apply: Apply = Apply.AUTO
+    together_with: tuple[str, ...] = ()
+    prune: bool = True
+    entries: EntriesRef | None = None  # None: reloader does not own this map's contents
+    pin: str | None = None  # external only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WishAttachment:
+    id: str  # stable name of (hook, netns, interface, slot); names the link's pin
+    type: str  # a key of hooks.HOOKS
+    program: str
+    target: dict[str, str]  # the hook's own words, as {"interface": "eth0", "mode": "native", "netns": "/run/netns/a"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WishObject:
+    digest: str  # sha256 of the file
+    path: str  # where it was read last; informative, the stored copy is what is loaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    pipeline: str
+    source_revision: str  # "file:<sha256 of the YAML text, 12 digits>" or "git:<commit>"; not part of the digest
+    objects: tuple[WishObject, ...]
+    programs: tuple[str, ...]  # those to load: attached ones and what they tail-call
+    rodata: dict[str, bytes]  # variable -> encoded value
+    maps: tuple[WishMap, ...]
+    attachments: tuple[WishAttachment, ...]
+
+    def load_digest(self) -> str:
+        """Changes exactly when a new load is needed: code, rodata, programs, map shapes."""
+        maps = [
+            {**m, "entries": None, "apply": None, "together_with": None, "prune": None}
+            for m in (record.to_json(m) for m in self.maps)
+        ]
+        return _digest(
+            {
+                "objects": [o.digest for o in self.objects],
+                "programs": self.programs,
+                "rodata": record.to_json(self.rodata),
+                "maps": maps,
+            }
+        )
+
+    def digest(self) -> str:
+        """Changes when anything the kernel would show changes."""
+        data = record.to_json(self)
+        del data["source_revision"]
+        data["objects"] = [o.digest for o in self.objects]
+        return _digest(data)
+
+    def map(self, name: str) -> WishMap:
+        return next(m for m in self.maps if m.name == name)
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
