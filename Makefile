@@ -1,0 +1,52 @@
+# Every target makes what it needs first: on a bare Debian 12 `make demo` and `make test` are all there is to do.
+PYTHON ?= python3
+PY := .venv/bin/python
+ROOT_UID := $(shell id -u)
+
+# What touches the kernel runs as root: by sudo, unless we are. Whatever root leaves in build/ is given back.
+ifeq ($(ROOT_UID),0)
+as_root = $(1)
+else
+as_root = sudo -E env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1 $(1); \
+	status=$$?; sudo chown -R "$$(id -u):$$(id -g)" build; exit $$status
+endif
+
+export PYTHON
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bpf bench clean deps venv
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
+
+demo: bpf venv ## reload an XDP program under full traffic, in a sandbox of its own; writes build/demo.json
+	@$(call as_root,$(PY) -m lab.demo)
+
+test: bpf venv ## the whole test suite; ARGS="-k name" narrows it
+	@$(call as_root,$(PY) -m pytest $(ARGS))
+
+check: venv ## linters, formatting and types
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+fmt: venv ## mend formatting and what linters can mend
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+bpf: deps ## compile the BPF objects into build/bpf
+	@$(PYTHON) tools/build_bpf.py
+
+bench: bpf venv ## measure; ONLY=swap for one subject; writes build/bench.json
+	@$(call as_root,$(PY) -m bench $(if $(ONLY),--only $(ONLY)))
+
+clean: ## remove what was built; the virtual environment stays
+	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis reloader/_shipped
+	@find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+deps:
+	@tools/deps.sh
+	@mkdir -p build
+
+venv: deps
+	@tools/venv.sh
