@@ -28,6 +28,7 @@ from types import FrameType, TracebackType
 
 NETNS_DIR = Path("/run/netns")
 PREFIX = "rl-"
+MOUNT = "bpf"
 OWNED = re.compile(r"rl-(\d+)-\d+(?:-(?:rx|tx))?\Z")
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # SIGINT raises KeyboardInterrupt by itself
 
@@ -80,7 +81,7 @@ class Sandbox:
     def __init__(self) -> None:
         self.name = f"{PREFIX}{os.getpid()}-{next(_serial)}"
         self.dir = Path(tempfile.gettempdir()) / self.name
-        self.bpffs = str(self.dir / "bpffs")
+        self.bpffs = str(self.dir / MOUNT / "reloader")  # below the mount: its root holds the kernel's *.debug
         self.records = self.dir / "records"
         self.rx = End(name=f"{self.name}-rx", interface="rx0", mac="02:00:00:00:00:01", address="192.0.2.1")
         self.tx = End(name=f"{self.name}-tx", interface="tx0", mac="02:00:00:00:00:02", address="192.0.2.2")
@@ -117,8 +118,10 @@ class Sandbox:
     def _make_dirs(self) -> None:
         self.dir.mkdir(mode=0o700)
         self.records.mkdir(mode=0o700)
+        mount = self.dir / MOUNT
+        mount.mkdir(mode=0o700)
+        run("mount", "-t", "bpf", "-o", "mode=0700", "none", str(mount))
         Path(self.bpffs).mkdir(mode=0o700)
-        run("mount", "-t", "bpf", "-o", "mode=0700", "none", self.bpffs)
 
     def _make_network(self) -> None:
         rx, tx = self.rx, self.tx
@@ -187,10 +190,10 @@ def sweep() -> list[str]:
 def _remove(name: str) -> None:
     """Take down the sandbox `name`, as far as it exists. A racing sweep may be faster at any step."""
     folder = Path(tempfile.gettempdir()) / name
-    bpffs = folder / "bpffs"
-    for _ in range(bpffs.is_dir() and _mounts().count(str(bpffs.resolve()))):
-        if subprocess.run(["umount", bpffs], capture_output=True, check=False).returncode:
-            subprocess.run(["umount", "--lazy", bpffs], capture_output=True, check=False)
+    mount = folder / MOUNT
+    for _ in range(_mounts().count(str(mount.resolve()))):
+        if subprocess.run(["umount", mount], capture_output=True, check=False).returncode:
+            subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
     for end in ("rx", "tx"):
         if (NETNS_DIR / f"{name}-{end}").exists():
             subprocess.run(["ip", "netns", "delete", f"{name}-{end}"], capture_output=True, check=False)
