@@ -1,0 +1,189 @@
+"""The rules of the house that a machine can check: import directions, the ctypes fence, sizes, names."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "reloader"
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "_shipped" not in p.parts)
+SCRIPTS = sorted(p for d in ("lab", "bench", "tools", "tests") for p in (ROOT / d).rglob("*.py"))
+LONGEST = 450
+
+# From the top of the house to its foundation: a module may import what stands on a later line.
+LAYERS = tuple(
+    frozenset(parts.split())
+    for parts in (
+        "__main__",
+        "cli",
+        "commands",
+        "follow",
+        "status metrics",
+        "txn",
+        "observe",
+        "plan",
+        "workloads",
+        "records",
+        "spec",
+        "hooks",
+        "verifier",
+        "btf elf",
+        "files lock log",
+        "kernel layout errors effects record typetree __init__",
+    )
+)
+FENCE = "bpf"
+MAY_IMPORT_FENCE = frozenset({"cli", "__main__"})
+FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "log"}
+LEAVES = frozenset({"errors", "effects", "layout", "record", "typetree"})
+OWN_PATHS = re.compile(r"^/sys/fs/bpf|/sys/fs/bpf/|/var/lib/reloader")  # a hint may name the mount in prose
+EMPTY_WORDS = re.compile(r"(manager|helper|helpers|utils|util|common)")
+
+
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def unit(path: Path) -> str:
+    """The part of the package a module belongs to: `reloader/txn/apply.py` is of `txn`."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Every dotted name a module imports, wherever in it, with the line."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = [*package[: len(package) - node.level + 1]] if node.level else []
+            base = ".".join([*start, *([node.module] if node.module else [])])
+            yield from ((f"{base}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def units_imported(path: Path) -> Iterator[tuple[str, int]]:
+    """The parts of the package a module imports from."""
+    known = {unit(m) for m in MODULES}
+    for name, line in imports(path):
+        words = name.split(".")
+        if words[0] == "reloader":
+            yield (words[1] if len(words) > 1 and words[1] in known else "__init__"), line
+
+
+def layer(part: str) -> int:
+    return next(i for i, parts in enumerate(LAYERS) if part in parts)
+
+
+def test_every_part_has_its_layer() -> None:
+    known = frozenset().union(*LAYERS)
+    assert {unit(m) for m in MODULES} - {FENCE} <= known
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_imports_point_one_way(path: Path) -> None:
+    own = unit(path)
+    allowed = FENCE_NEEDS if own == FENCE else frozenset().union(*LAYERS[layer(own) :])
+    allowed |= {own} | ({FENCE} if own in MAY_IMPORT_FENCE else frozenset())
+    wrong = {(line, part) for part, line in units_imported(path) if part not in allowed}
+    assert not wrong, "\n".join(f"{named(path)}:{line}: {own} may not import {part}" for line, part in sorted(wrong))
+
+
+def test_the_leaves_import_nothing_of_the_package() -> None:
+    for path in (m for m in MODULES if unit(m) in LEAVES):
+        assert not list(units_imported(path)), named(path)
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
+def test_ctypes_stays_behind_the_fence(path: Path) -> None:
+    if path.is_relative_to(PACKAGE / FENCE):
+        return
+    assert not [line for name, line in imports(path) if name.split(".")[0] in {"ctypes", "_ctypes", "cffi"}]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_only_the_layout_knows_paths(path: Path) -> None:
+    if path == PACKAGE / "layout.py":
+        return
+    docstrings = {id(d) for d in docstring_nodes(path)}
+    strings = [n for n in ast.walk(tree(path)) if isinstance(n, ast.Constant) and id(n) not in docstrings]
+    wrong = [n.lineno for n in strings if isinstance(n.value, str) and OWN_PATHS.search(n.value)]
+    assert not wrong, f"{named(path)} writes a path of layout.py at lines {wrong}"
+
+
+def docstring_nodes(path: Path) -> Iterator[ast.Constant]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                yield first.value
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_modules_stay_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
+def test_every_module_says_where_it_stands(path: Path) -> None:
+    assert ast.get_docstring(tree(path)) or not path.read_text().strip(), f"{named(path)} has no docstring"
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
+def test_names_mean_something(path: Path) -> None:
+    for part in path.relative_to(ROOT).parts:
+        assert not EMPTY_WORDS.search(part), f"{named(path)}: {part} says nothing"
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
+def test_errors_are_neither_hidden_nor_shapeless(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ExceptHandler):
+            broad = node.type is None or (isinstance(node.type, ast.Name) and node.type.id == "Exception")
+            assert not broad, f"{named(path)}:{node.lineno}: catches everything"
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+            assert node.exc.func.id not in {"Exception", "BaseException"}, f"{named(path)}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
+def test_an_ignored_type_error_is_named(path: Path) -> None:
+    marker = "type: " + "ignore"
+    bare = [i for i, line in enumerate(path.read_text().splitlines(), 1) if marker in line and f"{marker}[" not in line]
+    assert not bare, f"{named(path)}: lines {bare}"
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported", "allowed"),
+    [
+        ("cli.py", "bpf", True),
+        ("txn/apply.py", "bpf", False),
+        ("plan/planner.py", "txn", False),
+        ("txn/apply.py", "plan", True),
+        ("errors.py", "spec", False),
+    ],
+)
+def test_the_rule_itself(importer: str, imported: str, allowed: bool) -> None:
+    """Sabotage: a forbidden import is seen as one."""
+    own = importer.split("/")[0].removesuffix(".py")
+    reach = frozenset().union(*LAYERS[layer(own) :]) | ({FENCE} if own in MAY_IMPORT_FENCE else frozenset())
+    assert (imported in reach) is allowed
+
+
+@pytest.mark.parametrize("words", [("check", "."), ("format", "--check", ".")], ids=" ".join)
+def test_the_linter_is_content(words: tuple[str, ...]) -> None:
+    """Types are checked by `make check`, which takes longer."""
+    done = subprocess.run([sys.executable, "-m", "ruff", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
