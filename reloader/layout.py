@@ -6,7 +6,8 @@
 <bpffs>/<pipeline>/loads/<n>/maps/<map>            its config and scratch maps
 <bpffs>/<pipeline>/pub/<map>                       what readers and writers in user space open
 <records>/lock, <records>/objects/<sha256>, <records>/entries/<sha256>, <records>/cache/, <records>/logs/
-<records>/pipelines/<pipeline>/{current.json, generations/<n>.json, journal/<txn>.jsonl}
+<records>/pipelines/<pipeline>/{current.json, generations/<n>.json, journal/<txn>.jsonl,
+                                objects/<sha256>, entries/<sha256>}   hard links: a count of one means unused
 
 A leaf: imports nothing of the package.
 """
@@ -70,6 +71,14 @@ class Layout:
     def entries_file(self, digest: str) -> Path:
         return self.records / "entries" / digest
 
+    def blob_file(self, blob: str, digest: str) -> Path:
+        """The shared copy of a blob; `blob` is "objects" or "entries"."""
+        return self.records / blob / digest
+
+    def blob_link(self, pipeline: str, blob: str, digest: str) -> Path:
+        """A pipeline's hard link to a shared blob: the link count tells when nobody needs it."""
+        return self.record_dir(pipeline) / blob / digest
+
     @property
     def cache_dir(self) -> Path:
         return self.records / "cache"
@@ -99,3 +108,10 @@ def shipped_dir(kind: str) -> Path:
     """The folder of shipped `schemas`, `programs` or `state`: inside the wheel, or the checkout's top level."""
     inside = Path(__file__).parent / "_shipped" / kind
     return inside if inside.is_dir() else Path(__file__).parent.parent / kind
+
+
+def shipped_object(program: str) -> Path:
+    """The compiled object of a shipped program: beside its YAML in the wheel, in the build folder of a checkout."""
+    inside = Path(__file__).parent / "_shipped" / "programs"
+    built = Path(__file__).parent.parent / "build" / "bpf" / "programs"
+    return (inside if inside.is_dir() else built) / program / f"{program}.bpf.o"

@@ -1,0 +1,85 @@
+"""apply, rollback, remove, recover: the commands that change something, each under the writer lock."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from reloader.commands.environment import Environment, SlowSteps
+from reloader.commands.render import result_json, show_result
+from reloader.errors import ReloaderError, UsageError
+from reloader.lock import writer_lock
+from reloader.txn import session
+from reloader.txn.session import Result
+
+
+def apply(args: argparse.Namespace, env: Environment) -> int:
+    """One transaction per document, in order; the first failure ends it, what was committed before stays."""
+    from reloader.commands.sources import compiled, intake
+
+    pairs = compiled(args.files, env.layout)
+    _known_resets(args.reset, pairs)
+    steps, results = SlowSteps(env.output), []
+    if not args.reset and all(
+        session.is_unchanged(env.kernel, env.layout, c.wish.pipeline, c.wish.digest()) for _, c in pairs
+    ):
+        results = [session.unchanged(env.layout, c.wish.pipeline) for _, c in pairs]
+        return _report(env, results)
+    try:
+        with writer_lock(env.layout) as lock:
+            for path, one in pairs:
+                request = intake(path, one, reset=args.reset)
+                results.append(session.apply(env.kernel, env.layout, request, lock, progress=steps))
+    except ReloaderError as error:
+        _say_committed(env, results)
+        raise error
+    finally:
+        steps.done()
+    return _report(env, results)
+
+
+def _known_resets(reset: list[str], pairs: list[Any]) -> None:
+    known = {m.name for _, one in pairs for m in one.wish.maps}
+    unknown = [name for name in reset if name not in known]
+    if unknown:
+        raise UsageError(f"--reset names no map of these pipelines: {', '.join(unknown)}")
+
+
+def _say_committed(env: Environment, results: list[Result]) -> None:
+    """Several documents: what was committed before the failing one stays, and is said."""
+    committed = [r for r in results if r.changed]
+    if committed:
+        names = ", ".join(f"{r.pipeline} (generation {r.generation})" for r in committed)
+        env.output.note(f"committed before the failure, and left so: {names}")
+
+
+def _report(env: Environment, results: list[Result]) -> int:
+    for result in results:
+        show_result(env.output, result)
+    env.output.document("Result", {"pipelines": [result_json(r) for r in results]})
+    return 0
+
+
+def rollback(args: argparse.Namespace, env: Environment) -> int:
+    steps = SlowSteps(env.output)
+    try:
+        with writer_lock(env.layout) as lock:
+            result = session.rollback(env.kernel, env.layout, args.pipeline, args.to, lock, progress=steps)
+    finally:
+        steps.done()
+    return _report(env, [result])
+
+
+def remove(args: argparse.Namespace, env: Environment) -> int:
+    with writer_lock(env.layout) as lock:
+        result = session.remove(env.kernel, env.layout, args.pipeline, lock, drop_state=args.state)
+    return _report(env, [result])
+
+
+def recover(args: argparse.Namespace, env: Environment) -> int:
+    with writer_lock(env.layout) as lock:
+        lines = session.recover_all(env.kernel, env.layout, lock, args.pipelines)
+    for line in lines or ["nothing to recover"]:
+        env.output.print(line)
+    env.output.document("Recovery", {"recovered": lines})
+    return 0

@@ -1,0 +1,116 @@
+"""What every command works in: paths, kernel, and where its words go.
+
+Tables have colour on a terminal and none in a pipe or under NO_COLOR; `-o json` prints one document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from reloader.errors import InputError, ReloaderError
+from reloader.kernel import Kernel
+from reloader.layout import Layout
+
+COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
+
+
+@dataclass(slots=True)
+class Output:
+    """Words to stdout, everything else to stderr."""
+
+    json: bool = False
+    quiet: bool = False
+    colour: bool = False
+
+    def paint(self, text: str, colour: str) -> str:
+        return f"\033[{COLOURS[colour]}m{text}\033[0m" if self.colour and colour else text
+
+    def print(self, text: str = "") -> None:
+        if not self.json:
+            print(text)
+
+    def document(self, kind: str, body: dict[str, Any]) -> None:
+        """The one JSON document of a command; nothing in text mode."""
+        if self.json:
+            print(json.dumps({"apiVersion": "reloader/v1", "kind": kind, **body}, indent=2, sort_keys=True))
+
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            print(text, file=sys.stderr)
+
+    def error(self, error: ReloaderError) -> None:
+        """The message, its detail and hint on stderr; as JSON also on stdout."""
+        self.document("Error", {"error": error.to_json()})
+        painted = self.paint("error:", "red") if sys.stderr.isatty() else "error:"
+        lines = [f"{painted} {error.message}"] if not (isinstance(error, InputError) and error.detail) else []
+        lines += [error.detail] if error.detail else []
+        lines += [f"hint: {error.hint}"] if error.hint else []
+        print("\n".join(lines), file=sys.stderr)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], *, colours: Sequence[str] = ()) -> None:
+        """Columns as wide as their widest cell; `colours` paints whole rows."""
+        if self.json or not rows:
+            return
+        cells = [[str(c) for c in row] for row in rows]
+        widths = [max(len(r[i]) for r in [list(header), *cells]) for i in range(len(header))]
+        print(self.paint("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), "bold"))
+        for number, row in enumerate(cells):
+            text = "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+            print(self.paint(text, colours[number] if colours else ""))
+
+
+@dataclass(slots=True)
+class Environment:
+    layout: Layout
+    output: Output
+    make_kernel: Callable[[], Kernel]
+    _kernel: list[Kernel] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, make_kernel: Callable[[], Kernel]) -> Environment:
+        tty = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        output = Output(json=getattr(args, "output", "text") == "json", quiet=args.quiet, colour=tty)
+        return cls(Layout(bpffs=args.bpffs.rstrip("/"), records=Path(args.records)), output, make_kernel)
+
+    @property
+    def kernel(self) -> Kernel:
+        """Made at the first use, so that commands without a kernel do not pay for one."""
+        if not self._kernel:
+            self._kernel.append(self.make_kernel())
+        return self._kernel[0]
+
+
+class SlowSteps:
+    """Progress on stderr for steps that last over half a second; faster ones stay silent."""
+
+    PATIENCE = 0.5  # seconds
+
+    def __init__(self, output: Output, stream: TextIO | None = None) -> None:
+        self._quiet = output.quiet
+        self._stream = stream or sys.stderr
+        self._timer: Any = None
+
+    def __call__(self, label: str) -> None:
+        self.done()
+        if self._quiet:
+            return
+        import threading
+
+        self._timer = threading.Timer(self.PATIENCE, self._say, [label])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _say(self, label: str) -> None:
+        print(f"… {label}", file=self._stream, flush=True)
+
+    def done(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

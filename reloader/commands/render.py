@@ -1,0 +1,94 @@
+"""Plans and results as tables and JSON. Imports plan.model and session's Result; prints through Output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reloader import record
+from reloader.commands.environment import Output
+from reloader.plan.model import Line, Plan, Sign
+from reloader.txn.session import Result
+
+SIGN_COLOUR = {Sign.ADD: "green", Sign.REMOVE: "red", Sign.CHANGE: "yellow", Sign.REPLACE: "yellow", Sign.KEEP: ""}
+CAS = {True: "yes", False: "no", None: "-"}
+
+
+def plan_json(plan: Plan, *, ops: bool = True) -> dict[str, Any]:
+    """A plan as `plan -o json` prints it (schemas/plan.schema.json)."""
+    body: dict[str, Any] = {
+        "pipeline": plan.pipeline,
+        "from_generation": plan.from_generation,
+        "generation": plan.generation,
+        "load": plan.load,
+        "why": plan.why,
+        "changes": plan.changes,
+        "lines": [line_json(line) for line in plan.lines],
+    }
+    if ops:
+        body |= {"ops": record.to_json(plan.ops), "after": record.to_json(plan.after)}
+    return body
+
+
+def line_json(line: Line) -> dict[str, Any]:
+    return {**record.to_json(line), "sign": line.sign.value.strip()}
+
+
+def show_plan(output: Output, plan: Plan, *, ops: bool = False) -> None:
+    """A plan for people."""
+    if not plan.changes:
+        output.print(f"{plan.pipeline}: nothing to do, generation {plan.from_generation} is in force")
+        return
+    before = (
+        f"generation {plan.from_generation} → {plan.generation}"
+        if plan.from_generation
+        else f"generation {plan.generation}, new"
+    )
+    output.print(output.paint(f"{plan.pipeline}: {before}: {plan.why}", "bold"))
+    show_lines(output, plan.lines)
+    if ops:
+        _show_ops(output, plan)
+
+
+def show_lines(output: Output, lines: tuple[Line, ...]) -> None:
+    rows = [
+        (line.sign.value, line.kind, line.name, line.action, CAS[line.cas], line.interruption, "; ".join(line.notes))
+        for line in lines
+    ]
+    header = ("", "KIND", "NAME", "WHAT", "CAS", "INTERRUPTION", "NOTES")
+    output.table(header, rows, colours=[SIGN_COLOUR[line.sign] for line in lines])
+
+
+def _show_ops(output: Output, plan: Plan) -> None:
+    for title, ops in (("ops", plan.ops), ("after the commit", plan.after)):
+        output.print(f"{title}:")
+        for number, op in enumerate(ops, 1):
+            fields = {k: v for k, v in record.to_json(op).items() if k != "is"}
+            words = " ".join(f"{k}={v}" for k, v in fields.items() if isinstance(v, (str, int)))
+            output.print(f"  {number:2} {type(op).__name__} {words}")
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """One pipeline's part of a Result document (schemas/result.schema.json)."""
+    return {
+        "pipeline": result.pipeline,
+        "changed": result.changed,
+        "generation": result.generation,
+        "why": result.plan.why if result.plan else "nothing to do",
+        "lines": [line_json(line) for line in result.plan.lines] if result.plan and result.changed else [],
+        "seconds": {k: round(v, 6) for k, v in result.seconds.items()},
+        "recovered": list(result.recovered),
+    }
+
+
+def show_result(output: Output, result: Result) -> None:
+    for note in result.recovered:
+        output.note(note)
+    if not result.changed or result.plan is None:
+        output.print(f"{result.pipeline}: nothing to do, generation {result.generation} is in force")
+        return
+    took = f" in {result.seconds['total'] * 1000:.0f} ms" if "total" in result.seconds else ""
+    where = f"generation {result.generation} serves" if result.generation else "done"
+    output.print(f"{result.pipeline}: {where}{took}: {result.plan.why}")
+    for line in result.plan.lines:
+        if line.sign is not Sign.KEEP:
+            output.print("  " + output.paint(line.text(), SIGN_COLOUR[line.sign]))

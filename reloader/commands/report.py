@@ -1,0 +1,169 @@
+"""init, validate, plan, status, history, show, diff: the commands that only read."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from reloader.commands.environment import Environment
+from reloader.errors import ReloaderError
+
+
+def init(args: argparse.Namespace, env: Environment) -> int:
+    """A first YAML from object files, to stdout."""
+    from reloader.spec.scaffold import first_yaml
+
+    env.output.print(first_yaml([Path(p) for p in args.objects]).rstrip("\n"))
+    return 0
+
+
+def validate(args: argparse.Namespace, env: Environment) -> int:
+    """Everything that can be said without a kernel. Writes nothing, not even the cache."""
+    from reloader.commands.sources import checked
+
+    pipelines = checked(args.files)
+    for path, one in pipelines:
+        wish = one.wish
+        env.output.print(
+            f"{path}: {wish.pipeline}: valid ({_count(wish.programs, 'program')}, "
+            f"{_count(wish.maps, 'map')}, {_count(wish.attachments, 'attachment')})"
+        )
+    env.output.document("Validation", {"valid": True, "pipelines": [c.wish.pipeline for _, c in pipelines]})
+    return 0
+
+
+def _count(things: tuple[Any, ...], word: str) -> str:
+    return f"{len(things)} {word}{'s' * (len(things) != 1)}"
+
+
+def plan(args: argparse.Namespace, env: Environment) -> int:
+    """What apply would do. Every document is planned, then all refusals are reported."""
+    from reloader.commands.render import plan_json, show_plan
+    from reloader.commands.sources import compiled, intake
+    from reloader.txn import session
+
+    plans, errors = [], []
+    for path, one in compiled(args.files, env.layout):
+        try:
+            plans.append(session.plan(env.kernel, env.layout, intake(path, one, reset=args.reset)))
+        except ReloaderError as error:
+            errors.append(error)
+    for made in plans:
+        show_plan(env.output, made, ops=args.ops)
+    if errors:
+        for refused in errors[:-1]:
+            env.output.error(refused)
+        raise errors[-1]
+    env.output.document("Plan", {"pipelines": [plan_json(made, ops=args.ops) for made in plans]})
+    return 2 if args.detailed_exitcode and any(made.changes for made in plans) else 0
+
+
+def status(args: argparse.Namespace, env: Environment) -> int:
+    """Every pipeline, as records and kernel tell."""
+    from reloader import status as status_of
+
+    found = status_of.collect(env.kernel, env.layout, args.pipelines)
+    if not found:
+        env.output.print("no pipelines")
+    for one in found:
+        _show_status(env, one)
+    env.output.document("Status", {"pipelines": found})
+    return 0
+
+
+STATE_COLOUR = {
+    "serving": "green",
+    "removed": "dim",
+    "orphaned": "yellow",
+    "drift": "red",
+    "unfinished": "red",
+    "damaged": "red",
+}
+
+
+def _show_status(env: Environment, one: dict[str, Any]) -> None:
+    out = env.output
+    head = f"{out.paint(one['pipeline'], 'bold')}  {out.paint(one['state'], STATE_COLOUR[one['state']])}"
+    if one["generation"]:
+        head += f"  generation {one['generation']}, load {one['load']}, since {one['since']} ({one['reason']})"
+    out.print(head)
+    for problem in one["problems"]:
+        out.print("  " + out.paint(f"! {problem}", "yellow"))
+    rows = [(f"  {a['id']}", a["program"], a["prog_id"], a["link_id"], a["seen"]) for a in one["attachments"]]
+    out.table(("  ATTACHMENT", "PROGRAM", "PROG ID", "LINK ID", "SEEN"), rows)
+    maps = [(f"  {m['name']}", m["role"], m["type"], m["id"], m["entries"], m["pub"] or m["pin"]) for m in one["maps"]]
+    out.table(("  MAP", "ROLE", "TYPE", "ID", "ENTRIES", "PIN"), maps)
+
+
+def history(args: argparse.Namespace, env: Environment) -> int:
+    """Stored generations, newest last."""
+    from reloader import status as status_of
+
+    rows = status_of.history(env.layout, args.pipeline)
+    env.output.table(
+        ("GENERATION", "LOAD", "CREATED", "SOURCE", "WHY", "CHANGES"),
+        [
+            (
+                f"{'*' if r['current'] else ' '} {r['generation']}",
+                r["load"],
+                r["created"],
+                r["source"],
+                r["reason"],
+                _short(r),
+            )
+            for r in rows
+        ],
+    )
+    env.output.document("History", {"pipeline": args.pipeline, "generations": rows})
+    return 0
+
+
+def _short(row: dict[str, Any]) -> str:
+    lines = [line for line in row["changes"] if not line.startswith(" ")]
+    return lines[0] + (f" (+{len(lines) - 1} more)" if len(lines) > 1 else "") if lines else ""
+
+
+def show(args: argparse.Namespace, env: Environment) -> int:
+    """One generation, whole."""
+    from reloader import status as status_of
+
+    body = status_of.show(env.layout, args.pipeline, args.generation)
+    _show_tree(env, body)
+    env.output.document("Generation", body)
+    return 0
+
+
+def _show_tree(env: Environment, body: dict[str, Any], indent: int = 0) -> None:
+    """Nested values as indented lines, a list of flat records as one line each."""
+    pad = "  " * indent
+    for key, value in body.items():
+        if isinstance(value, dict) and value:
+            env.output.print(f"{pad}{key}:")
+            _show_tree(env, value, indent + 1)
+        elif isinstance(value, list) and value:
+            env.output.print(f"{pad}{key}:")
+            for item in value:
+                env.output.print(f"{pad}  - {_one_line(item)}")
+        else:
+            env.output.print(f"{pad}{key}: {_one_line(value)}")
+
+
+def _one_line(item: Any) -> str:
+    if isinstance(item, dict):
+        return "  ".join(f"{k}={_one_line(v)}" for k, v in item.items() if v not in (None, "", [], {}))
+    return "none" if item in (None, "", [], {}) else str(item)
+
+
+def diff(args: argparse.Namespace, env: Environment) -> int:
+    """What differs between two generations."""
+    from reloader import status as status_of
+
+    lines = status_of.diff(env.layout, args.pipeline, args.old, args.new)
+    colours = {"+": "green", "-": "red", "~": "yellow"}
+    for line in lines:
+        env.output.print(env.output.paint(line, colours.get(line[0], "")))
+    if not lines:
+        env.output.print(f"generations {args.old} and {args.new} ask for the same")
+    env.output.document("Diff", {"pipeline": args.pipeline, "old": args.old, "new": args.new, "lines": lines})
+    return 0

@@ -1,0 +1,79 @@
+"""From file arguments to compiled pipelines: directories expanded, duplicate names refused. Imports spec.cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reloader.errors import InputError, Problem
+from reloader.layout import Layout
+
+if TYPE_CHECKING:
+    from reloader.spec.compile import Compiled
+    from reloader.txn.session import Intake
+
+
+def yaml_files(arguments: list[str]) -> list[Path]:
+    """The files named, directories replaced by their *.yaml and *.yml, in order."""
+    files: list[Path] = []
+    for argument in arguments:
+        path = Path(argument)
+        found = sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
+        if not found:
+            raise InputError([Problem(file=argument, line=0, column=0, path="", message="no *.yaml file in here")])
+        files += found
+    return files
+
+
+def compiled(arguments: list[str], layout: Layout) -> list[tuple[Path, Compiled]]:
+    """Every pipeline of the named files, by the cache; InputError with all problems of all files."""
+    from reloader.spec.cache import load_wishes
+
+    return _read(arguments, lambda path: load_wishes(path, layout))
+
+
+def checked(arguments: list[str]) -> list[tuple[Path, Compiled]]:
+    """The same without a record directory: nothing is cached or written."""
+    from reloader.spec.compile import compile_file
+
+    return _read(arguments, compile_file)
+
+
+def _read(arguments: list[str], read: Callable[[Path], tuple[Compiled, ...]]) -> list[tuple[Path, Compiled]]:
+    pairs: list[tuple[Path, Compiled]] = []
+    problems: list[Problem] = []
+    for path in yaml_files(arguments):
+        try:
+            pairs += [(path, one) for one in read(path)]
+        except InputError as error:
+            problems += error.problems
+    if problems or (problems := _twice(pairs)):
+        raise InputError(problems)
+    return pairs
+
+
+def _twice(pairs: list[tuple[Path, Compiled]]) -> list[Problem]:
+    first: dict[str, Path] = {}
+    problems = []
+    for path, one in pairs:
+        name = one.wish.pipeline
+        if name in first:
+            message = f"pipeline {name!r} is defined in {first[name]} too"
+            problems.append(Problem(file=str(path), line=0, column=0, path="metadata.name", message=message))
+        first.setdefault(name, path)
+    return problems
+
+
+def intake(path: Path, one: Compiled, *, reset: list[str], reason: str = "apply") -> Intake:
+    """A compiled pipeline as the engine takes it."""
+    from reloader.txn.session import Intake
+
+    mine = [name for name in reset if any(m.name == name for m in one.wish.maps)]
+    return Intake(
+        wish=one.wish,
+        blobs={**one.objects, **one.entries},
+        reason=reason,
+        reset=mine,
+        source=str(path.resolve()),
+    )

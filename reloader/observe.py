@@ -1,0 +1,201 @@
+"""What is there: records, pins and the kernel's own view of one pipeline, read and never changed.
+
+Made before a plan from a wish and its pipeline's records; consumed by plan/. Imports records, kernel, btf.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from reloader import records
+from reloader.btf import Btf, TypeTree
+from reloader.errors import KernelError, MissingFeature, PermissionRefused
+from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
+from reloader.layout import Layout
+from reloader.records import Current, Generation, MapRecord
+from reloader.spec.model import Role
+from reloader.spec.wish import Wish, WishAttachment, WishMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenAttachment:
+    """One attachment, wished or recorded. Both None: neither the interface nor a link is there."""
+
+    interface: Interface | None
+    link: LinkInfo | None  # from our pin
+    owner: str = ""  # who sits on the hook, when a program is attached
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenMap:
+    pin: str
+    info: MapInfo
+    key: TypeTree | None  # from the kernel's BTF of the live map
+    value: TypeTree | None
+    entries: dict[bytes, bytes] | None = None  # read for config maps only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """Everything a plan may depend on besides the wish."""
+
+    boot_id: str
+    current: Current | None
+    generation: Generation | None  # the current one; None: never applied, or removed
+    attachments: dict[str, SeenAttachment] = field(default_factory=dict)
+    progs: dict[str, int] = field(default_factory=dict)  # program -> id, by the pins of the current load
+    maps: dict[str, SeenMap] = field(default_factory=dict)  # of the current load, kept state, and external ones
+    lost: tuple[str, ...] = ()  # recorded state maps that are nowhere to be found
+
+    @property
+    def rebooted(self) -> bool:
+        return self.generation is not None and self.generation.boot_id != self.boot_id
+
+
+def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) -> Observed:
+    """Read records and kernel for `pipeline`. `wish` None: only what is recorded (for remove and status)."""
+    require_bpffs(kernel, layout)
+    current = records.read_current(layout, pipeline)
+    live = current is not None and current.generation > 0
+    generation = records.read_generation(layout, pipeline, current.generation) if current and live else None
+    wished = {a.id: a for a in wish.attachments} if wish else {}
+    recorded = {a.id: a for a in generation.wish.attachments} if generation else {}
+    maps, lost = _maps(kernel, current, generation, wish)
+    return Observed(
+        boot_id=kernel.boot_id(),
+        current=current,
+        generation=generation,
+        attachments={
+            key: _attachment(kernel, layout, pipeline, attachment) for key, attachment in {**recorded, **wished}.items()
+        },
+        progs=_programs(kernel, layout, pipeline, generation),
+        maps=maps,
+        lost=lost,
+    )
+
+
+def require_bpffs(kernel: Kernel, layout: Layout) -> None:
+    """MissingFeature (69) unless pins can be made where the layout wants them."""
+    with privileged(layout):
+        if kernel.pins.is_bpffs(layout.bpffs):
+            return
+    raise MissingFeature(
+        f"{layout.bpffs} is not on a bpf filesystem",
+        hint="mount one (mount -t bpf bpf /sys/fs/bpf), or pass --bpffs DIR below a mounted one",
+    )
+
+
+@contextmanager
+def privileged(layout: Layout) -> Iterator[None]:
+    """Turn EPERM and EACCES of a first look into exit 77 instead of a traceback."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            raise PermissionRefused(
+                f"no permission: {error}", hint="run as root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON at least)"
+            ) from error
+        raise
+
+
+def _attachment(kernel: Kernel, layout: Layout, pipeline: str, attachment: WishAttachment) -> SeenAttachment:
+    target = attachment.target
+    try:
+        interface = kernel.net.interface(target["interface"], target.get("netns"))
+    except MissingFeature:  # the namespace is gone; so is the interface
+        interface = None
+    link = _link(kernel, layout.link_pin(pipeline, attachment.id))
+    owner = _owner(kernel, interface.xdp_prog_id) if interface and interface.xdp_prog_id else ""
+    return SeenAttachment(interface=interface, link=link, owner=owner)
+
+
+def _link(kernel: Kernel, pin: str) -> LinkInfo | None:
+    fd = pinned(kernel, pin)
+    if fd is None:
+        return None
+    with fd:
+        return kernel.links.info(fd)
+
+
+def pinned(kernel: Kernel, pin: str) -> Fd | None:
+    """The object behind a pin, or None when there is no such pin."""
+    try:
+        return kernel.pins.get(pin)
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+
+
+def _owner(kernel: Kernel, prog_id: int) -> str:
+    """Who a program is: its pipeline when it is one of ours, else its kernel name."""
+    try:
+        with kernel.progs.by_id(prog_id) as fd:
+            name = kernel.progs.info(fd).name
+        pipeline = kernel.progs.metadata(prog_id).get("pipeline")
+    except KernelError:
+        return f"program id {prog_id}"
+    return f"program {name!r} (id {prog_id}{f', pipeline {pipeline}' if pipeline else ''})"
+
+
+def _programs(kernel: Kernel, layout: Layout, pipeline: str, generation: Generation | None) -> dict[str, int]:
+    seen = {}
+    for program in generation.progs if generation else ():
+        fd = pinned(kernel, layout.prog_pin(pipeline, generation.load, program)) if generation else None
+        if fd is not None:
+            with fd:
+                seen[program] = kernel.progs.info(fd).id
+    return seen
+
+
+def _maps(
+    kernel: Kernel, current: Current | None, generation: Generation | None, wish: Wish | None
+) -> tuple[dict[str, SeenMap], tuple[str, ...]]:
+    seen: dict[str, SeenMap] = {}
+    lost = []
+    trees: dict[int, Btf] = {}  # one parse per BTF object; maps of a load share theirs
+    kept = current.state if current else {}
+    for name, map_record in {**(generation.maps if generation else {}), **kept}.items():
+        role = generation.wish.map(name).role if generation and name in generation.maps else Role.STATE
+        found = _seen(kernel, map_record, role, trees)
+        if found is not None:
+            seen[name] = found
+        elif name in kept:
+            lost.append(name)
+    seen.update(_external(kernel, wish.maps if wish else ()))
+    return seen, tuple(lost)
+
+
+def _external(kernel: Kernel, wished: Iterable[WishMap]) -> Iterator[tuple[str, SeenMap]]:
+    for wanted in wished:
+        if wanted.role is Role.EXTERNAL and wanted.pin:
+            found = _seen(kernel, MapRecord(pin=wanted.pin, id=0), Role.EXTERNAL, {})
+            if found is not None:
+                yield wanted.name, found
+
+
+def _seen(kernel: Kernel, map_record: MapRecord, role: Role, trees: dict[int, Btf]) -> SeenMap | None:
+    fd = pinned(kernel, map_record.pin)
+    if fd is None:
+        return None
+    with fd:
+        info = kernel.maps.info(fd)
+        config = role is Role.CONFIG and info.type in PLAIN_TYPES
+        key, value = _layout(kernel, info, trees)
+        return SeenMap(
+            pin=map_record.pin, info=info, key=key, value=value, entries=kernel.maps.items(fd) if config else None
+        )
+
+
+def _layout(kernel: Kernel, info: MapInfo, trees: dict[int, Btf]) -> tuple[TypeTree | None, TypeTree | None]:
+    if not info.btf_id:
+        return None, None
+    if info.btf_id not in trees:
+        trees[info.btf_id] = Btf.parse(kernel.maps.btf(info.btf_id))
+    btf = trees[info.btf_id]
+    key = btf.tree(info.btf_key_type_id) if info.btf_key_type_id else None
+    value = btf.tree(info.btf_value_type_id) if info.btf_value_type_id else None
+    return key, value

@@ -1,0 +1,101 @@
+"""What becomes of each attachment: keep, compare-and-swap, create, or refuse. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from reloader.layout import Layout
+from reloader.observe import Observed, SeenAttachment
+from reloader.plan import ops
+from reloader.plan.model import Line, Sign
+from reloader.plan.ops import Op
+from reloader.spec.wish import WishAttachment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentChoice:
+    wanted: WishAttachment
+    sign: Sign = Sign.KEEP
+    action: str = "unchanged"
+    cas: bool | None = None
+    interruption: str = "none"
+    ops: tuple[Op, ...] = ()
+    refusal: str = ""  # why it cannot be done; empty when it can
+    missing: bool = False  # the refusal is that the host has no such interface
+
+    def line(self) -> Line:
+        return Line(
+            sign=self.sign,
+            kind="attachment",
+            name=self.wanted.id,
+            action=self.action,
+            cas=self.cas,
+            interruption=self.interruption,
+            notes=(f"program {self.wanted.program}",),
+        )
+
+
+def choose_attachment(
+    wanted: WishAttachment, seen: Observed, layout: Layout, pipeline: str, load: int
+) -> AttachmentChoice:
+    """The outcome for one wished attachment."""
+    there = seen.attachments[wanted.id]
+    base = AttachmentChoice(wanted=wanted)
+    if there.interface is None:
+        why = f"attachment {wanted.id}: no interface {wanted.target['interface']!r}{_where(wanted)}"
+        return replace(base, refusal=why, missing=True)
+    if not _alive(there):
+        return _create(base, there, layout, pipeline, load)
+    return _swap(base, there, seen, layout, pipeline, load)
+
+
+def _where(wanted: WishAttachment) -> str:
+    return f" in {wanted.target['netns']}" if wanted.target.get("netns") else ""
+
+
+def _alive(there: SeenAttachment) -> bool:
+    """Whether our link still sits on that very interface (a recreated interface leaves a dead link behind)."""
+    link, interface = there.link, there.interface
+    return bool(link and interface and link.ifindex == interface.ifindex and link.prog_id == interface.xdp_prog_id)
+
+
+def _create(
+    base: AttachmentChoice, there: SeenAttachment, layout: Layout, pipeline: str, load: int
+) -> AttachmentChoice:
+    wanted = base.wanted
+    if there.interface and there.interface.xdp_prog_id:
+        why = f"attachment {wanted.id}: {there.owner} is attached there already, and it is not ours to replace"
+        return replace(base, refusal=why)
+    op = ops.CreateLink(
+        attachment=wanted,
+        program=layout.prog_pin(pipeline, load, wanted.program),
+        path=layout.link_pin(pipeline, wanted.id),
+    )
+    action = f"attach by bpf_link, {wanted.target['mode']} mode"
+    return replace(base, sign=Sign.ADD, action=action, ops=(op,))
+
+
+def _swap(
+    base: AttachmentChoice, there: SeenAttachment, seen: Observed, layout: Layout, pipeline: str, load: int
+) -> AttachmentChoice:
+    wanted, generation = base.wanted, seen.generation
+    recorded = {a.id: a for a in generation.wish.attachments} if generation else {}
+    old = recorded.get(wanted.id)
+    if generation is None or old is None or there.link is None:
+        return replace(
+            base, refusal=f"attachment {wanted.id}: a link is pinned that no record explains ({there.owner})"
+        )
+    if there.link.prog_id != seen.progs.get(old.program, generation.progs.get(old.program)):
+        return replace(base, refusal=f"attachment {wanted.id}: our link runs {there.owner}, which no record explains")
+    if there.interface and there.interface.xdp_mode and there.interface.xdp_mode != wanted.target["mode"]:
+        why = f"the mode is fixed when the link is made ({there.interface.xdp_mode} now); remove the attachment first"
+        return replace(base, refusal=f"attachment {wanted.id}: {why}")
+    if load == generation.load and wanted.program == old.program:
+        return base
+    op = ops.SwapLink(
+        attachment=wanted.id,
+        path=layout.link_pin(pipeline, wanted.id),
+        new=layout.prog_pin(pipeline, load, wanted.program),
+        old=layout.prog_pin(pipeline, generation.load, old.program),
+    )
+    return replace(base, sign=Sign.CHANGE, action="link update", cas=True, ops=(op,))

@@ -1,0 +1,69 @@
+"""Differences between what a config map holds and what it should hold. Pure; bytes in, bytes out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reloader.kernel import ARRAY_TYPES, LRU_TYPES, PERCPU_TYPES
+from reloader.spec.wish import WishMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryDiff:
+    """Keys and values to write (new and changed ones) and keys to delete."""
+
+    put: dict[bytes, bytes]
+    delete: tuple[bytes, ...]
+    added: int  # how many of `put` are new keys
+    live: int  # entries there now
+    tight: bool = False  # the additions only fit once the deletions made room
+
+    @property
+    def size(self) -> int:
+        return len(self.put) + len(self.delete)
+
+
+def split_records(data: bytes, key_size: int, value_size: int) -> dict[bytes, bytes]:
+    """The entries of a stored file: fixed-size `key ‖ value` records."""
+    size = key_size + value_size
+    records = [data[i : i + size] for i in range(0, len(data), size)]
+    return {r[:key_size]: r[key_size:] for r in records}
+
+
+def join_records(entries: Mapping[bytes, bytes]) -> bytes:
+    """The inverse of split_records, in key order."""
+    return b"".join([k + entries[k] for k in sorted(entries)])
+
+
+def digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def live_entries(kind: int, value_size: int, entries: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """What a config map holds, in the terms of a listing: one value per key, and no zero array slots."""
+    if kind in PERCPU_TYPES:
+        entries = {k: v[:value_size] for k, v in entries.items()}
+    if kind in ARRAY_TYPES:
+        zero = bytes(value_size)
+        entries = {k: v for k, v in entries.items() if v != zero}
+    return entries
+
+
+def entry_diff(
+    wanted: WishMap, live: dict[bytes, bytes], target: dict[bytes, bytes], *, prune: bool | None = None
+) -> EntryDiff:
+    """What to write so that the live map equals `target` (or holds at least it, when not pruned)."""
+    array = wanted.type in ARRAY_TYPES
+    now = live_entries(wanted.type, wanted.value_size, live)
+    zero = bytes(wanted.value_size)
+    if array:
+        target = {k: v for k, v in target.items() if v != zero or k in now}
+    put = dict(target.items() - now.items()) if now else dict(target)
+    gone = [k for k in now if k not in target] if (wanted.prune if prune is None else prune) else []
+    added = len(put.keys() - now.keys())
+    if array:  # an array slot is emptied by writing zeros
+        return EntryDiff(put=put | dict.fromkeys(gone, zero), delete=(), added=added, live=len(now))
+    tight = wanted.type not in LRU_TYPES and len(now) + added > wanted.max_entries
+    return EntryDiff(put=put, delete=tuple(gone), added=added, live=len(now), tight=tight)

@@ -1,0 +1,62 @@
+"""A plan: ops before and after the commit, and the lines that tell a person what they come to. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reloader.plan.ops import Op
+
+
+class Sign(StrEnum):
+    ADD = "+"
+    REMOVE = "-"
+    CHANGE = "~"
+    REPLACE = "-/+"
+    KEEP = " "
+
+
+class Outcome(StrEnum):
+    """What becomes of a map."""
+
+    NEW = "new"  # made empty or with its entries
+    REUSE = "reuse"  # the very same map serves on
+    ENTRIES = "entries"  # the same map, its difference written
+    REPLACE = "replace"  # a fresh map with the new load
+    RESET = "reset"  # a fresh map, contents dropped because a flag named it
+    KEEP = "keep"  # no version uses it now; parked
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One row of `plan`: a program, attachment or map and what happens to it."""
+
+    sign: Sign
+    kind: str  # "program", "attachment", "map"
+    name: str
+    action: str  # "load 3", "link update", "reuse" …
+    cas: bool | None = None  # whether the kernel compares before it swaps; None: nothing is swapped
+    interruption: str = "none"  # what traffic can notice
+    notes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        notes = f" ({'; '.join(self.notes)})" if self.notes else ""
+        return f"{self.sign} {self.kind} {self.name}: {self.action}{notes}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    pipeline: str
+    from_generation: int  # 0: none
+    generation: int  # the one this plan commits
+    load: int
+    why: str  # one line: what made it necessary and which way it goes
+    lines: tuple[Line, ...]
+    ops: tuple[Op, ...]  # before the commit record; each has an undo or lasts no longer than the process
+    after: tuple[Op, ...]  # after it; each may be run again
+    blobs: dict[str, bytes]  # digest -> contents that ops store: what live config maps held before
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.ops or self.after)

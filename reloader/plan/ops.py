@@ -1,0 +1,199 @@
+"""What a plan is made of: frozen ops, each naming its inputs as pin paths and digests, never as descriptors.
+
+A plan prints, diffs and goes into the journal as JSON. `undo_of` gives the op that takes one back; an op
+without one may stand only after the commit record, where every op may be run again without harm.
+Pure; imports spec.wish.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reloader.spec.wish import WishAttachment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreBlob:
+    """Keep an object or encoded entries by digest in the record directory, linked to the pipeline."""
+
+    TAGGED: ClassVar[bool] = True
+    blob: str  # "objects" or "entries"
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropBlob:
+    TAGGED: ClassVar[bool] = True
+    blob: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Load programs beside the running ones; lasts only as long as this process until pinned."""
+
+    TAGGED: ClassVar[bool] = True
+    load: int
+    objects: tuple[str, ...]  # digests
+    programs: tuple[str, ...]
+    rodata: dict[str, bytes]
+    max_entries: dict[str, int]
+    reuse: dict[str, str]  # map -> pin path of the live map that serves on
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillMap:
+    """Put a config map's entries into the fresh map of this transaction's load."""
+
+    TAGGED: ClassVar[bool] = True
+    map: str
+    entries: str  # digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinMap:
+    TAGGED: ClassVar[bool] = True
+    map: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinProgram:
+    TAGGED: ClassVar[bool] = True
+    program: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpin:
+    TAGGED: ClassVar[bool] = True
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateLink:
+    """Attach where nothing of ours is attached, and pin the link."""
+
+    TAGGED: ClassVar[bool] = True
+    attachment: WishAttachment
+    program: str  # pin path
+    path: str  # the link's pin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapLink:
+    """Compare-and-swap the program behind a pinned link."""
+
+    TAGGED: ClassVar[bool] = True
+    attachment: str
+    path: str  # the link's pin
+    new: str  # program pin path
+    old: str  # program pin path; what must be running there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetEntries:
+    """Make a live map hold exactly (prune) or at least the entries of a stored file, by the difference."""
+
+    TAGGED: ClassVar[bool] = True
+    map: str
+    path: str
+    entries: str  # digest
+    before: str  # digest of what it held when planned
+    prune: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutRecord:
+    """Write the generation and make it current; the content stands in the journal's commit record."""
+
+    TAGGED: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """Let pub/<map> show the map pinned at `source`, by rename."""
+
+    TAGGED: ClassVar[bool] = True
+    source: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """Refuse user-space writes to a retired config map, so that a stale writer sees EPERM."""
+
+    TAGGED: ClassVar[bool] = True
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Barrier:
+    """Wait until no instance of a replaced program still runs."""
+
+    TAGGED: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropLoad:
+    """Unpin a retired load's programs and maps."""
+
+    TAGGED: ClassVar[bool] = True
+    path: str  # loads/<n>
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prune:
+    """Forget generations past the newest few, and blobs that no stored generation needs."""
+
+    TAGGED: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropPipeline:
+    """Remove what is left of a pipeline: empty directories, and its records unless state is parked."""
+
+    TAGGED: ClassVar[bool] = True
+    records: bool
+
+
+Op = (
+    StoreBlob
+    | DropBlob
+    | Load
+    | FillMap
+    | PinMap
+    | PinProgram
+    | Unpin
+    | CreateLink
+    | SwapLink
+    | SetEntries
+    | PutRecord
+    | Publish
+    | Freeze
+    | Barrier
+    | DropLoad
+    | Prune
+    | DropPipeline
+)
+
+INERT = (Load, FillMap)  # gone with the process, so nothing is owed for them
+VISIBLE = (CreateLink, SwapLink, SetEntries)  # traffic can notice these
+
+
+def undo_of(op: Op) -> Op | None:
+    """The op that takes `op` back, or None when nothing is owed; LookupError for one that may only follow a commit."""
+    match op:
+        case Load() | FillMap():
+            return None
+        case StoreBlob():
+            return DropBlob(blob=op.blob, digest=op.digest)
+        case PinMap() | PinProgram() | CreateLink():
+            return Unpin(path=op.path)
+        case SwapLink():
+            return SwapLink(attachment=op.attachment, path=op.path, new=op.old, old=op.new)
+        case SetEntries():
+            return SetEntries(map=op.map, path=op.path, entries=op.before, before=op.entries, prune=True)
+    raise LookupError(f"{type(op).__name__} has no undo and may only follow the commit")

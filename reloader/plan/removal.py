@@ -1,0 +1,58 @@
+"""The plan of `remove`: commit first, then let go; nothing here can be undone, all of it can be run again. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reloader.layout import Layout
+from reloader.observe import Observed
+from reloader.plan import ops
+from reloader.plan.model import Line, Plan, Sign
+from reloader.plan.ops import Op
+from reloader.records import Current
+
+
+def make_removal(seen: Observed, current: Current, layout: Layout, *, drop_state: bool) -> tuple[Plan, Current]:
+    """The plan and the record that stands after it."""
+    name, generation = current.pipeline, seen.generation
+    attachments = [a.id for a in generation.wish.attachments] if generation else []
+    maps = list(generation.maps) if generation else []
+    state = current.state if drop_state else {}
+    after: list[Op] = [
+        ops.PutRecord(),
+        *(ops.Unpin(path=layout.link_pin(name, a)) for a in attachments),
+        *(ops.Unpin(path=layout.pub_pin(name, m)) for m in maps),
+        *([ops.DropLoad(path=layout.load_pins(name, generation.load))] if generation else []),
+        *(ops.Unpin(path=m.pin) for m in state.values()),
+        ops.DropPipeline(records=drop_state or not current.state),
+    ]
+    plan = Plan(
+        pipeline=name,
+        from_generation=current.generation,
+        generation=0,
+        load=0,
+        why="removed; state dropped" if drop_state else "removed; state stays parked",
+        lines=tuple(_lines(seen, current, attachments, drop_state=drop_state)),
+        ops=(),
+        after=tuple(after),
+        blobs={},
+    )
+    parked = replace(
+        current, generation=0, wish="", links={}, entries={}, state={} if drop_state else current.state, tried={}
+    )
+    return plan, parked
+
+
+def _lines(seen: Observed, current: Current, attachments: list[str], *, drop_state: bool) -> list[Line]:
+    lines = [
+        Line(sign=Sign.REMOVE, kind="attachment", name=a, action="detach", interruption="the program stops there")
+        for a in attachments
+    ]
+    programs = seen.generation.progs if seen.generation else {}
+    lines += [Line(sign=Sign.REMOVE, kind="program", name=p, action="unload") for p in programs]
+    for name in current.state:
+        if drop_state:
+            lines.append(Line(sign=Sign.REMOVE, kind="map", name=name, action="state: drop", notes=("--state",)))
+        else:
+            lines.append(Line(sign=Sign.KEEP, kind="map", name=name, action="state: keep", notes=("parked",)))
+    return lines

@@ -1,0 +1,127 @@
+"""What reloader remembers of a pipeline on disk: generations and which one is current. Truth about the past;
+the kernel is the truth about now.
+
+Read by observe.py, written by txn/. Imports files, layout, spec.wish, record.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reloader import record
+from reloader.errors import NeedsHuman, NotFoundError
+from reloader.files import write_atomic
+from reloader.layout import Layout
+from reloader.spec.wish import Wish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapRecord:
+    pin: str
+    id: int  # kernel id, valid in this boot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkRecord:
+    pin: str
+    id: int
+    prog: int  # kernel id of the program it runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One commit of a pipeline."""
+
+    number: int
+    load: int  # the load that serves it
+    wish: Wish
+    created: str  # UTC, ISO 8601
+    reason: str  # "apply", "rollback to 3", "watch"
+    boot_id: str
+    progs: dict[str, int]  # program -> kernel id
+    maps: dict[str, MapRecord]
+    origin: int = 0  # the generation this one's wish first came with; its own number unless rolled back to
+    changes: tuple[str, ...] = ()  # the plan's lines, for history
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """Where a pipeline stands. generation 0: removed, with its state parked."""
+
+    pipeline: str
+    generation: int
+    last_generation: int  # the highest number ever given
+    last_load: int
+    wish: str = ""  # digest of the wish this generation serves
+    links: dict[str, LinkRecord] = field(default_factory=dict)  # attachment id -> what must be there
+    entries: dict[str, str] = field(default_factory=dict)  # config map pin -> digest of its entries
+    state: dict[str, MapRecord] = field(default_factory=dict)  # every state map kept, also those no version uses now
+    orphaned: bool = False  # the watched file is gone; the pipeline runs on
+    tried: dict[str, str] = field(default_factory=dict)  # source -> wish digest tried last
+    last_error: str = ""
+
+
+def _read(path: Path, kind: type) -> object | None:
+    try:
+        data = json.loads(path.read_bytes())
+        return record.from_json(kind, data)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise NeedsHuman(
+            f"record {path} is damaged: {error}", hint="restore it from a backup, or `reloader recover`"
+        ) from error
+
+
+def read_current(layout: Layout, pipeline: str) -> Current | None:
+    """The pipeline's place, or None if reloader never heard of it; NeedsHuman when the file is damaged."""
+    current = _read(layout.current_file(pipeline), Current)
+    assert current is None or isinstance(current, Current)
+    return current
+
+
+def read_generation(layout: Layout, pipeline: str, number: int) -> Generation:
+    """A stored generation; NotFoundError when it was pruned or never was."""
+    generation = _read(layout.generation_file(pipeline, number), Generation)
+    if generation is None:
+        known = ", ".join(map(str, generation_numbers(layout, pipeline))) or "none"
+        raise NotFoundError(f"{pipeline} has no generation {number}", hint=f"stored generations: {known}")
+    assert isinstance(generation, Generation)
+    return generation
+
+
+def generation_numbers(layout: Layout, pipeline: str) -> list[int]:
+    """Stored generations, oldest first."""
+    folder = layout.generation_file(pipeline, 0).parent
+    return sorted(int(p.stem) for p in folder.glob("*.json")) if folder.is_dir() else []
+
+
+def pipelines(layout: Layout) -> list[str]:
+    """Every pipeline with records."""
+    root = layout.pipelines_dir
+    return sorted(p.name for p in root.iterdir() if (p / "current.json").exists()) if root.is_dir() else []
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(record.to_json(value), indent=1, sort_keys=True).encode() + b"\n"
+
+
+def write_generation(layout: Layout, generation: Generation) -> None:
+    write_atomic(layout.generation_file(generation.wish.pipeline, generation.number), _dump(generation))
+
+
+def write_current(layout: Layout, current: Current) -> None:
+    write_atomic(layout.current_file(current.pipeline), _dump(current))
+
+
+def blobs_needed(layout: Layout, pipeline: str) -> set[str]:
+    """Digests of all objects and entries that a stored generation of the pipeline needs."""
+    needed: set[str] = set()
+    for number in generation_numbers(layout, pipeline):  # plain JSON: this runs at every commit
+        wish = json.loads(layout.generation_file(pipeline, number).read_bytes())["wish"]
+        needed |= {o["digest"] for o in wish["objects"]} | {
+            m["entries"]["digest"] for m in wish["maps"] if m["entries"]
+        }
+    return needed

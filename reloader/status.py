@@ -1,0 +1,255 @@
+"""What happened and what is: status, history, one generation, and two compared, as JSON-able values.
+
+Reads records and the kernel, changes nothing. Called by commands/report.py; imports observe, records, plan.compat.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reloader import record, records
+from reloader.errors import NeedsHuman, NotFoundError
+from reloader.kernel import PLAIN_TYPES, Kernel, MapType
+from reloader.layout import Layout
+from reloader.observe import Observed, observe, pinned
+from reloader.plan.compat import map_differences
+from reloader.plan.maps import wished_shape
+from reloader.records import Generation, MapRecord
+from reloader.spec.model import Role
+from reloader.spec.wish import Wish
+
+
+def collect(kernel: Kernel, layout: Layout, names: list[str]) -> list[dict[str, Any]]:
+    """One entry per pipeline (schemas/status.schema.json); NotFoundError for a name nobody recorded."""
+    known = records.pipelines(layout)
+    unknown = [n for n in names if n not in known]
+    if unknown:
+        hint = f"known pipelines: {', '.join(known) or 'none'}"
+        raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=hint)
+    return [_status(kernel, layout, name) for name in names or known]
+
+
+def _status(kernel: Kernel, layout: Layout, name: str) -> dict[str, Any]:
+    try:
+        seen = observe(kernel, layout, None, name)
+    except NeedsHuman as error:
+        return {**_blank(name), "state": "damaged", "problems": [error.message]}
+    generation = seen.generation
+    problems = _problems(layout, seen, name)
+    body = {**_blank(name), "state": _state(seen, problems, layout, name), "problems": problems}
+    if generation is not None:
+        body |= {
+            "generation": generation.number,
+            "load": generation.load,
+            "since": generation.created,
+            "reason": generation.reason,
+            "source": generation.wish.source_revision,
+        }
+    return {**body, "attachments": _attachments(seen), "maps": _maps(kernel, layout, seen, name)}
+
+
+def _blank(name: str) -> dict[str, Any]:
+    text = dict.fromkeys(("since", "reason", "source"), "")
+    return {"pipeline": name, "generation": 0, "load": 0, **text, "attachments": [], "maps": [], "problems": []}
+
+
+def _state(seen: Observed, problems: list[str], layout: Layout, name: str) -> str:
+    if any(layout.journal_file(name, "").parent.glob("*.jsonl")):
+        return "unfinished"
+    if seen.generation is None:
+        return "removed"
+    if seen.current and seen.current.orphaned:
+        return "orphaned"
+    return "drift" if problems else "serving"
+
+
+def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
+    problems = []
+    if any(layout.journal_file(name, "").parent.glob("*.jsonl")):
+        problems.append(f"a transaction did not end; `reloader recover {name}` finishes it or takes it back")
+    if seen.rebooted:
+        problems.append("the kernel was restarted since; `reloader apply` loads it again")
+    if seen.current and seen.current.last_error:
+        problems.append(f"last attempt: {seen.current.last_error}")
+    problems += [f"attachment {a['id']}: {a['seen']}" for a in _attachments(seen) if a["seen"] != "as recorded"]
+    gone = [n for n in (seen.generation.maps if seen.generation else {}) if n not in seen.maps]
+    return problems + [f"map {n}: its pin is gone" for n in gone]
+
+
+def _attachments(seen: Observed) -> list[dict[str, Any]]:
+    links = seen.current.links if seen.current else {}
+    wished = seen.generation.wish.attachments if seen.generation else ()
+    return [
+        {
+            "id": a.id,
+            "type": a.type,
+            "program": a.program,
+            "prog_id": links[a.id].prog if a.id in links else 0,
+            "link_id": links[a.id].id if a.id in links else 0,
+            "seen": _seen(seen, a.id),
+        }
+        for a in wished
+    ]
+
+
+def _seen(seen: Observed, attachment: str) -> str:
+    """What the kernel shows at an attachment, against the record."""
+    there, links = seen.attachments[attachment], seen.current.links if seen.current else {}
+    if there.interface is None:
+        return "the interface is gone"
+    if there.link is None:
+        return "our link's pin is gone" + (f"; {there.owner} runs there" if there.owner else "")
+    if there.link.ifindex != there.interface.ifindex:
+        return "the interface was recreated; nothing of ours is attached"
+    if attachment in links and there.link.prog_id != links[attachment].prog:
+        return f"{there.owner} runs there"
+    return "as recorded"
+
+
+def _maps(kernel: Kernel, layout: Layout, seen: Observed, name: str) -> list[dict[str, Any]]:
+    generation = seen.generation
+    recorded = generation.maps if generation else {}
+    kept = seen.current.state if seen.current else {}
+    rows = [_map(kernel, layout, name, m, r, generation) for m, r in recorded.items()]
+    parked = [_map(kernel, layout, name, m, r, None) for m, r in kept.items() if m not in recorded]
+    return rows + parked
+
+
+def _map(
+    kernel: Kernel, layout: Layout, pipeline: str, name: str, known: MapRecord, generation: Generation | None
+) -> dict[str, Any]:
+    pub = layout.pub_pin(pipeline, name)
+    wanted = generation.wish.map(name) if generation else None
+    row: dict[str, Any] = {
+        "name": name,
+        "role": wanted.role.value if wanted else Role.STATE.value,
+        "parked": wanted is None,
+        "pin": known.pin,
+        "pub": pub if kernel.pins.exists(pub) else "",
+        "id": known.id,
+        "type": "",
+        "entries": None,
+        "max_entries": 0,
+    }
+    fd = pinned(kernel, known.pin)
+    if fd is None:
+        return row
+    with fd:
+        info = kernel.maps.info(fd)
+        entries = kernel.maps.count(fd) if info.type in PLAIN_TYPES else None
+    kind = MapType(info.type).name.lower() if info.type in MapType.__members__.values() else str(info.type)
+    return {**row, "id": info.id, "type": kind, "entries": entries, "max_entries": info.max_entries}
+
+
+def history(layout: Layout, pipeline: str) -> list[dict[str, Any]]:
+    """Stored generations, oldest first (schemas/history.schema.json)."""
+    current = _current(layout, pipeline)
+    rows = []
+    for number in records.generation_numbers(layout, pipeline):
+        generation = records.read_generation(layout, pipeline, number)
+        rows.append(
+            {
+                "generation": number,
+                "current": number == current.generation,
+                "load": generation.load,
+                "created": generation.created,
+                "source": generation.wish.source_revision,
+                "reason": generation.reason,
+                "objects": [o.digest[:12] for o in generation.wish.objects],
+                "changes": list(generation.changes),
+            }
+        )
+    return rows
+
+
+def _current(layout: Layout, pipeline: str) -> records.Current:
+    current = records.read_current(layout, pipeline)
+    if current is None:
+        known = ", ".join(records.pipelines(layout)) or "none"
+        raise NotFoundError(f"no pipeline {pipeline}", hint=f"known pipelines: {known}")
+    return current
+
+
+def show(layout: Layout, pipeline: str, number: int | None) -> dict[str, Any]:
+    """One generation: the wish in force, ids, changes."""
+    current = _current(layout, pipeline)
+    number = number or current.generation or records.generation_numbers(layout, pipeline)[-1]
+    generation = records.read_generation(layout, pipeline, number)
+    wish = generation.wish
+    return {
+        "pipeline": pipeline,
+        "generation": number,
+        "current": number == current.generation,
+        "load": generation.load,
+        "created": generation.created,
+        "reason": generation.reason,
+        "source": wish.source_revision,
+        "boot_id": generation.boot_id,
+        "objects": [{"path": o.path, "sha256": o.digest} for o in wish.objects],
+        "rodata": {k: v.hex() for k, v in wish.rodata.items()},
+        "programs": [{"name": p, "id": generation.progs.get(p, 0)} for p in wish.programs],
+        "attachments": [
+            {"id": a.id, "type": a.type, "program": a.program, "target": a.target} for a in wish.attachments
+        ],
+        "maps": [_shown_map(generation, m.name) for m in wish.maps],
+        "changes": list(generation.changes),
+    }
+
+
+def _shown_map(generation: Generation, name: str) -> dict[str, Any]:
+    wanted, known = generation.wish.map(name), generation.maps.get(name)
+    return {
+        "name": name,
+        "role": wanted.role.value,
+        "type": MapType(wanted.type).name.lower(),
+        "id": known.id if known else 0,
+        "pin": known.pin if known else wanted.pin,
+        "key_size": wanted.key_size,
+        "value_size": wanted.value_size,
+        "max_entries": wanted.max_entries,
+        "entries": wanted.entries.count if wanted.entries else None,
+        "key": str(wanted.key.name) if wanted.key else "",
+        "value": str(wanted.value.name) if wanted.value else "",
+    }
+
+
+def diff(layout: Layout, pipeline: str, old: int, new: int) -> list[str]:
+    """Lines that say what generation `new` asks for otherwise than `old`."""
+    _current(layout, pipeline)
+    before = records.read_generation(layout, pipeline, old).wish
+    after = records.read_generation(layout, pipeline, new).wish
+    return [
+        *_set_diff("object", [o.digest[:12] for o in before.objects], [o.digest[:12] for o in after.objects]),
+        *_set_diff("program", before.programs, after.programs),
+        *_dict_diff("rodata", record.to_json(before.rodata), record.to_json(after.rodata)),
+        *_dict_diff("attachment", _attach_words(before), _attach_words(after)),
+        *_map_diff(before, after),
+    ]
+
+
+def _attach_words(wish: Wish) -> dict[str, str]:
+    return {a.id: f"{a.program} {' '.join(f'{k}={v}' for k, v in sorted(a.target.items()))}" for a in wish.attachments}
+
+
+def _set_diff(kind: str, old: Any, new: Any) -> list[str]:
+    gone, come = sorted(set(old) - set(new)), sorted(set(new) - set(old))
+    return [*(f"- {kind} {o}" for o in gone), *(f"+ {kind} {n}" for n in come)]
+
+
+def _dict_diff(kind: str, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    changed = sorted(k for k in old.keys() & new.keys() if old[k] != new[k])
+    return [*_set_diff(kind, old, new), *(f"~ {kind} {k}: {old[k]} → {new[k]}" for k in changed)]
+
+
+def _map_diff(before: Wish, after: Wish) -> list[str]:
+    old, new = {m.name: m for m in before.maps}, {m.name: m for m in after.maps}
+    lines = _set_diff("map", old, new)
+    for name in sorted(old.keys() & new.keys()):
+        a, b = old[name], new[name]
+        if a.role is not b.role:
+            lines.append(f"~ map {name}: role {a.role} → {b.role}")
+        lines += [f"~ map {name}: {d}" for d in map_differences(wished_shape(a), wished_shape(b))]
+        if a.entries != b.entries:
+            counts = [str(m.entries.count) if m.entries else "none" for m in (a, b)]
+            lines.append(f"~ map {name}: entries {counts[0]} → {counts[1]}")
+    return lines

@@ -1,0 +1,234 @@
+"""Running ops on a kernel: one match. Also what each op's undo means when it is not known whether it happened.
+
+Called by transaction.py (forwards, then back on failure) and recover.py. Imports plan.ops, kernel, records.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+
+from reloader.errors import KernelError
+from reloader.kernel import Fd, Interface, Kernel, Loaded, LoadRequest, XdpMode
+from reloader.layout import Layout
+from reloader.plan import ops
+from reloader.plan.entries import entry_diff, split_records
+from reloader.plan.ops import Op
+from reloader.records import Current, Generation
+from reloader.spec.wish import Wish
+from reloader.txn import storage
+
+
+@dataclass(slots=True, kw_only=True)
+class Bench:
+    """What ops work with: the kernel, the stored blobs, and the descriptors of this transaction's load."""
+
+    kernel: Kernel
+    layout: Layout
+    pipeline: str
+    wish: Wish | None
+    blobs: dict[str, bytes] = field(default_factory=dict)  # digest -> bytes not stored yet
+    loaded: Loaded | None = None
+    commit: tuple[Generation | None, Current] | None = None  # what PutRecord writes
+    done: list[Op] = field(default_factory=list)  # what was begun, in order; the last may have failed
+
+    def blob(self, blob: str, digest: str) -> bytes:
+        """An object's or entries' bytes: what was read with the wish, else the stored copy."""
+        return self.blobs[digest] if digest in self.blobs else storage.read(self.layout, blob, digest)
+
+    def close(self) -> None:
+        if self.loaded is not None:
+            self.loaded.close()
+            self.loaded = None
+
+
+def execute(bench: Bench, op: Op) -> None:
+    """Do one op. KernelError, OSError or NeedsHuman when it cannot be done."""
+    pins = bench.kernel.pins
+    match op:
+        case ops.StoreBlob():
+            storage.store(bench.layout, bench.pipeline, op.blob, op.digest, bench.blobs)
+        case ops.DropBlob():
+            storage.drop(bench.layout, bench.pipeline, op.blob, op.digest)
+        case ops.Load():
+            _load(bench, op)
+        case ops.FillMap():
+            _fill(bench, op)
+        case ops.PinMap():
+            _pin(bench, _loaded(bench).maps[op.map], op.path)
+        case ops.PinProgram():
+            _pin(bench, _loaded(bench).progs[op.program], op.path)
+        case ops.CreateLink():
+            _create_link(bench, op)
+        case ops.SwapLink():
+            _swap_link(bench, op)
+        case ops.SetEntries():
+            _set_entries(bench, op)
+        case ops.Unpin():
+            pins.unpin(op.path)
+            _prune_folders(bench, os.path.dirname(op.path))
+        case ops.PutRecord():
+            assert bench.commit is not None
+            storage.put_record(bench.layout, *bench.commit)
+        case ops.Publish():
+            _publish(bench, op)
+        case ops.Freeze():
+            _freeze(bench, op)
+        case ops.Barrier():
+            bench.kernel.barrier()
+        case ops.DropLoad():
+            _drop_load(bench, op)
+        case ops.Prune():
+            storage.prune(bench.layout, bench.pipeline)
+        case ops.DropPipeline():
+            _drop_pipeline(bench, op)
+
+
+def take_back(bench: Bench, op: Op) -> None:
+    """Undo an op of which nobody knows whether it happened: what is not there needs no undoing."""
+    inverse = ops.undo_of(op)
+    if inverse is None:
+        return
+    if isinstance(inverse, ops.SwapLink) and not _link_alive(bench, inverse.path):
+        return  # the interface is gone, and with it every program on it
+    if isinstance(inverse, ops.SetEntries) and not _stored(bench, inverse.entries):
+        return  # killed before the old contents were stored, so before any write
+    execute(bench, inverse)
+
+
+def _link_alive(bench: Bench, path: str) -> bool:
+    if not bench.kernel.pins.exists(path):
+        return False
+    with bench.kernel.pins.get(path) as link:
+        return bench.kernel.links.info(link).ifindex != 0
+
+
+def _stored(bench: Bench, digest: str) -> bool:
+    return digest in bench.blobs or bench.layout.blob_file("entries", digest).exists()
+
+
+def _loaded(bench: Bench) -> Loaded:
+    assert bench.loaded is not None, "the plan pins before it loads"
+    return bench.loaded
+
+
+def _load(bench: Bench, op: ops.Load) -> None:
+    reuse: dict[str, Fd] = {}
+    try:
+        for name, pin in op.reuse.items():
+            reuse[name] = bench.kernel.pins.get(pin)
+        request = LoadRequest(
+            objects=tuple(bench.blob("objects", d) for d in op.objects),
+            name=bench.pipeline.replace("-", "_"),
+            programs=op.programs,
+            rodata=op.rodata,
+            max_entries=op.max_entries,
+            reuse=reuse,
+            metadata=op.metadata,
+        )
+        bench.loaded = bench.kernel.progs.load(request)
+    finally:
+        for fd in reuse.values():
+            fd.close()
+
+
+def _fill(bench: Bench, op: ops.FillMap) -> None:
+    assert bench.wish is not None
+    wanted = bench.wish.map(op.map)
+    entries = split_records(bench.blob("entries", op.entries), wanted.key_size, wanted.value_size)
+    bench.kernel.maps.update_many(_loaded(bench).maps[op.map], list(entries), list(entries.values()))
+
+
+def _pin(bench: Bench, fd: Fd, path: str) -> None:
+    bench.kernel.pins.mkdir(os.path.dirname(path))
+    bench.kernel.pins.pin(fd, path)
+
+
+def _prune_folders(bench: Bench, folder: str) -> None:
+    """Remove directories of ours that became empty, up to the bpffs root."""
+    while folder.startswith(bench.layout.bpffs) and not bench.kernel.pins.listdir(folder):
+        bench.kernel.pins.rmdir(folder)
+        folder = os.path.dirname(folder)
+
+
+def _interface(bench: Bench, target: dict[str, str]) -> Interface:
+    interface = bench.kernel.net.interface(target["interface"], target.get("netns"))
+    if interface is None:
+        raise KernelError("link create", errno.ENODEV, target["interface"])
+    return interface
+
+
+def _create_link(bench: Bench, op: ops.CreateLink) -> None:
+    kernel, target = bench.kernel, op.attachment.target
+    kernel.pins.mkdir(os.path.dirname(op.path))
+    interface = _interface(bench, target)
+    if kernel.pins.exists(op.path):  # of an interface that is gone
+        kernel.pins.unpin(op.path)
+    with kernel.pins.get(op.program) as prog:
+        link = kernel.links.create_xdp(
+            prog, ifindex=interface.ifindex, mode=XdpMode(target["mode"]), netns=target.get("netns")
+        )
+    with link:
+        kernel.pins.pin(link, op.path)
+
+
+def _swap_link(bench: Bench, op: ops.SwapLink) -> None:
+    """Swap, unless it is swapped already; a third program there is somebody else's doing."""
+    kernel = bench.kernel
+    with kernel.pins.get(op.path) as link, kernel.pins.get(op.new) as new:
+        if kernel.links.info(link).prog_id == kernel.progs.info(new).id:
+            return
+        with kernel.pins.get(op.old) as old:
+            kernel.links.update(link, new=new, old=old)
+
+
+def _set_entries(bench: Bench, op: ops.SetEntries) -> None:
+    assert bench.wish is not None
+    wanted, maps = bench.wish.map(op.map), bench.kernel.maps
+    target = split_records(bench.blob("entries", op.entries), wanted.key_size, wanted.value_size)
+    with bench.kernel.pins.get(op.path) as fd:
+        diff = entry_diff(wanted, maps.items(fd), target, prune=op.prune)
+        if diff.tight and diff.delete:
+            maps.delete_many(fd, diff.delete)
+        if diff.put:
+            maps.update_many(fd, list(diff.put), list(diff.put.values()))
+        if diff.delete and not diff.tight:
+            maps.delete_many(fd, diff.delete)
+
+
+def _publish(bench: Bench, op: ops.Publish) -> None:
+    pins, fresh = bench.kernel.pins, op.path + "~"
+    pins.mkdir(os.path.dirname(op.path))
+    pins.unpin(fresh)
+    with pins.get(op.source) as fd:
+        pins.pin(fd, fresh)
+    pins.rename(fresh, op.path)
+
+
+def _freeze(bench: Bench, op: ops.Freeze) -> None:
+    if not bench.kernel.pins.exists(op.path):
+        return
+    with bench.kernel.pins.get(op.path) as fd:
+        if not bench.kernel.maps.frozen(fd):
+            bench.kernel.maps.freeze(fd)
+
+
+def _drop_load(bench: Bench, op: ops.DropLoad) -> None:
+    pins = bench.kernel.pins
+    for folder in (f"{op.path}/progs", f"{op.path}/maps"):
+        for name in pins.listdir(folder):
+            pins.unpin(f"{folder}/{name}")
+        pins.rmdir(folder)
+    pins.rmdir(op.path)
+    _prune_folders(bench, os.path.dirname(op.path))
+
+
+def _drop_pipeline(bench: Bench, op: ops.DropPipeline) -> None:
+    root = bench.layout.pipeline_pins(bench.pipeline)
+    for folder in ("pub", "links", "state", "loads"):
+        if not bench.kernel.pins.listdir(f"{root}/{folder}"):
+            bench.kernel.pins.rmdir(f"{root}/{folder}")
+    _prune_folders(bench, root)
+    if op.records:
+        storage.drop_records(bench.layout, bench.pipeline)

@@ -1,0 +1,122 @@
+"""The journal: one JSON Lines file per transaction, intent before effect, a checksum per line.
+
+An open transaction is a file in <records>/pipelines/<pipeline>/journal/; ending one removes it. The
+`begin` line holds the whole plan and is on disk before the first effect, so it is the intent of every op;
+`intent` and `done` lines tell how far it came. Only `begin` and `commit` are fsynced: kernel objects do
+not outlive the power, and a line written before a SIGKILL stays in the page cache.
+
+A torn last line is dropped; damage before it is NeedsHuman (exit 4). Imports errors, effects, files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reloader.effects import lasting
+from reloader.errors import NeedsHuman
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalLine:
+    seq: int
+    kind: str  # begin, intent, done, undo, commit
+    body: dict[str, Any]
+
+
+class Journal:
+    """An open transaction's journal, being written."""
+
+    def __init__(self, path: Path, seq: int = 0) -> None:
+        self.path = path
+        self._seq = seq
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def begin(self, body: dict[str, Any]) -> None:
+        """The whole plan, durable before anything is done."""
+        lasting("journal.begin", lambda: self._append("begin", body, sync=True))
+
+    def intent(self, index: int) -> None:
+        self._append("intent", {"op": index})
+
+    def done(self, index: int) -> None:
+        self._append("done", {"op": index})
+
+    def undo(self, index: int) -> None:
+        self._append("undo", {"op": index})
+
+    def commit(self, body: dict[str, Any]) -> None:
+        """The point of no return: what comes after is carried forward, not back."""
+        lasting("journal.commit", lambda: self._append("commit", body, sync=True))
+
+    def end(self) -> None:
+        """The transaction is over and leaves nothing behind: remove the file."""
+        self.close()
+        lasting("journal.end", lambda: self.path.unlink(missing_ok=True))
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _append(self, kind: str, body: dict[str, Any], *, sync: bool = False) -> None:
+        self._seq += 1
+        record = {"v": VERSION, "txn": self.path.stem, "seq": self._seq, "kind": kind, **body}
+        text = json.dumps(record, separators=(",", ":"), sort_keys=True)
+        line = f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
+        written = os.write(self._fd, line)
+        if written != len(line):
+            raise OSError(28, f"short write to {self.path}")
+        if sync:
+            os.fsync(self._fd)
+            self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def open_journals(folder: Path) -> list[Path]:
+    """Journals of transactions that did not end, oldest first."""
+    return sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
+
+
+def read_journal(path: Path) -> list[JournalLine]:
+    """The good lines; a torn tail is dropped. NeedsHuman when a line before the last is damaged."""
+    raw = path.read_bytes().split(b"\n")
+    lines: list[JournalLine] = []
+    for number, text in enumerate(raw, 1):
+        line = _parse(text, len(lines) + 1, path.stem)
+        if line is not None:
+            lines.append(line)
+        elif any(_parse(rest, None, path.stem) for rest in raw[number:]) or (text and number < len(raw) - 1):
+            raise NeedsHuman(
+                f"{path}:{number}: the journal is damaged before its end",
+                hint="compare `bpftool link show` with the generation files, then remove the journal",
+            )
+        else:
+            break
+    return lines
+
+
+def _parse(text: bytes, seq: int | None, txn: str) -> JournalLine | None:
+    try:
+        crc, _, body = text.partition(b" ")
+        if int(crc, 16) != zlib.crc32(body):
+            return None
+        record = json.loads(body)
+        if record["v"] != VERSION or record["txn"] != txn or (seq is not None and record["seq"] != seq):
+            return None
+    except (ValueError, KeyError, TypeError):
+        return None
+    return JournalLine(seq=record["seq"], kind=record["kind"], body=record)

@@ -1,0 +1,89 @@
+"""Finishing or taking back a transaction whose process died. `decide` is pure; `recover` acts on it.
+
+Every changing command calls recover first, under the writer lock. Imports journal, apply, plan.ops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reloader import record
+from reloader.effects import lasting
+from reloader.errors import NeedsHuman, ReloaderError
+from reloader.kernel import Kernel
+from reloader.layout import Layout
+from reloader.lock import WriterLock
+from reloader.plan.ops import Op
+from reloader.records import Current, Generation
+from reloader.spec.wish import Wish
+from reloader.txn.apply import Bench, take_back
+from reloader.txn.journal import Journal, JournalLine, open_journals, read_journal
+from reloader.txn.transaction import finish_after_commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """forward: the commit record stands, `ops` are still to run. Else `ops` are to be taken back, in this order."""
+
+    forward: bool
+    ops: tuple[Op, ...]
+    wish: Wish | None = None
+    commit: tuple[Generation | None, Current] | None = None
+
+
+def decide(lines: list[JournalLine]) -> Decision:
+    """What an unfinished journal asks for. Pure. Without a whole `begin` line nothing had begun."""
+    begin = next((line.body for line in lines if line.kind == "begin"), None)
+    if begin is None:
+        return Decision(forward=False, ops=())
+    wish: Wish | None = record.from_json(Wish | None, begin["wish"])
+    commit = next((line.body for line in lines if line.kind == "commit"), None)
+    if commit is None:
+        return Decision(forward=False, ops=tuple(reversed(_ops(begin["ops"]))), wish=wish)
+    generation: Generation | None = record.from_json(Generation | None, commit["generation"])
+    current: Current = record.from_json(Current, commit["current"])
+    return Decision(forward=True, ops=_ops(begin["after"]), wish=wish, commit=(generation, current))
+
+
+def _ops(data: list[Any]) -> tuple[Op, ...]:
+    return tuple(record.from_json(Op, item) for item in data)
+
+
+def recover(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> list[str]:
+    """Bring a pipeline whose transaction died to entirely old or entirely new; one line per journal found."""
+    assert lock.fd >= 0
+    done = [
+        _recover_one(kernel, layout, pipeline, path) for path in open_journals(layout.journal_file(pipeline, "").parent)
+    ]
+    if done:
+        _sweep_fragments(layout, pipeline)
+    return done
+
+
+def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path) -> str:
+    lines = read_journal(path)
+    decision = decide(lines)
+    bench = Bench(kernel=kernel, layout=layout, pipeline=pipeline, wish=decision.wish, commit=decision.commit)
+    journal = Journal(path, seq=len(lines))
+    if decision.forward:
+        finish_after_commit(bench, decision.ops, journal)
+        return f"{pipeline}: an interrupted transaction was completed"
+    try:
+        for op in decision.ops:
+            take_back(bench, op)
+    except (OSError, ReloaderError) as error:
+        journal.close()
+        raise NeedsHuman(
+            f"{pipeline}: taking back an interrupted transaction failed: {error}", hint=f"its journal is {path}"
+        ) from error
+    journal.end()
+    return f"{pipeline}: an interrupted transaction was taken back"
+
+
+def _sweep_fragments(layout: Layout, pipeline: str) -> None:
+    """Half-written files of a process that was killed inside a write."""
+    for folder in (layout.record_dir(pipeline), layout.records / "objects", layout.records / "entries"):
+        for path in folder.rglob(".*.tmp"):
+            lasting("fragment.remove", lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]

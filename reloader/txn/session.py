@@ -1,0 +1,275 @@
+"""What the commands ask of the engine, per pipeline: plan, apply, rollback, remove. Recovers first.
+
+Called by cli.py and follow/. Imports observe, plan, records, txn's own modules.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from reloader import records
+from reloader.errors import NeedsHuman, NotFoundError, RefusedChange
+from reloader.kernel import ARRAY_TYPES, Kernel
+from reloader.layout import Layout
+from reloader.lock import WriterLock
+from reloader.observe import Observed, observe, pinned
+from reloader.plan.entries import EntryDiff, digest_of, entry_diff, join_records, live_entries, split_records
+from reloader.plan.model import Plan
+from reloader.plan.planner import Request, make_plan
+from reloader.plan.removal import make_removal
+from reloader.records import Current, Generation, LinkRecord, MapRecord
+from reloader.spec.model import Role
+from reloader.spec.wish import Wish
+from reloader.txn import storage
+from reloader.txn.apply import Bench
+from reloader.txn.recover import recover
+from reloader.txn.transaction import Progress, Trip, run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """One pipeline to be applied: the wish, the bytes read with it, and why."""
+
+    wish: Wish
+    blobs: Mapping[str, bytes] = field(default_factory=dict)  # digest -> contents, for what is not stored yet
+    reason: str = "apply"
+    reset: Collection[str] = ()
+    source: str = ""  # the file it came from
+    origin: int = 0  # rollback: the generation whose wish this is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    pipeline: str
+    changed: bool
+    generation: int
+    plan: Plan | None  # None: the fast check found nothing to do
+    seconds: dict[str, float] = field(default_factory=dict)  # per kind of op, and "total"
+    recovered: tuple[str, ...] = ()
+
+
+def quiet(_: str) -> None:
+    """Progress that goes nowhere."""
+
+
+def is_unchanged(kernel: Kernel, layout: Layout, pipeline: str, wish_digest: str) -> bool:
+    """The fast check: records, links and config contents say that this very wish is in force. Reads only."""
+    current = records.read_current(layout, pipeline)
+    if current is None or not current.generation or current.wish != wish_digest or current.orphaned:
+        return False
+    if any(layout.journal_file(pipeline, "").parent.glob("*.jsonl")):
+        return False
+    return all(_link_holds(kernel, link) for link in current.links.values()) and all(
+        _entries_hold(kernel, pin, digest) for pin, digest in current.entries.items()
+    )
+
+
+def _link_holds(kernel: Kernel, wanted: LinkRecord) -> bool:
+    fd = pinned(kernel, wanted.pin)
+    if fd is None:
+        return False
+    with fd:
+        info = kernel.links.info(fd)
+    return info.id == wanted.id and info.prog_id == wanted.prog and info.ifindex != 0
+
+
+def _entries_hold(kernel: Kernel, pin: str, digest: str) -> bool:
+    fd = pinned(kernel, pin)
+    if fd is None:
+        return False
+    with fd:
+        info = kernel.maps.info(fd)
+        return digest_of(join_records(live_entries(info.type, info.value_size, kernel.maps.items(fd)))) == digest
+
+
+def plan(kernel: Kernel, layout: Layout, intake: Intake) -> Plan:
+    """What apply would do now. Changes nothing; RefusedChange or MissingFeature when it cannot be done."""
+    return _plan(kernel, layout, intake)[0]
+
+
+def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observed]:
+    seen = observe(kernel, layout, intake.wish, intake.wish.pipeline)
+    unknown = sorted(set(intake.reset) - {m.name for m in intake.wish.maps})
+    if unknown:
+        raise NotFoundError(f"--reset names no map of {intake.wish.pipeline}: {', '.join(unknown)}")
+    request = Request(reset=intake.reset, diffs=_diffs(layout, intake, seen))
+    return make_plan(intake.wish, seen, layout, request), seen
+
+
+def _diffs(layout: Layout, intake: Intake, seen: Observed) -> dict[str, EntryDiff]:
+    diffs = {}
+    for wanted in intake.wish.maps:
+        live = seen.maps.get(wanted.name)
+        if wanted.entries is None or live is None or live.entries is None:
+            continue
+        if (live.info.key_size, live.info.value_size) != (wanted.key_size, wanted.value_size):
+            continue
+        data = intake.blobs.get(wanted.entries.digest) or storage.read(layout, "entries", wanted.entries.digest)
+        target = split_records(data, wanted.key_size, wanted.value_size)
+        diffs[wanted.name] = entry_diff(wanted, live.entries, target)
+    return diffs
+
+
+def apply(kernel: Kernel, layout: Layout, intake: Intake, lock: WriterLock, *, progress: Progress = quiet) -> Result:
+    """Make the kernel look like the wish, or leave it as it was (see transaction.run for the errors)."""
+    started = time.monotonic()
+    name = intake.wish.pipeline
+    recovered = tuple(recover(kernel, layout, name, lock))
+    if not intake.reset and is_unchanged(kernel, layout, name, intake.wish.digest()):
+        return unchanged(layout, name, None, recovered)
+    made, seen = _plan(kernel, layout, intake)
+    if not made.changes:
+        return unchanged(layout, name, made, recovered)
+    bench = Bench(kernel=kernel, layout=layout, pipeline=name, wish=intake.wish, blobs={**intake.blobs, **made.blobs})
+    trip = Trip(plan=made, bench=bench, finish=lambda b: _commit(b, made, seen, intake), progress=progress)
+    run(trip, kernel, layout, lock)
+    seconds = {**trip.seconds, "total": time.monotonic() - started}
+    return Result(
+        pipeline=name, changed=True, generation=made.generation, plan=made, seconds=seconds, recovered=recovered
+    )
+
+
+def unchanged(layout: Layout, name: str, made: Plan | None = None, recovered: tuple[str, ...] = ()) -> Result:
+    """The result of finding nothing to do."""
+    current = records.read_current(layout, name)
+    generation = current.generation if current else 0
+    return Result(pipeline=name, changed=False, generation=generation, plan=made, recovered=recovered)
+
+
+def _commit(bench: Bench, made: Plan, seen: Observed, intake: Intake) -> tuple[Generation, Current]:
+    """The records of a plan whose ops are all done, with the kernel's ids."""
+    wish, old = intake.wish, seen.generation
+    fresh = bench.loaded is not None
+    maps = _map_records(bench, seen) if fresh or old is None else old.maps
+    progs = {n: bench.kernel.progs.info(fd).id for n, fd in bench.loaded.progs.items()} if bench.loaded else {}
+    generation = Generation(
+        number=made.generation,
+        load=made.load,
+        wish=wish,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        reason=intake.reason,
+        boot_id=seen.boot_id,
+        progs=progs or (old.progs if old else {}),
+        maps=maps,
+        origin=intake.origin or made.generation,
+        changes=tuple(line.text() for line in made.lines),
+    )
+    return generation, _current(bench, generation, seen, intake)
+
+
+def _current(bench: Bench, generation: Generation, seen: Observed, intake: Intake) -> Current:
+    before, wish = seen.current, intake.wish
+    state = {m.name: generation.maps[m.name] for m in wish.maps if m.role is Role.STATE and m.name in generation.maps}
+    kept = {n: m for n, m in (before.state if before else {}).items() if n not in seen.lost}
+    tried = {**(before.tried if before else {}), **({intake.source: wish.digest()} if intake.source else {})}
+    return Current(
+        pipeline=wish.pipeline,
+        generation=generation.number,
+        last_generation=generation.number,
+        last_load=max(generation.load, before.last_load if before else 0),
+        wish=wish.digest(),
+        links={a.id: _link_record(bench, a.id) for a in wish.attachments},
+        entries=_entry_digests(bench, generation),
+        state={**kept, **state},
+        tried=tried,
+    )
+
+
+def _map_records(bench: Bench, seen: Observed) -> dict[str, MapRecord]:
+    """Every map of the fresh load with the pin this plan gave or left it."""
+    from reloader.plan import ops
+
+    assert bench.loaded is not None
+    assert bench.wish is not None
+    made = {op.map: op.path for op in bench.done if isinstance(op, ops.PinMap)}
+    pins = {**{n: m.pin for n, m in seen.maps.items()}, **made}
+    wanted = {m.name for m in bench.wish.maps if m.role is not Role.EXTERNAL}
+    info = bench.kernel.maps.info
+    return {n: MapRecord(pin=pins[n], id=info(fd).id) for n, fd in bench.loaded.maps.items() if n in wanted}
+
+
+def _link_record(bench: Bench, attachment: str) -> LinkRecord:
+    pin = bench.layout.link_pin(bench.pipeline, attachment)
+    with bench.kernel.pins.get(pin) as fd:
+        info = bench.kernel.links.info(fd)
+    return LinkRecord(pin=pin, id=info.id, prog=info.prog_id)
+
+
+def _entry_digests(bench: Bench, generation: Generation) -> dict[str, str]:
+    """What the fast check compares: a digest of each owned config map's contents as they are now."""
+    digests = {}
+    for wanted in generation.wish.maps:
+        if wanted.entries is None or not wanted.prune:
+            continue
+        data = bench.blob("entries", wanted.entries.digest)
+        if wanted.type in ARRAY_TYPES:
+            entries = split_records(data, wanted.key_size, wanted.value_size)
+            data = join_records(live_entries(wanted.type, wanted.value_size, entries))
+        digests[generation.maps[wanted.name].pin] = digest_of(data)
+    return digests
+
+
+def rollback(
+    kernel: Kernel, layout: Layout, pipeline: str, to: int | None, lock: WriterLock, *, progress: Progress = quiet
+) -> Result:
+    """Apply a stored generation's wish again, from stored objects. `to` None: the one before the current."""
+    recover(kernel, layout, pipeline, lock)
+    target = rollback_target(layout, pipeline, to)
+    intake = Intake(wish=target.wish, reason=f"rollback to {target.number}", origin=target.origin or target.number)
+    return apply(kernel, layout, intake, lock, progress=progress)
+
+
+def rollback_target(layout: Layout, pipeline: str, to: int | None) -> Generation:
+    """The generation a rollback goes to; NotFoundError when there is none."""
+    current = records.read_current(layout, pipeline)
+    if current is None:
+        raise NotFoundError(f"no pipeline {pipeline}", hint=_known(layout))
+    if to is not None:
+        return records.read_generation(layout, pipeline, to)
+    numbers = records.generation_numbers(layout, pipeline)
+    if not current.generation:
+        return records.read_generation(layout, pipeline, numbers[-1])
+    serving = records.read_generation(layout, pipeline, current.generation)
+    older = [n for n in numbers if n < (serving.origin or serving.number)]
+    if not older:
+        raise NotFoundError(f"{pipeline} has no generation before {serving.origin}", hint="see `reloader history`")
+    return records.read_generation(layout, pipeline, older[-1])
+
+
+def _known(layout: Layout) -> str:
+    return f"known pipelines: {', '.join(records.pipelines(layout)) or 'none'}"
+
+
+def remove(
+    kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, *, drop_state: bool, progress: Progress = quiet
+) -> Result:
+    """Detach and unpin everything; state maps stay parked unless `drop_state`."""
+    recover(kernel, layout, pipeline, lock)
+    seen = observe(kernel, layout, None, pipeline)
+    if seen.current is None:
+        raise NotFoundError(f"no pipeline {pipeline}", hint=_known(layout))
+    if not seen.current.generation and not drop_state:
+        raise RefusedChange(f"{pipeline} is removed already; only its state is parked", hint="--state drops that too")
+    made, after = make_removal(seen, seen.current, layout, drop_state=drop_state)
+    wish = seen.generation.wish if seen.generation else None
+    bench = Bench(kernel=kernel, layout=layout, pipeline=pipeline, wish=wish)
+    run(Trip(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), kernel, layout, lock)
+    return Result(pipeline=pipeline, changed=True, generation=0, plan=made)
+
+
+def recover_all(kernel: Kernel, layout: Layout, lock: WriterLock, names: Collection[str]) -> list[str]:
+    """Recover the named pipelines (all with an open journal when none is named); one bad one does not stop the rest."""
+    folders = layout.pipelines_dir.glob("*/journal/*.jsonl")
+    todo = sorted(set(names) or {p.parent.parent.name for p in folders})
+    done, failed = [], []
+    for name in todo:
+        try:
+            done += recover(kernel, layout, name, lock)
+        except NeedsHuman as error:
+            failed.append(error)
+    if failed:
+        raise NeedsHuman("; ".join(e.message for e in failed), hint=failed[0].hint, detail="\n".join(done))
+    return done

@@ -1,0 +1,89 @@
+"""Writing and forgetting records and blobs. Every change on disk passes effects.lasting.
+
+Called by apply.py's match. Imports records, files, layout, effects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+
+from reloader import records
+from reloader.effects import lasting
+from reloader.errors import NeedsHuman
+from reloader.files import write_atomic
+from reloader.layout import Layout
+from reloader.records import Current, Generation
+
+KEEP_GENERATIONS = 20
+BLOBS = ("objects", "entries")
+
+
+def read(layout: Layout, blob: str, digest: str) -> bytes:
+    """A stored blob, checked against its digest."""
+    path = layout.blob_file(blob, digest)
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise NeedsHuman(f"{path} does not match its digest", hint="apply again from the source files")
+    return data
+
+
+def store(layout: Layout, pipeline: str, blob: str, digest: str, fresh: Mapping[str, bytes]) -> None:
+    """Keep a blob by digest and link it to the pipeline; a blob already there costs nothing."""
+    shared, mine = layout.blob_file(blob, digest), layout.blob_link(pipeline, blob, digest)
+    if not shared.exists():
+        write_atomic(shared, fresh[digest])
+    if not mine.exists():
+        mine.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lasting("blob.link", lambda: os.link(shared, mine))
+
+
+def drop(layout: Layout, pipeline: str, blob: str, digest: str) -> None:
+    """Let go of a blob unless a stored generation needs it; the last pipeline to let go deletes it."""
+    if digest in records.blobs_needed(layout, pipeline):
+        return
+    _unlink_blob(layout, pipeline, blob, digest)
+
+
+def _unlink_blob(layout: Layout, pipeline: str, blob: str, digest: str) -> None:
+    mine, shared = layout.blob_link(pipeline, blob, digest), layout.blob_file(blob, digest)
+    if mine.exists():
+        lasting("blob.unlink", lambda: mine.unlink(missing_ok=True))
+    if shared.exists() and shared.stat().st_nlink == 1:
+        lasting("blob.remove", lambda: shared.unlink(missing_ok=True))
+
+
+def put_record(layout: Layout, generation: Generation | None, current: Current) -> None:
+    """Write the generation, then make it current."""
+    if generation is not None:
+        records.write_generation(layout, generation)
+    records.write_current(layout, current)
+
+
+def prune(layout: Layout, pipeline: str) -> None:
+    """Forget generations past the newest KEEP_GENERATIONS and what only they needed."""
+    numbers = records.generation_numbers(layout, pipeline)
+    for number in numbers[:-KEEP_GENERATIONS]:
+        path = layout.generation_file(pipeline, number)
+        lasting("generation.remove", lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+    _sweep_blobs(layout, pipeline)
+
+
+def _sweep_blobs(layout: Layout, pipeline: str) -> None:
+    needed = records.blobs_needed(layout, pipeline)
+    for blob in BLOBS:
+        for mine in sorted((layout.record_dir(pipeline) / blob).glob("*")):
+            if mine.name not in needed:
+                _unlink_blob(layout, pipeline, blob, mine.name)
+
+
+def drop_records(layout: Layout, pipeline: str) -> None:
+    """Forget a pipeline; its journal goes last, by its own end."""
+    folder = layout.record_dir(pipeline)
+    for path in [folder / "current.json", *sorted((folder / "generations").glob("*.json"))]:
+        lasting("record.remove", lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+    _sweep_blobs(layout, pipeline)
+    for name in (*BLOBS, "generations"):
+        if (folder / name).is_dir():
+            (folder / name).rmdir()

@@ -1,0 +1,191 @@
+"""One transaction: journal, ops, commit; or back again. The only module that decides between the two.
+
+Called by session.py with a plan and the writer lock. Imports apply, journal, plan, records.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from reloader import record
+from reloader.errors import (
+    KernelError,
+    LoadRejected,
+    NeedsHuman,
+    NothingSwapped,
+    ReloaderError,
+    RolledBack,
+    VerifierRejected,
+)
+from reloader.kernel import Kernel
+from reloader.layout import Layout
+from reloader.lock import WriterLock
+from reloader.plan import ops
+from reloader.plan.model import Plan
+from reloader.plan.ops import Op
+from reloader.records import Current, Generation
+from reloader.txn.apply import Bench, execute, take_back
+from reloader.txn.journal import Journal
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """One pass through a plan: what the engine needs to do it and to record it."""
+
+    plan: Plan
+    bench: Bench
+    finish: Callable[[Bench], tuple[Generation | None, Current]]  # asked once all ops are done, for the commit record
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)  # op name -> time spent
+
+
+def new_txn_name() -> str:
+    """Sorts by time; unique on the host."""
+    return f"{time.time_ns():020d}-{os.getpid()}"
+
+
+def run(trip: Trip, kernel: Kernel, layout: Layout, lock: WriterLock) -> None:
+    """Carry out the plan or leave everything as it was.
+
+    Raises NothingSwapped or VerifierRejected (exit 1), RolledBack (3), NeedsHuman (4).
+    """
+    assert lock.fd >= 0
+    journal = Journal(layout.journal_file(trip.bench.pipeline, new_txn_name()))
+    try:
+        _forward(trip, journal)
+    except (OSError, ReloaderError, KeyboardInterrupt) as error:
+        with uninterrupted():
+            _back(trip, journal, error)
+        raise AssertionError("unreachable: going back always raises") from error
+    try:
+        with uninterrupted():
+            finish_after_commit(trip.bench, trip.plan.after, journal)
+    finally:
+        trip.bench.close()
+
+
+def _forward(trip: Trip, journal: Journal) -> None:
+    plan, bench = trip.plan, trip.bench
+    journal.begin(begin_body(plan, bench))
+    for index, op in enumerate(plan.ops):
+        bench.done.append(op)
+        journal.intent(index)
+        started = time.monotonic()
+        trip.progress(_label(op))
+        execute(bench, op)
+        name = type(op).__name__
+        trip.seconds[name] = trip.seconds.get(name, 0.0) + time.monotonic() - started
+        journal.done(index)
+    bench.commit = trip.finish(bench)
+    journal.commit(record.to_json({"generation": bench.commit[0], "current": bench.commit[1]}))
+
+
+def begin_body(plan: Plan, bench: Bench) -> dict[str, object]:
+    """What the journal's first line says: enough to go back or forward without this process."""
+    return {
+        "pipeline": plan.pipeline,
+        "generation": plan.generation,
+        "ops": record.to_json(plan.ops),
+        "after": record.to_json(plan.after),
+        "wish": record.to_json(bench.wish),
+    }
+
+
+def finish_after_commit(bench: Bench, after: tuple[Op, ...], journal: Journal) -> None:
+    """Everything behind the commit record; run again by recovery when it was cut short."""
+    for op in after:
+        try:
+            execute(bench, op)
+        except (OSError, ReloaderError) as error:
+            journal.close()
+            raise NeedsHuman(
+                f"{bench.pipeline}: the new version serves, but cleaning up failed: {error}",
+                hint=f"mend the cause, then `reloader recover {bench.pipeline}`",
+            ) from error
+    journal.end()
+
+
+def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
+    """Undo in reverse order, then say what happened. Always raises."""
+    visible = any(isinstance(op, ops.VISIBLE) for op in trip.bench.done)
+    try:
+        for index in range(len(trip.plan.ops) - 1, -1, -1):
+            journal.undo(index)
+            take_back(trip.bench, trip.plan.ops[index])
+    except (OSError, ReloaderError) as second:
+        journal.close()
+        raise NeedsHuman(
+            f"{trip.plan.pipeline}: {describe(error)}; putting things back failed too: {second}",
+            hint=f"the journal is kept; mend the cause, then `reloader recover {trip.plan.pipeline}`",
+        ) from error
+    finally:
+        trip.bench.close()
+    journal.end()
+    raise report(trip.plan, trip.bench.layout, error, swapped=visible) from error
+
+
+def report(plan: Plan, layout: Layout, error: BaseException, *, swapped: bool) -> ReloaderError:
+    """The error a user sees once everything was put back."""
+    if isinstance(error, LoadRejected):
+        return rejected(plan.pipeline, layout, error)
+    stays = (
+        "nothing of it is left" if not plan.from_generation else f"generation {plan.from_generation} serves as before"
+    )
+    if swapped:
+        return RolledBack(f"{plan.pipeline}: {describe(error)}; rolled back, {stays}")
+    return NothingSwapped(f"{plan.pipeline}: {describe(error)}; nothing was swapped, {stays}", hint=_hint(error))
+
+
+def rejected(pipeline: str, layout: Layout, error: LoadRejected) -> VerifierRejected:
+    """The verifier's words in short, the whole log in a file."""
+    from reloader.files import write_atomic
+    from reloader.verifier import summarise
+
+    path = layout.logs_dir / f"{pipeline}-{error.program}.verifier.log"
+    write_atomic(path, error.log.encode(errors="replace"))
+    summary = summarise(error.log)
+    return VerifierRejected(
+        f"{pipeline}: the verifier refused {error.program}: {summary.reason or error.strerror}; nothing was swapped",
+        detail="\n".join([*([summary.source] if summary.source else []), *summary.tail]),
+        hint=f"whole log: {path}",
+    )
+
+
+def describe(error: BaseException) -> str:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+
+
+def _hint(error: BaseException) -> str:
+    if isinstance(error, KernelError) and error.errno == 12:
+        return "the kernel is out of memory for maps, or a memory cgroup limits it"
+    if isinstance(error, OSError) and error.errno == 28 and not isinstance(error, KernelError):
+        return "the disk of the record directory is full"
+    return ""
+
+
+def _label(op: Op) -> str:
+    match op:
+        case ops.Load():
+            return f"loading {', '.join(op.programs)}"
+        case ops.FillMap() | ops.SetEntries():
+            return f"writing {op.map}"
+        case ops.SwapLink() | ops.CreateLink():
+            return "swapping"
+    return "working"
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back SIGINT and SIGTERM: going back and cleaning up must not be cut short by an impatient ^C."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
