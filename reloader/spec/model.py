@@ -6,7 +6,7 @@ an object file or a kernel. Imports only enums.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -51,6 +51,7 @@ class Attach:
     type: str  # a key of hooks.HOOKS, as `xdp`
     options: dict[str, Any]  # the hook's own fields, checked against its schema fragment
     mark: Mark
+    marks: dict[str, Mark] = field(default_factory=dict)  # field -> place of its value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ class Entry:
     key: Any  # scalar, list or mapping by BTF field name
     value: Any
     mark: Mark
+    marks: dict[str, Mark] = field(default_factory=dict)  # `key.port`, `value.addr[2]` -> place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,7 @@ class MapWish:
     byteorder: dict[str, str] | None = None  # dotted field path -> "network" | "host", where BTF cannot say
     pin: str | None = None  # external: the bpffs path
     max_entries: int | None = None  # None: as the object says
+    marks: dict[str, Mark] = field(default_factory=dict)  # field, also as `byteorder.key.port` -> place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,5 +98,5 @@ class Pipeline:
     attach: tuple[Attach, ...]
     maps: tuple[MapWish, ...]
     rodata: dict[str, Any]
-    rodata_marks: dict[str, Mark]
+    rodata_marks: dict[str, Mark]  # variable, also as `name.field[2]` -> place
     state_schema: str | None = None

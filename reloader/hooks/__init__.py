@@ -1,0 +1,45 @@
+"""Attach types, one small file each: what its YAML looks like and, for the engine, how to attach.
+
+A hook is a module; `Hook` says what the module must hold, and mypy checks it. A new attach type is a new
+file here and a line in HOOKS. Imports kernel and errors; spec/ and the engine look hooks up by type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from reloader.hooks import xdp
+
+
+class Hook(Protocol):
+    """What a module in this folder provides."""
+
+    @property
+    def TITLE(self) -> str:
+        """A few words for editors."""
+
+    @property
+    def PROGRAM_TYPE(self) -> str:
+        """The type of program, as elf.py derives it from the section, that may attach here."""
+
+    @property
+    def SECTION(self) -> str:
+        """How a section of such a program is named, for hints."""
+
+    @property
+    def PROPERTIES(self) -> Mapping[str, Any]:
+        """JSON Schema of the attachment's own fields."""
+
+    @property
+    def REQUIRED(self) -> tuple[str, ...]:
+        """Which of them must be given."""
+
+    def target(self, options: Mapping[str, Any]) -> dict[str, str]:
+        """The checked fields of an attachment as the engine's words, with defaults filled in."""
+
+    def attachment_id(self, target: Mapping[str, str]) -> str:
+        """A stable name of the place; two attachments of the same id would collide."""
+
+
+HOOKS: Mapping[str, Hook] = {"xdp": xdp}

@@ -1,0 +1,53 @@
+"""XDP, alone on an interface, held by a bpf_link.
+
+target: {"interface": name, "mode": "native" | "skb", "netns": absolute path; absent for the caller's own}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reloader.kernel import XdpMode
+
+TITLE = "XDP on an interface"
+PROGRAM_TYPE = "xdp"
+SECTION = "xdp"
+REQUIRED = ("interface",)
+PROPERTIES: Mapping[str, Any] = {
+    "interface": {
+        "title": "Interface",
+        "description": "Name of the network interface, at most 15 characters, as `ip link` shows it.",
+        "type": "string",
+        "pattern": r"^(?!\.{1,2}$)[^\s/:%\u0000-\u001f]{1,15}$",
+    },
+    "mode": {
+        "title": "Mode",
+        "description": "native runs in the driver; skb is slower and works on every interface.",
+        "type": "string",
+        "enum": [XdpMode.NATIVE.value, XdpMode.SKB.value],
+        "default": XdpMode.NATIVE.value,
+    },
+    "netns": {
+        "title": "Network namespace",
+        "description": "A name below /run/netns, or an absolute path; left out, reloader's own.",
+        "type": "string",
+        "pattern": r"^(/[^\u0000]+|(?!\.{1,2}$)[^/\u0000]+)$",
+    },
+}
+
+_NAMED = "/run/netns/"
+
+
+def target(options: Mapping[str, Any]) -> dict[str, str]:
+    """The checked fields of an attachment as the engine's words."""
+    out = {"interface": str(options["interface"]), "mode": str(options.get("mode", XdpMode.NATIVE.value))}
+    if netns := options.get("netns"):
+        out["netns"] = netns if netns.startswith("/") else _NAMED + netns
+    return out
+
+
+def attachment_id(target: Mapping[str, str]) -> str:
+    """`xdp:eth0`, or `xdp:eth0@blue` in the namespace /run/netns/blue."""
+    netns = target.get("netns", "")
+    return f"xdp:{target['interface']}" + (f"@{netns.removeprefix(_NAMED)}" if netns else "")

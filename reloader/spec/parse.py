@@ -1,0 +1,256 @@
+"""A YAML file → frozen Pipelines: text, schema, then what a schema cannot say, each finding at its place.
+
+Reads one file and nothing it names: objects and bulk files are compile.py's. Imports errors, hooks, layout,
+spec.{text,check,model}.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reloader.errors import InputError, Problem
+from reloader.hooks import HOOKS
+from reloader.layout import pin_name
+from reloader.spec import check, text
+from reloader.spec.model import Apply, Attach, Bulk, Entry, MapWish, Mark, ObjectRef, Pipeline, Role
+from reloader.spec.text import Document, Steps, dotted
+
+_CONFIG_ONLY = ("entries", "from", "apply", "together_with", "prune", "byteorder")
+_RULES = {  # field -> the only roles it means something for
+    **dict.fromkeys(_CONFIG_ONLY, frozenset({Role.CONFIG})),
+    "pin": frozenset({Role.EXTERNAL}),
+    "max_entries": frozenset(Role) - {Role.EXTERNAL},
+}
+
+
+def read_pipelines(path: Path) -> tuple[Pipeline, ...]:
+    """Every pipeline of a YAML file, in order; InputError with all that is wrong."""
+    return parse_pipelines(read_source(path), path)
+
+
+def read_source(path: Path) -> bytes:
+    """A YAML file's bytes, never more than text.MAX_BYTES + 1; InputError when it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(text.MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError([unreadable(str(path), reason or "cannot be read")]) from error
+
+
+def unreadable(file: str, reason: str) -> Problem:
+    return Problem(file=file, line=0, column=0, path="", message=f"cannot be read: {reason.lower()}")
+
+
+def parse_pipelines(data: bytes, path: Path) -> tuple[Pipeline, ...]:
+    """The pipelines in a file's bytes; relative paths are meant beside `path`."""
+    file, base = str(path), str(path.absolute().parent)
+    documents, problems = text.read_documents(data, file)
+    problems += _duplicate_names(documents, file)
+    pipelines = []
+    for document in documents:
+        wrong = check.check(document, file)
+        reader = _Reader(document=document, file=file, base=base)
+        if not wrong:
+            pipelines.append(reader.pipeline())
+        problems += wrong + reader.problems
+    if problems:
+        raise InputError(sorted(problems, key=lambda p: (p.line, p.column)))
+    return tuple(pipelines)
+
+
+def _duplicate_names(documents: Iterable[Document], file: str) -> list[Problem]:
+    first: dict[str, Mark] = {}
+    problems = []
+    for document in documents:
+        metadata = document.value.get("metadata") if isinstance(document.value, dict) else None
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        if not isinstance(name, str):
+            continue
+        mark = document.mark(("metadata", "name"))
+        if name in first:
+            message = f"the name {name!r} is given twice; first at {first[name].line}:{first[name].column}"
+            where = {"line": mark.line, "column": mark.column, "path": "metadata.name"}
+            problems.append(Problem(file=file, message=message, **where))  # type: ignore[arg-type]
+        first.setdefault(name, mark)
+    return problems
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reader:
+    """One document that fits the schema, taken apart; notes what is still wrong."""
+
+    document: Document
+    file: str
+    base: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def pipeline(self) -> Pipeline:
+        spec: dict[str, Any] = self.document.value["spec"]
+        pipeline = Pipeline(
+            name=self.document.value["metadata"]["name"],
+            file=self.file,
+            mark=self.document.mark(()),
+            objects=self._objects(spec["objects"]),
+            attach=tuple(self._attach(i, a) for i, a in enumerate(spec["attach"])),
+            maps=self._maps(spec.get("maps", {})),
+            rodata=spec.get("rodata", {}),
+            rodata_marks=self._marks_below(("spec", "rodata")),
+            state_schema=spec.get("stateSchema"),
+        )
+        self._no_collisions(pipeline.attach)
+        return pipeline
+
+    def _note(self, steps: Steps, message: str, hint: str = "", *, key: bool = False) -> None:
+        mark = self.document.mark(steps, key=key)
+        where = Problem(
+            file=self.file, line=mark.line, column=mark.column, path=dotted(steps), message=message, hint=hint
+        )
+        self.problems.append(where)
+
+    def _beside(self, name: str) -> str:
+        return os.path.join(self.base, name)
+
+    def _marks_below(self, root: Steps) -> dict[str, Mark]:
+        """Marks of everything below `root`, by dotted path from there."""
+        depth = len(root)
+        marks = self.document.marks
+        out: dict[str, Mark] = {}
+        pending: list[tuple[Steps, Any]] = [(root, _at(self.document.value, root))]
+        while pending:
+            steps, value = pending.pop()
+            if len(steps) > depth:
+                out[dotted(steps[depth:])] = marks[steps]
+            children: Iterable[tuple[str | int, Any]] = ()
+            if isinstance(value, (dict, list)):
+                children = value.items() if isinstance(value, dict) else enumerate(value)
+            pending += [((*steps, step), child) for step, child in children]
+        return out
+
+    def _objects(self, items: list[Any]) -> tuple[ObjectRef, ...]:
+        refs: list[ObjectRef] = []
+        for index, item in enumerate(items):
+            steps: Steps = ("spec", "objects", index)
+            given = item if isinstance(item, dict) else {"file": item}
+            ref = ObjectRef(
+                path=self._beside(given["file"]), sha256=given.get("sha256"), mark=self.document.mark(steps)
+            )
+            if ref.path in {r.path for r in refs}:
+                self._note(steps, f"the object {given['file']} is listed twice")
+            refs.append(ref)
+        return tuple(refs)
+
+    def _attach(self, index: int, item: Mapping[str, Any]) -> Attach:
+        steps: Steps = ("spec", "attach", index)
+        return Attach(
+            program=item["program"],
+            type=item["type"],
+            options={k: v for k, v in item.items() if k not in ("program", "type")},
+            mark=self.document.mark(steps),
+            marks=self._marks_below(steps),
+        )
+
+    def _no_collisions(self, attachments: tuple[Attach, ...]) -> None:
+        first: dict[str, int] = {}
+        for index, attach in enumerate(attachments):
+            hook = HOOKS[attach.type]
+            place = hook.attachment_id(hook.target(attach.options))
+            if pin_name(place) in first:  # the pin's name: eth0.1 and eth0-1 would share it
+                other = attachments[first[pin_name(place)]].mark
+                message = f"{place} is taken already, at {other.line}:{other.column}"
+                self._note(("spec", "attach", index), message, "one program an interface in this version")
+            first.setdefault(pin_name(place), index)
+
+    def _maps(self, items: Mapping[str, Any]) -> tuple[MapWish, ...]:
+        for name, item in items.items():
+            self._fields_fit_role(name, item)
+        groups = self._groups(items)
+        for name, item in items.items():
+            if name in groups and item.get("apply") == Apply.ENTRIES:
+                message = "apply: entries cannot change maps at the same instant"
+                hint = f"tied to {', '.join(groups[name])}; use apply: program or auto"
+                self._note(("spec", "maps", name, "apply"), message, hint)
+        return tuple(self._map(name, item, groups.get(name, ())) for name, item in items.items())
+
+    def _fields_fit_role(self, name: str, item: Mapping[str, Any]) -> None:
+        steps: Steps = ("spec", "maps", name)
+        role = Role(item["role"])
+        for word, roles in _RULES.items():
+            if word in item and role not in roles:
+                only = next(iter(roles)).value if len(roles) == 1 else "a map of our own"
+                self._note((*steps, word), f"{word!r} means nothing for role {role}", f"only for {only}", key=True)
+        if role is Role.EXTERNAL and "pin" not in item:
+            self._note(steps, "an external map needs its 'pin'", "the absolute path on a bpf filesystem", key=True)
+        if "entries" in item and "from" in item:
+            self._note((*steps, "from"), "give either 'entries' or 'from'", "the listed entries are the map", key=True)
+
+    def _groups(self, items: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+        """together_with made symmetric and transitive: every tied map with all the others of its group."""
+        group: dict[str, set[str]] = {name: {name} for name in items}
+        for name, item in items.items():
+            for index, other in enumerate(item.get("together_with", ())):
+                if not self._can_tie(items, ("spec", "maps", name, "together_with", index), name, other):
+                    continue
+                joined = group[name] | group[other]
+                for member in joined:
+                    group[member] = joined
+        return {name: tuple(sorted(g - {name})) for name, g in group.items() if len(g) > 1}
+
+    def _can_tie(self, items: Mapping[str, Any], steps: Steps, name: str, other: str) -> bool:
+        if other not in items:
+            self._note(steps, f"no map {other!r} is declared here", check.suggestion(other, set(items) - {name}))
+        elif other == name:
+            self._note(steps, "a map is always together with itself", "name another map")
+        elif items[other]["role"] != Role.CONFIG:
+            self._note(steps, f"the map {other!r} is not config", "only config maps change together")
+        else:
+            return True
+        return False
+
+    def _map(self, name: str, item: Mapping[str, Any], together_with: tuple[str, ...]) -> MapWish:
+        steps: Steps = ("spec", "maps", name)
+        size = item.get("max_entries")
+        return MapWish(
+            name=name,
+            role=Role(item["role"]),
+            mark=self.document.mark(steps, key=True),
+            entries=self._entries(steps, item["entries"]) if "entries" in item else None,
+            bulk=self._bulk(steps, item["from"]) if "from" in item else None,
+            apply=Apply(item.get("apply", Apply.AUTO)),
+            together_with=together_with,
+            prune=item.get("prune", True),
+            byteorder=item.get("byteorder"),
+            pin=item.get("pin"),
+            max_entries=None if size is None else int(size),
+            marks=self._map_marks(steps, item),
+        )
+
+    def _map_marks(self, steps: Steps, item: Mapping[str, Any]) -> dict[str, Mark]:
+        marks = {word: self.document.mark((*steps, word)) for word in item}
+        for path in item.get("byteorder", {}):
+            marks[f"byteorder.{path}"] = self.document.mark((*steps, "byteorder", path), key=True)
+        return marks
+
+    def _entries(self, steps: Steps, items: list[Any]) -> tuple[Entry, ...]:
+        out = []
+        for index, item in enumerate(items):
+            at: Steps = (*steps, "entries", index)
+            marks = self._marks_below(at)
+            out.append(Entry(key=item["key"], value=item["value"], mark=self.document.mark(at), marks=marks))
+        return tuple(out)
+
+    def _bulk(self, steps: Steps, item: Mapping[str, str]) -> Bulk:
+        ((kind, name),) = item.items()
+        return Bulk(format=kind, path=self._beside(name), mark=self.document.mark((*steps, "from", kind)))
+
+
+def _at(value: Any, steps: Steps) -> Any:
+    for step in steps:
+        if isinstance(value, dict) and step not in value:
+            return None
+        value = value[step]
+    return value

@@ -1,0 +1,348 @@
+"""YAML text → plain values and the place of each: the first step of spec/, before the schema sees anything.
+
+Reads PyYAML's *events* only (libyaml's parser where it was built in) and does the rest itself: the YAML 1.2
+core resolver, so that a MAC or a date stays text; no duplicate keys, no tags, no text too deep, too large or
+too entangled to be meant. Every finding is a Problem; nothing raises. Imports errors and spec.model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from reloader.errors import Problem
+from reloader.spec.model import Mark
+
+MAX_BYTES = 8 << 20
+MAX_NODES = 500_000  # with every alias counted as what it stands for
+MAX_DEPTH = 64
+_MAX_NUMBER = 80  # characters; 2**128 has 39 digits
+
+Steps = tuple[str | int, ...]
+
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOL = {**dict.fromkeys(("true", "True", "TRUE"), True), **dict.fromkeys(("false", "False", "FALSE"), False)}
+_INT = re.compile(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
+_SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_STRING_TAGS = frozenset({None, "!", "tag:yaml.org,2002:str"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One YAML document: its value, and where each value and each mapping key stands."""
+
+    value: Any
+    marks: dict[Steps, Mark]
+    key_marks: dict[Steps, Mark]
+
+    def mark(self, steps: Steps, *, key: bool = False) -> Mark:
+        """The place of the value (or key) at `steps`, else of the nearest thing around it."""
+        while True:
+            found = (self.key_marks.get(steps) if key else None) or self.marks.get(steps)
+            if found or not steps:
+                return found or Mark(line=0, column=0)
+            steps = steps[:-1]
+
+
+def dotted(steps: Steps) -> str:
+    """`spec.attach[0].mode`; a key that is no plain word is quoted: `spec.maps[".bss"]`."""
+    out = ""
+    for step in steps:
+        if isinstance(step, int):
+            out += f"[{step}]"
+        elif re.fullmatch(r"[\w-]+", step):
+            out += f".{step}" if out else step
+        else:
+            out += f'["{step}"]'
+    return out
+
+
+def read_documents(data: bytes, file: str) -> tuple[tuple[Document, ...], list[Problem]]:
+    """Every non-empty document of a file, and everything wrong with the text. Broken text gives no documents."""
+    text, problems = _decode(data, file)
+    if text is None or problems:
+        return (), problems
+    composer = _Composer(file, text)
+    nodes = composer.documents()
+    if composer.stopped:
+        return (), composer.problems
+    documents = tuple(_construct(n) for n in nodes if not (n.kind == "scalar" and n.value is None))
+    if not documents and not composer.problems:
+        composer.problems.append(_problem(file, None, "the file holds no document"))
+    return documents, composer.problems
+
+
+def _problem(file: str, mark: Mark | None, message: str, hint: str = "") -> Problem:
+    line, column = (mark.line, mark.column) if mark else (0, 0)
+    return Problem(file=file, line=line, column=column, path="", message=message, hint=hint)
+
+
+def _decode(data: bytes, file: str) -> tuple[str | None, list[Problem]]:
+    if len(data) > MAX_BYTES:
+        hint = "many entries belong in a CSV or JSON Lines file beside the YAML"
+        return None, [_problem(file, None, f"larger than {MAX_BYTES >> 20} MiB", hint)]
+    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        where = Mark(line=1, column=1)
+        return None, [_problem(file, where, "starts with a byte order mark", "save it as UTF-8 without one")]
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode()
+        return None, [_problem(file, _place(before, len(before)), "not UTF-8", "save the file as UTF-8")]
+    found = list(_UNPRINTABLE.finditer(text))[:20]
+    problems = [
+        _problem(file, _place(text, m.start()), f"the character U+{ord(m[0]):04X} may not stand in YAML", "remove it")
+        for m in found
+    ]
+    return text, problems
+
+
+def _place(text: str, offset: int) -> Mark:
+    breaks = [m.end() for m in re.finditer(r"\r\n|\r|\n", text[:offset])]
+    return Mark(line=len(breaks) + 1, column=offset - (breaks[-1] if breaks else 0) + 1)
+
+
+class _Stop(Exception):
+    """Nothing useful can be read beyond this point; the problem is already noted."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Node:
+    kind: str  # "scalar", "list" or "map"
+    mark: Mark
+    value: Any = None  # the scalar; [_Node, ...]; [(key, key's mark, _Node), ...]
+    size: int = 1  # nodes in it, aliases expanded
+    height: int = 1
+
+
+def _parser(text: str) -> Any:
+    import yaml  # late: a cached spec needs none of it
+
+    if yaml.__with_libyaml__:
+        from yaml._yaml import CParser
+
+        return CParser(text)
+    return _pure_parser(text)
+
+
+def _pure_parser(text: str) -> Any:
+    """The same events without libyaml."""
+    from yaml.parser import Parser
+    from yaml.reader import Reader
+    from yaml.scanner import Scanner
+
+    class PureParser(Reader, Scanner, Parser):
+        def __init__(self, stream: str) -> None:
+            Reader.__init__(self, stream)
+            Scanner.__init__(self)
+            Parser.__init__(self)
+
+    return PureParser(text)
+
+
+@dataclass(slots=True)
+class _Composer:
+    """Events → nodes, one document after the other; notes problems and goes on where that makes sense."""
+
+    file: str
+    text: str
+    problems: list[Problem] = field(default_factory=list)
+    stopped: bool = False
+    _anchors: dict[str, _Node | None] = field(default_factory=dict)  # None: still open, so an alias would be a loop
+    _budget: int = MAX_NODES
+    _events: Iterator[Any] = field(default_factory=lambda: iter(()))
+
+    def documents(self) -> list[_Node]:
+        nodes: list[_Node] = []
+        try:
+            self._events = self._read_events()
+            for event in self._events:
+                if type(event).__name__ == "DocumentStartEvent":
+                    self._anchors.clear()
+                    nodes.append(self._node(next(self._events), 1))
+        except _Stop:
+            self.stopped = True
+        return nodes
+
+    def _read_events(self) -> Iterator[Any]:
+        import yaml
+
+        try:
+            parser = _parser(self.text)
+            while parser.check_event():
+                yield parser.get_event()
+        except yaml.MarkedYAMLError as error:
+            self._syntax(error)
+        except (yaml.YAMLError, ValueError, OverflowError) as error:  # ValueError: chr() in PyYAML's own scanner
+            self._stop(None, f"not YAML: {str(error).splitlines()[0]}")
+
+    def _note(self, mark: Mark | None, message: str, hint: str = "") -> None:
+        self.problems.append(_problem(self.file, mark, message, hint))
+
+    def _stop(self, mark: Mark | None, message: str, hint: str = "") -> NoReturn:
+        self._note(mark, message, hint)
+        raise _Stop
+
+    def _syntax(self, error: Any) -> None:
+        place = error.problem_mark or error.context_mark
+        mark = _mark(place) if place else None
+        lines = re.split(r"\r\n|\r|\n", self.text)
+        here = lines[mark.line - 1][mark.column - 1 :] if mark and mark.line <= len(lines) else ""
+        if here.startswith("\t"):
+            self._stop(mark, "a tab cannot stand here", "indent with spaces")
+        context = f" {error.context}" if error.context else ""
+        if error.context_mark and mark and _mark(error.context_mark) != mark:
+            context += f" (begun at {error.context_mark.line + 1}:{error.context_mark.column + 1})"
+        self._stop(mark, f"not YAML: {error.problem or 'cannot be read'}{context}", _syntax_hint(str(error.problem)))
+
+    def _node(self, event: Any, depth: int) -> _Node:
+        mark = _mark(event.start_mark)
+        if depth > MAX_DEPTH:
+            self._stop(mark, f"nested more than {MAX_DEPTH} deep")
+        if type(event).__name__ == "AliasEvent":
+            return self._alias(event.anchor, mark, depth)
+        self._spend(1, mark)
+        if event.anchor:
+            self._anchors[event.anchor] = None
+        node = self._fill(event, mark, depth)
+        if event.anchor:
+            self._anchors[event.anchor] = node
+        return node
+
+    def _spend(self, nodes: int, mark: Mark) -> None:
+        self._budget -= nodes
+        if self._budget < 0:
+            hint = "many entries belong in a CSV or JSON Lines file beside the YAML"
+            self._stop(mark, f"more than {MAX_NODES} values, aliases counted as what they stand for", hint)
+
+    def _alias(self, name: str, mark: Mark, depth: int) -> _Node:
+        if name not in self._anchors:
+            self._note(mark, f"no anchor &{name} stands before this alias")
+            return _Node(kind="scalar", mark=mark)
+        node = self._anchors[name]
+        if node is None:
+            self._stop(mark, f"the anchor &{name} contains itself")
+        if depth + node.height > MAX_DEPTH + 1:
+            self._stop(mark, f"nested more than {MAX_DEPTH} deep")
+        self._spend(node.size, mark)
+        return node
+
+    def _fill(self, event: Any, mark: Mark, depth: int) -> _Node:
+        name = type(event).__name__
+        if name == "ScalarEvent":
+            return _Node(kind="scalar", mark=mark, value=self._scalar(event, mark))
+        if event.tag is not None:
+            self._note(mark, f"the tag {event.tag!r} means nothing here", "remove it")
+        if name == "SequenceStartEvent":
+            items = [self._node(e, depth + 1) for e in self._until("SequenceEndEvent")]
+            return _grown(_Node(kind="list", mark=mark, value=items), items)
+        pairs = self._pairs(depth)
+        return _grown(_Node(kind="map", mark=mark, value=pairs), [node for _, _, node in pairs])
+
+    def _until(self, end: str) -> Iterator[Any]:
+        for event in self._events:
+            if type(event).__name__ == end:
+                return
+            yield event
+        self._stop(None, "not YAML: ends too early")
+
+    def _pairs(self, depth: int) -> list[tuple[str, Mark, _Node]]:
+        pairs: dict[str, tuple[str, Mark, _Node]] = {}
+        for event in self._until("MappingEndEvent"):
+            key = self._node(event, depth + 1)
+            mark = _mark(event.start_mark)
+            value = self._node(next(self._events), depth + 1)
+            name = self._key(key, mark)
+            if name in pairs:
+                first = pairs[name][1]
+                self._note(mark, f"the key {name!r} stands here twice; first at {first.line}:{first.column}")
+            elif name is not None:
+                pairs[name] = (name, mark, value)
+        return list(pairs.values())
+
+    def _key(self, node: _Node, mark: Mark) -> str | None:
+        if node.kind != "scalar":
+            self._note(mark, "a key must be text, not a list or mapping")
+        elif not isinstance(node.value, str):
+            self._note(mark, f"a key must be text, not {_word(node.value)}", "put it in quotes")
+        elif node.value == "<<":
+            self._note(mark, "merge keys (<<) are not part of YAML 1.2", "write the fields out")
+        else:
+            return str(node.value)
+        return None
+
+    def _scalar(self, event: Any, mark: Mark) -> Any:
+        if event.tag not in _STRING_TAGS:
+            self._note(mark, f"the tag {event.tag!r} means nothing here", "remove it")
+        text = str(event.value)
+        if not event.implicit[0] or event.style not in (None, ""):  # quoted, a block, or tagged
+            if re.search("[\0\ud800-\udfff]", text):
+                self._note(mark, "text may hold neither a NUL nor half a surrogate pair")
+            return text
+        if len(text) > _MAX_NUMBER and (_INT.match(text) or _FLOAT.match(text)):
+            self._note(mark, "a number of that length is not meant", "quote it if it is text")
+            return None
+        return resolve(text)
+
+
+def resolve(text: str) -> Any:
+    """A plain scalar by the YAML 1.2 core schema."""
+    if text in _NULL:
+        return None
+    if text in _BOOL:
+        return _BOOL[text]
+    if text[0] not in "+-.0123456789":
+        return text
+    if _INT.match(text):
+        return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+    if _FLOAT.match(text):
+        return float(text)
+    if special := _SPECIAL.match(text):
+        return float(f"{special[1]}inf" if special[2] else "nan")
+    return text
+
+
+def _word(value: Any) -> str:
+    """A scalar as YAML writes it."""
+    return "null" if value is None else str(value).lower()
+
+
+def _mark(place: Any) -> Mark:
+    return Mark(line=place.line + 1, column=place.column + 1)
+
+
+def _syntax_hint(problem: str) -> str:
+    if "mapping values are not allowed" in problem:
+        return "a text that holds ': ' must be quoted; or the line is indented wrongly"
+    if "cannot start any token" in problem:
+        return "a text that starts with a special character must be quoted"
+    if "expected" in problem:
+        return "look for a missing bracket, comma, quote or colon, or a wrong indentation"
+    return ""
+
+
+def _grown(node: _Node, children: list[_Node]) -> _Node:
+    node.size += sum(c.size for c in children)
+    node.height += max((c.height for c in children), default=0)
+    return node
+
+
+def _construct(root: _Node) -> Document:
+    marks: dict[Steps, Mark] = {}
+    key_marks: dict[Steps, Mark] = {}
+
+    def build(node: _Node, steps: Steps) -> Any:
+        marks[steps] = node.mark
+        if node.kind == "list":
+            return [build(item, (*steps, index)) for index, item in enumerate(node.value)]
+        if node.kind == "map":
+            for key, mark, _ in node.value:
+                key_marks[(*steps, key)] = mark
+            return {key: build(value, (*steps, key)) for key, _, value in node.value}
+        return node.value
+
+    return Document(value=build(root, ()), marks=marks, key_marks=key_marks)

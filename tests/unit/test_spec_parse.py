@@ -1,0 +1,252 @@
+"""parse.py and check.py: a YAML file becomes a Pipeline, or every problem with its place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reloader.errors import InputError, Problem
+from reloader.spec.model import Apply, Mark, Role
+from reloader.spec.parse import parse_pipelines, read_pipelines
+
+GOOD = """\
+# yaml-language-server: $schema=pipeline.schema.json
+apiVersion: reloader/v1
+kind: Pipeline
+metadata: {name: edge}
+spec:
+  objects: [edge.bpf.o, {file: /abs/b.bpf.o, sha256: %s}]
+  stateSchema: edge
+  rodata: {sample_rate: 128, cfg: {ports: [53, 80]}}
+  attach:
+    - {program: count_flows, type: xdp, interface: eth0}
+    - {program: drop_bad, type: xdp, interface: eth0, mode: skb, netns: blue}
+    - program: drop_bad
+      type: xdp
+      interface: eth1
+      netns: /proc/1/ns/net
+  maps:
+    blocklist: {role: config, from: {csv: lists/block.csv}, apply: auto, together_with: [policies]}
+    policies:
+      role: config
+      entries:
+        - {key: {id: 7}, value: {action: drop}}
+      prune: false
+      byteorder: {key.id: network}
+      max_entries: 100
+    third: {role: config, together_with: [blocklist]}
+    flows: {role: state}
+    .bss: {role: state}
+    events: {role: stream}
+    bans: {role: external, pin: /sys/fs/bpf/ddos/bans}
+""" % ("ab" * 32)
+
+
+def problems_of(source: str | bytes) -> list[Problem]:
+    data = source.encode() if isinstance(source, str) else source
+    with pytest.raises(InputError) as caught:
+        parse_pipelines(data, Path("/src/t.yaml"))
+    return caught.value.problems
+
+
+def changed(old: str, new: str) -> str:
+    assert GOOD.count(old) == 1, old
+    return GOOD.replace(old, new)
+
+
+def test_a_whole_pipeline() -> None:
+    (edge,) = parse_pipelines(GOOD.encode(), Path("/src/edge.yaml"))
+    assert edge.name == "edge"
+    assert [(o.path, o.sha256) for o in edge.objects] == [("/src/edge.bpf.o", None), ("/abs/b.bpf.o", "ab" * 32)]
+    assert edge.state_schema == "edge"
+    assert edge.rodata == {"sample_rate": 128, "cfg": {"ports": [53, 80]}}
+    assert edge.rodata_marks["cfg.ports[1]"] == Mark(line=8, column=48)
+    assert [a.options for a in edge.attach][1] == {"interface": "eth0", "mode": "skb", "netns": "blue"}
+    assert edge.attach[2].marks["interface"] == Mark(line=14, column=18)
+    maps = {m.name: m for m in edge.maps}
+    assert maps["blocklist"].bulk is not None
+    assert (maps["blocklist"].bulk.format, maps["blocklist"].bulk.path) == ("csv", "/src/lists/block.csv")
+    assert maps["policies"].entries is not None
+    entry = maps["policies"].entries[0]
+    assert (entry.key, entry.value, entry.mark.line) == ({"id": 7}, {"action": "drop"}, 21)
+    assert entry.marks["value.action"] == Mark(line=21, column=42)
+    assert (maps["policies"].prune, maps["policies"].max_entries) == (False, 100)
+    assert maps["policies"].byteorder == {"key.id": "network"}
+    assert maps["policies"].marks["byteorder.key.id"] == Mark(line=23, column=19)
+    assert maps["bans"].pin == "/sys/fs/bpf/ddos/bans"
+    assert maps[".bss"].role is Role.STATE
+    assert maps["blocklist"].apply is Apply.AUTO
+
+
+def test_together_with_is_made_symmetric_and_transitive() -> None:
+    (edge,) = parse_pipelines(GOOD.encode(), Path("/src/edge.yaml"))
+    tied = {m.name: m.together_with for m in edge.maps if m.together_with}
+    assert tied == {
+        "blocklist": ("policies", "third"),
+        "policies": ("blocklist", "third"),
+        "third": ("blocklist", "policies"),
+    }
+
+
+BAD = [
+    ("reloader/v1", "reloader/v2", "2:13", "apiVersion", "must be reloader/v1, not 'reloader/v2'", ""),
+    ("kind: Pipeline", "kind: SockLB", "3:7", "kind", "must be Pipeline, not 'SockLB'", ""),
+    ("{name: edge}", "{name: Edge}", "4:18", "metadata.name", "'Edge' is not allowed here", "a small letter"),
+    ("{name: edge}", '{name: "edge\\n"}', "4:18", "metadata.name", "is not allowed here", "a small letter"),
+    ("{name: edge}", "{name: 7}", "4:18", "metadata.name", "must be text, not the number 7", "quotes"),
+    ("{name: edge}", "{}", "4:1", "metadata", "the field 'name' is missing", "identity"),
+    ("{name: edge}", "edge", "4:11", "metadata", "must be a mapping, not 'edge'", ""),
+    ("stateSchema: edge", "stateSchema: 'A b'", "7:16", "spec.stateSchema", "'A b' is not allowed here", ""),
+    ("stateSchema: edge", "stateschema: edge", "7:3", "spec.stateschema", "unknown field", "mean 'stateSchema'?"),
+    ("stateSchema: edge", "test: []", "7:3", "spec.test", "unknown field 'test'", "not in this version"),
+    ("stateSchema: edge", "health: {}", "7:3", "spec.health", "unknown field 'health'", "not in this version"),
+    ("sample_rate: 128", "sample_rate: ~", "8:25", "spec.rodata.sample_rate", "must not be empty", ""),
+    ("type: xdp, interface: eth0}", "type: xdp}", "10:7", "spec.attach[0]", "'interface' is missing", "network"),
+    ("interface: eth0}", "interface: a/b}", "10:52", "spec.attach[0].interface", "'a/b' is not", "15 characters"),
+    ("interface: eth0}", "chain: {}, interface: x}", "10:41", "spec.attach[0].chain", "unknown", "not in this version"),
+    ("mode: skb", "mode: hw", "11:61", "spec.attach[1].mode", "'hw' is none of native, skb", ""),
+    ("type: xdp\n", "type: tc\n", "13:13", "spec.attach[2].type", "'tc' is none of xdp", "not in this version"),
+    ("mode: skb, netns: blue", "mode: skb", "11:7", "spec.attach[1]", "xdp:eth0 is taken already, at 10:7", ""),
+    ("netns: blue", "netns: a/b", "11:73", "spec.attach[1].netns", "'a/b' is not allowed", "absolute path"),
+    ("edge.bpf.o, ", "/abs/b.bpf.o, ", "6:27", "spec.objects[1]", "listed twice", ""),
+    ("sha256: ab", "sha256: xx", "6:54", "spec.objects[1].sha256", "not allowed here", "64 hexadecimal"),
+    ("csv: lists", "cvs: lists", "17:38", "spec.maps.blocklist.from.cvs", "unknown field 'cvs'", "mean 'csv'?"),
+    ("{csv: lists/block.csv}", "{csv: a, jsonl: b}", "17:37", "spec.maps.blocklist.from", "more than 1", "exactly one"),
+    ("apply: auto", "apply: map", "17:68", "spec.maps.blocklist.apply", "'map' is none of auto", ""),
+    ("apply: auto", "apply: entries", "17:68", "spec.maps.blocklist.apply", "same instant", "policies"),
+    ("with: [policies]", "with: [polices]", "17:90", "spec.maps.blocklist.together_with[0]", "no map", "'policies'?"),
+    ("with: [policies]", "with: [flows]", "17:90", "spec.maps.blocklist.together_with[0]", "not config", ""),
+    ("with: [policies]", "with: [blocklist]", "17:90", "spec.maps.blocklist.together_with[0]", "itself", ""),
+    ("{key: {id: 7}, ", "{", "21:11", "spec.maps.policies.entries[0]", "the field 'key' is missing", ""),
+    ("prune: false", "prune: no", "22:14", "spec.maps.policies.prune", "must be true or false, not 'no'", ""),
+    ("prune: false", "from: {csv: x}", "22:7", "spec.maps.policies.from", "either 'entries' or 'from'", ""),
+    ("key.id: network", "key.id: big", "23:27", "spec.maps.policies.byteorder", "'big' is none of network, host", ""),
+    ("entries: 100", "entries: 0", "24:20", "spec.maps.policies.max_entries", "at least 1", ""),
+    ("entries: 100", "entries: 4294967296", "24:20", "spec.maps.policies.max_entries", "at most 4294967295", ""),
+    ("flows: {role: state}", "flows: {}", "26:5", "spec.maps.flows", "the field 'role' is missing", "one of config"),
+    ("flows: {role: state}", "flows: {role: sate}", "26:19", "spec.maps.flows.role", "'sate' is none", "'state'?"),
+    ("flows: {role: state}", "flows: {role: state, prune: true}", "26:26", "spec.maps.flows.prune", "nothing", "only"),
+    ("flows: {role: state}", "a b: {role: state}", "26:5", 'spec.maps["a b"]', "'a b' is no name of a map", ""),
+    ("/sys/fs/bpf/ddos/bans", "bans", "29:33", "spec.maps.bans.pin", "'bans' is not allowed", "Absolute"),
+    (", pin: /sys/fs/bpf/ddos/bans", "", "29:5", "spec.maps.bans", "needs its 'pin'", ""),
+    ("role: stream", "role: stream, pin: /a", "28:28", "spec.maps.events.pin", "means nothing for role stream", ""),
+    ("bans: {role: external,", "bans: {role: external, max_entries: 1,", "29:28", "spec.maps.bans", "nothing", "own"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "place", "path", "message", "hint"), BAD)
+def test_one_wrong_thing(old: str, new: str, place: str, path: str, message: str, hint: str) -> None:
+    (problem,) = problems_of(changed(old, new))
+    assert f"{problem.line}:{problem.column}" == place, str(problem)
+    assert problem.path.startswith(path)
+    assert message in problem.message
+    assert hint in problem.hint
+    assert problem.file == "/src/t.yaml"
+
+
+def test_all_problems_at_once_in_order_of_place() -> None:
+    source = changed("{name: edge}", "{name: edge, x: 1}").replace("role: stream", "role: strem")
+    source += "---\nkind: Pipeline\n---\n" + GOOD + "---\n- a\n"
+    found = [(p.line, p.path) for p in problems_of(source)]
+    again = GOOD.count("\n") + 3
+    assert found == [
+        (4, "metadata.x"),
+        (28, "spec.maps.events.role"),
+        *[(again - 1, "")] * 3,
+        (again + 4, "metadata.name"),
+        (2 * again - 1, ""),
+    ]
+
+
+def test_a_name_given_twice_names_both_places() -> None:
+    (problem,) = problems_of(GOOD + "---\n" + GOOD)
+    assert problem.message == "the name 'edge' is given twice; first at 4:18"
+
+
+def test_pins_that_would_meet_are_refused() -> None:
+    source = changed("interface: eth0}", "interface: eth0.1}").replace(
+        "interface: eth0, mode: skb, netns: blue", "interface: eth0-1"
+    )
+    (problem,) = problems_of(source)
+    assert "xdp:eth0-1 is taken already" in problem.message
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "", "a\0b"])
+def test_a_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_pipelines(tmp_path / name)
+    (problem,) = caught.value.problems
+    assert "cannot be read" in problem.message
+    assert problem.line == 0
+
+
+def outcome(source: str) -> list[Problem]:
+    """What is wrong with a text; empty when it is good."""
+    try:
+        parse_pipelines(source.encode("utf-8", "surrogatepass"), Path("/src/t.yaml"))
+    except InputError as error:
+        if not error.problems:
+            pytest.fail("an InputError without a problem")
+        return error.problems
+    return []
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.data())
+def test_mutated_yaml_gives_pipelines_or_problems(data: st.DataObject) -> None:
+    """Cut, exchange, repeat or replace a piece of a good file: nothing but InputError may come out."""
+    source = GOOD
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(source)))
+        end = min(len(source), start + data.draw(st.integers(0, 30)))
+        pieces = [
+            "",
+            " ",
+            "\n",
+            "\t",
+            ": ",
+            "- ",
+            "{",
+            "}",
+            "[",
+            "&a ",
+            "*a",
+            "!x",
+            "~",
+            "7",
+            "null",
+            "#",
+            source[start:end] * 2,
+        ]
+        source = source[:start] + data.draw(st.sampled_from(pieces)) + source[end:]
+    assert all(p.line >= 0 and p.message for p in outcome(source))
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+trees = st.recursive(
+    scalars, lambda t: st.lists(t, max_size=3) | st.dictionaries(st.text(), t, max_size=3), max_leaves=8
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(trees, st.sampled_from(["metadata", "spec", "objects", "attach", "maps", "rodata", "entry"]))
+def test_any_tree_in_any_place(tree: object, place: str) -> None:
+    """Well-formed YAML of a wrong shape: JSON is YAML, so json.dumps writes it."""
+    spec: dict[str, object] = {"objects": ["a.o"], "attach": [{"program": "p", "type": "xdp", "interface": "e"}]}
+    whole: dict[str, object] = {
+        "apiVersion": "reloader/v1",
+        "kind": "Pipeline",
+        "metadata": {"name": "a"},
+        "spec": spec,
+    }
+    if place in ("metadata", "spec"):
+        whole[place] = tree
+    elif place == "entry":
+        spec["maps"] = {"m": {"role": "config", "entries": [{"key": tree, "value": tree}]}}
+    else:
+        spec[place] = tree
+    outcome(json.dumps(whole))
