@@ -1,0 +1,237 @@
+"""The maps of an object file: those of its `.maps` section, and the ones that hold its global variables.
+
+The same rules as libbpf's, so that a plan knows without a kernel what a load would create. they go
+into an ElfObject. Pure; imports btf, file and kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from reloader.btf import Btf, Kind, SectionVariable, TypeTree
+from reloader.elf.file import SHT_NOBITS, SHT_PROGBITS, ElfError, ElfFile, Section, Symbol
+from reloader.kernel import MapType
+
+F_RDONLY_PROG = 1 << 7
+F_MMAPABLE = 1 << 10
+U32 = TypeTree(kind="int", name="unsigned int", size=4)
+
+_NUMBERS = frozenset({
+    "type", "max_entries", "map_flags", "numa_node", "key_size", "value_size", "pinning", "map_extra",
+})  # fmt: skip
+_MAP_IN_MAP = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElfMap:
+    """One map as the object declares it; sizes are bytes."""
+
+    name: str
+    type: int  # kernel.MapType
+    key_size: int
+    value_size: int
+    max_entries: int  # 0: the kernel or loader sizes it (perf event arrays)
+    map_flags: int = 0
+    key: TypeTree | None = None  # None: declared by size only
+    value: TypeTree | None = None
+    internal: bool = False  # holds global variables: .bss, .data, .rodata, .kconfig
+    writable: bool = True  # False: frozen before the program runs
+    pinning: int = 0  # LIBBPF_PIN_*: 1 is by name
+    inner: ElfMap | None = None  # what maps of a map-in-map look like
+    prog_array_values: tuple[str, ...] = ()  # programs set in the source, by index; empty names are holes
+    inner_values: tuple[str, ...] = ()  # the same for the maps in a map-in-map
+
+
+def variables_of(elf: ElfFile, btf: Btf, section: Section) -> tuple[SectionVariable, ...]:
+    """A data section's variables at their offsets: clang leaves those of global ones 0, symbols have them."""
+    datasec = btf.find_datasec(section.name)
+    if datasec is None:
+        return ()
+    found = btf.variables(datasec)
+    if btf.raw(datasec).size_or_type:  # a static linker has been here
+        return found
+    symbols = elf.global_objects(section)
+    fixed = []
+    for v in found:
+        symbol = symbols.get(v.name) if v.linkage else None
+        if v.linkage and symbol is None:
+            raise ElfError(f"variable {v.name} of section {section.name} has no symbol")
+        fixed.append(v._replace(offset=symbol.value) if symbol else v)
+    return tuple(fixed)
+
+
+def is_data(section: Section) -> bool:
+    """Whether libbpf makes a map of a section."""
+    if section.size == 0:
+        return False
+    if section.type == SHT_NOBITS:
+        return section.name == ".bss" or section.name.startswith(".bss.")
+    named = section.name in (".data", ".rodata") or section.name.startswith((".data.", ".rodata."))
+    return section.type == SHT_PROGBITS and named
+
+
+def internal_maps(elf: ElfFile, btf: Btf | None) -> Iterator[ElfMap]:
+    """One array of one entry for each section with variables in it."""
+    for section in filter(is_data, elf.sections):
+        constant = section.name.startswith(".rodata")
+        variables = variables_of(elf, btf, section) if btf else ()
+        value = btf.section_tree(section.name, section.size, variables) if btf and variables else None
+        yield ElfMap(
+            name=section.name,
+            type=MapType.ARRAY,
+            key_size=4,
+            value_size=section.size,
+            max_entries=1,
+            map_flags=F_RDONLY_PROG * constant | F_MMAPABLE * any(v.linkage for v in variables),
+            key=U32,
+            value=value,
+            internal=True,
+            writable=not constant,
+        )
+    kconfig = btf.find_datasec(".kconfig") if btf else None
+    if btf and kconfig is not None:
+        yield _kconfig_map(btf, btf.variables(kconfig))
+
+
+def _kconfig_map(btf: Btf, variables: tuple[SectionVariable, ...]) -> ElfMap:
+    """libbpf fills .kconfig from the running kernel, widest alignment first."""
+    sizes = [btf.tree(v.type_id) for v in variables]
+    end = 0
+    for tree in sorted(sizes, key=lambda t: (-_alignment(t), -t.size)):
+        step = _alignment(tree)
+        end = (end + step - 1) // step * step + tree.size
+    return ElfMap(
+        name=".kconfig",
+        type=MapType.ARRAY,
+        key_size=4,
+        value_size=end,
+        max_entries=1,
+        map_flags=F_RDONLY_PROG,
+        key=U32,
+        internal=True,
+        writable=False,
+    )
+
+
+def _alignment(tree: TypeTree) -> int:
+    while tree.element is not None:
+        tree = tree.element
+    return min(max(tree.size, 1), 8)
+
+
+def declared_maps(elf: ElfFile, btf: Btf | None) -> Iterator[ElfMap]:
+    """The maps of the `.maps` section, in the order of the object."""
+    if elf.section("maps") is not None:
+        raise ElfError('maps are declared in the old `maps` section; declare them with BTF: SEC(".maps")')
+    section = elf.section(".maps")
+    if section is None or section.size == 0:
+        return
+    datasec = btf.find_datasec(".maps") if btf else None
+    if btf is None or datasec is None:
+        raise ElfError("the .maps section has no BTF to describe its maps; compile with -g")
+    starts = {s.value: s.name for s in elf.global_objects(section).values()}
+    for v in variables_of(elf, btf, section):
+        if v.linkage != 1:
+            raise ElfError(f"map {v.name} is static; libbpf wants maps to be global")
+        found, values_at = _declared_map(btf, v.name, btf.peel(v.type_id)[0])
+        yield _with_values(elf, section, found, v.offset, values_at, starts)
+
+
+def _declared_map(btf: Btf, name: str, struct_id: int) -> tuple[ElfMap, int]:
+    """(the map a definition struct stands for, where in it the initial values lie)."""
+    if btf.raw(struct_id).kind != Kind.STRUCT:
+        raise ElfError(f"map {name} is not declared by a struct")
+    numbers: dict[str, int] = {}
+    trees: dict[str, TypeTree] = {}
+    inner: ElfMap | None = None
+    values_at = -1
+    for field, type_id, offset, _ in btf.members(struct_id):
+        if field in ("key", "value"):
+            trees[field] = btf.tree(_pointee(btf, type_id, name, field))
+        elif field in _NUMBERS:
+            numbers[field] = _number(btf, type_id, name, field)
+        elif field == "values":
+            inner, values_at = _inner_map(btf, type_id, name), offset // 8
+        else:
+            raise ElfError(f"map {name}: unknown attribute {field!r}")
+    return _assembled(name, numbers, trees, inner, values_at >= 0), values_at
+
+
+def _assembled(
+    name: str, numbers: dict[str, int], trees: dict[str, TypeTree], inner: ElfMap | None, has_values: bool
+) -> ElfMap:
+    if "type" not in numbers:
+        raise ElfError(f"map {name} has no type")
+    sizes = {}
+    for field in ("key", "value"):
+        sizes[field] = numbers.get(f"{field}_size", trees[field].size if field in trees else 0)
+        if field in trees and sizes[field] != trees[field].size:
+            raise ElfError(f"map {name}: {field}_size is {sizes[field]}, but its type has {trees[field].size} bytes")
+    references = has_values or numbers["type"] in (*_MAP_IN_MAP, MapType.PROG_ARRAY)
+    return ElfMap(
+        name=name,
+        type=numbers["type"],
+        key_size=sizes["key"],
+        value_size=sizes["value"] or 4 * references,
+        max_entries=numbers.get("max_entries", 0),
+        map_flags=numbers.get("map_flags", 0),
+        key=trees.get("key"),
+        value=trees.get("value"),
+        pinning=numbers.get("pinning", 0),
+        inner=inner,
+    )
+
+
+def _pointee(btf: Btf, type_id: int, name: str, field: str) -> int:
+    raw = btf.raw(btf.peel(type_id)[0])
+    if raw.kind != Kind.PTR:
+        raise ElfError(f"map {name}: attribute {field} is not written with __type()")
+    return raw.size_or_type
+
+
+def _number(btf: Btf, type_id: int, name: str, field: str) -> int:
+    """__uint(field, n) is a pointer to an array of n."""
+    array = btf.peel(_pointee(btf, type_id, name, field))[0]
+    if btf.raw(array).kind != Kind.ARRAY:
+        raise ElfError(f"map {name}: attribute {field} is not written with __uint()")
+    return btf.word(array, 2)
+
+
+def _inner_map(btf: Btf, type_id: int, name: str) -> ElfMap | None:
+    """What `values` points to: the definition of inner maps, or functions (None)."""
+    array = btf.peel(type_id)[0]
+    if btf.raw(array).kind != Kind.ARRAY:
+        raise ElfError(f"map {name}: attribute values is not written with __array()")
+    target = btf.peel(_pointee(btf, btf.word(array), name, "values"))[0]
+    if btf.raw(target).kind == Kind.FUNC_PROTO:
+        return None
+    inner = btf.name(target) or f"{name}.inner"
+    if any(field == "values" for field, *_ in btf.members(target) if btf.raw(target).kind == Kind.STRUCT):
+        raise ElfError(f"map {name}: maps may be nested once only")
+    return replace(_declared_map(btf, inner, target)[0], name=inner)
+
+
+def _with_values(
+    elf: ElfFile, section: Section, found: ElfMap, start: int, values_at: int, maps: dict[int, str]
+) -> ElfMap:
+    """The map with what its initialiser in the source puts into it: relocations in .maps say so."""
+    if values_at < 0:
+        return found
+    end = min((at for at in maps if at > start), default=section.size)
+    names: dict[int, str] = {}
+    for r in elf.relocations.get(section.index, []):
+        slot, rest = divmod(r.offset - start - values_at, 8)
+        if slot >= 0 and r.offset < end:
+            if rest or slot > 1 << 16:
+                raise ElfError(f"map {found.name}: an initial value lies at an odd place")
+            names[slot] = _target_name(r.symbol, section, found)
+    listed = tuple(names.get(i, "") for i in range(max(names, default=-1) + 1))
+    return replace(found, inner_values=listed) if found.inner else replace(found, prog_array_values=listed)
+
+
+def _target_name(symbol: Symbol, section: Section, found: ElfMap) -> str:
+    wrong = symbol.section != section.index if found.inner else symbol.section == section.index
+    if not symbol.name or wrong:
+        raise ElfError(f"map {found.name}: an initial value is neither a map nor a program of this object")
+    return symbol.name
