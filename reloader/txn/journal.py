@@ -5,7 +5,7 @@ An open transaction is a file in <records>/pipelines/<pipeline>/journal/; ending
 `intent` and `done` lines tell how far it came. Only `begin` and `commit` are fsynced: kernel objects do
 not outlive the power, and a line written before a SIGKILL stays in the page cache.
 
-A torn last line is dropped; damage before it is NeedsHuman (exit 4). Imports errors, effects, files.
+A torn tail (no newline) is dropped; a damaged line is NeedsHuman (exit 4). Imports errors, effects, files.
 """
 
 from __future__ import annotations
@@ -69,8 +69,7 @@ class Journal:
     def _append(self, kind: str, body: dict[str, Any], *, sync: bool = False) -> None:
         self._seq += 1
         record = {"v": VERSION, "txn": self.path.stem, "seq": self._seq, "kind": kind, **body}
-        text = json.dumps(record, separators=(",", ":"), sort_keys=True)
-        line = f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
+        line = _seal(json.dumps(record, separators=(",", ":"), sort_keys=True))
         written = os.write(self._fd, line)
         if written != len(line):
             raise OSError(28, f"short write to {self.path}")
@@ -92,16 +91,16 @@ def open_journals(folder: Path) -> list[Path]:
 
 
 def read_journal(path: Path) -> list[JournalLine]:
-    """The good lines; a torn tail is dropped. NeedsHuman when a line before the last is damaged."""
+    """The good lines; a torn tail is dropped. NeedsHuman when a whole line is damaged."""
     raw = path.read_bytes().split(b"\n")
     lines: list[JournalLine] = []
     for number, text in enumerate(raw, 1):
         line = _parse(text, len(lines) + 1, path.stem)
         if line is not None:
             lines.append(line)
-        elif any(_parse(rest, None, path.stem) for rest in raw[number:]) or (text and number < len(raw) - 1):
+        elif number < len(raw):  # it ends in a newline, so it was written whole and damaged later
             raise NeedsHuman(
-                f"{path}:{number}: the journal is damaged before its end",
+                f"{path}:{number}: the journal is damaged",
                 hint="compare `bpftool link show` with the generation files, then remove the journal",
             )
         else:
@@ -109,13 +108,18 @@ def read_journal(path: Path) -> list[JournalLine]:
     return lines
 
 
-def _parse(text: bytes, seq: int | None, txn: str) -> JournalLine | None:
+def _seal(text: str) -> bytes:
+    """A JSON object's text with a checksum of itself as its last member."""
+    return f'{text[:-1]},"crc":"{zlib.crc32(text.encode()):08x}"}}\n'.encode()
+
+
+def _parse(text: bytes, seq: int, txn: str) -> JournalLine | None:
+    body = text.rpartition(b',"crc":"')[0]
     try:
-        crc, _, body = text.partition(b" ")
-        if int(crc, 16) != zlib.crc32(body):
+        if text != _seal(body.decode() + "}").rstrip(b"\n"):
             return None
-        record = json.loads(body)
-        if record["v"] != VERSION or record["txn"] != txn or (seq is not None and record["seq"] != seq):
+        record = json.loads(text)
+        if record["v"] != VERSION or record["txn"] != txn or record["seq"] != seq:
             return None
     except (ValueError, KeyError, TypeError):
         return None
