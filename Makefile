@@ -8,7 +8,7 @@ ifeq ($(ROOT_UID),0)
 as_root = $(1)
 else
 as_root = sudo -E env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1 $(1); \
-	status=$$?; sudo chown -R "$$(id -u):$$(id -g)" build; exit $$status
+	status=$$?; sudo chown -R "$$(id -u):$$(id -g)" build .pytest_cache .hypothesis *.egg-info 2>/dev/null; exit $$status
 endif
 
 export PYTHON

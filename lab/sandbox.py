@@ -62,8 +62,12 @@ class End:
         """The output of a command run in this end's network namespace; LabError when it fails."""
         return run(*self.command(*words))
 
+    def xdp_drops(self) -> int:
+        """Packets that any XDP program here judged XDP_DROP: the driver's count, not the program's."""
+        return sum(n for name, n in self.statistics().items() if re.fullmatch(r"rx_queue_\d+_xdp_drops", name))
+
     def statistics(self) -> dict[str, int]:
-        """What `ethtool -S` counts; on a veth `rx_queue_0_xdp_drops` are packets an XDP program dropped."""
+        """What `ethtool -S` counts."""
         lines = self.run("ethtool", "-S", self.interface).splitlines()
         pairs = (line.strip().rsplit(": ", 1) for line in lines if ": " in line)
         return {name: int(value) for name, value in pairs}

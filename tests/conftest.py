@@ -26,6 +26,10 @@ def may_use_kernel() -> bool:
     return os.geteuid() == 0
 
 
+def pytest_configure() -> None:
+    leaks.mark_descendants()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without root a kernel test cannot run; with it, no such excuse is added."""
     if not may_use_kernel():

@@ -21,6 +21,7 @@ from typing import Any
 from lab.sandbox import leftovers
 
 GRACE = 3.0  # seconds: the kernel frees programs, maps and links after an RCU grace period
+MARK = "RELOADER_TEST_RUN"  # in the environment of everything a test run starts
 KINDS = ("prog", "map", "link")
 ID_LINE = re.compile(r"^(prog|map|link)_id:\t(\d+)$", re.MULTILINE)
 
@@ -76,11 +77,21 @@ def _descriptors() -> Iterator[str]:
             yield f"{number} {os.readlink(f'/proc/self/fd/{number}')}"
 
 
+def mark_descendants() -> None:
+    """From here on every process this one starts is known as its own, even when init has inherited it."""
+    os.environ[MARK] = str(os.getpid())
+
+
 def _children() -> Iterator[str]:
-    for task in os.listdir("/proc/self/task"):
-        for child in Path(f"/proc/self/task/{task}/children").read_text().split():
-            with contextlib.suppress(FileNotFoundError):
-                yield f"{child} {Path(f'/proc/{child}/comm').read_text().strip()}"
+    """Living descendants; zombies are children that nobody waited for."""
+    mine = f"{MARK}={os.getpid()}".encode()
+    direct = {
+        p for t in os.listdir("/proc/self/task") for p in Path(f"/proc/self/task/{t}/children").read_text().split()
+    }
+    for process in (p for p in os.listdir("/proc") if p.isdigit() and int(p) != os.getpid()):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if process in direct or mine in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
+                yield f"{process} {Path(f'/proc/{process}/comm').read_text().strip()}"
 
 
 def kernel_ids(kind: str) -> list[int]:
@@ -98,7 +109,7 @@ def _bpftool(*words: str) -> list[dict[str, Any]]:
 
 
 def held_by_others() -> set[tuple[str, int]]:
-    """Ids that processes other than this one and its children hold, directly or through a link or program."""
+    """Ids that processes other than this one and its descendants hold, directly or through a link or program."""
     held = set(_foreign_descriptors()) | set(_foreign_pins())
     progs = {entry["id"]: entry for entry in _bpftool("prog", "show")}
     links = {entry["id"]: entry for entry in _bpftool("link", "show")}

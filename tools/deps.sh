@@ -39,8 +39,15 @@ need_file libelf1 "/usr/lib/$triple/libelf.so.1"
 
 as_root=""
 [ "$(id -u)" = 0 ] || as_root=sudo
-echo "installing:$missing" >&2
-export DEBIAN_FRONTEND=noninteractive
-$as_root apt-get update -qq
-# shellcheck disable=SC2086 # a list of words
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >&2
+mkdir -p build
+log=build/apt.log
+echo "installing Debian packages:$missing" >&2
+# shellcheck disable=SC2086 # lists of words
+{
+	$as_root apt-get update -q &&
+		$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+} >$log 2>&1 || {
+	status=$?
+	cat $log >&2
+	exit $status
+}
