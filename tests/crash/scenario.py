@@ -1,0 +1,215 @@
+"""The place where reloader is killed, and what must hold there at once and after `recover`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reloader.bpf.live import LiveKernel
+
+from lab.sandbox import Sandbox
+from lab.traffic import Generator
+from reloader import cli, records
+from reloader.layout import Layout
+from reloader.spec.model import Role
+from reloader.txn.journal import open_journals
+
+PIPELINE = "flow-count"
+BATCH = 20  # packets per look
+
+YAML = """\
+apiVersion: reloader/v1
+kind: Pipeline
+metadata: {{name: flow-count}}
+spec:
+  objects: [{object}]
+  attach:
+    - {{program: count_flows, type: xdp, interface: {interface}, netns: {netns}, mode: native}}
+  maps:
+    flows: {{role: state}}
+    counters: {{role: state}}
+    events: {{role: stream}}
+{scratch}    blocklist:
+      role: config
+      entries: [{entries}]
+"""
+ENTRY = "{{key: {}, value: {{action: XDP_DROP}}}}"
+
+
+class Violation(Exception):
+    """Something that must hold did not."""
+
+
+def require(holds: bool, text: str) -> None:
+    if not holds:
+        raise Violation(text)
+
+
+class Scene:
+    """One pipeline in a sandbox, with versions of its YAML and a socket that sends frames to it."""
+
+    def __init__(self, sandbox: Sandbox, objects: Callable[[str], Path], folder: Path, generator: Generator) -> None:
+        self.sandbox = sandbox
+        self.folder = folder
+        self.kernel = LiveKernel()
+        self.layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
+        self.where = ["--bpffs", sandbox.bpffs, "--records", str(sandbox.records), "-q"]
+        self._objects = {"v1": objects("programs/flow_count/flow_count"), "v2": objects("lab/bpf/flow_count_v2")}
+        self.generator = generator
+
+    def yaml(self, version: str, *blocked: str) -> str:
+        """A YAML file for an object version and its blocklist."""
+        path = self.folder / f"{version}-{len(blocked)}.yaml"
+        copied = self.folder / f"{version}.bpf.o"
+        if not copied.exists():
+            shutil.copyfile(self._objects[version], copied)
+        path.write_text(
+            YAML.format(
+                object=copied.name,
+                interface=self.sandbox.rx.interface,
+                netns=self.sandbox.rx.netns,
+                entries=", ".join(ENTRY.format(b) for b in blocked),
+                scratch="    sizes: {role: scratch}\n" if version == "v2" else "",
+            )
+        )
+        return str(path)
+
+    def call(self, *words: str) -> None:
+        """A command in this process; it must succeed."""
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+            code = cli.main([*words, *self.where])
+        require(code == 0, f"{words[0]}: exit {code}: {said.getvalue()}")
+
+    def recover(self) -> None:
+        self.call("recover")
+
+    def reset(self) -> None:
+        """Away with all of it, so that the next point starts from nothing."""
+        if records.read_current(self.layout, PIPELINE) is not None:
+            self.call("remove", PIPELINE, "--state")
+        require(not self.sandbox.pins(), f"pins are left: {self.sandbox.pins()}")
+
+    def attached(self) -> int:
+        """The id of the program on the interface; 0 for none."""
+        interface = self.kernel.net.interface(self.sandbox.rx.interface, self.sandbox.rx.netns)
+        require(interface is not None, "the interface is gone")
+        return interface.xdp_prog_id if interface else 0
+
+    def counted(self) -> int:
+        """Packets in the state map, wherever its newest pin is; 0 when there is none."""
+        folder = f"{self.sandbox.bpffs}/{PIPELINE}/state"
+        pins = [p for p in self.kernel.pins.listdir(folder) if p.startswith("flows-")]
+        require(len(pins) <= 1, f"more than one flows map is pinned: {pins}")
+        if not pins:
+            return 0
+        with self.kernel.pins.get(f"{folder}/{pins[0]}") as fd:
+            return sum(int.from_bytes(v[:8], "little") for v in self.kernel.maps.items(fd).values())
+
+    def send(self, counted: int) -> None:
+        """Send a batch and wait until it is counted on top of `counted`, or clearly is not."""
+        self.generator.send(BATCH)
+        deadline = time.monotonic() + 1
+        while self.counted() < counted + BATCH and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def view(self) -> dict[str, Any]:
+        current = records.read_current(self.layout, PIPELINE)
+        return {
+            "attached": self.attached(),
+            "counted": self.counted(),
+            "generation": current.generation if current else 0,
+            "pins": self.sandbox.pins(),
+        }
+
+    def check_traffic(self, before: dict[str, Any], *, removing: bool = False) -> None:
+        """What served before still does, or its successor; and every packet is counted once."""
+        serving = self.attached()
+        may_be_bare = not before["attached"] or removing
+        require(bool(serving) or may_be_bare, "nothing is attached any more")
+        if not serving:
+            return
+        owner = self.kernel.progs.metadata(serving).get("pipeline")
+        require(owner == PIPELINE, f"program {serving} of {owner} is attached")
+        counted = self.counted()
+        require(counted >= before["counted"] or may_be_bare, f"{before['counted']} counted before, {counted} now")
+        self.send(counted)
+        require(self.counted() - counted == BATCH, f"{BATCH} sent, {self.counted() - counted} counted")
+
+    def check_whole(self, before: dict[str, Any]) -> None:
+        """After recover: records, pins and kernel agree on one version, and nothing else is left."""
+        journals = open_journals(self.layout.journal_file(PIPELINE, "").parent)
+        require(not journals, f"journals are left: {journals}")
+        fragments = [str(p) for p in Path(self.sandbox.records).rglob("*.tmp")]
+        require(not fragments, f"half-written files are left: {fragments}")
+        current = records.read_current(self.layout, PIPELINE)
+        if current is None or not current.generation:
+            self._check_bare(current)
+        else:
+            self._check_serving(current)
+
+    def _check_bare(self, current: records.Current | None) -> None:
+        require(not self.attached(), "a program is attached that no record explains")
+        kept = {m.pin for m in current.state.values()} if current else set()
+        found = {f"{self.sandbox.bpffs}/{p}" for p in self.sandbox.pins()}
+        require(found == kept, f"pins {found ^ kept}")
+        if current is None:
+            blobs = [p.name for kind in ("objects", "entries") for p in (self.layout.records / kind).glob("*")]
+            require(not blobs, f"blobs are left: {blobs}")
+
+    def _check_serving(self, current: records.Current) -> None:
+        generation = records.read_generation(self.layout, PIPELINE, current.generation)
+        program = generation.progs["count_flows"]
+        require(self.attached() == program, f"{self.attached()} is attached, {program} recorded")
+        found, wanted = {f"{self.sandbox.bpffs}/{p}" for p in self.sandbox.pins()}, self._wanted_pins(generation)
+        require(found == wanted, f"stray pins {sorted(found - wanted)}, missing pins {sorted(wanted - found)}")
+        self._check_entries(generation)
+        needed = records.blobs_needed(self.layout, PIPELINE)
+        stored = {p.name for kind in ("objects", "entries") for p in (self.layout.records / kind).glob("*")}
+        require(stored == needed, f"stray blobs {stored - needed}, missing blobs {needed - stored}")
+
+    def _wanted_pins(self, generation: records.Generation) -> set[str]:
+        layout = self.layout
+        return {
+            *(layout.link_pin(PIPELINE, a.id) for a in generation.wish.attachments),
+            *(layout.prog_pin(PIPELINE, generation.load, p) for p in generation.progs),
+            *(m.pin for m in generation.maps.values()),
+            *(layout.pub_pin(PIPELINE, m) for m in generation.maps),
+        }
+
+    def _check_entries(self, generation: records.Generation) -> None:
+        wanted = generation.wish.map("blocklist")
+        require(wanted.role is Role.CONFIG and wanted.entries is not None, "blocklist is no config map")
+        with self.kernel.pins.get(self.layout.pub_pin(PIPELINE, "blocklist")) as fd:
+            live = self.kernel.maps.count(fd)
+        count = wanted.entries.count if wanted.entries else 0
+        require(live == count, f"blocklist holds {live} entries, the record says {count}")
+
+
+def _nothing(_scene: Scene) -> None:
+    return
+
+
+def _first(scene: Scene) -> None:
+    scene.call("apply", scene.yaml("v1", "192.0.2.66"))
+    scene.send(0)
+
+
+def _second(scene: Scene) -> None:
+    _first(scene)
+    scene.call("apply", scene.yaml("v2", "192.0.2.66"))
+
+
+Scenario = tuple[Callable[[Scene], None], Callable[[Scene], list[str]]]
+SCENARIOS: dict[str, Scenario] = {
+    "create": (_nothing, lambda s: ["apply", s.yaml("v1", "192.0.2.66")]),
+    "update": (_first, lambda s: ["apply", s.yaml("v2", "192.0.2.66")]),
+    "config": (_first, lambda s: ["apply", s.yaml("v1", "192.0.2.66", "192.0.2.67")]),
+    "rollback": (_second, lambda _: ["rollback", PIPELINE]),
+    "remove": (_first, lambda _: ["remove", PIPELINE]),
+}
+"""What is there before, and the command that is killed."""
