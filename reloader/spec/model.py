@@ -99,4 +99,5 @@ class Pipeline:
     maps: tuple[MapWish, ...]
     rodata: dict[str, Any]
     rodata_marks: dict[str, Mark]  # variable, also as `name.field[2]` -> place
+    maps_mark: Mark | None = None  # where `maps:` stands, or else `spec:`
     state_schema: str | None = None

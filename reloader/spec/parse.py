@@ -1,7 +1,7 @@
 """A YAML file → frozen Pipelines: text, schema, then what a schema cannot say, each finding at its place.
 
 Reads one file and nothing it names: objects and bulk files are compile.py's. Imports errors, hooks, layout,
-spec.{text,check,model}.
+spec.{source,text,check,model}.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from reloader.hooks import HOOKS
 from reloader.layout import pin_name
 from reloader.spec import check, text
 from reloader.spec.model import Apply, Attach, Bulk, Entry, MapWish, Mark, ObjectRef, Pipeline, Role
+from reloader.spec.source import read_source
 from reloader.spec.text import Document, Steps, dotted
 
 _CONFIG_ONLY = ("entries", "from", "apply", "together_with", "prune", "byteorder")
@@ -30,20 +31,6 @@ _RULES = {  # field -> the only roles it means something for
 def read_pipelines(path: Path) -> tuple[Pipeline, ...]:
     """Every pipeline of a YAML file, in order; InputError with all that is wrong."""
     return parse_pipelines(read_source(path), path)
-
-
-def read_source(path: Path) -> bytes:
-    """A YAML file's bytes, never more than text.MAX_BYTES + 1; InputError when it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(text.MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError([unreadable(str(path), reason or "cannot be read")]) from error
-
-
-def unreadable(file: str, reason: str) -> Problem:
-    return Problem(file=file, line=0, column=0, path="", message=f"cannot be read: {reason.lower()}")
 
 
 def parse_pipelines(data: bytes, path: Path) -> tuple[Pipeline, ...]:
@@ -101,6 +88,7 @@ class _Reader:
             rodata=spec.get("rodata", {}),
             rodata_marks=self._marks_below(("spec", "rodata")),
             state_schema=spec.get("stateSchema"),
+            maps_mark=self.document.mark(("spec", "maps") if "maps" in spec else ("spec",), key=True),
         )
         self._no_collisions(pipeline.attach)
         return pipeline

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 from reloader.errors import Problem
 from reloader.spec.model import Mark
+from reloader.spec.source import MAX_BYTES
 
-MAX_BYTES = 8 << 20
 MAX_NODES = 500_000  # with every alias counted as what it stands for
 MAX_DEPTH = 64
 _MAX_NUMBER = 80  # characters; 2**128 has 39 digits

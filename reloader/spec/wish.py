@@ -93,5 +93,15 @@ class Wish:
         return next(m for m in self.maps if m.name == name)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """A wish with the contents it names by digest. From the cache the contents are empty: they are stored already."""
+
+    wish: Wish
+    objects: dict[str, bytes]  # digest -> file
+    entries: dict[str, bytes]  # digest -> packed entries
+    files: tuple[str, ...] = ()  # absolute paths of all that was read beside the YAML
+
+
 def _digest(data: Any) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

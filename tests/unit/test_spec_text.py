@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reloader.spec import text
+from reloader.spec.source import MAX_BYTES
 from reloader.spec.text import read_documents
 
 
@@ -115,7 +116,7 @@ def test_bad_text(source: str, place: str, message: str) -> None:
         (b"a: \xed\xa0\x80\n", (1, 4), "not UTF-8"),
         (b"", (0, 0), "no document"),
         (b"# only a comment\n---\n", (0, 0), "no document"),
-        (b"#" * (text.MAX_BYTES + 1), (0, 0), "larger than 8 MiB"),
+        (b"#" * (MAX_BYTES + 1), (0, 0), "larger than 8 MiB"),
     ],
 )
 def test_bad_bytes(data: bytes, place: tuple[int, int], message: str) -> None:

@@ -1,0 +1,309 @@
+"""Entries from a file beside the YAML: CSV with a header line of field names, or JSON Lines of {key, value}.
+
+Read in chunks of a few MiB and encoded column by column, so that 200,000 rows cost a fraction of a second.
+Findings carry the file's line. Called by listing.py; imports errors, spec.{model,values}, typetree.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from reloader.errors import Problem
+from reloader.spec import values
+from reloader.spec.check import suggestion
+from reloader.spec.model import Bulk
+from reloader.spec.text import dotted
+from reloader.typetree import TypeTree
+
+CHUNK = 4 << 20
+_MOST = 20  # findings of one file; the next look will show the rest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What a map's keys and values look like, and the byte orders BTF does not say."""
+
+    key: TypeTree | None  # None: the object says sizes only; `hex:…` and numbers are taken then
+    value: TypeTree | None
+    key_size: int
+    value_size: int
+    byteorder: Mapping[str, str] | None = None  # `key.port` -> "network" | "host"
+
+    def side(self, side: str) -> tuple[TypeTree | None, int]:
+        return (self.key, self.key_size) if side == "key" else (self.value, self.value_size)
+
+    def orders(self, side: str) -> dict[str, str] | None:
+        """The byte orders below `key` or `value`, by path from there; the whole is the empty path."""
+        found = {
+            path[len(side) :].removeprefix("."): order
+            for path, order in (self.byteorder or {}).items()
+            if path == side or path.startswith((f"{side}.", f"{side}["))
+        }
+        return found or None
+
+
+@dataclass(slots=True, kw_only=True)
+class Rows:
+    """Encoded entries in the order of the file, and the line of each."""
+
+    keys: list[bytes] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
+    lines: list[Sequence[int]] = field(default_factory=list)  # per chunk; ranges mostly
+    problems: list[Problem] = field(default_factory=list)
+
+    def line(self, index: int) -> int:
+        return next(itertools.islice(itertools.chain.from_iterable(self.lines), index, None))
+
+
+def read_bulk(bulk: Bulk, shape: Shape) -> Rows:
+    """Every entry of a bulk file, or the problems with it."""
+    rows = Rows()
+    reader = _CsvReader if bulk.format == "csv" else _JsonReader
+    try:
+        with open(bulk.path, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise _Stop(0, "is not a regular file")
+            reader(rows=rows, file=bulk.path, shape=shape).read(stream)
+    except OSError as error:
+        rows.problems.append(_problem(bulk.path, 0, f"cannot be read: {(error.strerror or '').lower()}"))
+    except _Stop as stop:
+        rows.problems.append(_problem(bulk.path, stop.line, stop.message, stop.hint))
+    return rows
+
+
+class _Stop(Exception):
+    """What stands at this line makes the rest unreadable."""
+
+    def __init__(self, line: int, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.line, self.message, self.hint = line, message, hint
+
+
+def _problem(file: str, line: int, message: str, hint: str = "", *, path: str = "", column: int = 0) -> Problem:
+    return Problem(file=file, line=line, column=column, path=path, message=message, hint=hint)
+
+
+def _chunks(stream: IO[bytes]) -> Iterator[tuple[int, str]]:
+    """(number of the first line, whole lines of text) piece by piece."""
+    line = 1
+    while data := stream.read(CHUNK) + stream.readline():
+        try:
+            text = data.decode("utf-8-sig" if line == 1 else "utf-8")  # spreadsheets write a byte order mark
+        except UnicodeDecodeError as error:
+            raise _Stop(line + data.count(b"\n", 0, error.start), "not UTF-8", "save the file as UTF-8") from error
+        yield line, text.replace("\r\n", "\n")
+        line += data.count(b"\n")
+
+
+# --- CSV
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Column:
+    side: str  # "key" or "value"
+    path: str  # below it; empty for the whole
+
+
+@dataclass(slots=True, kw_only=True)
+class _CsvReader:
+    rows: Rows
+    file: str
+    shape: Shape
+    header: list[str] = field(default_factory=list)
+    columns: list[_Column] = field(default_factory=list)
+
+    def read(self, stream: IO[bytes]) -> None:
+        chunks = _chunks(stream)
+        for line, text in chunks:
+            if '"' in text:  # quoted fields may hold commas and line breaks: the csv module's business
+                self._read_quoted(line, itertools.chain([text], (t for _, t in chunks)))
+                break
+            self._read_plain(line, text)
+        if not self.header:
+            raise _Stop(0, "is empty", "the first line names the fields")
+
+    def _read_plain(self, line: int, text: str) -> None:
+        lines = text.removesuffix("\n").split("\n")
+        numbers: Sequence[int] = range(line, line + len(lines))
+        if "" in lines:
+            numbers = [n for n, row in zip(numbers, lines, strict=True) if row]
+            lines = [row for row in lines if row]
+        self._take([row.split(",") for row in lines], numbers, spaces=" " in text or "\t" in text)
+
+    def _read_quoted(self, line: int, texts: Iterable[str]) -> None:
+        import csv
+
+        pieces = (piece for text in texts for piece in text.splitlines(keepends=True))
+        reader = csv.reader(pieces, strict=True)
+        table: list[list[str]] = []
+        numbers: list[int] = []
+        start = line
+        try:
+            for row in reader:
+                if row:
+                    table.append(row)
+                    numbers.append(start)
+                start = line + reader.line_num
+        except csv.Error as error:
+            raise _Stop(start, f"not CSV: {error}", "look for a missing quote") from error
+        self._take(table, numbers, spaces=True)
+
+    def _take(self, table: list[list[str]], numbers: Sequence[int], *, spaces: bool) -> None:
+        if not self.header and table:
+            self._take_header(table[0], numbers[0])
+            table, numbers = table[1:], numbers[1:]
+        if not table:
+            return
+        try:
+            columns: list[Sequence[str]] = list(zip(self.header, *table, strict=True))
+        except ValueError:
+            self._note_widths(table, numbers)
+            return
+        cells = [[c.strip() for c in column[1:]] if spaces else column[1:] for column in columns]
+        keys = self._encode("key", cells, numbers)
+        found = self._encode("value", cells, numbers)
+        self.rows.keys += keys
+        self.rows.values += found
+        self.rows.lines.append(numbers)
+
+    def _take_header(self, names: list[str], line: int) -> None:
+        self.header = [n.strip() for n in names]
+        for index, name in enumerate(self.header):
+            if name in self.header[:index]:
+                raise _Stop(line, f"the column {name!r} stands here twice")
+            self.columns.append(self._column(name, line))
+        for side in ("key", "value"):
+            if not any(c.side == side for c in self.columns):
+                tree, _ = self.shape.side(side)
+                fields = ", ".join(m.name for m in tree.fields()) if tree and tree.aggregate else side
+                raise _Stop(line, f"no column holds the {side}", f"its fields: {fields}")
+
+    def _column(self, name: str, line: int) -> _Column:
+        """Which field a column's name means."""
+        for side in ("key", "value"):
+            if name.startswith((f"{side}.", f"{side}[")) and has_field(self.shape.side(side)[0], name[len(side) :]):
+                return _Column(side=side, path=name[len(side) :].removeprefix("."))
+        sides = [side for side in ("key", "value") if has_field(self.shape.side(side)[0], name)]
+        if len(sides) == 1:
+            return _Column(side=sides[0], path=name)
+        if name in ("key", "value"):
+            return _Column(side=name, path="")
+        if sides:
+            raise _Stop(line, f"both key and value have a field {name!r}", f"write key.{name} or value.{name}")
+        known = [m.name for t in (self.shape.key, self.shape.value) if t and t.aggregate for m in t.fields()]
+        raise _Stop(line, f"no field {name!r} in key or value", suggestion(name, known or ["key", "value"]))
+
+    def _note_widths(self, table: list[list[str]], numbers: Sequence[int]) -> None:
+        wide = len(self.header)
+        wrong = [(n, len(row)) for n, row in zip(numbers, table, strict=True) if len(row) != wide]
+        for line, width in wrong[:_MOST]:
+            message = f"{width} field{'s' * (width != 1)}, but the header names {wide}"
+            self.rows.problems.append(_problem(self.file, line, message))
+
+    def _encode(self, side: str, cells: list[Sequence[str]], numbers: Sequence[int]) -> list[bytes]:
+        tree, size = self.shape.side(side)
+        mine = {c.path: cells[i] for i, c in enumerate(self.columns) if c.side == side}
+        start, orders = 0, self.shape.orders(side)
+        while start < len(numbers) and len(self.rows.problems) < _MOST:
+            rest = {path: column[start:] for path, column in mine.items()} if start else mine
+            try:
+                return values.encode_columns(tree, rest, size=size, byteorder=orders, complete=side == "key")
+            except values.RowProblem as wrong:
+                line = numbers[start + wrong.index]
+                path = _joined(side, wrong.path)
+                self.rows.problems.append(_problem(self.file, line, wrong.message, wrong.hint, path=path))
+                start += wrong.index + 1
+        return []
+
+
+def _joined(side: str, path: str) -> str:
+    return f"{side}{'' if not path or path.startswith('[') else '.'}{path}"
+
+
+def encode_side(shape: Shape, side: str, value: Any) -> bytes:
+    """One key or value; ValueProblem's path starts with `key` or `value`."""
+    tree, size = shape.side(side)
+    return values.encode(tree, value, path=side, byteorder=shape.orders(side), size=size)
+
+
+def has_field(tree: TypeTree | None, path: str, *, loosely: bool = False) -> bool:
+    """Whether a dotted path names a field of a layout; loosely, array indices may be left out."""
+    found = tree
+    for step in path.removeprefix(".").replace("[", ".[").split(".") if path else ():
+        while loosely and found and found.element and not step.startswith("["):
+            found = found.element
+        if found is None:
+            return False
+        found = _inside(found, step)
+    return found is not None
+
+
+def _inside(tree: TypeTree, step: str) -> TypeTree | None:
+    if step.startswith("["):
+        index = step[1:-1]
+        return tree.element if index.isdecimal() and int(index) < tree.count else None
+    return next((m.type for m in tree.fields() if m.name == step), None) if tree.aggregate else None
+
+
+# --- JSON Lines
+
+
+@dataclass(slots=True, kw_only=True)
+class _JsonReader:
+    rows: Rows
+    file: str
+    shape: Shape
+
+    def read(self, stream: IO[bytes]) -> None:
+        for first, text in _chunks(stream):
+            numbers: list[int] = []
+            for number, line in enumerate(text.split("\n"), first):
+                if line.strip() and self._take(line, number):
+                    numbers.append(number)
+                if len(self.rows.problems) >= _MOST:
+                    return
+            self.rows.lines.append(numbers)
+
+    def _take(self, line: str, number: int) -> bool:
+        import json
+
+        try:
+            item = json.loads(line, object_pairs_hook=_no_twins)
+        except json.JSONDecodeError as error:
+            self.rows.problems.append(_problem(self.file, number, f"not JSON: {error.msg}", column=error.colno))
+            return False
+        except (ValueError, RecursionError) as error:  # a key twice, a number of 5,000 digits, a thousand brackets
+            self.rows.problems.append(_problem(self.file, number, f"not JSON: {error}"))
+            return False
+        if not isinstance(item, dict) or item.keys() != {"key", "value"}:
+            hint = 'one {"key": …, "value": …} a line'
+            self.rows.problems.append(_problem(self.file, number, "must hold a key and a value, nothing else", hint))
+            return False
+        return self._encode(item, number)
+
+    def _encode(self, item: dict[str, Any], number: int) -> bool:
+        encoded = {}
+        for side in ("key", "value"):
+            try:
+                encoded[side] = encode_side(self.shape, side, item[side])
+            except values.ValueProblem as wrong:
+                found = _problem(self.file, number, wrong.message, wrong.hint, path=wrong.path)
+                self.rows.problems.append(found)
+        if len(encoded) == 2:
+            self.rows.keys.append(encoded["key"])
+            self.rows.values.append(encoded["value"])
+        return len(encoded) == 2
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(n for n in names if names.count(n) > 1)
+        raise ValueError(f"the key {dotted((twin,))} stands here twice")
+    return found

@@ -1,0 +1,204 @@
+"""Pipelines + their objects and bulk files → Wishes: everything resolved, encoded and checked without a kernel.
+
+Pure but for reading the files a pipeline names; nothing is written. Called by cache.py and `validate`. Imports
+hooks, elf, kernel and the rest of spec/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reloader.elf import ElfMap
+from reloader.errors import InputError, Problem
+from reloader.hooks import HOOKS
+from reloader.kernel import PLAIN_TYPES
+from reloader.spec import listing, parse, values
+from reloader.spec.check import suggestion
+from reloader.spec.model import Attach, MapWish, Mark, Pipeline, Role
+from reloader.spec.objects import Objects, read_objects
+from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
+from reloader.spec.source import read_source
+from reloader.spec.text import dotted
+from reloader.spec.wish import Compiled, EntriesRef, Wish, WishAttachment, WishMap
+
+
+def compile_file(path: Path) -> tuple[Compiled, ...]:
+    """Every pipeline of a YAML file; InputError with all problems of all of them."""
+    return compile_source(read_source(path), path)
+
+
+def compile_source(data: bytes, path: Path) -> tuple[Compiled, ...]:
+    """The same from the file's bytes, read already."""
+    pipelines = parse.parse_pipelines(data, path)
+    revision = f"file:{hashlib.sha256(data).hexdigest()[:12]}"
+    compiled: list[Compiled] = []
+    problems: list[Problem] = []
+    for pipeline in pipelines:
+        try:
+            compiled.append(compile_pipeline(pipeline, source_revision=revision))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return tuple(compiled)
+
+
+def compile_pipeline(pipeline: Pipeline, *, source_revision: str) -> Compiled:
+    """Resolve one pipeline against its objects; InputError with all that does not fit."""
+    objects = read_objects(pipeline.objects, pipeline.file)
+    if objects.problems:  # without all objects every other finding would be a guess
+        raise InputError(objects.problems)
+    compiler = _Compiler(pipeline=pipeline, objects=objects)
+    compiled = compiler.compile(source_revision)
+    if compiler.problems:
+        ours = [p for p in compiler.problems if p.file == pipeline.file]
+        theirs = [p for p in compiler.problems if p.file != pipeline.file]
+        raise InputError(sorted(ours, key=lambda p: (p.line, p.column)) + theirs)
+    return compiled
+
+
+@dataclass(slots=True, kw_only=True)
+class _Compiler:
+    pipeline: Pipeline
+    objects: Objects
+    problems: list[Problem] = field(default_factory=list)
+    entries: dict[str, bytes] = field(default_factory=dict)
+
+    def compile(self, source_revision: str) -> Compiled:
+        attachments = tuple(self._attachment(i, a) for i, a in enumerate(self.pipeline.attach))
+        self._all_declared()
+        maps = [m for wish in self.pipeline.maps if (m := self._map(wish))]
+        wish = Wish(
+            pipeline=self.pipeline.name,
+            source_revision=source_revision,
+            objects=tuple(self.objects.files),
+            programs=self.objects.reachable([a.program for a in attachments]),
+            rodata=self._rodata(),
+            maps=tuple(sorted(maps, key=lambda m: m.name)),
+            attachments=attachments,
+        )
+        files = [*(o.path for o in self.objects.files), *(m.bulk.path for m in self.pipeline.maps if m.bulk)]
+        return Compiled(wish=wish, objects=self.objects.data, entries=self.entries, files=tuple(files))
+
+    def _note(self, mark: Mark, path: str, message: str, hint: str = "") -> None:
+        file = self.pipeline.file
+        self.problems.append(
+            Problem(file=file, line=mark.line, column=mark.column, path=path, message=message, hint=hint)
+        )
+
+    # --- attachments
+
+    def _attachment(self, index: int, attach: Attach) -> WishAttachment:
+        hook = HOOKS[attach.type]
+        self._check_program(f"spec.attach[{index}].program", attach)
+        target = hook.target(attach.options)
+        return WishAttachment(id=hook.attachment_id(target), type=attach.type, program=attach.program, target=target)
+
+    def _check_program(self, path: str, attach: Attach) -> None:
+        mark = attach.marks.get("program", attach.mark)
+        hook = HOOKS[attach.type]
+        found = self.objects.programs.get(attach.program)
+        if found is None:
+            self._note(mark, path, f"no program {attach.program!r} in the objects", self._programs_hint(attach))
+        elif found.type != hook.PROGRAM_TYPE:
+            message = (
+                f"{attach.program} is in section {found.section!r}; attach type {attach.type} needs {hook.SECTION!r}"
+            )
+            self._note(mark, path, message, f'write SEC("{hook.SECTION}") above it, or attach another program')
+
+    def _programs_hint(self, attach: Attach) -> str:
+        return suggestion(attach.program, self.objects.programs) or "the objects hold no program at all"
+
+    # --- rodata
+
+    def _rodata(self) -> dict[str, bytes]:
+        encoded = {}
+        for name, value in self.pipeline.rodata.items():
+            mark = self.pipeline.rodata_marks.get(name, self.pipeline.mark)
+            found = self.objects.rodata.get(name)
+            if found is None:
+                hint = suggestion(name, self.objects.rodata) or "only `const volatile` globals can be set"
+                self._note(
+                    mark, dotted(("spec", "rodata", name)), f"no read-only variable {name!r} in the objects", hint
+                )
+                continue
+            try:
+                encoded[name] = values.encode(found.type, value, path=name)
+            except values.ValueProblem as wrong:
+                place = listing.nearest(self.pipeline.rodata_marks, wrong.path, mark)
+                self._note(place, f"spec.rodata.{wrong.path}", wrong.message, wrong.hint)
+        return encoded
+
+    # --- maps
+
+    def _all_declared(self) -> None:
+        declared = {m.name for m in self.pipeline.maps}
+        missing = [m for m in self.objects.maps.values() if m.writable and m.name not in declared]
+        if missing:
+            names = ", ".join(m.name for m in missing)
+            verb = "map is" if len(missing) == 1 else "maps are"
+            message = f"{len(missing)} writable {verb} not declared: {names}"
+            mark = self.pipeline.maps_mark or self.pipeline.mark
+            self._note(mark, "spec.maps", message, "decide on each role and add:\n" + declarations(missing))
+
+    def _map(self, wish: MapWish) -> WishMap | None:
+        found = self.objects.maps.get(wish.name)
+        path = dotted(("spec", "maps", wish.name))
+        if found is None:
+            writable = [m.name for m in self.objects.maps.values() if m.writable]
+            self._note(wish.mark, path, f"no map {wish.name!r} in the objects", suggestion(wish.name, writable))
+            return None
+        if not found.writable:
+            self._note(wish.mark, path, f"{wish.name} holds constants", "leave it out; set its variables under rodata")
+            return None
+        self._check_role(wish, found, path)
+        return self._wish_map(wish, found)
+
+    def _check_role(self, wish: MapWish, found: ElfMap, path: str) -> None:
+        allowed = allowed_roles(found)
+        if wish.role not in allowed:
+            kind = "a section of variables" if found.internal else f"a {type_name(found.type)}"
+            message = f"{kind} cannot have the role {wish.role}"
+            self._note(wish.marks.get("role", wish.mark), f"{path}.role", message, "one of " + ", ".join(allowed))
+        elif (wish.entries is not None or wish.bulk) and found.type not in PLAIN_TYPES:
+            self._note(wish.mark, path, f"a {type_name(found.type)} takes no entries", "")
+        if wish.max_entries is not None and found.internal:
+            mark = wish.marks.get("max_entries", wish.mark)
+            self._note(mark, f"{path}.max_entries", "the size of a section of variables is that of the variables")
+
+    def _wish_map(self, wish: MapWish, found: ElfMap) -> WishMap:
+        max_entries = found.max_entries if wish.max_entries is None else wish.max_entries
+        return WishMap(
+            name=wish.name,
+            role=wish.role,
+            type=found.type,
+            key_size=found.key_size,
+            value_size=found.value_size,
+            max_entries=max_entries,
+            map_flags=found.map_flags,
+            key=found.key,
+            value=found.value,
+            apply=wish.apply,
+            together_with=wish.together_with,
+            prune=wish.prune,
+            entries=self._entries(wish, found, max_entries),
+            pin=wish.pin,
+        )
+
+    def _entries(self, wish: MapWish, found: ElfMap, max_entries: int) -> EntriesRef | None:
+        listed = wish.entries is not None or wish.bulk is not None
+        if not listed or found.type not in PLAIN_TYPES or wish.role is not Role.CONFIG:
+            return None
+        packed, problems = listing.pack(wish, found, file=self.pipeline.file, max_entries=max_entries)
+        self.problems += problems
+        digest = hashlib.sha256(packed.data).hexdigest()
+        self.entries[digest] = packed.data
+        return EntriesRef(digest=digest, count=packed.count)
+
+
+def declarations(maps: Iterable[ElfMap]) -> str:
+    """Lines to paste below `maps:`, one a map, with a suggested role."""
+    return "\n".join(f"    {m.name}: {{role: {suggested_role(m)}}}  # {describe(m)}" for m in maps)

@@ -1,0 +1,159 @@
+"""The listed entries of one config map → packed bytes: `key ‖ value` records sorted by key.
+
+Inline entries and bulk files end in the same checks: no key twice, no more than fit, indices inside an array,
+prefixes without host bits. Called by compile.py. Imports errors, kernel, elfmaps, spec.{model,values,bulk}.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from reloader.elf import ElfMap
+from reloader.errors import Problem
+from reloader.kernel import ARRAY_TYPES, MapType
+from reloader.spec import values
+from reloader.spec.bulk import Rows, Shape, encode_side, has_field, read_bulk
+from reloader.spec.model import Entry, MapWish, Mark
+from reloader.spec.text import dotted
+
+_MOST = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """What the engine stores and compares; empty data for an empty listing."""
+
+    data: bytes
+    count: int
+
+
+def pack(wish: MapWish, found: ElfMap, *, file: str, max_entries: int) -> tuple[Packed, list[Problem]]:
+    """All listed entries of a map, or everything wrong with them."""
+    listing = _Listing(wish=wish, found=found, file=file)
+    shape = Shape(
+        key=found.key,
+        value=found.value,
+        key_size=found.key_size,
+        value_size=found.value_size,
+        byteorder=wish.byteorder,
+    )
+    problems = listing.byteorder_problems(shape)
+    if not problems:
+        rows = read_bulk(wish.bulk, shape) if wish.bulk else listing.encode(shape)
+        problems = rows.problems or listing.check(rows, max_entries)
+    if problems:
+        return Packed(data=b"", count=0), problems
+    records = sorted(map(bytes.__add__, rows.keys, rows.values))
+    return Packed(data=b"".join(records), count=len(records)), []
+
+
+def nearest(marks: Mapping[str, Mark], path: str, otherwise: Mark) -> Mark:
+    """The place of a dotted path, else of what it lies in."""
+    while path and path not in marks:
+        cut = max(path.rfind("."), path.rfind("["))
+        path = path[:cut] if cut > 0 else ""
+    return marks.get(path, otherwise)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listing:
+    wish: MapWish
+    found: ElfMap
+    file: str
+
+    def at_map(self, message: str, hint: str = "") -> Problem:
+        word = "from" if self.wish.bulk else "entries"
+        mark = self.wish.bulk.mark if self.wish.bulk else self.wish.marks.get(word, self.wish.mark)
+        return self._at(mark, (word,), message, hint)
+
+    def _at(self, mark: Mark, steps: tuple[str | int, ...], message: str, hint: str = "", tail: str = "") -> Problem:
+        path = dotted(("spec", "maps", self.wish.name, *steps)) + (f".{tail}" if tail else "")
+        return Problem(file=self.file, line=mark.line, column=mark.column, path=path, message=message, hint=hint)
+
+    def byteorder_problems(self, shape: Shape) -> list[Problem]:
+        problems = []
+        for path in self.wish.byteorder or {}:
+            side = path.replace("[", ".").split(".")[0]
+            if side in ("key", "value") and has_field(shape.side(side)[0], path[len(side) :], loosely=True):
+                continue
+            mark = self.wish.marks.get(f"byteorder.{path}", self.wish.mark)
+            hint = "write it as key.field or value.field"
+            problems.append(self._at(mark, ("byteorder", path), f"there is no field {path!r}", hint))
+        return problems
+
+    def encode(self, shape: Shape) -> Rows:
+        rows = Rows()
+        for index, entry in enumerate(self.wish.entries or ()):
+            for side, into in (("key", rows.keys), ("value", rows.values)):
+                try:
+                    into.append(encode_side(shape, side, getattr(entry, side)))
+                except values.ValueProblem as wrong:
+                    rows.problems.append(self._wrong_value(index, entry, wrong))
+        return rows
+
+    def _wrong_value(self, index: int, entry: Entry, wrong: values.ValueProblem) -> Problem:
+        mark = nearest(entry.marks, wrong.path, entry.mark)
+        return self._at(mark, ("entries", index), wrong.message, wrong.hint, tail=wrong.path)
+
+    # --- checks over all entries
+
+    def check(self, rows: Rows, max_entries: int) -> list[Problem]:
+        problems = []
+        if len(rows.keys) > max_entries:
+            hint = "raise max_entries, here or in the object"
+            problems.append(self.at_map(f"{len(rows.keys)} entries, but the map holds {max_entries}", hint))
+        problems += [self._at_row(rows, i, message) for i, message in self._bad_keys(rows.keys, max_entries)][:_MOST]
+        return problems + [self._at_row(rows, i, self._first(rows, j)) for i, j in _twins(rows.keys)][:_MOST]
+
+    def _at_row(self, rows: Rows, index: int, message: str) -> Problem:
+        if self.wish.bulk:
+            line = rows.line(index)
+            return Problem(file=self.wish.bulk.path, line=line, column=0, path="key", message=message)
+        entry = (self.wish.entries or ())[index]
+        return self._at(entry.marks.get("key", entry.mark), ("entries", index, "key"), message)
+
+    def _first(self, rows: Rows, index: int) -> str:
+        if self.wish.bulk:
+            return f"the same key as in line {rows.line(index)}"
+        mark = (self.wish.entries or ())[index].mark
+        return f"the same key as at {mark.line}:{mark.column}"
+
+    def _bad_keys(self, keys: list[bytes], max_entries: int) -> Iterator[tuple[int, str]]:
+        if self.found.type in ARRAY_TYPES:
+            return _outside(keys, max_entries)
+        if self.found.type == MapType.LPM_TRIE:
+            return _bad_prefixes(keys)
+        return iter(())
+
+
+def _outside(keys: list[bytes], max_entries: int) -> Iterator[tuple[int, str]]:
+    for index, key in enumerate(keys):
+        slot = int.from_bytes(key, sys.byteorder)
+        if slot >= max_entries:
+            yield index, f"the index {slot} is outside the array of {max_entries}"
+
+
+def _bad_prefixes(keys: list[bytes]) -> Iterator[tuple[int, str]]:
+    """struct bpf_lpm_trie_key: prefixlen in host order, then the data, its first bit first."""
+    width = (len(keys[0]) - 4) * 8 if keys else 0
+    whole = (1 << width) - 1
+    hosts = [whole >> length for length in range(width + 1)]
+    for index, key in enumerate(keys):
+        length = int.from_bytes(key[:4], sys.byteorder)
+        if length > width:
+            yield index, f"a prefix of {length} bits, but the key has {width}"
+        elif int.from_bytes(key[4:], "big") & hosts[length]:
+            yield index, f"bits are set beyond the prefix of {length}; the kernel would not tell it from others"
+
+
+def _twins(keys: list[bytes]) -> Iterator[tuple[int, int]]:
+    """(a repeated key's index, its first one's)."""
+    if len(set(keys)) == len(keys):
+        return
+    first: dict[bytes, int] = {}
+    for index, key in enumerate(keys):
+        if key in first:
+            yield index, first[key]
+        first.setdefault(key, index)

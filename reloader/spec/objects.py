@@ -1,0 +1,110 @@
+"""A pipeline's object files, read once: hashed, parsed and put together as libbpf's linker would name them.
+
+Called by compile.py and scaffold.py. Imports errors, elf, spec.model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reloader.btf import BtfError
+from reloader.elf import ElfError, ElfMap, ElfObject, ElfProgram, Variable, read_object
+from reloader.errors import Problem
+from reloader.spec.model import Mark, ObjectRef
+from reloader.spec.wish import WishObject
+
+MAX_BYTES = 256 << 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Objects:
+    """All objects of a pipeline as one; `problems` when they cannot be."""
+
+    files: list[WishObject] = field(default_factory=list)
+    data: dict[str, bytes] = field(default_factory=dict)  # digest -> content
+    programs: dict[str, ElfProgram] = field(default_factory=dict)
+    maps: dict[str, ElfMap] = field(default_factory=dict)
+    rodata: dict[str, Variable] = field(default_factory=dict)
+    parts: list[ElfObject] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def reachable(self, programs: Sequence[str]) -> tuple[str, ...]:
+        """These and what they tail-call by arrays filled in the source."""
+        found: set[str] = set()
+        for part in self.parts:
+            found |= part.reachable([p for p in programs if part.program(p)])
+        return tuple(sorted(found))
+
+    def add(self, path: str, part: ElfObject, data: bytes, digest: str) -> str:
+        """Join one more object; returns what keeps it from fitting."""
+        self.files.append(WishObject(digest=digest, path=path))
+        self.data[digest] = data
+        self.parts.append(part)
+        twins = sorted(self.programs.keys() & {p.name for p in part.programs})
+        self.programs |= {p.name: p for p in part.programs}
+        self.rodata |= part.rodata
+        clash = [m.name for m in part.maps if m.name in self.maps and _conflict(m, self.maps[m.name])]
+        self.maps |= {m.name: m for m in part.maps}
+        if twins:
+            return f"program {twins[0]!r} is in another object too"
+        if clash:
+            return f"{'global variables in' if clash[0].startswith('.') else 'another map named'} {clash[0]!r}: " + (
+                "another object has some too, and their joint layout is known only after linking"
+                if clash[0].startswith(".")
+                else "another object declares it differently"
+            )
+        return ""
+
+
+def _conflict(one: ElfMap, other: ElfMap) -> bool:
+    if one.internal:
+        return one.writable  # constants are set by variable, whatever place the linker gives them
+    return one != other
+
+
+def read_objects(refs: Sequence[ObjectRef], file: str) -> Objects:
+    """Read and join; every finding stands at the object's line of the YAML."""
+    objects = Objects()
+    for index, ref in enumerate(refs):
+        steps = f"spec.objects[{index}]"
+        message, hint = _read_one(objects, ref)
+        if message:
+            objects.problems.append(problem_at(file, ref.mark, steps, message, hint))
+    return objects
+
+
+def problem_at(file: str, mark: Mark, path: str, message: str, hint: str = "") -> Problem:
+    return Problem(file=file, line=mark.line, column=mark.column, path=path, message=message, hint=hint)
+
+
+def _read_one(objects: Objects, ref: ObjectRef) -> tuple[str, str]:
+    """(what is wrong, what to do); two empty texts when nothing is."""
+    try:
+        data = read_file(ref.path)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return f"{ref.path} cannot be read: {reason.lower()}", "compile it first" if "no such" in reason.lower() else ""
+    digest = hashlib.sha256(data).hexdigest()
+    if ref.sha256 is not None and ref.sha256 != digest:
+        return f"{ref.path} is not the content that was pinned", f"its sha256 is {digest}"
+    try:
+        part = read_object(data)
+    except (ElfError, BtfError) as error:
+        return f"{ref.path}: {error}", "it must be a BPF object compiled by clang -target bpf -g"
+    return objects.add(ref.path, part, data, digest), ""
+
+
+def read_file(path: str | Path) -> bytes:
+    """A regular file's bytes; OSError or ValueError when it is none, or absurdly large."""
+    with open(path, "rb") as stream:
+        found = os.fstat(stream.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("not a regular file")
+        if found.st_size > MAX_BYTES:
+            raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
+        return stream.read()
