@@ -1,0 +1,362 @@
+"""Entries as people write them ↔ the bytes of a map's keys and values, by the layout BTF gives.
+
+`encode` turns one YAML or JSON value into bytes, `encode_columns` whole columns of a CSV file, `decode` shows
+bytes. Fields go by name, padding is zero, byte order comes from the type (__be16) or from `byteorder`, whose
+paths start below the root (`addr`, not `key.addr`; the empty path is the whole). An address for a field that
+says neither is refused rather than guessed.
+Called by listing.py, bulk.py and compile.py; `show` uses decode. Pure; imports typetree and scalars.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from reloader.spec.scalars import (
+    HEX,
+    RowProblem,
+    ValueProblem,
+    beyond_prefix,
+    enumerator,
+    field_order,
+    format_address,
+    int_range,
+    parse_address,
+    parse_hex,
+    parse_int,
+    parse_mac,
+    parse_prefix,
+    place_bits,
+    suggestion,
+)
+from reloader.typetree import Member, TypeTree
+
+__all__ = ["RowProblem", "ValueProblem", "decode", "encode", "encode_columns", "prefix_address"]
+
+
+def encode(
+    tree: TypeTree | None,
+    value: Any,
+    *,
+    path: str,
+    byteorder: Mapping[str, str] | None = None,
+    complete: bool | None = None,
+    size: int = 0,
+) -> bytes:
+    """One value's bytes; ValueProblem says what does not fit, and where below `path`.
+
+    `complete` refuses missing fields instead of making them 0; None: do so when `path` is "key".
+    `size` is only needed where `tree` is None: then bytes as `hex:…` or a number are taken.
+    """
+    whole = path == "key" if complete is None else complete
+    encoder = _Encoder(path, byteorder or {}, whole)
+    return encoder.encode(tree, value, "") if tree is not None else encoder.opaque(value, size)
+
+
+def encode_columns(
+    tree: TypeTree | None,
+    columns: Mapping[str, Sequence[str]],
+    *,
+    size: int,
+    byteorder: Mapping[str, str] | None = None,
+    complete: bool = False,
+) -> list[bytes]:
+    """The rows of a table, column by column; columns are named by field path, the empty one is the whole value.
+
+    RowProblem names the first row that does not fit.
+    """
+    from reloader.spec.columns import encode_table
+
+    def cell(leaf: TypeTree | None, text: str, path: str, bits: int) -> bytes:
+        encoder = _Encoder("", byteorder or {}, complete)
+        if leaf is None:
+            return encoder.opaque(text, size)
+        return encoder.bitfield(leaf, text, path, bits) if bits else encoder.encode(leaf, text, path)
+
+    return encode_table(tree, columns, size=size, orders=byteorder or {}, complete=complete, cell=cell)
+
+
+def decode(tree: TypeTree | None, data: bytes, *, byteorder: Mapping[str, str] | None = None) -> Any:
+    """Bytes as JSON-able values that `encode` takes back."""
+    from reloader.spec.showing import show
+
+    return show(tree, data, byteorder or {})
+
+
+def prefix_address(tree: TypeTree) -> Member | None:
+    """The address part of an LPM trie's key: struct { __u32 prefixlen; address }."""
+    fields = list(tree.fields()) if tree.kind == "struct" else []
+    if len(fields) < 2 or fields[0].name != "prefixlen" or fields[0].type.size != 4 or fields[0].type.kind != "int":
+        return None
+    rest = tree.members[1:]
+    return rest[0] if len(rest) == 1 and rest[0].offset_bits == 32 else None
+
+
+class _Encoder:
+    """Carries what holds for one whole entry: its root's name, the byte orders said, whether fields may miss.
+
+    `at` is the path below the root everywhere.
+    """
+
+    __slots__ = ("complete", "orders", "root")
+
+    def __init__(self, root: str, orders: Mapping[str, str], complete: bool) -> None:
+        self.root = root
+        self.orders = orders
+        self.complete = complete
+
+    def encode(self, tree: TypeTree, value: Any, at: str) -> bytes:
+        if isinstance(value, str) and value.startswith(HEX):
+            return self._hex(tree.size, value, at)
+        if tree.special:
+            raise self._problem(at, f"{tree.text()} belongs to the kernel and cannot be set", "leave it out")
+        match tree.kind:
+            case "struct" | "union" | "datasec":
+                return self._aggregate(tree, value, at)
+            case "array":
+                return self._array(tree, value, at)
+            case "enum":
+                return self._bytes_of(tree, self._enum(tree, value, at), at)
+            case "float":
+                return self._float(tree, value, at)
+        return self._scalar(tree, value, at)
+
+    def opaque(self, value: Any, size: int) -> bytes:
+        """A value whose type nothing describes."""
+        if isinstance(value, str) and value.startswith(HEX):
+            return self._hex(size, value, "")
+        number = parse_int(value) if isinstance(value, str) else value
+        if type(number) is int and size in (1, 2, 4, 8):
+            return self._bytes_of(TypeTree(kind="int", size=size, signed=number < 0), number, "")
+        numbers = " or a number" if size in (1, 2, 4, 8) else ""
+        hint = f"write hex: and {size * 2} digits{numbers}, or compile with -g and declare with __type()"
+        raise self._problem("", "the object does not say what it is made of", hint)
+
+    def bitfield(self, tree: TypeTree, value: Any, at: str, bits: int) -> bytes:
+        """A bit-field's number, alone, little-endian, not yet shifted into place."""
+        if tree.kind == "enum":
+            number = self._enum(tree, value, at)
+        else:
+            number = self._bool(value, at) if tree.kind == "bool" else self._int(tree, value, at)
+        low, high = int_range(tree.size, tree.signed, bits)
+        if not low <= number <= high:
+            raise self._problem(at, f"{number} does not fit into {bits} bits of {tree.text()} ({low} to {high})")
+        return (number & (1 << bits) - 1).to_bytes(tree.size, "little")
+
+    # --- scalars
+
+    def _problem(self, at: str, message: str, hint: str = "") -> ValueProblem:
+        return ValueProblem(self._full(at), message, hint)
+
+    def _full(self, at: str) -> str:
+        return f"{self.root}{'.' if self.root and at and not at.startswith('[') else ''}{at}"
+
+    def _hex(self, size: int, value: str, at: str) -> bytes:
+        data = parse_hex(value)
+        if data is None:
+            raise self._problem(at, f"{value!r} is not hexadecimal")
+        if len(data) != size:
+            raise self._problem(at, f"{len(data)} bytes given, {size} needed")
+        return data
+
+    def _scalar(self, tree: TypeTree, value: Any, at: str) -> bytes:
+        if tree.kind == "bool":
+            return self._bytes_of(tree, self._bool(value, at), at)
+        if tree.kind == "char" and isinstance(value, str) and len(value) == 1 and value.isascii():
+            return value.encode()
+        if isinstance(value, str) and tree.kind == "int":
+            data = parse_address(value) if tree.size == 4 else parse_mac(value) if tree.size == 8 else None
+            if data is not None:
+                return self._ordered(tree, data, at)
+        return self._bytes_of(tree, self._int(tree, value, at), at)
+
+    def _int(self, tree: TypeTree, value: Any, at: str) -> int:
+        number = parse_int(value) if isinstance(value, str) else value
+        if type(number) is int:
+            return number
+        if isinstance(value, bool):
+            raise self._problem(at, f"{tree.text()} is needed, not true or false", "write 1 or 0")
+        raise self._problem(at, f"{_shown(value)} is no {tree.text()}", self._wanted(tree))
+
+    def _wanted(self, tree: TypeTree) -> str:
+        if tree.kind == "int" and tree.size == 4:
+            return "a number, also as 0x…, or an IPv4 address"
+        return "a number, also as 0x…"
+
+    def _bool(self, value: Any, at: str) -> int:
+        words = {"true": 1, "false": 0, "1": 1, "0": 0}
+        found = words.get(str(value).strip().lower()) if isinstance(value, bool | int | str) else None
+        if found is None:
+            raise self._problem(at, f"{_shown(value)} is neither true nor false")
+        return found
+
+    def _float(self, tree: TypeTree, value: Any, at: str) -> bytes:
+        try:
+            number = float(value) if not isinstance(value, bool) else None
+        except (TypeError, ValueError, OverflowError):
+            number = None
+        if number is None or tree.size not in (4, 8):
+            raise self._problem(at, f"{_shown(value)} is no {tree.text()}")
+        try:
+            return struct.pack("<f" if tree.size == 4 else "<d", number)
+        except OverflowError:
+            raise self._problem(at, f"{value} does not fit into {tree.text()}") from None
+
+    def _enum(self, tree: TypeTree, value: Any, at: str) -> int:
+        number = value
+        if isinstance(value, str):
+            found = enumerator(tree, value.strip())
+            number = parse_int(value) if found is None else found
+        if type(number) is not int:
+            hint = suggestion(str(value), [name for name, _ in tree.enumerators])
+            raise self._problem(at, f"{_shown(value)} is not in {tree.text()}", hint)
+        return number
+
+    def _bytes_of(self, tree: TypeTree, number: int, at: str) -> bytes:
+        low, high = int_range(tree.size, tree.signed)
+        if not low <= number <= high:
+            raise self._problem(at, f"{number} does not fit into {tree.text()} ({low} to {high})")
+        order = field_order(tree, self.orders, at)
+        return number.to_bytes(tree.size, "big" if order == "big" else "little", signed=tree.signed)
+
+    def _ordered(self, tree: TypeTree, data: bytes, at: str, assumed: str = "") -> bytes:
+        """Bytes in network order into one integer; neither order is guessed."""
+        order = field_order(tree, self.orders, at) or assumed
+        if not order:
+            hint = f"declare it __be{tree.size * 8}, or write `byteorder: {{{self._full(at)}: network}}` (or host)"
+            raise self._problem(at, f"nothing says in which byte order this {tree.text()} holds an address", hint)
+        if len(data) < tree.size:  # a MAC in 8 bytes
+            return data.ljust(tree.size, b"\0") if order == "big" else data[::-1].ljust(tree.size, b"\0")
+        return data if order == "big" else data[::-1]
+
+    # --- arrays and addresses
+
+    def _array(self, tree: TypeTree, value: Any, at: str) -> bytes:
+        element = tree.element
+        if element is None:
+            raise self._problem(at, "the array has no element type")
+        if isinstance(value, str):
+            return self._text(tree, element, value, at)
+        if not isinstance(value, list | tuple):
+            if tree.count == 1:
+                return self.encode(element, value, f"{at}[0]")
+            raise self._problem(at, f"{_shown(value)} is no {tree.text()}", f"a list of {tree.count}, or {HEX}…")
+        if len(value) > tree.count or (self.complete and len(value) < tree.count):
+            raise self._problem(at, f"{len(value)} items given, {tree.text()} takes {tree.count}")
+        data = b"".join([self.encode(element, item, f"{at}[{i}]") for i, item in enumerate(value)])
+        return data.ljust(tree.size, b"\0")
+
+    def _text(self, tree: TypeTree, element: TypeTree, value: str, at: str) -> bytes:
+        """A string for an array: a MAC, an address, or plain characters."""
+        named_mac = "mac" in at.rpartition(".")[2].lower()
+        if element.size == 1 and (named_mac or element.kind == "int") and (tree.count == 6 or named_mac):
+            mac = parse_mac(value)
+            if mac is not None and tree.count in (6, 8):
+                return mac.ljust(tree.count, b"\0")
+        if element.kind == "char":
+            data = value.encode("utf-8", "surrogatepass")
+            if len(data) > tree.size:
+                raise self._problem(at, f"{len(data)} characters given, {tree.text()} holds {tree.size}")
+            return data.ljust(tree.size, b"\0")
+        address = parse_address(value)
+        found = self._address(tree, address, at) if address else None
+        if found is None:
+            raise self._problem(at, f"{_shown(value)} is no {tree.text()}", _array_hint(tree, element, address))
+        return found
+
+    def _address(self, tree: TypeTree, data: bytes, at: str, assumed: str = "") -> bytes | None:
+        """An address in what holds it: an integer, an array, struct in6_addr, a union of them. None: nothing fits."""
+        if tree.kind == "int" and tree.size == len(data):
+            return self._ordered(tree, data, at, assumed)
+        if tree.kind == "array" and tree.element is not None and tree.element.kind == "int":
+            step = tree.element.size
+            if tree.size != len(data):
+                return None
+            pieces = [data[i : i + step] for i in range(0, len(data), step)]
+            return data if step == 1 else b"".join([self._ordered(tree.element, p, at, assumed) for p in pieces])
+        if tree.kind not in ("struct", "union"):
+            return None
+        fields = list(tree.fields())
+        for m in fields if tree.kind == "union" or len(fields) == 1 else ():
+            found = self._address(m.type, data, f"{at}.{m.name}".lstrip("."), assumed)
+            if found is not None and m.offset_bits == 0:
+                return found.ljust(tree.size, b"\0")
+        return None
+
+    def _prefix(self, tree: TypeTree, value: str, at: str) -> bytes | None:
+        """`10.0.0.0/8` as the key of an LPM trie, whose data is in network order always."""
+        member, parsed = prefix_address(tree), parse_prefix(value)
+        if member is None or parsed is None:
+            return None
+        data, length = parsed
+        clean = beyond_prefix(data, length)
+        if clean is not None:
+            hint = f"write {format_address(clean)}/{length}"
+            raise self._problem(at, f"{value} has bits set beyond its prefix", hint)
+        found = self._address(member.type, data, f"{at}.{member.name}".lstrip("."), "big")
+        if found is None:
+            return None
+        return (length.to_bytes(4, "little") + found).ljust(tree.size, b"\0")
+
+    # --- structs
+
+    def _aggregate(self, tree: TypeTree, value: Any, at: str) -> bytes:
+        if isinstance(value, Mapping):
+            return self._fields(tree, value, at)
+        if isinstance(value, str):
+            address = parse_address(value)
+            found = self._prefix(tree, value, at) or (self._address(tree, address, at) if address else None)
+            if found is not None:
+                return found
+        fields = list(tree.fields())
+        if len(fields) == 1 and tree.kind == "struct":
+            return self._fields(tree, {fields[0].name: value}, at)
+        names = ", ".join(m.name for m in fields)
+        prefix = "a prefix as 10.0.0.0/8, " if prefix_address(tree) else ""
+        raise self._problem(at, f"{_shown(value)} is no {tree.text()}", f"{prefix}a mapping of {names}, or {HEX}…")
+
+    def _fields(self, tree: TypeTree, value: Mapping[Any, Any], at: str) -> bytes:
+        fields = {m.name: m for m in tree.fields()}
+        for name in value:
+            if name not in fields:
+                raise self._problem(at, f"no field {name!r} in {tree.text()}", suggestion(str(name), list(fields)))
+        given = [fields[name] for name in value]
+        self._check_places(fields.values(), given, at)
+        data = bytearray(tree.size)
+        for member in given:
+            place_bits(data, member, self._member(member, value[member.name], f"{at}.{member.name}".lstrip(".")))
+        return bytes(data)
+
+    def _member(self, member: Member, value: Any, at: str) -> bytes:
+        if member.bits:
+            return self.bitfield(member.type, value, at, member.bits)
+        return self.encode(member.type, value, at)
+
+    def _check_places(self, fields: Any, given: list[Member], at: str) -> None:
+        """Members of a union share bytes: one of them may be given, and then the others are not missing."""
+        spans = sorted((*_span(m), m.name) for m in given)
+        for (_, end, name), (start, _, other) in pairwise(spans):
+            if start < end:
+                raise self._problem(at, f"{name} and {other} share bytes", "give only one of them")
+        for m in fields if self.complete else ():
+            start, end = _span(m)
+            if start < end and not m.type.special and not any(a < end and start < b for a, b, _ in spans):
+                raise self._problem(at, f"field {m.name} is missing", "a key needs all its fields")
+
+
+def _span(member: Member) -> tuple[int, int]:
+    return member.offset_bits, member.offset_bits + (member.bits or member.type.size * 8)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _array_hint(tree: TypeTree, element: TypeTree, address: bytes | None) -> str:
+    if address and len(address) == 4 and tree.size == 16:
+        return "an IPv4 address for 16 bytes: write its IPv6 form, as ::ffff:192.0.2.1"
+    mac = ", a MAC" if tree.size == 6 else ""
+    return f"a list of {tree.count} × {element.text()}{mac}, or {HEX}…"
