@@ -1,0 +1,166 @@
+"""One task in a forked child: descriptors and a small JSON reply come back over a socket.
+
+A crash or a hang in there costs one command, not this process. The child runs nothing but the task:
+no atexit, no signal handlers of the parent's, no threads, and it dies with the parent.
+Used by loader.py and netns.py. Imports libc and errors.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from reloader.bpf import libc
+from reloader.errors import KernelError
+
+PATIENCE = 120.0  # seconds
+AT_ONCE = 250  # descriptors in a message; the kernel's SCM_MAX_FD is 253
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a task hands back. In the parent the descriptors are the caller's to close."""
+
+    fds: tuple[int, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class ChildDied(KernelError):
+    """The child ended without an answer: by a signal, or because it took too long."""
+
+    def __str__(self) -> str:
+        return f"{self.call} {self.subject}"
+
+
+def run(task: Callable[[], Reply], *, subject: str, patience: float = PATIENCE) -> Reply:
+    """The task's reply; KernelError when it raised one, ChildDied when it did not come to an end."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    received: list[int] = []
+    with ours:
+        with theirs:
+            pid = _fork(task, theirs)
+        try:
+            report = _receive(ours, received, time.monotonic() + patience)
+        except TimeoutError:
+            report = {"late": True}
+        except BaseException:
+            _close(received)
+            raise
+        finally:
+            status = _reap(pid)
+    if report is None or "data" not in report:
+        _close(received)
+        raise _failure(report, status, subject, patience)
+    return Reply(fds=tuple(received), data=report["data"])
+
+
+# the parent's side
+
+
+def _receive(ours: socket.socket, received: list[int], deadline: float) -> dict[str, Any] | None:
+    """Collect descriptors up to the report, which is the last one; None when the child ended before it."""
+    poller = select.poll()
+    poller.register(ours, select.POLLIN)
+    while True:
+        if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError
+        tag, fds, flags, _ = socket.recv_fds(ours, 16, AT_ONCE, socket.MSG_CMSG_CLOEXEC)
+        received.extend(fds)
+        if flags & socket.MSG_CTRUNC:  # this process may open no more
+            raise KernelError("recvmsg", errno.EMFILE, "descriptors of a child process")
+        if tag != b"more":
+            return _read_report(received.pop()) if tag else None
+
+
+def _read_report(fd: int) -> dict[str, Any]:
+    with open(fd, "rb") as file:
+        file.seek(0)
+        report: dict[str, Any] = json.load(file)
+        return report
+
+
+def _failure(report: dict[str, Any] | None, status: int, subject: str, patience: float) -> KernelError:
+    if report is None:
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        end = (
+            f"died of {signal.Signals(number).name}"
+            if number
+            else f"ended with status {os.waitstatus_to_exitcode(status)}"
+        )
+        return ChildDied("the child process", errno.EIO, f"{subject} {end}")
+    if "late" in report:
+        return ChildDied("the child process", errno.ETIMEDOUT, f"{subject} was ended after {patience:g} s")
+    return KernelError(report["call"], report["errno"], report["subject"])
+
+
+def _reap(pid: int) -> int:
+    """End the child, unless it has ended by itself; its wait status (what a signal killed keeps that signal)."""
+    os.kill(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+# the child's side
+
+
+def _fork(task: Callable[[], Reply], channel: socket.socket) -> int:
+    """The child's process id, in the parent; the child never comes back."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _become_quiet(parent)
+        _answer(task, channel)
+    finally:
+        if sys.exc_info()[0] is not None:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)  # nothing of the parent's is flushed or run
+
+
+def _become_quiet(parent: int) -> None:
+    """No handlers or finalizers of the parent's run in here, and no child outlives its parent."""
+    gc.disable()
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    libc.die_with_parent(signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _answer(task: Callable[[], Reply], channel: socket.socket) -> None:
+    try:
+        reply = task()
+    except KernelError as error:
+        _send_report(channel, {"call": error.call, "errno": error.errno, "subject": error.subject})
+        return
+    for at in range(0, len(reply.fds), AT_ONCE):
+        socket.send_fds(channel, [b"more"], reply.fds[at : at + AT_ONCE])
+    _send_report(channel, {"data": reply.data})
+
+
+def _send_report(channel: socket.socket, report: dict[str, Any]) -> None:
+    """By memory file: a verifier's log is longer than a message may be."""
+    fd = os.memfd_create("report", os.MFD_CLOEXEC)
+    with open(fd, "wb") as file:
+        file.write(json.dumps(report).encode())
+        file.flush()
+        socket.send_fds(channel, [b"report"], [fd])

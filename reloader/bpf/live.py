@@ -1,0 +1,72 @@
+"""LiveKernel: kernel.Kernel on the machine we run on. What cli.py hands to the engine.
+
+Imports the fence's parts, kernel and errors.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+
+from reloader.bpf import libc, syscall
+from reloader.bpf.links import LiveLinks
+from reloader.bpf.maps import LiveMaps
+from reloader.bpf.net import LiveNet
+from reloader.bpf.pins import LivePins
+from reloader.bpf.progs import LiveProgs
+from reloader.errors import KernelError
+from reloader.kernel import Fd, Links, Maps, MapType, Net, Pins, Progs
+
+
+class LiveKernel:
+    """See kernel.Kernel. Holds nothing open."""
+
+    def __init__(self) -> None:
+        self._pins, self._maps, self._progs, self._links, self._net = (
+            LivePins(), LiveMaps(), LiveProgs(), LiveLinks(), LiveNet(),
+        )  # fmt: skip
+
+    @property
+    def pins(self) -> Pins:
+        return self._pins
+
+    @property
+    def maps(self) -> Maps:
+        return self._maps
+
+    @property
+    def progs(self) -> Progs:
+        return self._progs
+
+    @property
+    def links(self) -> Links:
+        return self._links
+
+    @property
+    def net(self) -> Net:
+        return self._net
+
+    def boot_id(self) -> str:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+    def barrier(self) -> None:
+        try:
+            libc.membarrier_global()
+        except KernelError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS):
+                raise
+            wait_for_programs()
+
+
+def wait_for_programs() -> None:
+    """A grace period where membarrier has none (nohz_full): the kernel waits for one itself after an update
+    of a map-in-map, lest programs still run with the old inner map (commit 1ae80cf31938)."""
+    shape = {"key_size": 4, "value_size": 4, "max_entries": 1}
+    with (
+        Fd(syscall.map_create(kind=MapType.ARRAY, name="barrier_inner", **shape)) as inner,
+        Fd(
+            syscall.map_create(kind=MapType.ARRAY_OF_MAPS, name="barrier", inner_map_fd=inner.fileno(), **shape)
+        ) as outer,
+    ):
+        syscall.map_update(outer.fileno(), bytes(4), inner.fileno().to_bytes(4, sys.byteorder))

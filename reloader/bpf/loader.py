@@ -1,0 +1,289 @@
+"""Objects to loaded programs and maps: libbpf opens, relocates and loads them, in a child process.
+
+load() is the parent's side; everything below it runs in the child. An object is never closed there: the
+child ends anyway, and libbpf would unmap by the size of a map that has meanwhile been exchanged.
+Imports child, libbpf, metadata, syscall, btf, kernel and errors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from reloader.bpf import child, libbpf, metadata, syscall
+from reloader.bpf.libbpf import Library
+from reloader.btf import Btf, Kind
+from reloader.errors import KernelError, LoadRejected
+from reloader.kernel import Fd, Loaded, LoadRequest
+
+LOG_BYTES = (1 << 16, 1 << 20, 1 << 24)  # of a program's verifier log, grown when it did not fit
+TRIES = 5  # a signal makes the verifier give up with EAGAIN
+AGAIN = frozenset({errno.EAGAIN, errno.EINTR})
+REFUSED = re.compile(r"prog '(.+)': BPF program load failed")
+
+
+def load(request: LoadRequest) -> Loaded:
+    """Load in a child process. LoadRejected with the verifier's log; KernelError for all else, a crash too."""
+    reply = child.run(lambda: _load(request), subject=f"that loads {request.name}")
+    if "rejected" in reply.data:
+        raise LoadRejected(reply.data["rejected"], reply.data["errno"], reply.data["log"])
+    for note in reply.data["notes"]:
+        import logging
+
+        logging.getLogger(__name__).warning("%s: %s", request.name, note)
+    fds = [Fd(fd) for fd in reply.fds]
+    progs, maps = reply.data["progs"], reply.data["maps"]
+    return Loaded(
+        progs=dict(zip(progs, fds[: len(progs)], strict=True)), maps=dict(zip(maps, fds[len(progs) :], strict=True))
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class Opened:
+    """An object that libbpf has open; addresses are libbpf's."""
+
+    lib: Library
+    at: int
+    btf: bytes | None  # offsets of variables filled in
+    programs: dict[str, int]
+    maps: dict[str, int]  # by the ELF's name for them
+    logs: dict[str, ctypes.Array[ctypes.c_char]] = field(default_factory=dict)
+    tagged: set[int] = field(default_factory=set)  # ids of maps that carry the metadata
+    notes: list[str] = field(default_factory=list)
+
+
+def _load(request: LoadRequest) -> child.Reply:
+    lib = libbpf.library()
+    image = request.objects[0] if len(request.objects) == 1 else _join(lib, request)
+    log_bytes: dict[str, int] = {}
+    tries = 0
+    while True:
+        lib.warnings.clear()
+        opened = _prepare(lib, image, request, log_bytes)
+        try:
+            lib.bpf_object__load(opened.at)
+        except KernelError as error:
+            refused = _refused(opened)
+            tries += error.errno in AGAIN
+            if error.errno in AGAIN and tries < TRIES:
+                continue
+            if error.errno == errno.ENOSPC and refused and _grow(log_bytes, refused):
+                continue
+            return _rejection(opened, refused, error, request)
+        return _result(opened, request)
+
+
+# opening
+
+
+def _prepare(lib: Library, image: bytes, request: LoadRequest, log_bytes: dict[str, int]) -> Opened:
+    """Open the object and set it up as asked, up to the point of loading."""
+    opened = _open(lib, image, request.name)
+    _choose_programs(opened, request, log_bytes)
+    for at in opened.maps.values():
+        lib.bpf_map__set_pin_path(at, None)  # LIBBPF_PIN_BY_NAME: pins are the engine's business
+    for name, entries in request.max_entries.items():
+        lib.bpf_map__set_max_entries(_map(opened, name), entries)
+    _set_constants(opened, request)
+    for name, fd in request.reuse.items():
+        lib.bpf_map__reuse_fd(_map(opened, name), fd.fileno())
+    if request.metadata:
+        _exchange_constants(opened, request)
+    return opened
+
+
+def _open(lib: Library, image: bytes, name: str) -> Opened:
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)  # a dot would be taken for the start of a section's name
+    options = libbpf.OpenOptions(sz=ctypes.sizeof(libbpf.OpenOptions), object_name=name.encode())
+    try:
+        at = lib.bpf_object__open_mem(image, len(image), ctypes.byref(options))
+    except KernelError as error:
+        raise _explained(lib, error, name) from error
+    programs = {_text(lib.bpf_program__name(p)): p for p in _each(lib.bpf_object__next_program, at)}
+    maps = {_elf_name(lib, m): m for m in _each(lib.bpf_object__next_map, at)}
+    return Opened(lib=lib, at=at, btf=_object_btf(lib, at), programs=programs, maps=maps)
+
+
+def _each(following: object, at: int) -> Iterator[int]:
+    assert callable(following)
+    item = following(at, None)
+    while item:
+        yield item
+        item = following(at, item)
+
+
+def _elf_name(lib: Library, at: int) -> str:
+    """`.bss` of an internal map, which libbpf calls `edge.bss`."""
+    name = _text(lib.bpf_map__name(at))
+    return name[name.index(".") :] if lib.bpf_map__is_internal(at) and "." in name else name
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+def _object_btf(lib: Library, at: int) -> bytes | None:
+    btf = lib.bpf_object__btf(at)
+    if not btf:
+        return None
+    size = ctypes.c_uint32()
+    return libbpf.read_bytes(lib.btf__raw_data(btf, ctypes.byref(size)), size.value)
+
+
+def _map(opened: Opened, name: str) -> int:
+    if name not in opened.maps:
+        raise KernelError("bpf_object__open", errno.ENOENT, f"map {name}")
+    return opened.maps[name]
+
+
+def _choose_programs(opened: Opened, request: LoadRequest, log_bytes: dict[str, int]) -> None:
+    missing = sorted(set(request.programs) - set(opened.programs))
+    if missing:
+        raise KernelError("bpf_object__open", errno.ENOENT, f"program {', '.join(missing)}")
+    for name, at in opened.programs.items():
+        wanted = name in request.programs
+        opened.lib.bpf_program__set_autoload(at, wanted)
+        if wanted:
+            log = opened.logs[name] = ctypes.create_string_buffer(log_bytes.get(name, LOG_BYTES[0]))
+            opened.lib.bpf_program__set_log_buf(at, log, len(log))
+
+
+def _join(lib: Library, request: LoadRequest) -> bytes:
+    """Several objects as one, by libbpf's static linker, which knows files only: these live in memory."""
+    target = os.memfd_create("linked", os.MFD_CLOEXEC)
+    try:
+        linker = lib.bpf_linker__new(_path(target), None)
+        for content in request.objects:
+            source = os.memfd_create("object", os.MFD_CLOEXEC)
+            with open(source, "wb") as file:
+                file.write(content)
+                file.flush()
+                lib.bpf_linker__add_file(linker, _path(source), None)
+        lib.bpf_linker__finalize(linker)
+    except KernelError as error:
+        raise _explained(lib, error, request.name) from error
+    with open(target, "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+def _path(fd: int) -> bytes:
+    return f"/proc/self/fd/{fd}".encode()
+
+
+# constants
+
+
+def _set_constants(opened: Opened, request: LoadRequest) -> None:
+    """Write the given values over the initial ones of `const volatile` variables."""
+    known = dict(_constants(opened)) if request.rodata else {}
+    for name, value in request.rodata.items():
+        if name not in known:
+            raise KernelError("bpf_object__open", errno.ENOENT, f"constant {name}")
+        section, offset, size = known[name]
+        if len(value) != size:
+            raise KernelError("bpf_object__open", errno.EINVAL, f"constant {name} has {size} bytes, not {len(value)}")
+        at, length = _initial(opened, section)
+        if offset + size > length:
+            raise KernelError("bpf_object__open", errno.EINVAL, f"constant {name} lies beyond {section}")
+        libbpf.write_bytes(at + offset, value)
+
+
+def _constants(opened: Opened) -> Iterator[tuple[str, tuple[str, int, int]]]:
+    """(variable, (section, offset, size)) of all read-only sections."""
+    if opened.btf is None:
+        return
+    btf = Btf.parse(opened.btf)
+    for section_id in btf.of_kind(Kind.DATASEC):
+        section = btf.name(section_id)
+        if _read_only(section) and section in opened.maps:
+            for variable in btf.variables(section_id):
+                yield variable.name, (section, variable.offset, variable.size)
+
+
+def _read_only(section: str) -> bool:
+    return section == metadata.SECTION or section.startswith(metadata.SECTION + ".")
+
+
+def _initial(opened: Opened, section: str) -> tuple[int, int]:
+    """(address, bytes) of a section's initial value."""
+    size = ctypes.c_size_t()
+    at = opened.lib.bpf_map__initial_value(opened.maps[section], ctypes.byref(size))
+    return (at, size.value) if at else (0, 0)
+
+
+def _exchange_constants(opened: Opened, request: LoadRequest) -> None:
+    """Put maps that also hold the metadata in place of the read-only sections libbpf would create."""
+    described = {section for _, (section, _, _) in _constants(opened)} - set(request.reuse)
+    for section in sorted(described):
+        at, size = _initial(opened, section)
+        constants = metadata.Constants(section=section, value=libbpf.read_bytes(at, size), btf=opened.btf)
+        made = _tagged_map(opened, request, constants)
+        if made is not None:
+            opened.lib.bpf_map__reuse_fd(opened.maps[section], made)
+
+
+def _tagged_map(opened: Opened, request: LoadRequest, constants: metadata.Constants) -> int | None:
+    """A map with the metadata; None, and a note, when this kernel takes none: a load must not fail for that."""
+    try:
+        made = metadata.create_map(opened.lib, request.name, constants, request.metadata)
+    except KernelError as error:
+        opened.notes.append(f"programs carry no metadata in {constants.section}: {error}")
+        return None
+    opened.tagged.add(syscall.map_info(made).id)
+    return made
+
+
+# after loading
+
+
+def _result(opened: Opened, request: LoadRequest) -> child.Reply:
+    lib = opened.lib
+    progs = {name: lib.bpf_program__fd(opened.programs[name]) for name in request.programs}
+    maps = {name: fd for name, at in opened.maps.items() if (fd := lib.bpf_map__fd(at)) >= 0}
+    if request.metadata:
+        _bind_metadata(opened, request, list(progs.values()))
+    names = {"progs": list(progs), "maps": list(maps), "notes": opened.notes}
+    return child.Reply(fds=(*progs.values(), *maps.values()), data=names)
+
+
+def _bind_metadata(opened: Opened, request: LoadRequest, progs: list[int]) -> None:
+    """Give the metadata to programs without a read-only section of their own."""
+    bare = [fd for fd in progs if not opened.tagged & set(syscall.prog_info(fd).map_ids)]
+    if not bare:
+        return
+    made = _tagged_map(opened, request, metadata.Constants(section=metadata.SECTION, value=b"", btf=None))
+    if made is not None:
+        for fd in bare:
+            syscall.prog_bind_map(fd, made)
+
+
+def _refused(opened: Opened) -> str | None:
+    """The program that the kernel refused; None when loading failed before any program."""
+    matches = (REFUSED.search(line) for line in opened.lib.warnings)
+    named = next((m[1] for m in matches if m), None)
+    return named or next((name for name, log in opened.logs.items() if log.value), None)
+
+
+def _grow(log_bytes: dict[str, int], program: str) -> bool:
+    """Make room for a longer log of this program; False when it has the most already."""
+    larger = [size for size in LOG_BYTES if size > log_bytes.get(program, LOG_BYTES[0])]
+    log_bytes[program] = larger[0] if larger else 0
+    return bool(larger)
+
+
+def _rejection(opened: Opened, refused: str | None, error: KernelError, request: LoadRequest) -> child.Reply:
+    if refused is None:
+        raise _explained(opened.lib, error, request.name)
+    log = opened.logs[refused].value.decode("utf-8", "replace") or "\n".join(opened.lib.warnings)
+    return child.Reply(data={"rejected": refused, "errno": error.errno, "log": log})
+
+
+def _explained(lib: Library, error: KernelError, subject: str) -> KernelError:
+    """The same error with libbpf's first warning, which is the nearest to the cause."""
+    cause = f" ({lib.warnings[0]})" if lib.warnings else ""
+    return KernelError(error.call, error.errno or errno.EIO, f"{subject}{cause}")

@@ -1,0 +1,37 @@
+"""Interfaces of any network namespace. Implements kernel.Net.
+
+Imports netlink, netns, kernel and errors.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from reloader.bpf import netlink
+from reloader.bpf import netns as namespaces
+from reloader.bpf.netlink import LinkEvents
+from reloader.kernel import Interface
+
+
+class LiveNet:
+    """See kernel.Net."""
+
+    def interface(self, name: str, netns: str | None) -> Interface | None:
+        with _socket(netns) as channel:
+            link = netlink.link_by_name(channel, name)
+        if link is None:
+            return None
+        return Interface(
+            name=link.name, ifindex=link.ifindex, netns=namespaces.identity(netns), mtu=link.mtu,
+            xdp_prog_id=link.xdp_prog_id, xdp_mode=link.xdp_mode,
+        )  # fmt: skip
+
+
+def link_events(namespace: str | None = None) -> LinkEvents:
+    """Changes of a namespace's interfaces from now on; the caller closes it."""
+    return LinkEvents(_socket(namespace, netlink.RTMGRP_LINK))
+
+
+def _socket(namespace: str | None, groups: int = 0) -> socket.socket:
+    """Made inside the namespace; works from here all the same."""
+    return socket.socket(fileno=namespaces.inside(namespace, lambda: netlink.open_socket(groups).detach()))

@@ -1,0 +1,170 @@
+"""rtnetlink over a socket: one interface by name, and a stream of link changes.
+
+A socket belongs to the namespace it was made in, wherever it is used. Used by net.py and by the
+follower of interfaces. Imports kernel and errors.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from reloader.errors import KernelError
+from reloader.kernel import XdpMode
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLM_F_REQUEST = 1
+RTMGRP_LINK = 1
+IFLA_IFNAME, IFLA_MTU, IFLA_EXT_MASK, IFLA_XDP = 3, 4, 29, 43
+IFLA_XDP_ATTACHED, IFLA_XDP_PROG_ID, IFLA_XDP_DRV_PROG_ID, IFLA_XDP_SKB_PROG_ID, IFLA_XDP_HW_PROG_ID = 2, 4, 5, 6, 7
+RTEXT_FILTER_SKIP_STATS = 1 << 3
+IFNAMSIZ = 16
+NLA_TYPE_MASK = 0x3FFF
+BUFFER = 1 << 16
+
+_MODES = (  # in the order we name one when an interface has several
+    (IFLA_XDP_DRV_PROG_ID, XdpMode.NATIVE),
+    (IFLA_XDP_HW_PROG_ID, XdpMode.HW),
+    (IFLA_XDP_SKB_PROG_ID, XdpMode.SKB),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """What RTM_NEWLINK says of an interface."""
+
+    name: str
+    ifindex: int
+    mtu: int
+    xdp_prog_id: int
+    xdp_mode: XdpMode | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkEvent:
+    """An interface that appeared or changed, or went; `resync`: some were lost, look at everything again."""
+
+    kind: Literal["new", "gone", "resync"]
+    ifindex: int = 0
+    name: str = ""
+
+
+def open_socket(groups: int = 0) -> socket.socket:
+    """A bound rtnetlink socket in the caller's network namespace."""
+    found = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    found.bind((0, groups))
+    return found
+
+
+def link_by_name(channel: socket.socket, name: str) -> Link | None:
+    """The interface of that name in the socket's namespace."""
+    if not 0 < len(os.fsencode(name)) < IFNAMSIZ:
+        return None
+    attrs = _attr(IFLA_IFNAME, os.fsencode(name) + b"\0") + _attr(
+        IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS)
+    )
+    body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + attrs
+    channel.send(struct.pack("=IHHII", 16 + len(body), RTM_GETLINK, NLM_F_REQUEST, 1, 0) + body)
+    for kind, payload in _messages(channel.recv(BUFFER)):
+        if kind == NLMSG_ERROR:
+            code = -struct.unpack_from("=i", payload)[0]
+            if code == errno.ENODEV:
+                return None
+            raise KernelError("RTM_GETLINK", code, name)
+        if kind == RTM_NEWLINK:
+            return _link(payload)
+    raise KernelError("RTM_GETLINK", errno.EBADMSG, name)
+
+
+class LinkEvents:
+    """Link changes in the namespace of the caller, or of a given socket bound to RTMGRP_LINK."""
+
+    def __init__(self, channel: socket.socket | None = None) -> None:
+        self._channel = channel or open_socket(RTMGRP_LINK)
+        self._channel.setblocking(False)
+
+    def __enter__(self) -> LinkEvents:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def fileno(self) -> int:
+        """For poll(2): readable when read() has something to say."""
+        return self._channel.fileno()
+
+    def read(self) -> list[LinkEvent]:
+        """All that happened since the last call; does not wait."""
+        found: list[LinkEvent] = []
+        while True:
+            try:
+                found += _events(self._channel.recv(BUFFER))
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise KernelError("recv", error.errno or errno.EIO, "rtnetlink") from error
+                found.append(LinkEvent(kind="resync"))
+
+
+def _events(datagram: bytes) -> Iterator[LinkEvent]:
+    for kind, payload in _messages(datagram):
+        if kind in (RTM_NEWLINK, RTM_DELLINK):
+            link = _link(payload)
+            yield LinkEvent(kind="new" if kind == RTM_NEWLINK else "gone", ifindex=link.ifindex, name=link.name)
+
+
+def _messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 16 <= len(datagram):
+        length, kind = struct.unpack_from("=IH", datagram, at)
+        if length < 16:
+            return
+        yield kind, datagram[at + 16 : at + length]
+        at += (length + 3) & ~3
+
+
+def _attrs(data: bytes) -> dict[int, bytes]:
+    found, at = {}, 0
+    while at + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, at)
+        if length < 4:
+            break
+        found[kind & NLA_TYPE_MASK] = data[at + 4 : at + length]
+        at += (length + 3) & ~3
+    return found
+
+
+def _attr(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _link(payload: bytes) -> Link:
+    """struct ifinfomsg and its attributes."""
+    attrs = _attrs(payload[16:])
+    prog_id, mode = _xdp(_attrs(attrs.get(IFLA_XDP, b"")))
+    return Link(
+        name=os.fsdecode(attrs.get(IFLA_IFNAME, b"").rstrip(b"\0")),
+        ifindex=struct.unpack_from("=i", payload, 4)[0],
+        mtu=_u32(attrs.get(IFLA_MTU, bytes(4))),
+        xdp_prog_id=prog_id,
+        xdp_mode=mode,
+    )
+
+
+def _xdp(attrs: dict[int, bytes]) -> tuple[int, XdpMode | None]:
+    """(program id, mode) of a nested IFLA_XDP; its per-mode ids are there whether one or several are attached."""
+    return next(((_u32(attrs[key]), mode) for key, mode in _MODES if key in attrs), (0, None))
+
+
+def _u32(data: bytes) -> int:
+    return int(struct.unpack_from("=I", data)[0])

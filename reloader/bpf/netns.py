@@ -1,0 +1,71 @@
+"""Network namespaces: who they are, and doing one thing inside one by way of a child process.
+
+Only the child enters: a thread that failed to come back would leave this process in the wrong place.
+Imports child, libc and errors.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+
+from reloader.bpf import child, libc
+from reloader.errors import KernelError, MissingFeature
+
+OWN = "/proc/thread-self/ns/net"
+NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h; ENOTTY from anything that is no namespace
+
+
+def identity(path: str | None) -> str:
+    """ "<st_dev>:<st_ino>" of a namespace; None is the caller's own."""
+    fd = _open(path or OWN)
+    try:
+        return _identity(fd)
+    finally:
+        os.close(fd)
+
+
+def inside(path: str | None, action: Callable[[], int]) -> int:
+    """The descriptor that `action` makes inside a network namespace; None, or the caller's own, needs no child."""
+    if path is None:
+        return action()
+    fd = _open(path)
+    try:
+        if _identity(fd) == identity(None):
+            return action()
+        return child.run(lambda: _enter(fd, action), subject=f"in {path}").fds[0]
+    finally:
+        os.close(fd)
+
+
+def _enter(fd: int, action: Callable[[], int]) -> child.Reply:
+    libc.setns(fd, libc.CLONE_NEWNET)
+    return child.Reply(fds=(action(),))
+
+
+def _identity(fd: int) -> str:
+    status = os.fstat(fd)
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def _open(path: str) -> int:
+    """A descriptor of a network namespace; MissingFeature when the path is none."""
+    missing = MissingFeature(f"{path} is no network namespace", hint="give the path as in /run/netns/NAME")
+    if not os.path.isabs(path):
+        raise missing
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not hold us up
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing from None
+    except OSError as error:
+        raise KernelError("open", error.errno or errno.EIO, path) from error
+    try:
+        found = fcntl.ioctl(fd, NS_GET_NSTYPE)
+    except OSError:
+        found = 0
+    if found != libc.CLONE_NEWNET:
+        os.close(fd)
+        raise missing
+    return fd

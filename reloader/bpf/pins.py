@@ -1,0 +1,87 @@
+"""Pins: names in bpffs that keep programs, maps and links alive. Implements kernel.Pins.
+
+Imports syscall, libc, kernel, errors and effects. Every OSError leaves as a KernelError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+
+from reloader.bpf import libc, syscall
+from reloader.effects import lasting
+from reloader.errors import KernelError
+from reloader.kernel import Fd
+
+
+class LivePins:
+    """See kernel.Pins."""
+
+    def is_bpffs(self, path: str) -> bool:
+        while not os.path.lexists(path) and path not in ("", "/"):
+            path = os.path.dirname(path)
+        with _named("statfs", path):
+            return libc.filesystem_magic(path or ".") == libc.BPF_FS_MAGIC
+
+    def pin(self, fd: Fd, path: str) -> None:
+        lasting(f"pin {path}", lambda: syscall.obj_pin(fd.fileno(), path))
+
+    def get(self, path: str) -> Fd:
+        return Fd(syscall.obj_get(path))
+
+    def exists(self, path: str) -> bool:
+        with _named("lstat", path):
+            try:
+                os.lstat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            return True
+
+    def listdir(self, path: str) -> list[str]:
+        with _named("listdir", path):
+            try:
+                return sorted(os.listdir(path))
+            except FileNotFoundError:
+                return []
+
+    def unpin(self, path: str) -> None:
+        with _named("unlink", path), contextlib.suppress(FileNotFoundError):
+            lasting(f"unpin {path}", lambda: os.unlink(path))
+
+    def rename(self, old: str, new: str) -> None:
+        with _named("rename", f"{old} to {new}"):
+            lasting(f"rename {new}", lambda: os.rename(old, new))
+
+    def mkdir(self, path: str) -> None:
+        missing = []
+        while path and not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for folder in reversed(missing):
+            _mkdir(folder)
+
+    def rmdir(self, path: str) -> None:
+        with _named("rmdir", path), contextlib.suppress(FileNotFoundError):
+            lasting(f"rmdir {path}", lambda: os.rmdir(path))
+
+
+def _mkdir(folder: str) -> None:
+    with _named("mkdir", folder):
+        try:
+            lasting(f"mkdir {folder}", lambda: os.mkdir(folder, 0o700))
+        except FileExistsError:  # made by another process meanwhile
+            if not os.path.isdir(folder):
+                raise
+
+
+@contextlib.contextmanager
+def _named(call: str, subject: str) -> Iterator[None]:
+    """An OSError of the block, as a KernelError that names the call."""
+    try:
+        yield
+    except KernelError:
+        raise
+    except OSError as error:
+        raise KernelError(call, error.errno or errno.EIO, subject) from error

@@ -1,0 +1,27 @@
+"""Programs: loading and asking about them. Implements kernel.Progs.
+
+Imports loader, metadata, syscall and kernel.
+"""
+
+from __future__ import annotations
+
+from reloader.bpf import loader, metadata, syscall
+from reloader.bpf.syscall import Command
+from reloader.kernel import Fd, Loaded, LoadRequest, ProgInfo
+
+
+class LiveProgs:
+    """See kernel.Progs."""
+
+    def load(self, request: LoadRequest) -> Loaded:
+        return loader.load(request)
+
+    def info(self, fd: Fd) -> ProgInfo:
+        return syscall.prog_info(fd.fileno())
+
+    def by_id(self, prog_id: int) -> Fd:
+        return Fd(syscall.fd_by_id(Command.BPF_PROG_GET_FD_BY_ID, prog_id))
+
+    def metadata(self, prog_id: int) -> dict[str, str]:
+        with self.by_id(prog_id) as fd:
+            return metadata.read(self.info(fd).map_ids)
