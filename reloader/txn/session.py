@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reloader import records
 from reloader.errors import NeedsHuman, NotFoundError, RefusedChange
@@ -58,7 +58,9 @@ def quiet(_: str) -> None:
 def is_unchanged(kernel: Kernel, layout: Layout, pipeline: str, wish_digest: str) -> bool:
     """The fast check: records, links and config contents say that this very wish is in force. Reads only."""
     current = records.read_current(layout, pipeline)
-    if current is None or not current.generation or current.wish != wish_digest or current.orphaned:
+    if current is None or not current.generation or current.wish != wish_digest:
+        return False
+    if current.orphaned or current.last_error:  # both are to be cleared
         return False
     if any(layout.journal_file(pipeline, "").parent.glob("*.jsonl")):
         return False
@@ -122,6 +124,7 @@ def apply(kernel: Kernel, layout: Layout, intake: Intake, lock: WriterLock, *, p
         return unchanged(layout, name, None, recovered)
     made, seen = _plan(kernel, layout, intake)
     if not made.changes:
+        note_attempt(layout, name, intake.source, intake.wish.digest(), "", lock)
         return unchanged(layout, name, made, recovered)
     bench = Bench(kernel=kernel, layout=layout, pipeline=name, wish=intake.wish, blobs={**intake.blobs, **made.blobs})
     trip = Trip(plan=made, bench=bench, finish=lambda b: _commit(b, made, seen, intake), progress=progress)
@@ -137,6 +140,28 @@ def unchanged(layout: Layout, name: str, made: Plan | None = None, recovered: tu
     current = records.read_current(layout, name)
     generation = current.generation if current else 0
     return Result(pipeline=name, changed=False, generation=generation, plan=made, recovered=recovered)
+
+
+def note_attempt(layout: Layout, pipeline: str, source: str, digest: str, error: str, lock: WriterLock) -> None:
+    """Remember what a source tried last and how that went; without a digest it was no wish at all."""
+    assert lock.fd >= 0
+    before = records.read_current(layout, pipeline)
+    if before is None:
+        return
+    tried = {**before.tried, source: digest} if source and digest else before.tried
+    after = replace(before, tried=tried, last_error=error, orphaned=before.orphaned and not source)
+    if after != before:
+        records.write_current(layout, after)
+
+
+def note_orphan(layout: Layout, pipeline: str, lock: WriterLock) -> int:
+    """Remember that a pipeline's file is gone: the generation that runs on; 0 when that is no news."""
+    assert lock.fd >= 0
+    before = records.read_current(layout, pipeline)
+    if before is None or before.orphaned or not before.generation:
+        return 0
+    records.write_current(layout, replace(before, orphaned=True))
+    return before.generation
 
 
 def _commit(bench: Bench, made: Plan, seen: Observed, intake: Intake) -> tuple[Generation, Current]:
@@ -175,6 +200,7 @@ def _current(bench: Bench, generation: Generation, seen: Observed, intake: Intak
         entries=_entry_digests(bench, generation),
         state={**kept, **state},
         tried=tried,
+        orphaned=bool(before and before.orphaned and not intake.source),  # a rollback brings no file back
     )
 
 
