@@ -22,6 +22,7 @@ from reloader.kernel import Fd, Loaded, LoadRequest
 
 LOG_BYTES = (1 << 16, 1 << 20, 1 << 24)  # of a program's verifier log, grown when it did not fit
 TRIES = 5  # a signal makes the verifier give up with EAGAIN
+LIBBPF_ERRNO = 4000  # libbpf's own codes from here on: what it opened is no object, or a broken one
 AGAIN = frozenset({errno.EAGAIN, errno.EINTR})
 REFUSED = re.compile(r"prog '(.+)': BPF program load failed")
 
@@ -284,6 +285,9 @@ def _rejection(opened: Opened, refused: str | None, error: KernelError, request:
 
 
 def _explained(lib: Library, error: KernelError, subject: str) -> KernelError:
-    """The same error with libbpf's first warning, which is the nearest to the cause."""
-    cause = f" ({lib.warnings[0]})" if lib.warnings else ""
-    return KernelError(error.call, error.errno or errno.EIO, f"{subject}{cause}")
+    """The same error with the warning of libbpf's that is nearest to the cause."""
+    named = (line for line in lib.warnings if line.startswith(("map '", "prog '")))
+    cause = next(named, lib.warnings[0] if lib.warnings else "")
+    code = error.errno or errno.EIO
+    code = errno.ENOEXEC if code >= LIBBPF_ERRNO else code
+    return KernelError(error.call, code, f"{subject} ({cause})" if cause else subject)
