@@ -325,7 +325,7 @@ class Btf:
             return bits, offset
         word = self.word(self.peel(type_id)[0])
         width, shift = word & 0xFF, (word >> 16) & 0xFF
-        return (width, offset + shift) if width != tree.size * 8 or shift else (0 if offset % 8 == 0 else width, offset)
+        return (width, offset + shift) if width != tree.size * 8 or shift else (0, offset)
 
 
 def _misplaced(tree: TypeTree, offset: int, bits: int, size: int) -> bool:

@@ -153,6 +153,7 @@ const volatile bool verbose SEC(".rodata.debug") = true;
 const __u32 folded = 3;
 __u64 total;
 static __u64 hidden_total;
+static __u32 hidden_counts[5];
 __u32 limit = 17;
 __u32 special_limit SEC(".data.special") = 18;
 extern unsigned CONFIG_HZ __kconfig;
@@ -168,6 +169,7 @@ static __noinline int touch_opaque(__u32 index)
 __noinline int through_two(struct xdp_md *ctx)
 {
 	hidden_total++;
+	hidden_counts[ctx->rx_queue_index & 3]++;
 	return touch_opaque(ctx->rx_queue_index);
 }
 
