@@ -128,12 +128,21 @@ class _CsvReader:
             raise _Stop(0, "is empty", "the first line names the fields")
 
     def _read_plain(self, line: int, text: str) -> None:
-        lines = text.removesuffix("\n").split("\n")
+        """No list a row: cells of all rows in one flat list, every column a slice of it."""
+        text = text.removesuffix("\n")
+        lines = text.split("\n")
         numbers: Sequence[int] = range(line, line + len(lines))
         if "" in lines:
             numbers = [n for n, row in zip(numbers, lines, strict=True) if row]
             lines = [row for row in lines if row]
-        self._take([row.split(",") for row in lines], numbers, spaces=" " in text or "\t" in text)
+            text = "\n".join(lines)
+        if lines and not self.header:
+            self._take_header(lines[0].split(","), numbers[0])
+            text, lines, numbers = text[len(lines[0]) + 1 :], lines[1:], numbers[1:]
+        widths = list(map(str.count, lines, itertools.repeat(",")))
+        if lines and self._widths_fit([w + 1 for w in widths] if len(set(widths)) > 1 else [widths[0] + 1], numbers):
+            cells, wide = text.replace("\n", ",").split(","), len(self.header)
+            self._take([cells[i::wide] for i in range(wide)], numbers, spaces=" " in text or "\t" in text)
 
     def _read_quoted(self, line: int, texts: Iterable[str]) -> None:
         import csv
@@ -151,22 +160,16 @@ class _CsvReader:
                 start = line + reader.line_num
         except csv.Error as error:
             raise _Stop(start, f"not CSV: {error}", "look for a missing quote") from error
-        self._take(table, numbers, spaces=True)
+        if table and not self.header:
+            self._take_header(table.pop(0), numbers.pop(0))
+        if table and self._widths_fit(list(map(len, table)), numbers):
+            self._take(list(zip(*table, strict=True)), numbers, spaces=True)
 
-    def _take(self, table: list[list[str]], numbers: Sequence[int], *, spaces: bool) -> None:
-        if not self.header and table:
-            self._take_header(table[0], numbers[0])
-            table, numbers = table[1:], numbers[1:]
-        if not table:
-            return
-        try:
-            columns: list[Sequence[str]] = list(zip(self.header, *table, strict=True))
-        except ValueError:
-            self._note_widths(table, numbers)
-            return
-        cells = [[c.strip() for c in column[1:]] if spaces else column[1:] for column in columns]
-        keys = self._encode("key", cells, numbers)
-        found = self._encode("value", cells, numbers)
+    def _take(self, columns: Sequence[Sequence[str]], numbers: Sequence[int], *, spaces: bool) -> None:
+        if spaces:
+            columns = [[cell.strip() for cell in column] for column in columns]
+        keys = self._encode("key", columns, numbers)
+        found = self._encode("value", columns, numbers)
         self.rows.keys += keys
         self.rows.values += found
         self.rows.lines.append(numbers)
@@ -198,14 +201,16 @@ class _CsvReader:
         known = [m.name for t in (self.shape.key, self.shape.value) if t and t.aggregate for m in t.fields()]
         raise _Stop(line, f"no field {name!r} in key or value", suggestion(name, known or ["key", "value"]))
 
-    def _note_widths(self, table: list[list[str]], numbers: Sequence[int]) -> None:
+    def _widths_fit(self, widths: Sequence[int], numbers: Sequence[int]) -> bool:
+        """Whether all rows are as wide as the header; one width stands for all when they agree."""
         wide = len(self.header)
-        wrong = [(n, len(row)) for n, row in zip(numbers, table, strict=True) if len(row) != wide]
+        wrong = [(n, w) for n, w in zip(numbers, widths, strict=False) if w != wide]
         for line, width in wrong[:_MOST]:
             message = f"{width} field{'s' * (width != 1)}, but the header names {wide}"
             self.rows.problems.append(_problem(self.file, line, message))
+        return not wrong
 
-    def _encode(self, side: str, cells: list[Sequence[str]], numbers: Sequence[int]) -> list[bytes]:
+    def _encode(self, side: str, cells: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[bytes]:
         tree, size = self.shape.side(side)
         mine = {c.path: cells[i] for i, c in enumerate(self.columns) if c.side == side}
         start, orders = 0, self.shape.orders(side)

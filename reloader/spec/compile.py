@@ -24,6 +24,8 @@ from reloader.spec.source import read_source
 from reloader.spec.text import dotted
 from reloader.spec.wish import Compiled, EntriesRef, Wish, WishAttachment, WishMap
 
+__all__ = ["Compiled", "compile_file", "compile_pipeline", "compile_source", "declarations"]
+
 
 def compile_file(path: Path) -> tuple[Compiled, ...]:
     """Every pipeline of a YAML file; InputError with all problems of all of them."""

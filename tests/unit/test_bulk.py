@@ -1,0 +1,185 @@
+"""bulk.py: CSV and JSON Lines become encoded entries; whatever is wrong is told with its line."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reloader.spec import bulk
+from reloader.spec.bulk import Rows, Shape, read_bulk
+from reloader.spec.model import Bulk, Mark
+from reloader.typetree import Member, TypeTree
+
+U8 = TypeTree(kind="int", name="__u8", size=1)
+U16 = TypeTree(kind="int", name="__u16", size=2)
+U32 = TypeTree(kind="int", name="__u32", size=4)
+BE32 = TypeTree(kind="int", name="__be32", size=4, order="big")
+VERDICT = TypeTree(kind="enum", name="verdict", size=4, enumerators=(("PASS", 0), ("DROP", 1)))
+
+
+def structure(name: str, size: int, **fields: tuple[int, TypeTree]) -> TypeTree:
+    members = tuple(Member(name=n, offset_bits=at * 8, type=t) for n, (at, t) in fields.items())
+    return TypeTree(kind="struct", name=name, size=size, members=members)
+
+
+INNER = structure("inner", 4, a=(0, U16), b=(2, U16))
+PAIR = structure("pair", 8, id=(0, U32), port=(4, U16))
+POLICY = structure("policy", 12, verdict=(0, VERDICT), port=(4, U16), level=(6, U8), inner=(8, INNER))
+PAIRS = Shape(key=PAIR, value=POLICY, key_size=8, value_size=12)
+SCALARS = Shape(key=BE32, value=U32, key_size=4, value_size=4)
+
+
+@pytest.fixture(params=[4 << 20, 7])
+def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file in one piece, and in pieces of one line."""
+    monkeypatch.setattr(bulk, "CHUNK", request.param)
+
+
+def rows(folder: Path, text: str | bytes, shape: Shape = SCALARS, kind: str = "csv") -> Rows:
+    path = folder / f"x.{kind}"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_bulk(Bulk(format=kind, path=str(path), mark=Mark(line=1, column=1)), shape)
+
+
+def findings(folder: Path, text: str | bytes, shape: Shape = SCALARS, kind: str = "csv") -> list[tuple[int, str]]:
+    return [(p.line, p.message) for p in rows(folder, text, shape, kind).problems]
+
+
+@pytest.mark.usefixtures("chunk")
+class TestCsv:
+    def test_scalars(self, tmp_path: Path) -> None:
+        got = rows(tmp_path, "key,value\n192.0.2.1,7\n192.0.2.2,0x10\n")
+        assert got.problems == []
+        assert got.keys == [bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2])]
+        assert got.values == [struct.pack("<I", 7), struct.pack("<I", 16)]
+        assert [got.line(0), got.line(1)] == [2, 3]
+
+    def test_fields_by_name_in_any_order_nested_and_told_apart(self, tmp_path: Path) -> None:
+        text = "value.port,key.port,id,verdict,inner.b\n443,80,1,DROP,9\n"
+        got = rows(tmp_path, text, PAIRS)
+        assert got.problems == []
+        assert got.keys == [struct.pack("<IHxx", 1, 80)]
+        assert got.values == [struct.pack("<IHBxHH", 1, 443, 0, 0, 9)]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "\ufeffkey,value\r\n192.0.2.1,7\r\n",
+            "key,value\n\n192.0.2.1,7",
+            " key , value \n 192.0.2.1 ,\t7 \n",
+            '"key","value"\n"192.0.2.1","7"\n',
+            'key,value\n192.0.2.1,"7"\n\n',
+            "key,value\n192.0.2.1,7\n\n\n",
+        ],
+    )
+    def test_the_dialects_of_spreadsheets_and_people(self, tmp_path: Path, text: str) -> None:
+        got = rows(tmp_path, text)
+        assert got.problems == []
+        assert (got.keys, got.values) == ([bytes([192, 0, 2, 1])], [struct.pack("<I", 7)])
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("", [(0, "is empty")]),
+            ("\n\n", [(0, "is empty")]),
+            ("key,key\n", [(1, "the column 'key' stands here twice")]),
+            ("key\n1\n", [(1, "no column holds the value")]),
+            ("key,valeu\n", [(1, "no field 'valeu' in key or value")]),
+            ("key,value.x\n", [(1, "no field 'value.x' in key or value")]),
+            ("key,value\n192.0.2.1\n192.0.2.2,7,8\n", [(2, "1 field,"), (3, "3 fields,")]),
+            ("key,value\n192.0.2.1,7\n\n192.0.2.300,7\n192.0.2.1,-1\n", [(4, ""), (5, "")]),
+            ("key,value\n192.0.2.1,7\n192.0.2.2,x\n192.0.2.3,4294967296\n", [(3, ""), (4, "")]),
+            (b"key,value\n192.0.2.1,7\n\xff,1\n", [(3, "not UTF-8")]),
+            ('key,value\n192.0.2.1,7\n"192.0.2.2,7\n', [(3, "not CSV")]),
+            ('key,value\n"192.0.2.1",7\n"x"y,7\n', [(3, "not CSV")]),
+            ('key,value\n"192.0.2.1","\n7"\n\n192.0.2.2,x\n', [(5, "")]),
+        ],
+    )
+    def test_what_is_wrong_has_its_line(
+        self, tmp_path: Path, text: str | bytes, expected: list[tuple[int, str]]
+    ) -> None:
+        got = findings(tmp_path, text)
+        assert [line for line, _ in got] == [line for line, _ in expected], got
+        assert all(words in message for (_, message), (_, words) in zip(got, expected, strict=True))
+
+    def test_an_ambiguous_column(self, tmp_path: Path) -> None:
+        got = rows(tmp_path, "id,port\n1,2\n", PAIRS).problems
+        assert [(p.message, p.hint) for p in got] == [
+            ("both key and value have a field 'port'", "write key.port or value.port")
+        ]
+
+    def test_a_key_needs_all_its_fields(self, tmp_path: Path) -> None:
+        ((line, message),) = findings(tmp_path, "id,verdict\n1,DROP\n", PAIRS)
+        assert "no column gives this field" in message
+        assert line <= 2
+
+    def test_the_path_names_side_and_field(self, tmp_path: Path) -> None:
+        (problem,) = rows(tmp_path, "id,key.port,verdict\n1,2,NO\n", PAIRS).problems
+        assert (problem.line, problem.path) == (2, "value.verdict")
+
+    def test_no_more_than_twenty_findings(self, tmp_path: Path) -> None:
+        assert len(findings(tmp_path, "key,value\n" + "x,1\n" * 100)) == 20
+
+    def test_said_byte_order(self, tmp_path: Path) -> None:
+        shape = Shape(key=U32, value=U32, key_size=4, value_size=4, byteorder={"key": "network"})
+        got = rows(tmp_path, "key,value\n192.0.2.1,1\n", shape)
+        assert got.problems == []
+        assert got.keys == [bytes([192, 0, 2, 1])]
+
+    def test_without_types_hex_is_taken(self, tmp_path: Path) -> None:
+        shape = Shape(key=None, value=None, key_size=3, value_size=4)
+        got = rows(tmp_path, "key,value\nhex:010203,5\n", shape)
+        assert got.problems == []
+        assert (got.keys, got.values) == ([b"\1\2\3"], [struct.pack("<I", 5)])
+
+
+@pytest.mark.usefixtures("chunk")
+class TestJsonLines:
+    def test_entries(self, tmp_path: Path) -> None:
+        text = '{"key": {"id": 1, "port": 80}, "value": {"verdict": "DROP", "inner": {"b": 9}}}\n\n'
+        got = rows(tmp_path, text, PAIRS, "jsonl")
+        assert got.problems == []
+        assert got.keys == [struct.pack("<IHxx", 1, 80)]
+        assert got.values == [struct.pack("<IHBxHH", 1, 0, 0, 0, 9)]
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ('{"key": 1, "value"}', "not JSON"),
+            ("[1, 2]", "must hold a key and a value"),
+            ('{"key": 1}', "must hold a key and a value"),
+            ('{"key": "192.0.2.1", "value": 1, "x": 2}', "must hold a key and a value"),
+            ('{"key": "192.0.2.1", "key": "192.0.2.2", "value": 1}', "the key key stands here twice"),
+            ('{"key": "192.0.2.1", "value": -1}', "-1"),
+            ('{"key": "192.0.2.1", "value": ' + "9" * 5000 + "}", ""),
+            ("[" * 100_000, "not JSON"),
+            ('{"key": "192.0.2.1", "value": NaN}', ""),
+        ],
+    )
+    def test_what_is_wrong_has_its_line(self, tmp_path: Path, line: str, message: str) -> None:
+        text = '{"key": "192.0.2.9", "value": 1}\n\n' + line + "\n"
+        ((number, found),) = findings(tmp_path, text, kind="jsonl")
+        assert number == 3
+        assert message in found
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_file_that_cannot_be_read(tmp_path: Path, kind: str) -> None:
+    missing = Bulk(format=kind, path=str(tmp_path / "no"), mark=Mark(line=1, column=1))
+    assert "no such file" in read_bulk(missing, SCALARS).problems[0].message
+    folder = Bulk(format=kind, path=str(tmp_path), mark=Mark(line=1, column=1))
+    assert "directory" in read_bulk(folder, SCALARS).problems[0].message
+    device = Bulk(format=kind, path="/dev/zero", mark=Mark(line=1, column=1))
+    assert "regular" in read_bulk(device, SCALARS).problems[0].message
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@given(st.binary() | st.text(alphabet='key,value\n\r" 1.{}[]:').map(str.encode), st.sampled_from(["csv", "jsonl"]))
+def test_nothing_raises(tmp_path: Path, data: bytes, kind: str) -> None:
+    head = b"key,value\n" if kind == "csv" else b""
+    rows(tmp_path, head + data, kind=kind)
+    rows(tmp_path, data, PAIRS, kind=kind)
