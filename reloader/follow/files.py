@@ -63,6 +63,7 @@ class Files:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
+        self.scans = 0  # so far
         self.problem = ""  # why the directory cannot be listed; empty when it can, or is gone
         self._inputs: dict[str, frozenset[str]] = {}  # YAML file -> files it names
         self._stamps: dict[str, Stamp | None] = {}
@@ -71,6 +72,7 @@ class Files:
 
     def scan(self) -> set[str]:
         """YAML files that are new or gone, or whose text or inputs have another stamp than at the last scan."""
+        self.scans += 1
         listed = self._listed()
         if listed is None:
             return set()
@@ -105,10 +107,10 @@ class Files:
     def places(self) -> tuple[list[str], frozenset[str]]:
         """Directories worth watching, the YAML files' own first, and the names in them that matter."""
         if self._places is None:
-            own = trail(self.directory)
-            names = frozenset(own).union(*self._trails.values())
-            others = {os.path.dirname(name) for name in names} - {own[-1]}
-            self._places = [own[-1], *sorted(others)], names
+            *links, own = trail(self.directory)
+            names = frozenset(links).union(*self._trails.values())  # not `own`: any file in it would count
+            others = {os.path.dirname(name) for name in names} - {own}
+            self._places = [own, *sorted(others)], names
         return self._places
 
     def _listed(self) -> set[str] | None:
