@@ -169,14 +169,15 @@ class Generator:
         return self._process
 
 
-def settle(generator: Generator, seen: Callable[[], int], *, timeout: float = 2.0) -> Balance:
-    """The balance of a stopped generator, as soon as nothing is missing or `timeout` seconds are over."""
-    deadline = time.monotonic() + timeout
-    while True:
-        balance = Balance(traffic=generator.traffic(), seen=seen())
-        if balance.lost == 0 or time.monotonic() > deadline:
-            return balance
+def settle(generator: Generator, seen: Callable[[], int], *, quiet: float = 0.5) -> Balance:
+    """The balance of a stopped generator: as soon as nothing is missing, or nothing has moved for `quiet` seconds."""
+    balance, moved = Balance(traffic=generator.traffic(), seen=seen()), time.monotonic()
+    while balance.lost != 0 and time.monotonic() < moved + quiet:
         time.sleep(0.02)
+        now = Balance(traffic=generator.traffic(), seen=seen())
+        if now != balance:
+            balance, moved = now, time.monotonic()
+    return balance
 
 
 def read_seen(maps: Maps, flows: Fd, counters: Fd) -> Seen:

@@ -14,7 +14,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from lab.sandbox import leftovers
 
 GRACE = 3.0  # seconds: the kernel frees programs, maps and links after an RCU grace period
 MARK = "RELOADER_TEST_RUN"  # in the environment of everything a test run starts
+PATIENCE = 0.1  # seconds, before asking who else holds a new id
 KINDS = ("prog", "map", "link")
 ID_LINE = re.compile(r"^(prog|map|link)_id:\t(\d+)$", re.MULTILINE)
 
@@ -51,24 +52,23 @@ def take() -> Snapshot:
 
 
 def check(before: Snapshot) -> dict[str, list[str]]:
-    """What leaked since `before`, once the kernel had time to free what was let go."""
-    deadline = time.monotonic() + GRACE
+    """What leaked since `before`, once the kernel had time to free what was let go.
+
+    The test is over, so an id that turns up later is somebody else's; so is one that somebody else was
+    once seen to hold. Ids are never used twice.
+    """
+    started = time.monotonic()
+    suspects = take().ids - before.ids
     while True:
         gc.collect()
-        leaked = take().leaked_since(before)
-        if not leaked:
-            return {}
-        if time.monotonic() > deadline:
-            return _without_foreign(before)
+        now = take()
+        suspects &= now.ids
+        leaked = replace(now, ids=before.ids | suspects).leaked_since(before)
+        if not leaked or time.monotonic() > started + GRACE:
+            return leaked
+        if suspects and time.monotonic() > started + PATIENCE:
+            suspects -= held_by_others()
         time.sleep(0.02)
-
-
-def _without_foreign(before: Snapshot) -> dict[str, list[str]]:
-    now = take()
-    ids = now.ids - held_by_others()
-    return Snapshot(descriptors=now.descriptors, children=now.children, sandboxes=now.sandboxes, ids=ids).leaked_since(
-        before
-    )
 
 
 def _descriptors() -> Iterator[str]:
@@ -96,7 +96,7 @@ def _children() -> Iterator[str]:
 
 def kernel_ids(kind: str) -> list[int]:
     """Ids of all programs, maps or links of the machine."""
-    return [entry["id"] for entry in _bpftool(kind, "show")]
+    return [entry["id"] for entry in _bpftool(kind, "show") if "id" in entry]  # it may vanish under bpftool's hands
 
 
 def _bpftool(*words: str) -> list[dict[str, Any]]:
@@ -111,9 +111,10 @@ def _bpftool(*words: str) -> list[dict[str, Any]]:
 def held_by_others() -> set[tuple[str, int]]:
     """Ids that processes other than this one and its descendants hold, directly or through a link or program."""
     held = set(_foreign_descriptors()) | set(_foreign_pins())
-    progs = {entry["id"]: entry for entry in _bpftool("prog", "show")}
-    links = {entry["id"]: entry for entry in _bpftool("link", "show")}
-    held |= {("prog", links[found]["prog_id"]) for kind, found in held if kind == "link" and found in links}
+    progs, links = (
+        {entry["id"]: entry for entry in _bpftool(kind, "show") if "id" in entry} for kind in ("prog", "link")
+    )
+    held |= {("prog", links[found].get("prog_id", 0)) for kind, found in held if kind == "link" and found in links}
     return held | {
         ("map", map_id)
         for kind, found in held

@@ -22,7 +22,7 @@ UNMARKED = {name: value for name, value in os.environ.items() if name != leaks.M
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaks, "GRACE", 0.1)
+    monkeypatch.setattr(leaks, "GRACE", 0.5)
 
 
 def test_a_descriptor_is_seen() -> None:
