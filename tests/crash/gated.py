@@ -1,6 +1,6 @@
 """Run the command line with a gate in effects.lasting: `python -m tests.crash.gated MODE WHEN N -- words…`.
 
-MODE `count` writes the names of all effects to the file N, one a line; `kill` sends SIGKILL to itself
+MODE `count` notes all effects in the file N; `kill` sends SIGKILL to itself
 WHEN (`before` or `after`) effect N (from 0); an errno's name raises that error there instead.
 """
 
@@ -18,15 +18,16 @@ from reloader.errors import KernelError
 
 
 class Counting:
-    """Notes every effect's name in a file."""
+    """Notes every effect in a file: `before` or `after`, its number, its name. One that fails has no `after`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.seen = -1
 
     def __call__(self, when: str, name: str) -> None:
-        if when == "before":
-            with self.path.open("a") as out:
-                out.write(f"{name}\n")
+        self.seen += when == "before"
+        with self.path.open("a") as out:
+            out.write(f"{when} {self.seen} {name}\n")
 
 
 class Striking:

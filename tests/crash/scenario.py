@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reloader.bpf.live import LiveKernel
-
 from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader import cli, records
+from reloader.bpf.live import LiveKernel
 from reloader.layout import Layout
 from reloader.spec.model import Role
 from reloader.txn.journal import open_journals

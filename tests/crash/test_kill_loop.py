@@ -24,7 +24,7 @@ from tests.crash.scenario import SCENARIOS, Scene, Violation
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 EVERY = os.environ.get("CRASH") == "all"
-SPREAD = 7  # points per scenario and side in `make test`
+SPREAD = 13  # points per scenario in `make test`
 
 
 @pytest.fixture
@@ -38,37 +38,41 @@ def gated(scene: Scene, mode: str, when: str, point: str | int, words: list[str]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def effects_of(scene: Scene, words: list[str], out: Path) -> list[str]:
-    """The names of all lasting effects of a command, in order."""
+Point = tuple[str, int, str]  # when, number, the effect's name
+
+
+def points_of(scene: Scene, words: list[str], out: Path) -> list[Point]:
+    """Every point of a command, in order: before and after each lasting effect."""
     done = gated(scene, "count", "before", str(out), words)
     assert done.returncode == 0, done.stderr
-    return out.read_text().splitlines()
+    rows = (line.split(" ", 2) for line in out.read_text().splitlines())
+    return [(when, int(number), name) for when, number, name in rows]
 
 
-def spread(count: int) -> list[int]:
-    if EVERY or count <= SPREAD:
-        return list(range(count))
-    return sorted({round(i * (count - 1) / (SPREAD - 1)) for i in range(SPREAD)})
+def spread(points: list[Point]) -> list[Point]:
+    """All of them, or a fixed spread that has the first and the last."""
+    if EVERY or len(points) <= SPREAD:
+        return points
+    return [points[round(i * (len(points) - 1) / (SPREAD - 1))] for i in range(SPREAD)]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_killed_at_every_point(name: str, scene: Scene, tmp_path: Path) -> None:
     prepare, words = SCENARIOS[name]
     prepare(scene)
-    names = effects_of(scene, words(scene), tmp_path / "effects")
-    assert len(names) >= 4, names
+    points = points_of(scene, words(scene), tmp_path / "effects")
+    assert len(points) >= 8, points
     scene.reset()
-    violations, points = [], 0
-    for when in ("before", "after"):
-        for point in spread(len(names)):
-            prepare(scene)
-            before = scene.view()
-            killed = gated(scene, "kill", when, point, words(scene))
-            assert killed.returncode == -signal.SIGKILL, (when, point, killed.stderr)
-            violations += [f"{name}, {when} {names[point]} (#{point}): {v}" for v in _judge(scene, before, name)]
-            points += 1
-            scene.reset()
-    print(f"{name}: {points} points, {len(violations)} violations")
+    violations = []
+    for when, number, effect in spread(points):
+        prepare(scene)
+        before = scene.view()
+        killed = gated(scene, "kill", when, number, words(scene))
+        past_the_end = killed.returncode == 0 and number >= points[-1][1]  # the cache is not written every time
+        assert killed.returncode == -signal.SIGKILL or past_the_end, (when, effect, killed.stderr)
+        violations += [f"{name}, {when} {effect} (#{number}): {v}" for v in _judge(scene, before, name)]
+        scene.reset()
+    print(f"{name}: {len(spread(points))} points of {len(points)}, {len(violations)} violations")
     assert not violations, "\n".join(violations)
 
 
@@ -88,16 +92,17 @@ def _judge(scene: Scene, before: dict[str, Any], name: str) -> list[str]:
 def test_error_at_every_point_of_an_update(error: str, scene: Scene, tmp_path: Path) -> None:
     prepare, words = SCENARIOS["update"]
     prepare(scene)
-    names = effects_of(scene, words(scene), tmp_path / "effects")
+    points = points_of(scene, words(scene), tmp_path / "effects")
     scene.reset()
     violations = []
-    for point in spread(len(names)):
+    for when, number, effect in spread([p for p in points if p[0] == "before"]):
         prepare(scene)
         before = scene.view()
-        failed = gated(scene, error, "before", point, words(scene))
-        if failed.returncode not in (1, 3, 4, 69, 77):
-            violations.append(f"{names[point]} (#{point}): exit {failed.returncode}: {failed.stderr[-300:]}")
-        violations += [f"{names[point]} (#{point}): {v}" for v in _judge(scene, before, "update")]
+        failed = gated(scene, error, when, number, words(scene))
+        tolerated = effect.startswith(("write cache/", "unpin"))  # nothing is owed for these: 0 is right too
+        if failed.returncode not in (1, 3, 4, 69, 77) and not (tolerated and failed.returncode == 0):
+            violations.append(f"{effect} (#{number}): exit {failed.returncode}: {failed.stderr[-300:]}")
+        violations += [f"{effect} (#{number}): {v}" for v in _judge(scene, before, "update")]
         scene.reset()
     assert not violations, "\n".join(violations)
 
