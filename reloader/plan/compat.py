@@ -39,9 +39,7 @@ class Difference:
 
     def __str__(self) -> str:
         types = " → ".join(dict.fromkeys(t for t in (self.old, self.new) if t))
-        both = self.old and self.new
-        shown = f" ({types})" if types and (not both or self.old != self.new) else ""
-        return f"{self.path}: {self.what}{shown}"
+        return f"{self.path}: {self.what}" + (f" ({types})" if types else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -244,7 +244,7 @@ def test_refused_with_the_reason(text: str, flags: list[str], why: str, tmp_path
 
 
 def test_other_machines_are_named(tmp_path: Path) -> None:
-    command = ["clang-19", "-target", "x86_64-linux-gnu", "-x", "c", "-c", "-", "-o", tmp_path / "native.o"]
+    command = ["clang-19", "-target", "x86_64-linux-gnu", "-x", "c", "-c", "-", "-o", str(tmp_path / "native.o")]
     subprocess.run(command, input=b"int f(void) { return 1; }", check=True)
     with pytest.raises(ElfError, match="machine 62, not for BPF"):
         read_object((tmp_path / "native.o").read_bytes())
