@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.sandbox import Sandbox, run
+
 ROOT = Path(__file__).resolve().parent.parent
 
 SHIPPED = """
@@ -45,6 +47,11 @@ def pip(*words: str | Path) -> None:
         [sys.executable, "-m", "pip", *map(str, words)], capture_output=True, text=True, check=False, env=os.environ
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def entry_count(dumped: str) -> int:
+    """Entries in `bpftool -j map dump`."""
+    return len(json.loads(dumped))
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +95,23 @@ def test_the_wheel_holds_the_package_and_nothing_else(installed: Installed) -> N
     assert {top for top in tops if not top.endswith(".dist-info")} == {"reloader"}
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "reloader").rglob("*.py")}
     assert {n for n in names if n.endswith(".py")} == modules
+
+
+@pytest.mark.kernel
+def test_a_pipeline_is_applied_and_removed(installed: Installed, sandbox: Sandbox, tmp_path: Path) -> None:
+    """With the example and the object that came in the wheel, and no compiler in reach."""
+    shipped = Path(json.loads(installed.run("python", "-c", SHIPPED))["object"]).parent
+    example = (shipped / "flow_count.yaml").read_text()
+    assert "interface: eth0" in example
+    pipeline = tmp_path / "flow_count.yaml"
+    pipeline.write_text(
+        example.replace("interface: eth0", f"interface: {sandbox.rx.interface}, netns: {sandbox.rx.netns}").replace(
+            "flow_count.bpf.o", str(shipped / "flow_count.bpf.o")
+        )
+    )
+    where = ("--bpffs", sandbox.bpffs, "--records", sandbox.records)
+    installed.run("reloader", "apply", pipeline, *where)
+    sandbox.tx.run("python3", "-c", f"import socket; socket.socket(type=2).sendto(b'x', ('{sandbox.rx.address}', 9))")
+    assert entry_count(run("bpftool", "-j", "map", "dump", "pinned", f"{sandbox.bpffs}/flow-count/pub/flows")) == 1
+    installed.run("reloader", "remove", "flow-count", "--state", *where)
+    assert sandbox.pins() == []

@@ -119,6 +119,7 @@ def build(root: Path = ROOT, out: Path | None = None) -> list[str]:
             records = {**{n: r for n, r in records.items() if n in names}, **dict(zip(stale, made, strict=True))}
         _write_manifest(out, tools, records)
         _remove_strays(out, set(names))
+    _put_examples(root, out)
     return stale
 
 
@@ -163,6 +164,14 @@ def _remove_strays(out: Path, names: set[str]) -> None:
     for path in out.rglob("*.bpf.o"):
         if str(path.relative_to(out)) not in names:
             path.unlink()
+
+
+def _put_examples(root: Path, out: Path) -> None:
+    """Example pipelines name their object as it lies in the wheel: beside them. So they do in the build folder."""
+    for source in sorted((root / "programs").rglob("*.yaml")):
+        target = out / source.relative_to(root)
+        if target.parent.is_dir() and not (target.is_file() and target.read_bytes() == source.read_bytes()):
+            shutil.copyfile(source, target)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

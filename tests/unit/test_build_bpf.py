@@ -101,3 +101,11 @@ def test_a_missing_compiler_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", str(tree))
     with pytest.raises(build_bpf.BuildError, match="clang-19"):
         build_bpf.build(tree)
+
+
+def test_examples_lie_beside_their_objects(tree: Path) -> None:
+    example = tree / "programs/a/a.yaml"
+    for text in ("first", "second"):
+        example.write_text(text)
+        build_bpf.build(tree)
+        assert (tree / "build/bpf/programs/a/a.yaml").read_text() == text
