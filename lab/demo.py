@@ -116,7 +116,7 @@ def stage() -> Iterator[Demo]:
 def main_job(demo: Demo, generator: Generator) -> dict[str, Any]:
     """The story under traffic; returns the balance of packets and state."""
     generator.start()
-    demo.step("first apply, packets already flowing", "apply", demo.write("v1"))
+    demo.step("first apply, packets already flowing", "apply", demo.write("v1", "192.0.2.66"))
     generator.stop()  # what came before the first program is nobody's loss: count from here
     time.sleep(0.2)
     before, start = generator.traffic(), demo.seen()

@@ -18,7 +18,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     Missing parents are made, mode 0700. Any failure, a full disk too, leaves the old file and no fragment.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lasting(f"write {path.name}", lambda: _replace(path, data, mode))
+    lasting(f"write {path.parent.name}/{path.name}", lambda: _replace(path, data, mode))
 
 
 def store_blob(path: Path, data: bytes) -> None:

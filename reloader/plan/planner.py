@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from reloader.btf import layout_digest
 from reloader.errors import MissingFeature, RefusedChange
 from reloader.kernel import MapType
 from reloader.layout import Layout
@@ -28,7 +29,6 @@ class Request:
 
     reset: Collection[str] = ()  # maps whose contents may go
     diffs: Mapping[str, EntryDiff] = field(default_factory=dict)  # config map -> what its live map lacks
-    metadata: Mapping[str, str] = field(default_factory=dict)  # added to every program's metadata
 
 
 def make_plan(wish: Wish, seen: Observed, layout: Layout, request: Request) -> Plan:
@@ -181,7 +181,7 @@ class _Draft:
             "generation": str(last + 1),
             "objects": ",".join(o.digest[:12] for o in self.wish.objects),
             "source": self.wish.source_revision,
-            **self.request.metadata,
+            "layouts": ",".join(f"{m.name}={_layout_word(m)}" for m in self.wish.maps if m.role is Role.STATE),
         }
 
     def _fills(self) -> list[Op]:
@@ -334,6 +334,4 @@ class _Draft:
 
 
 def _layout_word(wanted: WishMap) -> str:
-    from reloader.btf import layout_digest
-
     return layout_digest(wanted.key, wanted.value)
