@@ -65,7 +65,7 @@ def _reason(lines: list[str]) -> str:
             break
         elif not _STATE.match(line.strip()):  # the log breaks off in the midst of the program
             return ""
-    return "; ".join(list(reversed(found))[:REASON_LINES])[:REASON_LENGTH]
+    return "; ".join(reversed(found[:REASON_LINES]))[:REASON_LENGTH]
 
 
 def _insn(lines: list[str], reason: str) -> int | None:

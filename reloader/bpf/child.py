@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,8 +75,9 @@ def _receive(ours: socket.socket, received: list[int], deadline: float) -> dict[
     while True:
         if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise TimeoutError
-        tag, fds, flags, _ = socket.recv_fds(ours, 16, AT_ONCE, socket.MSG_CMSG_CLOEXEC)
-        received.extend(fds)
+        tag, control, flags, _ = ours.recvmsg(16, socket.CMSG_SPACE(4 * AT_ONCE), socket.MSG_CMSG_CLOEXEC)
+        for _, _, fds in control:  # socket.recv_fds drops its flags, and so would leave them open on exec
+            received.extend(array("i", fds[: len(fds) // 4 * 4]))
         if flags & socket.MSG_CTRUNC:  # this process may open no more
             raise KernelError("recvmsg", errno.EMFILE, "descriptors of a child process")
         if tag != b"more":
@@ -138,6 +140,8 @@ def _fork(task: Callable[[], Reply], channel: socket.socket) -> int:
 def _become_quiet(parent: int) -> None:
     """No handlers or finalizers of the parent's run in here, and no child outlives its parent."""
     gc.disable()
+    if "faulthandler" in sys.modules:
+        sys.modules["faulthandler"].disable()  # a crash in here is reported by the parent
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 
 from reloader.bpf import child, libbpf, metadata, syscall
 from reloader.bpf.libbpf import Library
-from reloader.btf import Btf, Kind
+from reloader.btf import Btf, BtfError, Kind
 from reloader.errors import KernelError, LoadRejected
 from reloader.kernel import Fd, Loaded, LoadRequest
 
-LOG_BYTES = (1 << 16, 1 << 20, 1 << 24)  # of a program's verifier log, grown when it did not fit
+LOG_BYTES = (1 << 16, 1 << 20, (1 << 24) - 1)  # of a verifier log, grown when it did not fit; the most 5.1 took
 TRIES = 5  # a signal makes the verifier give up with EAGAIN
 LIBBPF_ERRNO = 4000  # libbpf's own codes from here on: what it opened is no object, or a broken one
 AGAIN = frozenset({errno.EAGAIN, errno.EINTR})
@@ -59,7 +59,16 @@ class Opened:
 
 def _load(request: LoadRequest) -> child.Reply:
     lib = libbpf.library()
-    image = request.objects[0] if len(request.objects) == 1 else _join(lib, request)
+    try:
+        return _load_objects(lib, request)
+    except KernelError as error:
+        raise _explained(lib, error, request.name) from error
+    except BtfError as error:
+        raise KernelError("bpf_object__btf", errno.EINVAL, f"{request.name}: {error}") from error
+
+
+def _load_objects(lib: Library, request: LoadRequest) -> child.Reply:
+    image = request.objects[0] if len(request.objects) == 1 else _join(lib, request.objects)
     log_bytes: dict[str, int] = {}
     tries = 0
     while True:
@@ -74,7 +83,9 @@ def _load(request: LoadRequest) -> child.Reply:
                 continue
             if error.errno == errno.ENOSPC and refused and _grow(log_bytes, refused):
                 continue
-            return _rejection(opened, refused, error, request)
+            if refused is None:
+                raise
+            return child.Reply(data={"rejected": refused, "errno": error.errno, "log": _log(opened, refused)})
         return _result(opened, request)
 
 
@@ -100,10 +111,7 @@ def _prepare(lib: Library, image: bytes, request: LoadRequest, log_bytes: dict[s
 def _open(lib: Library, image: bytes, name: str) -> Opened:
     name = re.sub(r"\W", "_", name, flags=re.ASCII)  # a dot would be taken for the start of a section's name
     options = libbpf.OpenOptions(sz=ctypes.sizeof(libbpf.OpenOptions), object_name=name.encode())
-    try:
-        at = lib.bpf_object__open_mem(image, len(image), ctypes.byref(options))
-    except KernelError as error:
-        raise _explained(lib, error, name) from error
+    at = lib.bpf_object__open_mem(image, len(image), ctypes.byref(options))
     programs = {_text(lib.bpf_program__name(p)): p for p in _each(lib.bpf_object__next_program, at)}
     maps = {_elf_name(lib, m): m for m in _each(lib.bpf_object__next_map, at)}
     return Opened(lib=lib, at=at, btf=_object_btf(lib, at), programs=programs, maps=maps)
@@ -137,14 +145,14 @@ def _object_btf(lib: Library, at: int) -> bytes | None:
 
 def _map(opened: Opened, name: str) -> int:
     if name not in opened.maps:
-        raise KernelError("bpf_object__open", errno.ENOENT, f"map {name}")
+        raise KernelError("bpf_object__open", errno.ENOENT, f"no map {name}")
     return opened.maps[name]
 
 
 def _choose_programs(opened: Opened, request: LoadRequest, log_bytes: dict[str, int]) -> None:
     missing = sorted(set(request.programs) - set(opened.programs))
     if missing:
-        raise KernelError("bpf_object__open", errno.ENOENT, f"program {', '.join(missing)}")
+        raise KernelError("bpf_object__open", errno.ENOENT, f"no program {', '.join(missing)}")
     for name, at in opened.programs.items():
         wanted = name in request.programs
         opened.lib.bpf_program__set_autoload(at, wanted)
@@ -153,23 +161,17 @@ def _choose_programs(opened: Opened, request: LoadRequest, log_bytes: dict[str, 
             opened.lib.bpf_program__set_log_buf(at, log, len(log))
 
 
-def _join(lib: Library, request: LoadRequest) -> bytes:
+def _join(lib: Library, objects: tuple[bytes, ...]) -> bytes:
     """Several objects as one, by libbpf's static linker, which knows files only: these live in memory."""
-    target = os.memfd_create("linked", os.MFD_CLOEXEC)
-    try:
-        linker = lib.bpf_linker__new(_path(target), None)
-        for content in request.objects:
-            source = os.memfd_create("object", os.MFD_CLOEXEC)
-            with open(source, "wb") as file:
-                file.write(content)
-                file.flush()
-                lib.bpf_linker__add_file(linker, _path(source), None)
+    with open(os.memfd_create("linked", os.MFD_CLOEXEC), "rb") as target:
+        linker = lib.bpf_linker__new(_path(target.fileno()), None)
+        for content in objects:
+            with open(os.memfd_create("object", os.MFD_CLOEXEC), "wb") as source:
+                source.write(content)
+                source.flush()
+                lib.bpf_linker__add_file(linker, _path(source.fileno()), None)
         lib.bpf_linker__finalize(linker)
-    except KernelError as error:
-        raise _explained(lib, error, request.name) from error
-    with open(target, "rb") as file:
-        file.seek(0)
-        return file.read()
+        return target.read()
 
 
 def _path(fd: int) -> bytes:
@@ -184,7 +186,7 @@ def _set_constants(opened: Opened, request: LoadRequest) -> None:
     known = dict(_constants(opened)) if request.rodata else {}
     for name, value in request.rodata.items():
         if name not in known:
-            raise KernelError("bpf_object__open", errno.ENOENT, f"constant {name}")
+            raise KernelError("bpf_object__open", errno.ENOENT, f"no constant {name}")
         section, offset, size = known[name]
         if len(value) != size:
             raise KernelError("bpf_object__open", errno.EINVAL, f"constant {name} has {size} bytes, not {len(value)}")
@@ -277,17 +279,15 @@ def _grow(log_bytes: dict[str, int], program: str) -> bool:
     return bool(larger)
 
 
-def _rejection(opened: Opened, refused: str | None, error: KernelError, request: LoadRequest) -> child.Reply:
-    if refused is None:
-        raise _explained(opened.lib, error, request.name)
-    log = opened.logs[refused].value.decode("utf-8", "replace") or "\n".join(opened.lib.warnings)
-    return child.Reply(data={"rejected": refused, "errno": error.errno, "log": log})
+def _log(opened: Opened, refused: str) -> str:
+    """The verifier's log; what libbpf said where the kernel did not get so far as to write one."""
+    return opened.logs[refused].value.decode("utf-8", "replace") or "\n".join(opened.lib.warnings)
 
 
-def _explained(lib: Library, error: KernelError, subject: str) -> KernelError:
-    """The same error with the warning of libbpf's that is nearest to the cause."""
+def _explained(lib: Library, error: KernelError, name: str) -> KernelError:
+    """The same error with the load's name, and the warning of libbpf's that is nearest to the cause."""
     named = (line for line in lib.warnings if line.startswith(("map '", "prog '")))
-    cause = next(named, lib.warnings[0] if lib.warnings else "")
+    cause = error.subject or next(named, lib.warnings[0] if lib.warnings else "")
     code = error.errno or errno.EIO
     code = errno.ENOEXEC if code >= LIBBPF_ERRNO else code
-    return KernelError(error.call, code, f"{subject} ({cause})" if cause else subject)
+    return KernelError(error.call, code, f"{name} ({cause})" if cause else name)

@@ -84,7 +84,9 @@ class LiveMaps:
 
 
 def _chunks(fd: int, info: MapInfo) -> Iterator[tuple[int, memoryview, memoryview]]:
-    """(count, keys, values) of a map's entries, piece by piece; the views are reused."""
+    """(count, keys, values) of a map's entries, piece by piece."""
+    if not info.key_size:
+        raise KernelError(Command.BPF_MAP_LOOKUP_BATCH.name, errno.EOPNOTSUPP, f"{info.name}: it has no keys")
     try:
         yield from _batches(fd, info)
     except KernelError as error:
