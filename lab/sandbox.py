@@ -129,6 +129,101 @@ class Sandbox:
 
     def _make_network(self) -> None:
         rx, tx = self.rx, self.tx
+        made = [
+            f"netns add {rx.name}",
+            f"netns add {tx.name}",
+            f"link add {rx.interface} address {rx.mac} netns {rx.name}"
+            f" type veth peer {tx.interface} address {tx.mac} netns {tx.name}",
+        ]
+        run("ip", "-batch", "-", text="\n".join(made))
+        for end, other in ((rx, tx), (tx, rx)):
+            self._set_up(end, other)
+
+    def _set_up(self, end: End, other: End) -> None:
+        lines = [
+            "link set lo up",
+            # No IPv6 link-local address: nothing but the traffic a test sends may be on the wire.
+            f"link set {end.interface} addrgenmode none",
+            f"addr add {end.address}/24 dev {end.interface}",
+            f"neigh add {other.address} lladdr {other.mac} dev {end.interface} nud permanent",
+            f"link set {end.interface} up",
+        ]
+        run(*end.command("ip", "-batch", "-"), text="\n".join(lines))
+        # GRO turns NAPI on: only then takes a veth redirected frames while it has no XDP program.
+        end.run("ethtool", "-K", end.interface, "gro", "on")
+
+
+def run(self, *words: str) -> str:
+        """The output of a command run in this end's network namespace; LabError when it fails."""
+        return run(*self.command(*words))
+
+    def xdp_drops(self) -> int:
+        """Packets that any XDP program here judged XDP_DROP: the driver's count, not the program's."""
+        return sum(n for name, n in self.statistics().items() if re.fullmatch(r"rx_queue_\d+_xdp_drops", name))
+
+    def statistics(self) -> dict[str, int]:
+        """What `ethtool -S` counts."""
+        lines = self.run("ethtool", "-S", self.interface).splitlines()
+        pairs = (line.strip().rsplit(": ", 1) for line in lines if ": " in line)
+        return {name: int(value) for name, value in pairs}
+
+    def tx_dropped(self) -> int:
+        """Frames this end was given to send and did not: the peer's ring was full."""
+        fields = self.run("cat", "/proc/net/dev")
+        line = next(text for text in fields.splitlines() if text.strip().startswith(f"{self.interface}:"))
+        return int(line.split(":", 1)[1].split()[11])
+
+
+class Sandbox:
+    """See the module. Open it with `with`, or by open() and close()."""
+
+    def __init__(self) -> None:
+        self.name = f"{PREFIX}{os.getpid()}-{next(_serial)}"
+        self.dir = Path(tempfile.gettempdir()) / self.name
+        self.bpffs = str(self.dir / MOUNT / "reloader")  # below the mount: its root holds the kernel's *.debug
+        self.records = self.dir / "records"
+        self.rx = End(name=f"{self.name}-rx", interface="rx0", mac="02:00:00:00:00:01", address="192.0.2.1")
+        self.tx = End(name=f"{self.name}-tx", interface="tx0", mac="02:00:00:00:00:02", address="192.0.2.2")
+
+    def __enter__(self) -> Sandbox:
+        self.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def open(self) -> None:
+        sweep()
+        _guard()
+        _open[id(self)] = self
+        try:
+            self._make_dirs()
+            self._make_network()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Take everything down; what is gone already is fine."""
+        if _open.pop(id(self), None) is not None:
+            _remove(self.name)
+
+    def pins(self) -> list[str]:
+        """Everything pinned in this sandbox's bpffs, relative to it."""
+        return sorted(
+            str(Path(base, f).relative_to(self.bpffs)) for base, _, files in os.walk(self.bpffs) for f in files
+        )
+
+    def _make_dirs(self) -> None:
+        self.dir.mkdir(mode=0o700)
+        self.records.mkdir(mode=0o700)
+        mount = self.dir / MOUNT
+        mount.mkdir(mode=0o700)
+        run("mount", "-t", "bpf", "-o", "mode=0700", "none", str(mount))
+        Path(self.bpffs).mkdir(mode=0o700)
+
+    def _make_network(self) -> None:
+        rx, tx = self.rx, self.tx
         pair = f"link add {rx.interface} address {rx.mac} netns {rx.name} type veth peer {tx.interface}"
         run(
             "ip",

@@ -27,6 +27,7 @@ need_command strace strace
 need_command iproute2 ip
 need_command ethtool ethtool
 need_command procps ps
+need_command git git
 need_command util-linux nsenter
 need_command mount mount umount
 need_file libbpf-dev /usr/include/bpf/bpf_helpers.h
