@@ -24,6 +24,8 @@ MAX_TYPES = 1 << 20  # the kernel's BTF_MAX_TYPE
 MAX_DEPTH = 48  # nesting of one layout, typedefs included; the kernel stops at 32
 MAX_NODES = 1 << 15  # fields of one layout, counted with repetition
 MAX_SIZE = 1 << 31  # bytes of one layout
+MAX_NAME = 1024  # bytes; the kernel takes 128, and 512 of its own symbols
+MAX_TEXT = 1 << 16  # bytes of a source line
 
 
 class BtfError(ValueError):
@@ -94,7 +96,7 @@ class _Built(NamedTuple):
 class Btf:
     """One parsed blob. Type ids are the blob's own; 0 is void."""
 
-    __slots__ = ("_blob", "_order", "_strings", "_trees", "_types")
+    __slots__ = ("_blob", "_datasecs", "_order", "_strings", "_trees", "_types")
 
     def __init__(self, blob: bytes, order: str, types: list[RawType], strings: bytes) -> None:
         self._blob = blob
@@ -102,6 +104,7 @@ class Btf:
         self._types = types
         self._strings = strings
         self._trees: dict[int, _Built] = {}
+        self._datasecs: dict[str, int] | None = None
 
     @classmethod
     def parse(cls, blob: bytes) -> Btf:
@@ -133,7 +136,7 @@ class Btf:
 
     def string(self, offset: int) -> str:
         """Any text: a source line may hold tabs. Names go through `name`, since they reach terminals."""
-        end = self._strings.find(b"\0", offset)
+        end = self._strings.find(b"\0", offset, offset + MAX_TEXT)
         if not 0 <= offset < max(len(self._strings), 1) or (end < 0 and offset):
             raise BtfError(f"BTF string offset {offset} is out of bounds")
         try:
@@ -147,8 +150,8 @@ class Btf:
 
     def _name(self, offset: int) -> str:
         text = self.string(offset)
-        if not text.isprintable():
-            raise BtfError(f"BTF name at {offset} is not printable")
+        if not text.isprintable() or len(text) > MAX_NAME:
+            raise BtfError(f"BTF name at {offset} is not printable, or too long")
         return text
 
     def of_kind(self, kind: Kind) -> Iterator[int]:
@@ -159,7 +162,9 @@ class Btf:
         return next((i for i in self.of_kind(kind) if self.name(i) == name), None)
 
     def find_datasec(self, name: str) -> int | None:
-        return self.find(Kind.DATASEC, name)
+        if self._datasecs is None:
+            self._datasecs = {self.name(i): i for i in self.of_kind(Kind.DATASEC)}
+        return self._datasecs.get(name)
 
     def items(self, type_id: int, size: int) -> Iterator[tuple[int, ...]]:
         """The words behind a type: one tuple of `size / 4` for each of its members, variables, enumerators."""
@@ -254,7 +259,7 @@ class Btf:
             case Kind.PTR:
                 return _Built(self._pointer(raw))
             case Kind.ENUM | Kind.ENUM64:
-                return _Built(self._enum(type_id, names))
+                return _Built(self._enum(type_id, names), 1 + raw.vlen)
             case Kind.ARRAY:
                 element, nodes, height = self._tree(self.word(type_id), depth + 1)
                 count = self.word(type_id, 2)

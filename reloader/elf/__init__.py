@@ -105,9 +105,11 @@ def read_object(data: bytes) -> ElfObject:
 
 
 def _refuse_twins(what: str, names: list[str]) -> None:
-    twins = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
-    if twins:
-        raise ElfError(f"the object has more than one {what} named {twins[0]}")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ElfError(f"the object has more than one {what} named {name}")
+        seen.add(name)
 
 
 def _license(elf: ElfFile) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import pairwise
 
 from reloader.btf import Btf
 from reloader.elf.file import STT_FUNC, STT_SECTION, ElfError, ElfFile, Relocation, Section, Symbol
@@ -33,7 +34,7 @@ class CodeReader:
         kconfig = btf.find_datasec(".kconfig") if btf else None
         self._external = {v.name for v in btf.variables(kconfig)} if btf and kconfig is not None else set()
         self._code = {s.index: elf.contents(s) for s in elf.sections if s.is_code}
-        self._functions = {i: sorted(_functions(elf, i)) for i in self._code}
+        self._functions = {i: _functions(elf, i) for i in self._code}
         self._relocations = {i: sorted(elf.relocations.get(i, []), key=lambda r: r.offset) for i in self._code}
         self._seen: dict[Function, tuple[set[str], set[Function]]] = {}
 
@@ -111,10 +112,16 @@ class CodeReader:
         return (index, *functions[i]) if i >= 0 and offset < functions[i][1] else None
 
 
-def _functions(elf: ElfFile, index: int) -> Iterator[tuple[int, int]]:
+def _functions(elf: ElfFile, index: int) -> list[tuple[int, int]]:
+    """(start, end) of each function of a section. They must not overlap, or reading them all would never end."""
     size = elf.sections[index].size
+    found = set()
     for s in elf.by_section.get(index, []):
         if s.type == STT_FUNC and s.size:
             if s.value % 8 or s.value + s.size > size:
                 raise ElfError(f"function {s.name} lies outside its section")
-            yield s.value, s.value + s.size
+            found.add((s.value, s.value + s.size))
+    ordered = sorted(found)
+    if any(after[0] < before[1] for before, after in pairwise(ordered)):
+        raise ElfError(f"functions of section {elf.sections[index].name} overlap")
+    return ordered

@@ -16,6 +16,7 @@ SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 1, 2, 4, 8, 9
 SHF_ALLOC, SHF_EXECINSTR = 2, 4
 STB_LOCAL, STB_GLOBAL = 0, 1
 STT_OBJECT, STT_FUNC, STT_SECTION = 1, 2, 3
+MAX_NAME = 1024  # bytes
 MAX_SECTION = 1 << 31  # bytes; the size of a .bss is only a number in the file
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -148,7 +149,7 @@ def _strings(data: bytes, rows: list[tuple[int, ...]], index: int) -> bytes:
 
 
 def _name(strings: bytes, offset: int) -> str:
-    end = strings.find(b"\0", offset)
+    end = strings.find(b"\0", offset, offset + MAX_NAME)
     if end < 0:
         raise ElfError(f"name offset {offset} is out of bounds")
     try:

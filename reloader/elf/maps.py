@@ -6,15 +6,17 @@ into an ElfObject. Pure; imports btf, file and kernel.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from reloader.btf import Btf, Kind, SectionVariable, TypeTree
-from reloader.elf.file import SHT_NOBITS, SHT_PROGBITS, ElfError, ElfFile, Section, Symbol
+from reloader.elf.file import SHT_NOBITS, SHT_PROGBITS, ElfError, ElfFile, Relocation, Section
 from reloader.kernel import MapType
 
 F_RDONLY_PROG = 1 << 7
 F_MMAPABLE = 1 << 10
+MAX_SLOT = 1 << 16  # of initial values
 U32 = TypeTree(kind="int", name="unsigned int", size=4)
 
 _NUMBERS = frozenset({
@@ -73,7 +75,11 @@ def is_data(section: Section) -> bool:
 
 def internal_maps(elf: ElfFile, btf: Btf | None) -> Iterator[ElfMap]:
     """One array of one entry for each section with variables in it."""
+    seen: set[str] = set()
     for section in filter(is_data, elf.sections):
+        if section.name in seen:
+            raise ElfError(f"the object has more than one section {section.name}")
+        seen.add(section.name)
         constant = section.name.startswith(".rodata")
         variables = variables_of(elf, btf, section) if btf else ()
         value = btf.section_tree(section.name, section.size, variables) if btf and variables else None
@@ -130,12 +136,24 @@ def declared_maps(elf: ElfFile, btf: Btf | None) -> Iterator[ElfMap]:
     datasec = btf.find_datasec(".maps") if btf else None
     if btf is None or datasec is None:
         raise ElfError("the .maps section has no BTF to describe its maps; compile with -g")
-    starts = {s.value: s.name for s in elf.global_objects(section).values()}
-    for v in variables_of(elf, btf, section):
+    variables = variables_of(elf, btf, section)
+    initial = _initial_values(elf.relocations.get(section.index, []), sorted(v.offset for v in variables))
+    for v in variables:
         if v.linkage != 1:
             raise ElfError(f"map {v.name} is static; libbpf wants maps to be global")
         found, values_at = _declared_map(btf, v.name, btf.peel(v.type_id)[0])
-        yield _with_values(elf, section, found, v.offset, values_at, starts)
+        held = initial[v.offset]
+        yield _with_values(found, v.offset + values_at, held, section.index) if values_at >= 0 else found
+
+
+def _initial_values(relocations: list[Relocation], starts: list[int]) -> dict[int, list[Relocation]]:
+    """The relocations of .maps by the offset of the map they lie in."""
+    found: dict[int, list[Relocation]] = {start: [] for start in starts}
+    if len(found) < len(starts):
+        raise ElfError("two maps lie at the same place")
+    for r in relocations if starts else ():
+        found[starts[max(bisect_right(starts, r.offset) - 1, 0)]].append(r)
+    return found
 
 
 def _declared_map(btf: Btf, name: str, struct_id: int) -> tuple[ElfMap, int]:
@@ -147,6 +165,8 @@ def _declared_map(btf: Btf, name: str, struct_id: int) -> tuple[ElfMap, int]:
     inner: ElfMap | None = None
     values_at = -1
     for field, type_id, offset, _ in btf.members(struct_id):
+        if field in numbers or field in trees or (field == "values" and values_at >= 0):
+            raise ElfError(f"map {name}: attribute {field} stands there twice")
         if field in ("key", "value"):
             trees[field] = btf.tree(_pointee(btf, type_id, name, field))
         elif field in _NUMBERS:
@@ -212,26 +232,15 @@ def _inner_map(btf: Btf, type_id: int, name: str) -> ElfMap | None:
     return replace(_declared_map(btf, inner, target)[0], name=inner)
 
 
-def _with_values(
-    elf: ElfFile, section: Section, found: ElfMap, start: int, values_at: int, maps: dict[int, str]
-) -> ElfMap:
+def _with_values(found: ElfMap, start: int, relocations: list[Relocation], maps_index: int) -> ElfMap:
     """The map with what its initialiser in the source puts into it: relocations in .maps say so."""
-    if values_at < 0:
-        return found
-    end = min((at for at in maps if at > start), default=section.size)
     names: dict[int, str] = {}
-    for r in elf.relocations.get(section.index, []):
-        slot, rest = divmod(r.offset - start - values_at, 8)
-        if slot >= 0 and r.offset < end:
-            if rest or slot > 1 << 16:
-                raise ElfError(f"map {found.name}: an initial value lies at an odd place")
-            names[slot] = _target_name(r.symbol, section, found)
+    for r in relocations:
+        slot, rest = divmod(r.offset - start, 8)
+        if rest or not 0 <= slot <= MAX_SLOT:
+            raise ElfError(f"map {found.name}: an initial value lies at an odd place")
+        if not r.symbol.name or (r.symbol.section == maps_index) != (found.inner is not None):
+            raise ElfError(f"map {found.name}: an initial value is neither a map nor a program of this object")
+        names[slot] = r.symbol.name
     listed = tuple(names.get(i, "") for i in range(max(names, default=-1) + 1))
     return replace(found, inner_values=listed) if found.inner else replace(found, prog_array_values=listed)
-
-
-def _target_name(symbol: Symbol, section: Section, found: ElfMap) -> str:
-    wrong = symbol.section != section.index if found.inner else symbol.section == section.index
-    if not symbol.name or wrong:
-        raise ElfError(f"map {found.name}: an initial value is neither a map nor a program of this object")
-    return symbol.name

@@ -231,6 +231,20 @@ def test_a_layout_that_doubles_at_every_level_ends_soon() -> None:
         btf.tree(41)
 
 
+def test_a_thousand_fields_of_a_large_enum_end_soon() -> None:
+    enum = a_type(Kind.ENUM, *[1, 7] * 5000, size=4, vlen=5000)
+    whole = a_type(Kind.STRUCT, *[n for i in range(1000) for n in (0, 1, i * 32)], size=4000, vlen=1000)
+    btf = Btf.parse(made(enum, whole))
+    assert len(btf.tree(1).enumerators) == 5000
+    with pytest.raises(BtfError, match="does not fit"):
+        btf.tree(2)
+
+
+def test_names_are_short() -> None:
+    with pytest.raises(BtfError, match="not printable, or too long"):
+        Btf.parse(made(INT, strings=b"\0" + b"a" * 2000 + b"\0")).tree(1)
+
+
 def test_depth_is_bounded_even_when_built_from_below() -> None:
     types = [INT] + [a_type(Kind.STRUCT, 0, i, 0, size=4, vlen=1) for i in range(1, 2000)]
     btf = Btf.parse(made(*types))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from reloader.btf import BtfError, TypeTree
 from reloader.elf import ElfError, ElfMap, ElfObject, read_object
+from reloader.elf.file import SHT_SYMTAB, ElfFile
 from reloader.elf.sections import section_type
 from reloader.kernel import MapType
 
@@ -298,6 +299,20 @@ def exercise(data: bytes) -> bool:
 def test_the_small_one_is_sound(small: bytes) -> None:
     assert exercise(small)
     assert {m.name for m in read_object(small).maps} == {"m", "j", ".bss", ".rodata"}
+
+
+def test_functions_that_overlap(small: bytes) -> None:
+    """Thousands of functions that each span the whole section would take for ever."""
+    found = ElfFile.parse(small)
+    table = next(s for s in found.sections if s.type == SHT_SYMTAB)
+    text = found.section(".text")
+    assert text is not None
+    data = bytearray(small)
+    for i, symbol in enumerate(found.symbols):
+        if symbol.name == "L":  # another function over the one that is there
+            struct.pack_into("<BBHQQ", data, table.offset + i * 24 + 4, 0x12, 0, text.index, 8, 16)
+    with pytest.raises(ElfError, match="overlap"):
+        read_object(bytes(data))
 
 
 def test_cut_off_at_every_byte(small: bytes) -> None:
