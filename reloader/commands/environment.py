@@ -54,11 +54,11 @@ class Output:
         lines += [f"hint: {error.hint}"] if error.hint else []
         print("\n".join(lines), file=sys.stderr)
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], *, colours: Sequence[str] = ()) -> None:
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[object]], *, colours: Sequence[str] = ()) -> None:
         """Columns as wide as their widest cell; `colours` paints whole rows."""
         if self.json or not rows:
             return
-        cells = [[str(c) for c in row] for row in rows]
+        cells = [["-" if c is None else str(c) for c in row] for row in rows]
         widths = [max(len(r[i]) for r in [list(header), *cells]) for i in range(len(header))]
         print(self.paint("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), "bold"))
         for number, row in enumerate(cells):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import InputError, LockedError, Problem, UsageError
@@ -19,30 +19,43 @@ if TYPE_CHECKING:
     from reloader.follow.attempts import Attempts
 
 
+GRACE = 0.5  # seconds that a transaction under way has to end by itself once we are asked to stop
+
+
 class _Stop:
-    """SIGINT and SIGTERM: an exception, and a flag for when a transaction has turned it into its way back."""
+    """SIGINT and SIGTERM: end after what is being done; what lasts too long is interrupted, and takes itself back.
 
-    def __init__(self) -> None:
+    Waking must not take a lock that the main thread may hold: SimpleQueue.put is safe in a signal handler.
+    """
+
+    def __init__(self, queue: SimpleQueue[str]) -> None:
         self.asked = False
-
-    def __call__(self, _number: int, _frame: FrameType | None) -> NoReturn:
-        self.asked = True
-        self.install(signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    def install(self, handler: signal.Handlers | None = None) -> None:
+        self._queue = queue
+        signal.signal(signal.SIGALRM, self._insist)
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self if handler is None else handler)
+            signal.signal(number, self._ask)
 
     def stopping(self) -> bool:
         return self.asked
 
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.asked:
+            self.asked = True
+            self._queue.put("")
+            signal.setitimer(signal.ITIMER_REAL, GRACE)
+
+    def _insist(self, _number: int, _frame: FrameType | None) -> None:
+        # To this very thread: it alone may be holding signals back, and other threads would take it in its place.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.raise_signal(signal.SIGINT)
+
 
 def watch(args: argparse.Namespace, env: Environment) -> int:
-    stop = _Stop()
-    stop.install()
+    queue: SimpleQueue[str] = SimpleQueue()
+    stop = _Stop(queue)
     with contextlib.suppress(KeyboardInterrupt):
-        _follow(args, env, stop)
+        _follow(args, env, stop, queue)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     _say("stopped; what serves, serves on")
     return 0
 
@@ -51,7 +64,7 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _follow(args: argparse.Namespace, env: Environment, stop: _Stop) -> None:
+def _follow(args: argparse.Namespace, env: Environment, stop: _Stop, queue: SimpleQueue[str]) -> None:
     from reloader.follow.events import Events
     from reloader.follow.files import Files
     from reloader.follow.loop import Follower, run
@@ -59,7 +72,6 @@ def _follow(args: argparse.Namespace, env: Environment, stop: _Stop) -> None:
     directory = _checked(args, env)
     engine = _attempts(env, stop)
     follower = Follower(Files(directory), engine, _say, debounce=args.debounce)
-    queue: SimpleQueue[str] = SimpleQueue()
     events = Events(queue, env.output.note)
     try:
         events.point_at(*follower.files.places())  # before the first look, so that no change falls between

@@ -152,6 +152,8 @@ def _show_tree(env: Environment, body: dict[str, Any], indent: int = 0) -> None:
 def _one_line(item: Any) -> str:
     if isinstance(item, dict):
         return "  ".join(f"{k}={_one_line(v)}" for k, v in item.items() if v not in (None, "", [], {}))
+    if isinstance(item, bool):
+        return "yes" if item else "no"
     return "none" if item in (None, "", [], {}) else str(item)
 
 

@@ -60,7 +60,8 @@ def choose(wanted: WishMap, seen: Observed, reset: Collection[str]) -> MapChoice
 
 def _filled(wanted: WishMap) -> tuple[str, ...]:
     if wanted.entries:
-        return (f"{wanted.entries.count} entries",)
+        count = wanted.entries.count
+        return (f"{count} {'entry' if count == 1 else 'entries'}",)
     return ("empty",) if wanted.role is Role.SCRATCH else ()
 
 
