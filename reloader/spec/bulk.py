@@ -1,7 +1,7 @@
 """Entries from a file beside the YAML: CSV with a header line of field names, or JSON Lines of {key, value}.
 
 Read in chunks of a few MiB and encoded column by column, so that 200,000 rows cost a fraction of a second.
-Findings carry the file's line. Called by listing.py; imports errors, spec.{model,values}, typetree.
+Findings carry the file's line. Called by listing.py; imports errors, spec.{model,values,shape}.
 """
 
 from __future__ import annotations
@@ -9,55 +9,18 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import IO, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, Any, NamedTuple
 
 from reloader.errors import Problem
 from reloader.spec import values
 from reloader.spec.check import suggestion
 from reloader.spec.model import Bulk
+from reloader.spec.shape import Rows, Shape, encode_side, has_field
 from reloader.spec.text import dotted
-from reloader.typetree import TypeTree
 
 CHUNK = 4 << 20
 _MOST = 20  # findings of one file; the next look will show the rest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """What a map's keys and values look like, and the byte orders BTF does not say."""
-
-    key: TypeTree | None  # None: the object says sizes only; `hex:…` and numbers are taken then
-    value: TypeTree | None
-    key_size: int
-    value_size: int
-    byteorder: Mapping[str, str] | None = None  # `key.port` -> "network" | "host"
-
-    def side(self, side: str) -> tuple[TypeTree | None, int]:
-        return (self.key, self.key_size) if side == "key" else (self.value, self.value_size)
-
-    def orders(self, side: str) -> dict[str, str] | None:
-        """The byte orders below `key` or `value`, by path from there; the whole is the empty path."""
-        found = {
-            path[len(side) :].removeprefix("."): order
-            for path, order in (self.byteorder or {}).items()
-            if path == side or path.startswith((f"{side}.", f"{side}["))
-        }
-        return found or None
-
-
-@dataclass(slots=True, kw_only=True)
-class Rows:
-    """Encoded entries in the order of the file, and the line of each."""
-
-    keys: list[bytes] = field(default_factory=list)
-    values: list[bytes] = field(default_factory=list)
-    lines: list[Sequence[int]] = field(default_factory=list)  # per chunk; ranges mostly
-    problems: list[Problem] = field(default_factory=list)
-
-    def line(self, index: int) -> int:
-        return next(itertools.islice(itertools.chain.from_iterable(self.lines), index, None))
 
 
 def read_bulk(bulk: Bulk, shape: Shape) -> Rows:
@@ -68,7 +31,7 @@ def read_bulk(bulk: Bulk, shape: Shape) -> Rows:
         with open(bulk.path, "rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise _Stop(0, "is not a regular file")
-            reader(rows=rows, file=bulk.path, shape=shape).read(stream)
+            reader(rows, bulk.path, shape).read(stream)
     except OSError as error:
         rows.problems.append(_problem(bulk.path, 0, f"cannot be read: {(error.strerror or '').lower()}"))
     except _Stop as stop:
@@ -103,19 +66,18 @@ def _chunks(stream: IO[bytes]) -> Iterator[tuple[int, str]]:
 # --- CSV
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Column:
+class _Column(NamedTuple):
     side: str  # "key" or "value"
     path: str  # below it; empty for the whole
 
 
-@dataclass(slots=True, kw_only=True)
 class _CsvReader:
-    rows: Rows
-    file: str
-    shape: Shape
-    header: list[str] = field(default_factory=list)
-    columns: list[_Column] = field(default_factory=list)
+    def __init__(self, rows: Rows, file: str, shape: Shape) -> None:
+        self.rows = rows
+        self.file = file
+        self.shape = shape
+        self.header: list[str] = []
+        self.columns: list[_Column] = []
 
     def read(self, stream: IO[bytes]) -> None:
         chunks = _chunks(stream)
@@ -230,39 +192,14 @@ def _joined(side: str, path: str) -> str:
     return f"{side}{'' if not path or path.startswith('[') else '.'}{path}"
 
 
-def encode_side(shape: Shape, side: str, value: Any) -> bytes:
-    """One key or value; ValueProblem's path starts with `key` or `value`."""
-    tree, size = shape.side(side)
-    return values.encode(tree, value, path=side, byteorder=shape.orders(side), size=size)
-
-
-def has_field(tree: TypeTree | None, path: str, *, loosely: bool = False) -> bool:
-    """Whether a dotted path names a field of a layout; loosely, array indices may be left out."""
-    found = tree
-    for step in path.removeprefix(".").replace("[", ".[").split(".") if path else ():
-        while loosely and found and found.element and not step.startswith("["):
-            found = found.element
-        if found is None:
-            return False
-        found = _inside(found, step)
-    return found is not None
-
-
-def _inside(tree: TypeTree, step: str) -> TypeTree | None:
-    if step.startswith("["):
-        index = step[1:-1]
-        return tree.element if index.isdecimal() and int(index) < tree.count else None
-    return next((m.type for m in tree.fields() if m.name == step), None) if tree.aggregate else None
-
-
 # --- JSON Lines
 
 
-@dataclass(slots=True, kw_only=True)
 class _JsonReader:
-    rows: Rows
-    file: str
-    shape: Shape
+    def __init__(self, rows: Rows, file: str, shape: Shape) -> None:
+        self.rows = rows
+        self.file = file
+        self.shape = shape
 
     def read(self, stream: IO[bytes]) -> None:
         for first, text in _chunks(stream):

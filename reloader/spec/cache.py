@@ -2,7 +2,7 @@
 
 One file per YAML path: what it was made from (the text, the schema, this version, a stat signature of every
 object and bulk file) and the wishes. Whatever does not fit is a miss; a cache that cannot be written is left
-unwritten. The one entry of spec/ for the engine. Imports errors, files, layout, record, spec.{source,schema,wish}.
+unwritten. The one entry of spec/ for the engine. Imports errors, files, layout, record, spec.{source,wish}.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import reloader
 from reloader import record
 from reloader.files import write_atomic
-from reloader.layout import Layout
-from reloader.spec.schema import schema_digest
+from reloader.layout import Layout, shipped_dir
 from reloader.spec.source import read_source
 from reloader.spec.wish import Compiled, Wish
 
@@ -30,15 +28,6 @@ _RACY = 50_000_000  # ns: a file changed so shortly before being read may change
 Signature = tuple[int, int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """A cache file's content."""
-
-    key: str
-    files: dict[str, tuple[int, ...]]
-    wishes: tuple[Wish, ...]
-
-
 def load_wishes(path: Path, layout: Layout) -> tuple[Compiled, ...]:
     """Every pipeline of a YAML file, from the cache if nothing it depends on changed; InputError as compile_file's."""
     data = read_source(path)
@@ -46,10 +35,7 @@ def load_wishes(path: Path, layout: Layout) -> tuple[Compiled, ...]:
     file = (
         layout.cache_dir / f"{hashlib.sha256(str(path.absolute()).encode(errors='surrogateescape')).hexdigest()}.json"
     )
-    kept = _read(file)
-    if kept and kept.key == key and _fresh(kept) and _stored(kept.wishes, layout):
-        return tuple(Compiled(wish=w, objects={}, entries={}, files=tuple(kept.files)) for w in kept.wishes)
-    return _compile(data, path, key, file)
+    return _kept(file, key, layout) or _compile(data, path, key, file)
 
 
 def _compile(data: bytes, path: Path, key: str, file: Path) -> tuple[Compiled, ...]:
@@ -60,8 +46,9 @@ def _compile(data: bytes, path: Path, key: str, file: Path) -> tuple[Compiled, .
     signatures = {name: _signature(name) for one in compiled for name in one.files}
     kept = {name: s for name, s in signatures.items() if s and max(s[3:]) < began - _RACY}
     if len(kept) == len(signatures):
+        body = {"key": key, "files": kept, "wishes": [record.to_json(c.wish) for c in compiled]}
         with contextlib.suppress(OSError):  # no privilege, a full disk: the next command compiles again
-            write_atomic(file, _dump(_Kept(key=key, files=dict(kept), wishes=tuple(c.wish for c in compiled))))
+            write_atomic(file, _sealed(json.dumps(body, separators=(",", ":")).encode()))
     return compiled
 
 
@@ -78,8 +65,8 @@ def _signature(name: str) -> Signature | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _fresh(kept: _Kept) -> bool:
-    return all(_signature(name) == tuple(signature) for name, signature in kept.files.items())
+def _fresh(files: Mapping[str, Sequence[int]]) -> bool:
+    return all(_signature(name) == tuple(signature) for name, signature in files.items())
 
 
 def _stored(wishes: Iterable[Wish], layout: Layout) -> bool:
@@ -90,16 +77,28 @@ def _stored(wishes: Iterable[Wish], layout: Layout) -> bool:
     return all(os.path.exists(f) for f in files)
 
 
-def _dump(kept: _Kept) -> bytes:
-    body = json.dumps(record.to_json(kept), separators=(",", ":")).encode()
+def _sealed(body: bytes) -> bytes:
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-def _read(file: Path) -> _Kept | None:
+def _kept(file: Path, key: str, layout: Layout) -> tuple[Compiled, ...]:
+    """The cached wishes if all they were made from is unchanged and stored; empty otherwise."""
     try:
-        digest, _, body = file.read_bytes().partition(b"\n")
-        if hashlib.sha256(body).hexdigest().encode() != digest:
-            return None
-        return record.from_json(_Kept, json.loads(body))
+        content = file.read_bytes()
+        body = content.partition(b"\n")[2]
+        if _sealed(body) != content:
+            return ()
+        kept = json.loads(body)
+        if kept["key"] != key or not _fresh(kept["files"]):
+            return ()
+        wishes: tuple[Wish, ...] = record.from_json(tuple[Wish, ...], kept["wishes"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
+        return ()
+    if not _stored(wishes, layout):
+        return ()
+    return tuple(Compiled(wish=w, objects={}, entries={}, files=tuple(kept["files"])) for w in wishes)
+
+
+def schema_digest() -> str:
+    """Of the published schema, which a test holds equal to the composed one; reading is cheaper than composing."""
+    return hashlib.sha256((shipped_dir("schemas") / "pipeline.schema.json").read_bytes()).hexdigest()

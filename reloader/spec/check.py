@@ -1,17 +1,16 @@
 """A document against the schema: every error of jsonschema becomes a Problem in the author's words and place.
 
-Between text.py and parse.py. Imports jsonschema late; errors, spec.text and spec.schema otherwise.
+Between text.py and parse.py. Imports jsonschema late; errors and spec.{text,schema,fits} otherwise.
 """
 
 from __future__ import annotations
 
-import difflib
 import functools
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from reloader.errors import Problem
+from reloader.spec.fits import ecma, fits
 from reloader.spec.schema import pipeline_schema
 from reloader.spec.text import Document, Steps, dotted
 
@@ -28,7 +27,9 @@ _WORDS = {
 
 
 def check(document: Document, file: str) -> list[Problem]:
-    """Everything the schema finds wrong with a document, once each."""
+    """Everything the schema finds wrong with a document, once each. jsonschema is imported only to say what."""
+    if fits(document.value, pipeline_schema(), pipeline_schema()):
+        return []
     found = [
         _problem(document, file, steps, message, hint, at_key=at_key)
         for error in _validator().iter_errors(document.value)
@@ -39,6 +40,8 @@ def check(document: Document, file: str) -> list[Problem]:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """A did-you-mean for a misspelt word, or what there is to choose from; empty when there is nothing."""
+    import difflib
+
     known = sorted(known)
     folded = {k.lower(): k for k in known}
     close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
@@ -62,11 +65,10 @@ def _validator() -> Any:
 
 
 def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[Any]:
-    """`pattern` as ECMA means it: `$` is the end, not also the place before a last newline."""
+    """`pattern` as fits.py reads it."""
     from jsonschema import ValidationError
 
-    ended = pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
-    if isinstance(instance, str) and not re.search(ended, instance):
+    if isinstance(instance, str) and not ecma(pattern).search(instance):
         yield ValidationError("pattern")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from reloader.elf import ElfMap
@@ -53,7 +52,7 @@ def compile_pipeline(pipeline: Pipeline, *, source_revision: str) -> Compiled:
     objects = read_objects(pipeline.objects, pipeline.file)
     if objects.problems:  # without all objects every other finding would be a guess
         raise InputError(objects.problems)
-    compiler = _Compiler(pipeline=pipeline, objects=objects)
+    compiler = _Compiler(pipeline, objects)
     compiled = compiler.compile(source_revision)
     if compiler.problems:
         ours = [p for p in compiler.problems if p.file == pipeline.file]
@@ -62,12 +61,14 @@ def compile_pipeline(pipeline: Pipeline, *, source_revision: str) -> Compiled:
     return compiled
 
 
-@dataclass(slots=True, kw_only=True)
 class _Compiler:
-    pipeline: Pipeline
-    objects: Objects
-    problems: list[Problem] = field(default_factory=list)
-    entries: dict[str, bytes] = field(default_factory=dict)
+    """One pipeline with its objects; notes all that does not fit while it resolves."""
+
+    def __init__(self, pipeline: Pipeline, objects: Objects) -> None:
+        self.pipeline = pipeline
+        self.objects = objects
+        self.problems: list[Problem] = []
+        self.entries: dict[str, bytes] = {}
 
     def compile(self, source_revision: str) -> Compiled:
         attachments = tuple(self._attachment(i, a) for i, a in enumerate(self.pipeline.attach))
@@ -194,11 +195,11 @@ class _Compiler:
         listed = wish.entries is not None or wish.bulk is not None
         if not listed or found.type not in PLAIN_TYPES or wish.role is not Role.CONFIG:
             return None
-        packed, problems = listing.pack(wish, found, file=self.pipeline.file, max_entries=max_entries)
+        data, problems = listing.pack(wish, found, file=self.pipeline.file, max_entries=max_entries)
         self.problems += problems
-        digest = hashlib.sha256(packed.data).hexdigest()
-        self.entries[digest] = packed.data
-        return EntriesRef(digest=digest, count=packed.count)
+        digest = hashlib.sha256(data).hexdigest()
+        self.entries[digest] = data
+        return EntriesRef(digest=digest, count=len(data) // (found.key_size + found.value_size))
 
 
 def declarations(maps: Iterable[ElfMap]) -> str:

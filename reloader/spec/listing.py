@@ -1,37 +1,28 @@
 """The listed entries of one config map → packed bytes: `key ‖ value` records sorted by key.
 
 Inline entries and bulk files end in the same checks: no key twice, no more than fit, indices inside an array,
-prefixes without host bits. Called by compile.py. Imports errors, kernel, elfmaps, spec.{model,values,bulk}.
+prefixes without host bits. Called by compile.py. Imports errors, kernel, elf, spec.{model,values,shape}; bulk late.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from reloader.elf import ElfMap
 from reloader.errors import Problem
 from reloader.kernel import ARRAY_TYPES, MapType
 from reloader.spec import values
-from reloader.spec.bulk import Rows, Shape, encode_side, has_field, read_bulk
 from reloader.spec.model import Entry, MapWish, Mark
+from reloader.spec.shape import Rows, Shape, encode_side, has_field
 from reloader.spec.text import dotted
 
 _MOST = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
-    """What the engine stores and compares; empty data for an empty listing."""
-
-    data: bytes
-    count: int
-
-
-def pack(wish: MapWish, found: ElfMap, *, file: str, max_entries: int) -> tuple[Packed, list[Problem]]:
-    """All listed entries of a map, or everything wrong with them."""
-    listing = _Listing(wish=wish, found=found, file=file)
+def pack(wish: MapWish, found: ElfMap, *, file: str, max_entries: int) -> tuple[bytes, list[Problem]]:
+    """All listed entries of a map as records, or everything wrong with them."""
+    listing = _Listing(wish, found, file)
     shape = Shape(
         key=found.key,
         value=found.value,
@@ -41,12 +32,12 @@ def pack(wish: MapWish, found: ElfMap, *, file: str, max_entries: int) -> tuple[
     )
     problems = listing.byteorder_problems(shape)
     if not problems:
-        rows = read_bulk(wish.bulk, shape) if wish.bulk else listing.encode(shape)
+        rows = listing.read(shape) if wish.bulk else listing.encode(shape)
         problems = rows.problems or listing.check(rows, max_entries)
     if problems:
-        return Packed(data=b"", count=0), problems
+        return b"", problems
     records = sorted(map(bytes.__add__, rows.keys, rows.values))
-    return Packed(data=b"".join(records), count=len(records)), []
+    return b"".join(records), []
 
 
 def nearest(marks: Mapping[str, Mark], path: str, otherwise: Mark) -> Mark:
@@ -57,11 +48,13 @@ def nearest(marks: Mapping[str, Mark], path: str, otherwise: Mark) -> Mark:
     return marks.get(path, otherwise)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Listing:
-    wish: MapWish
-    found: ElfMap
-    file: str
+    """One map's wish beside its declaration: encodes, checks, and knows where everything stands."""
+
+    def __init__(self, wish: MapWish, found: ElfMap, file: str) -> None:
+        self.wish = wish
+        self.found = found
+        self.file = file
 
     def at_map(self, message: str, hint: str = "") -> Problem:
         word = "from" if self.wish.bulk else "entries"
@@ -82,6 +75,12 @@ class _Listing:
             hint = "write it as key.field or value.field"
             problems.append(self._at(mark, ("byteorder", path), f"there is no field {path!r}", hint))
         return problems
+
+    def read(self, shape: Shape) -> Rows:
+        from reloader.spec.bulk import read_bulk  # late: most maps have none
+
+        assert self.wish.bulk is not None
+        return read_bulk(self.wish.bulk, shape)
 
     def encode(self, shape: Shape) -> Rows:
         rows = Rows()

@@ -1,33 +1,17 @@
 """One pipeline as its author wrote it: frozen values with the place of each in the text.
 
 Made by spec/parse.py from marked YAML, consumed by spec/compile.py. Nothing here is resolved against
-an object file or a kernel. Imports only enums.
+an object file or a kernel. Imports spec.words.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
+from reloader.spec.words import Apply, Role
 
-class Role(StrEnum):
-    """What may happen to a map when a new version is loaded."""
-
-    CONFIG = "config"  # replaced at will; the YAML owns its entries
-    STATE = "state"  # never lost
-    SCRATCH = "scratch"  # may start empty at every load
-    STREAM = "stream"  # ring or perf buffer: the same one across loads
-    LIVE = "live"  # handles: sockets, devices, CPUs, XSK; the same one across loads
-    EXTERNAL = "external"  # somebody else's pinned map
-
-
-class Apply(StrEnum):
-    """How changed entries of a config map reach the kernel."""
-
-    AUTO = "auto"  # the planner picks the cheapest safe way
-    ENTRIES = "entries"  # the difference, in batches
-    PROGRAM = "program"  # a new load with fresh maps, one link update
+__all__ = ["Apply", "Attach", "Bulk", "Entry", "MapWish", "Mark", "ObjectRef", "Pipeline", "Role"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

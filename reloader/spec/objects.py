@@ -9,7 +9,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from reloader.btf import BtfError
@@ -21,17 +20,17 @@ from reloader.spec.wish import WishObject
 MAX_BYTES = 256 << 20
 
 
-@dataclass(slots=True, kw_only=True)
 class Objects:
     """All objects of a pipeline as one; `problems` when they cannot be."""
 
-    files: list[WishObject] = field(default_factory=list)
-    data: dict[str, bytes] = field(default_factory=dict)  # digest -> content
-    programs: dict[str, ElfProgram] = field(default_factory=dict)
-    maps: dict[str, ElfMap] = field(default_factory=dict)
-    rodata: dict[str, Variable] = field(default_factory=dict)
-    parts: list[ElfObject] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.files: list[WishObject] = []
+        self.data: dict[str, bytes] = {}  # digest -> content
+        self.programs: dict[str, ElfProgram] = {}
+        self.maps: dict[str, ElfMap] = {}
+        self.rodata: dict[str, Variable] = {}
+        self.parts: list[ElfObject] = []
+        self.problems: list[Problem] = []
 
     def reachable(self, programs: Sequence[str]) -> tuple[str, ...]:
         """These and what they tail-call by arrays filled in the source."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def parse_pipelines(data: bytes, path: Path) -> tuple[Pipeline, ...]:
     pipelines = []
     for document in documents:
         wrong = check.check(document, file)
-        reader = _Reader(document=document, file=file, base=base)
+        reader = _Reader(document, file, base)
         if not wrong:
             pipelines.append(reader.pipeline())
         problems += wrong + reader.problems
@@ -67,14 +66,14 @@ def _duplicate_names(documents: Iterable[Document], file: str) -> list[Problem]:
     return problems
 
 
-@dataclass(slots=True, kw_only=True)
 class _Reader:
     """One document that fits the schema, taken apart; notes what is still wrong."""
 
-    document: Document
-    file: str
-    base: str
-    problems: list[Problem] = field(default_factory=list)
+    def __init__(self, document: Document, file: str, base: str) -> None:
+        self.document = document
+        self.file = file
+        self.base = base
+        self.problems: list[Problem] = []
 
     def pipeline(self) -> Pipeline:
         spec: dict[str, Any] = self.document.value["spec"]

@@ -21,10 +21,8 @@ _HANDLES = frozenset({
 })  # fmt: skip
 _RDONLY_PROG = 1 << 7  # BPF_F_RDONLY_PROG, include/uapi/linux/bpf.h
 
-_CONFIG_WORDS = re.compile(
-    r"conf|block|allow|deny|polic|rule|route|acl|list|setting|backend|service|vip", re.IGNORECASE
-)
-_SCRATCH_WORDS = re.compile(r"scratch|tmp|temp|heap|buf", re.IGNORECASE)
+_CONFIG_WORDS = r"(?i)conf|block|allow|deny|polic|rule|route|acl|list|setting|backend|service|vip"
+_SCRATCH_WORDS = r"(?i)scratch|tmp|temp|heap|buf"
 
 
 def type_name(kind: int) -> str:
@@ -50,9 +48,9 @@ def allowed_roles(found: ElfMap) -> tuple[Role, ...]:
 def suggested_role(found: ElfMap) -> Role:
     """A guess by type, flags and name, for the author to confirm; when in doubt, the one that loses nothing."""
     allowed = allowed_roles(found)
-    if Role.CONFIG in allowed and (found.map_flags & _RDONLY_PROG or _CONFIG_WORDS.search(found.name)):
+    if Role.CONFIG in allowed and (found.map_flags & _RDONLY_PROG or re.search(_CONFIG_WORDS, found.name)):
         return Role.CONFIG
-    if Role.SCRATCH in allowed and found.type == MapType.PERCPU_ARRAY and _SCRATCH_WORDS.search(found.name):
+    if Role.SCRATCH in allowed and found.type == MapType.PERCPU_ARRAY and re.search(_SCRATCH_WORDS, found.name):
         return Role.SCRATCH
     return allowed[0]
 

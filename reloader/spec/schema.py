@@ -1,19 +1,18 @@
 """The published JSON Schema (draft-07) of a pipeline, composed from its parts and the hooks' fragments.
 
 schemas/pipeline.schema.json is `python -m reloader.spec.schema` written down; a test holds them equal. check.py
-holds documents against it, editors do the same through the modeline. Imports hooks and spec.model.
+holds documents against it, editors do the same through the modeline. Imports hooks and spec.words.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from reloader.hooks import HOOKS
-from reloader.spec.model import Apply, Role
+from reloader.spec.words import Apply, Role
 
 API_VERSION = "reloader/v1"
 _FILE = {"type": "string", "pattern": r"^[^\u0000]+$"}
@@ -272,12 +271,6 @@ def pipeline_schema() -> dict[str, Any]:
             **_attach_hooks(),
         },
     }
-
-
-@functools.cache
-def schema_digest() -> str:
-    """Changes when the schema does; part of a cached spec's key."""
-    return hashlib.sha256(json.dumps(pipeline_schema()).encode()).hexdigest()
 
 
 def published() -> str:

@@ -1,8 +1,7 @@
 """What is wanted, resolved: a pipeline after its objects, layouts and entries were read. JSON-able.
 
 A wish holds everything a plan, a generation record and a later rollback need; together with the
-object and entries files stored by digest it replaces the source tree. Imports btf's TypeTree, kernel
-enums and the model's enums.
+object and entries files stored by digest it replaces the source tree. Imports typetree and spec.words.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reloader import record
-from reloader.btf import TypeTree
-from reloader.spec.model import Apply, Role
+from reloader.spec.words import Apply, Role
+from reloader.typetree import TypeTree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reloader.spec import bulk
-from reloader.spec.bulk import Rows, Shape, read_bulk
+from reloader.spec.bulk import read_bulk
 from reloader.spec.model import Bulk, Mark
+from reloader.spec.shape import Rows, Shape
 from reloader.typetree import Member, TypeTree
 
 U8 = TypeTree(kind="int", name="__u8", size=1)

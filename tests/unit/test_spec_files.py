@@ -41,7 +41,7 @@ def test_every_write_is_one_lasting_effect(tmp_path: Path) -> None:
         files.write_atomic(tmp_path / "x", b"1")
     finally:
         effects.install(None)
-    assert seen == [("before", "write x"), ("after", "write x")]
+    assert seen == [("before", f"write {tmp_path.name}/x"), ("after", f"write {tmp_path.name}/x")]
 
 
 def test_blob_of_the_right_size_is_not_written_again(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""How the entries of one map look, and a row of them encoded: what listing.py and bulk.py share.
+
+Pure; imports errors, spec.values, typetree.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reloader.errors import Problem
+from reloader.spec import values
+from reloader.typetree import TypeTree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What a map's keys and values look like, and the byte orders BTF does not say."""
+
+    key: TypeTree | None  # None: the object says sizes only; `hex:…` and numbers are taken then
+    value: TypeTree | None
+    key_size: int
+    value_size: int
+    byteorder: Mapping[str, str] | None = None  # `key.port` -> "network" | "host"
+
+    def side(self, side: str) -> tuple[TypeTree | None, int]:
+        return (self.key, self.key_size) if side == "key" else (self.value, self.value_size)
+
+    def orders(self, side: str) -> dict[str, str] | None:
+        """The byte orders below `key` or `value`, by path from there; the whole is the empty path."""
+        found = {
+            path[len(side) :].removeprefix("."): order
+            for path, order in (self.byteorder or {}).items()
+            if path == side or path.startswith((f"{side}.", f"{side}["))
+        }
+        return found or None
+
+
+class Rows:
+    """Encoded entries in the order of the author's list, and the line of each."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+        self.values: list[bytes] = []
+        self.lines: list[Sequence[int]] = []  # of bulk files, a chunk each; ranges mostly
+        self.problems: list[Problem] = []
+
+    def line(self, index: int) -> int:
+        return next(itertools.islice(itertools.chain.from_iterable(self.lines), index, None))
+
+
+def encode_side(shape: Shape, side: str, value: Any) -> bytes:
+    """One key or value; ValueProblem's path starts with `key` or `value`."""
+    tree, size = shape.side(side)
+    return values.encode(tree, value, path=side, byteorder=shape.orders(side), size=size)
+
+
+def has_field(tree: TypeTree | None, path: str, *, loosely: bool = False) -> bool:
+    """Whether a dotted path names a field of a layout; loosely, array indices may be left out."""
+    found = tree
+    for step in path.removeprefix(".").replace("[", ".[").split(".") if path else ():
+        while loosely and found and found.element and not step.startswith("["):
+            found = found.element
+        if found is None:
+            return False
+        found = _inside(found, step)
+    return found is not None
+
+
+def _inside(tree: TypeTree, step: str) -> TypeTree | None:
+    if step.startswith("["):
+        index = step[1:-1]
+        return tree.element if index.isdecimal() and int(index) < tree.count else None
+    return next((m.type for m in tree.fields() if m.name == step), None) if tree.aggregate else None

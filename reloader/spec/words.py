@@ -1,0 +1,27 @@
+"""The author's words that every layer speaks of: a map's role, how its changes reach the kernel. A leaf.
+
+Apart from model.py so that a cached wish does not load the whole of it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What may happen to a map when a new version is loaded."""
+
+    CONFIG = "config"  # replaced at will; the YAML owns its entries
+    STATE = "state"  # never lost
+    SCRATCH = "scratch"  # may start empty at every load
+    STREAM = "stream"  # ring or perf buffer: the same one across loads
+    LIVE = "live"  # handles: sockets, devices, CPUs, XSK; the same one across loads
+    EXTERNAL = "external"  # somebody else's pinned map
+
+
+class Apply(StrEnum):
+    """How changed entries of a config map reach the kernel."""
+
+    AUTO = "auto"  # the planner picks the cheapest safe way
+    ENTRIES = "entries"  # the difference, in batches
+    PROGRAM = "program"  # a new load with fresh maps, one link update
