@@ -78,7 +78,7 @@ class _Compiler:
             pipeline=self.pipeline.name,
             source_revision=source_revision,
             objects=tuple(self.objects.files),
-            programs=self.objects.reachable([a.program for a in attachments]),
+            programs=self.objects.to_load([a.program for a in attachments]),
             rodata=self._rodata(),
             maps=tuple(sorted(maps, key=lambda m: m.name)),
             attachments=attachments,

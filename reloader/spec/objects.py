@@ -32,12 +32,12 @@ class Objects:
         self.parts: list[ElfObject] = []
         self.problems: list[Problem] = []
 
-    def reachable(self, programs: Sequence[str]) -> tuple[str, ...]:
-        """These and what they tail-call by arrays filled in the source."""
-        found: set[str] = set()
-        for part in self.parts:
-            found |= part.reachable([p for p in programs if part.program(p)])
-        return tuple(sorted(found))
+    def to_load(self, attached: Sequence[str]) -> tuple[str, ...]:
+        """The attached programs and all that arrays filled in the source hold, also arrays that only others use:
+        libbpf creates and fills every map, and fails (EBADF) on a program that was not loaded."""
+        held = {name for found in self.maps.values() for name in found.prog_array_values if name}
+        wanted = held.union(attached)
+        return tuple(sorted(set[str]().union(*(part.reachable(wanted) for part in self.parts))))
 
     def add(self, path: str, part: ElfObject, data: bytes, digest: str) -> str:
         """Join one more object; returns what keeps it from fitting."""

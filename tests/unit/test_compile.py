@@ -107,6 +107,12 @@ def test_entries_are_packed_and_sorted_by_key(place: Path) -> None:
     assert one.wish.map("pairs").entries is None
 
 
+def test_programs_held_by_any_filled_array_are_loaded(place: Path) -> None:
+    """libbpf fills `jumps` although `look` does not use it, and fails on a program that is not loaded."""
+    text = changed("    - {program: jump, type: xdp, interface: eth1, netns: blue}\n", "")
+    assert compiled(place, text).wish.programs == ("look", "tail_target")
+
+
 def test_an_empty_list_is_owned_and_empty(place: Path) -> None:
     one = compiled(place, changed("entries: [{key: 3, value: 9}]", "entries: []"))
     ref = one.wish.map("slots").entries
@@ -291,7 +297,7 @@ class TestSeveralObjects:
     def test_are_one_pipeline(self, place: Path, compile_bpf: Callable[[str], Path]) -> None:
         text = self.both(place, compile_bpf, "added", "more") + "    more: {role: state}\n"
         wish = compiled(place, text.replace("program: jump", "program: added")).wish
-        assert wish.programs == ("added", "look")
+        assert wish.programs == ("added", "look", "tail_target")
         assert len(wish.objects) == 2
         assert wish.map("more").value_size == 8
         assert wish.rodata["extra"] == struct.pack("<I", 2)
