@@ -154,7 +154,7 @@ def _for_every_cpu(info: MapInfo, values: Sequence[bytes]) -> Sequence[bytes]:
 
 def _check_sizes(pieces: Sequence[bytes], size: int, what: str, info: MapInfo) -> None:
     """The kernel reads `size` bytes of each, however short it is."""
-    if any(len(p) != size for p in pieces):
+    if not set(map(len, pieces)) <= {size}:
         raise KernelError("bpf", errno.EINVAL, f"{info.name}: a {what} has not the map's {size} bytes")
 
 
