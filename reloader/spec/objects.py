@@ -5,6 +5,7 @@ Called by compile.py and scaffold.py. Imports errors, elf, spec.model.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
@@ -92,10 +93,16 @@ def _read_one(objects: Objects, ref: ObjectRef) -> tuple[str, str]:
     if ref.sha256 is not None and ref.sha256 != digest:
         return f"{ref.path} is not the content that was pinned", f"its sha256 is {digest}"
     try:
-        part = read_object(data)
+        part = _parsed(data)
     except (ElfError, BtfError) as error:
         return f"{ref.path}: {error}", "it must be a BPF object compiled by clang -target bpf -g"
     return objects.add(ref.path, part, data, digest), ""
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(data: bytes) -> ElfObject:
+    """Pipelines of one file often share an object: a thousand of them parse it once."""
+    return read_object(data)
 
 
 def read_file(path: str | Path) -> bytes:
