@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import re
 import struct
 import time
 from collections.abc import Callable
@@ -273,6 +275,31 @@ def test_flipped_bits_never_end_in_a_traceback(place: Path) -> None:
         except InputError:
             outcomes.add("problems")
     assert outcomes == {"wish", "problems"}
+
+
+ODD = (
+    "null true -1 1e400 .nan 0x7fffffffffffffffffff [] {} [1,2] {a: 1} '' hex:00 hex:zz 10.0.0.0/8 ::1 !x *a 0.5".split(
+        " "
+    )
+)
+
+
+def test_mutated_yaml_gives_wishes_or_problems(place: Path) -> None:
+    """Two words of the good file exchanged for odd ones, 200 times, always the same ones."""
+    chance = random.Random(7)
+    words = [m.span() for m in re.finditer(r"[\w./@-]+", GOOD)]
+    (place / "t.yaml").write_text(GOOD)
+    for _ in range(200):
+        text = GOOD
+        for start, end in sorted(chance.sample(words, 2), reverse=True):
+            text = text[:start] + chance.choice(ODD) + text[end:]
+        (place / "t.yaml").write_text(text)
+        try:
+            compile_file(place / "t.yaml")
+        except InputError as error:
+            found = error.problems
+            if not found or not all(p.message for p in found):
+                pytest.fail(f"an empty finding for\n{text}")
 
 
 class TestSeveralObjects:
