@@ -26,10 +26,9 @@ LAYERS = tuple(
         "cli",
         "commands",
         "follow",
-        "status metrics",
         "txn",
-        "observe",
-        "plan",
+        "status metrics",
+        "observe plan",
         "workloads",
         "records",
         "spec",
@@ -39,6 +38,10 @@ LAYERS = tuple(
         "files lock log",
         "kernel layout errors effects record typetree __init__",
     )
+)
+PURE = frozenset({"plan", "workloads", "btf", "elf", "typetree", "record"})
+TOUCHING = frozenset(
+    {"pathlib", "subprocess", "socket", "shutil", "time", "tempfile", "select", "mmap", "fcntl", "signal", "threading"}
 )
 FENCE = "bpf"
 MAY_IMPORT_FENCE = frozenset({"cli", "__main__"})
@@ -100,6 +103,16 @@ def test_imports_point_one_way(path: Path) -> None:
     allowed |= {own} | ({FENCE} if own in MAY_IMPORT_FENCE else frozenset())
     wrong = {(line, part) for part, line in units_imported(path) if part not in allowed}
     assert not wrong, "\n".join(f"{named(path)}:{line}: {own} may not import {part}" for line, part in sorted(wrong))
+
+
+@pytest.mark.parametrize("path", [m for m in MODULES if unit(m) in PURE], ids=named)
+def test_what_computes_touches_nothing(path: Path) -> None:
+    """plan may name observe's types; what it may not do is look for itself."""
+    wrong = {name for name, _ in imports(path) if name.split(".")[0] in TOUCHING or name == "reloader.observe.observe"}
+    calls = [n.func for n in ast.walk(tree(path)) if isinstance(n, ast.Call)]
+    opened = [f.lineno for f in calls if isinstance(f, ast.Name) and f.id == "open"]
+    assert not wrong, f"{named(path)} imports {wrong}"
+    assert not opened, f"{named(path)} opens a file at lines {opened}"
 
 
 def test_the_leaves_import_nothing_of_the_package() -> None:
