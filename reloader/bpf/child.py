@@ -45,11 +45,9 @@ class ChildDied(KernelError):
 
 def run(task: Callable[[], Reply], *, subject: str, patience: float = PATIENCE) -> Reply:
     """The task's reply; KernelError when it raised one, ChildDied when it did not come to an end."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     received: list[int] = []
+    ours, pid = _start(task)
     with ours:
-        with theirs:
-            pid = _fork(task, theirs)
         try:
             report = _receive(ours, received, time.monotonic() + patience)
         except TimeoutError:
@@ -66,6 +64,20 @@ def run(task: Callable[[], Reply], *, subject: str, patience: float = PATIENCE) 
 
 
 # the parent's side
+
+
+def _start(task: Callable[[], Reply]) -> tuple[socket.socket, int]:
+    """Our end of the socket, and the child's process id."""
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError as error:
+        raise KernelError("socketpair", error.errno or errno.EIO) from error
+    with theirs:
+        try:
+            return ours, _fork(task, theirs)
+        except OSError as error:  # no more processes, or no memory for one
+            ours.close()
+            raise KernelError("fork", error.errno or errno.EIO) from error
 
 
 def _receive(ours: socket.socket, received: list[int], deadline: float) -> dict[str, Any] | None:
@@ -107,8 +119,11 @@ def _failure(report: dict[str, Any] | None, status: int, subject: str, patience:
 
 def _reap(pid: int) -> int:
     """End the child, unless it has ended by itself; its wait status (what a signal killed keeps that signal)."""
-    os.kill(pid, signal.SIGKILL)
-    return os.waitpid(pid, 0)[1]
+    try:
+        os.kill(pid, signal.SIGKILL)
+        return os.waitpid(pid, 0)[1]
+    except (ProcessLookupError, ChildProcessError):  # where SIGCHLD is ignored, the kernel reaps
+        return 0
 
 
 def _close(fds: list[int]) -> None:
@@ -153,8 +168,9 @@ def _become_quiet(parent: int) -> None:
 def _answer(task: Callable[[], Reply], channel: socket.socket) -> None:
     try:
         reply = task()
-    except KernelError as error:
-        _send_report(channel, {"call": error.call, "errno": error.errno, "subject": error.subject})
+    except OSError as error:
+        told = error if isinstance(error, KernelError) else KernelError("child", error.errno or errno.EIO, str(error))
+        _send_report(channel, {"call": told.call, "errno": told.errno, "subject": told.subject})
         return
     for at in range(0, len(reply.fds), AT_ONCE):
         socket.send_fds(channel, [b"more"], reply.fds[at : at + AT_ONCE])

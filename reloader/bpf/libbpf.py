@@ -8,6 +8,7 @@ Imports errors only.
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -97,12 +98,9 @@ class Library:
     """libbpf with the table's functions as attributes, and what it printed."""
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL(SONAME, use_errno=True)
+        self._library = _open()
         for name, prototype in PROTOTYPES.items():
-            function = getattr(self._library, name)  # AttributeError names what this libbpf lacks
-            function.restype, function.argtypes = prototype.result, prototype.arguments
-            if prototype.errcheck is not None:
-                function.errcheck = prototype.errcheck
+            _declare(self._library, name, prototype)
         self.warnings: list[str] = []
         self._print = _collector(self.warnings)  # libbpf keeps the pointer only
         self.libbpf_set_print(self._print)
@@ -111,6 +109,23 @@ class Library:
         if name not in PROTOTYPES:
             raise AttributeError(f"{name} has no prototype")
         return getattr(self._library, name)  # type: ignore[no-any-return]  # ctypes makes them as they are asked for
+
+
+def _open() -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(SONAME, use_errno=True)
+    except OSError as error:
+        raise KernelError("dlopen", errno.ENOENT, f"{SONAME} (the package libbpf1 has it)") from error
+
+
+def _declare(library: ctypes.CDLL, name: str, prototype: Prototype) -> None:
+    try:
+        function = getattr(library, name)
+    except AttributeError as error:
+        raise KernelError("dlsym", errno.ENOSYS, f"{name} (this {SONAME} is too old)") from error
+    function.restype, function.argtypes = prototype.result, prototype.arguments
+    if prototype.errcheck is not None:
+        function.errcheck = prototype.errcheck
 
 
 @functools.cache

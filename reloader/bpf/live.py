@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import sys
-from pathlib import Path
 
 from reloader.bpf import libc, syscall
 from reloader.bpf.links import LiveLinks
@@ -48,7 +47,8 @@ class LiveKernel:
         return self._net
 
     def boot_id(self) -> str:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
 
     def barrier(self) -> None:
         try:

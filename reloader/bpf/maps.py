@@ -102,17 +102,17 @@ def _batches(fd: int, info: MapInfo) -> Iterator[tuple[int, memoryview, memoryvi
     first = True
     while True:
         keys, values = bytearray(room * info.key_size), bytearray(room * size)
-        done = syscall.map_batch(
+        result = syscall.map_batch(
             Command.BPF_MAP_LOOKUP_BATCH, fd, count=room, keys=_writable(keys), values=_writable(values),
             in_batch=0 if first else ctypes.addressof(token), out_batch=ctypes.addressof(token),
         )  # fmt: skip
-        if done.errno == errno.ENOSPC:  # a bucket holds more than there is room for
+        if result.errno == errno.ENOSPC:  # a bucket holds more than there is room for
             room *= 2
             continue
-        if done.errno not in (0, errno.ENOENT):
-            raise KernelError(Command.BPF_MAP_LOOKUP_BATCH.name, done.errno, info.name)
-        yield done.count, memoryview(keys), memoryview(values)
-        if done.errno:  # ENOENT: this was the last piece
+        if result.errno not in (0, errno.ENOENT):
+            raise KernelError(Command.BPF_MAP_LOOKUP_BATCH.name, result.errno, info.name)
+        yield result.done, memoryview(keys), memoryview(values)
+        if result.errno:  # ENOENT: this was the last piece
             return
         first = False
 
@@ -177,20 +177,20 @@ def _write(command: Command, fd: int, info: MapInfo, keys: bytes, values: bytes)
     value_size = len(values) // total
     at, tries = 0, 0
     while at < total:
-        done = syscall.map_batch(
+        result = syscall.map_batch(
             command, fd, count=total - at, keys=syscall.address(keys) + at * info.key_size,
             values=syscall.address(values) + at * value_size if values else 0,
         )  # fmt: skip
         # A batch that failed before its first element leaves the count as it was asked.
-        moved = done.count if not done.errno or done.count < total - at else 0
+        moved = result.done if not result.errno or result.done < total - at else 0
         at, tries = at + moved, tries + 1 if not moved else 0
-        if done.errno in NO_BATCH and at == 0:
+        if result.errno in NO_BATCH and at == 0:
             _write_singly(command, fd, info, keys, values)
             return
-        if done.errno == errno.ENOENT and command == Command.BPF_MAP_DELETE_BATCH:
+        if result.errno == errno.ENOENT and command == Command.BPF_MAP_DELETE_BATCH:
             at, tries = at + 1, 0
-        elif done.errno and not (done.errno == errno.EBUSY and tries < TRIES):
-            raise KernelError(command.name, done.errno, f"{info.name}, entry {at + 1}")
+        elif result.errno and not (result.errno == errno.EBUSY and tries < TRIES):
+            raise KernelError(command.name, result.errno, f"{info.name}, entry {at + 1}")
 
 
 def _write_singly(command: Command, fd: int, info: MapInfo, keys: bytes, values: bytes) -> None:

@@ -11,8 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from reloader.errors import KernelError
 from reloader.kernel import XdpMode
@@ -35,8 +34,7 @@ _MODES = (  # in the order we name one when an interface has several
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(NamedTuple):
     """What RTM_NEWLINK says of an interface."""
 
     name: str
@@ -46,8 +44,7 @@ class Link:
     xdp_mode: XdpMode | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkEvent:
+class LinkEvent(NamedTuple):
     """An interface that appeared or changed, or went; `resync`: some were lost, look at everything again."""
 
     kind: Literal["new", "gone", "resync"]

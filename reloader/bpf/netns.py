@@ -1,7 +1,7 @@
 """Network namespaces: who they are, and doing one thing inside one by way of a child process.
 
 Only the child enters: a thread that failed to come back would leave this process in the wrong place.
-Imports child, libc and errors.
+Imports libc and errors; child only when there is a namespace to enter.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from reloader.bpf import child, libc
+from reloader.bpf import libc
 from reloader.errors import KernelError, MissingFeature
+
+if TYPE_CHECKING:
+    from reloader.bpf.child import Reply
 
 OWN = "/proc/thread-self/ns/net"
 NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h; ENOTTY from anything that is no namespace
@@ -35,14 +39,18 @@ def inside(path: str | None, action: Callable[[], int]) -> int:
     try:
         if _identity(fd) == identity(None):
             return action()
+        from reloader.bpf import child
+
         return child.run(lambda: _enter(fd, action), subject=f"in {path}").fds[0]
     finally:
         os.close(fd)
 
 
-def _enter(fd: int, action: Callable[[], int]) -> child.Reply:
+def _enter(fd: int, action: Callable[[], int]) -> Reply:
+    from reloader.bpf.child import Reply
+
     libc.setns(fd, libc.CLONE_NEWNET)
-    return child.Reply(fds=(action(),))
+    return Reply(fds=(action(),))
 
 
 def _identity(fd: int) -> str:

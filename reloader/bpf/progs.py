@@ -1,11 +1,11 @@
 """Programs: loading and asking about them. Implements kernel.Progs.
 
-Imports loader, metadata, syscall and kernel.
+Imports syscall and kernel; loader and metadata only when asked for what needs them, since every command starts here.
 """
 
 from __future__ import annotations
 
-from reloader.bpf import loader, metadata, syscall
+from reloader.bpf import syscall
 from reloader.bpf.syscall import Command
 from reloader.kernel import Fd, Loaded, LoadRequest, ProgInfo
 
@@ -14,6 +14,8 @@ class LiveProgs:
     """See kernel.Progs."""
 
     def load(self, request: LoadRequest) -> Loaded:
+        from reloader.bpf import loader
+
         return loader.load(request)
 
     def info(self, fd: Fd) -> ProgInfo:
@@ -23,5 +25,7 @@ class LiveProgs:
         return Fd(syscall.fd_by_id(Command.BPF_PROG_GET_FD_BY_ID, prog_id))
 
     def metadata(self, prog_id: int) -> dict[str, str]:
+        from reloader.bpf import metadata
+
         with self.by_id(prog_id) as fd:
             return metadata.read(self.info(fd).map_ids)

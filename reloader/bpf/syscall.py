@@ -12,8 +12,8 @@ import errno
 import functools
 import os
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from reloader.bpf import libc
 from reloader.errors import KernelError
@@ -127,12 +127,11 @@ def map_freeze(fd: int) -> None:
     call(Command.BPF_MAP_FREEZE, struct.pack("=I", fd))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchResult:
+class BatchResult(NamedTuple):
     """How far a batch command came."""
 
     errno: int  # 0: all of it
-    count: int  # elements done; after a failure before the first one it may equal what was asked
+    done: int  # elements; after a failure before the first one it may equal what was asked
 
 
 def map_batch(
@@ -141,7 +140,7 @@ def map_batch(
     """One batch command on addresses. Failures are returned, since the count that goes with them matters."""
     attr = ctypes.create_string_buffer(struct.pack("=QQQQIIQQ", in_batch, out_batch, keys, values, count, fd, 0, 0), 56)
     _, error = libc.bpf(command, attr)
-    return BatchResult(errno=error, count=struct.unpack_from("=I", attr, 32)[0])
+    return BatchResult(errno=error, done=struct.unpack_from("=I", attr, 32)[0])
 
 
 # pins
@@ -281,11 +280,8 @@ def link_detach(link_fd: int) -> None:
     call(Command.BPF_LINK_DETACH, struct.pack("=I", link_fd))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TestRun:
+class TestRun(NamedTuple):
     """What BPF_PROG_TEST_RUN brought back."""
-
-    __test__ = False  # no test class, whatever pytest thinks of the name
 
     retval: int
     duration_ns: int  # mean of one run

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from reloader.bpf import child, loader, syscall
+from reloader.bpf import child, libbpf, loader, syscall
 from reloader.bpf.live import LiveKernel
 from reloader.errors import KernelError, LoadRejected
 from reloader.kernel import Fd, Loaded, LoadRequest
@@ -266,6 +266,35 @@ def test_errors_of_the_task_come_back() -> None:
 
     with pytest.raises(KernelError, match=r"BPF_MAP_CREATE flows: .*EPERM"):
         child.run(task, subject="that fails")
+
+
+def test_a_machine_without_libbpf(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libbpf, "SONAME", "libabsent.so.1")
+    with pytest.raises(KernelError, match=r"dlopen .*libabsent.so.1 .*ENOENT"):
+        load("plain", programs=("pass",))
+
+
+def test_a_libbpf_that_is_too_old(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(libbpf.PROTOTYPES, "bpf_absent", libbpf.PROTOTYPES["bpf_object__load"])
+    with pytest.raises(KernelError, match=r"dlsym .*bpf_absent .*ENOSYS"):
+        load("plain", programs=("pass",))
+
+
+def test_no_more_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, "no")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    with pytest.raises(KernelError, match=r"fork: .*EAGAIN"):
+        child.run(child.Reply, subject="that never was")
+
+
+def test_where_the_kernel_reaps_children() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert child.run(lambda: child.Reply(data={"n": 1}), subject="that is reaped").data == {"n": 1}
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_a_bug_in_the_task_is_no_hang(capfd: pytest.CaptureFixture[str]) -> None:

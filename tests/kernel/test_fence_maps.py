@@ -79,7 +79,7 @@ def everywhere(kind: MapType, value: bytes) -> bytes:
 def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With batches, and as on a map type or kernel without them."""
     if request.param == "singly":
-        refused = syscall.BatchResult(errno=syscall.ENOTSUPP, count=SOME)
+        refused = syscall.BatchResult(errno=syscall.ENOTSUPP, done=SOME)
         monkeypatch.setattr(syscall, "map_batch", lambda *_, **__: refused)
     return str(request.param)
 
@@ -144,8 +144,8 @@ def test_busy_buckets_are_tried_again(maps: LiveMaps, create: Create, monkeypatc
     def busy_at_first(command: Command, fd: int, *, count: int, **words: int) -> syscall.BatchResult:
         calls.append(count)
         if command == Command.BPF_MAP_UPDATE_BATCH and len(calls) % 2:  # one element, then busy; or none
-            done = batch(command, fd, count=1, **words).count if len(calls) == 1 else count
-            return syscall.BatchResult(errno=errno.EBUSY, count=done)
+            done = batch(command, fd, count=1, **words).done if len(calls) == 1 else count
+            return syscall.BatchResult(errno=errno.EBUSY, done=done)
         return batch(command, fd, count=count, **words)
 
     calls: list[int] = []
@@ -157,7 +157,7 @@ def test_busy_buckets_are_tried_again(maps: LiveMaps, create: Create, monkeypatc
     assert calls == [10, 9]
     assert maps.items(fd) == dict(zip(keys, values, strict=True))
     monkeypatch.setattr(
-        syscall, "map_batch", lambda *_, count, **__: syscall.BatchResult(errno=errno.EBUSY, count=count)
+        syscall, "map_batch", lambda *_, count, **__: syscall.BatchResult(errno=errno.EBUSY, done=count)
     )
     with pytest.raises(KernelError, match="EBUSY"):
         maps.update_many(fd, keys, values)
@@ -236,7 +236,7 @@ def test_reading_while_others_write(maps: LiveMaps, create: Create) -> None:
 
 def test_walking_ends_though_keys_vanish(maps: LiveMaps, create: Create, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(syscall, "map_next_key", lambda *_: bytes(8))  # as if it started over for ever
-    monkeypatch.setattr(syscall, "map_batch", lambda *_, **__: syscall.BatchResult(errno=syscall.ENOTSUPP, count=0))
+    monkeypatch.setattr(syscall, "map_batch", lambda *_, **__: syscall.BatchResult(errno=syscall.ENOTSUPP, done=0))
     with pytest.raises(KernelError, match="changes faster than it reads"):
         maps.items(create(MapType.HASH, entries=10))
 
