@@ -93,7 +93,14 @@ class Generator:
     """A process that sends; counts since it was made."""
 
     def __init__(
-        self, end: End, *, flows: int = 1000, length: int = 64, destination: str = "192.0.2.1", cpu: int | None = None
+        self,
+        end: End,
+        *,
+        flows: int = 1000,
+        length: int = 64,
+        destination: str = "192.0.2.1",
+        cpu: int | None = None,
+        port: int = 9,
     ) -> None:
         last = max(os.sched_getaffinity(0))
         self._end = end
@@ -104,7 +111,7 @@ class Generator:
             destination=destination,
             mac=ELSEWHERE,
             source_mac=end.mac,
-            port=9,
+            port=port,
             cpu=last if cpu is None else cpu,
         )
         self._process: subprocess.Popen[str] | None = None

@@ -165,6 +165,7 @@ class LoadRequest:
     rodata: Mapping[str, bytes] = field(default_factory=dict)  # variable name -> its whole new value
     max_entries: Mapping[str, int] = field(default_factory=dict)  # map name -> override
     reuse: Mapping[str, Fd] = field(default_factory=dict)  # map name -> live map to use instead of a new one
+    omit: tuple[str, ...] = ()  # maps not to create: code that names them must be dead
     metadata: Mapping[str, str] = field(default_factory=dict)  # bound to every program as bpf_metadata_<key>
 
 

@@ -12,6 +12,7 @@ import enum
 import functools
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,76 +20,120 @@ T = TypeVar("T")
 
 def to_json(value: Any) -> Any:
     """A JSON-able copy of `value`: dataclass, mapping, sequence, enum, bytes or scalar."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"is": type(value).__name__, **fields} if getattr(value, "TAGGED", False) else fields
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, dict):
-        return {str(k): to_json(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(v) for v in value]
-    return value
+    return _encoder(_kind_of(value))(value)
 
 
 def from_json(kind: type[T] | Any, data: Any) -> T:
     """Rebuild a value of annotation `kind` from what `to_json` made; ValueError or TypeError if it does not fit."""
-    return _decode(kind, data)  # type: ignore[no-any-return]
+    wanted: Any = kind
+    return _decoder(wanted)(data)  # type: ignore[no-any-return]
+
+
+Step = Callable[[Any], Any]
+
+_kind_of: Callable[[Any], Any] = type
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _encoder(kind: type) -> Step:
+    """How values of one type become JSON, worked out once: records hold thousands of the same few types."""
+    if dataclasses.is_dataclass(kind):
+        return _fields_encoder(kind)
+    if issubclass(kind, enum.Enum):
+        return lambda value: value.value
+    if issubclass(kind, bytes):
+        return bytes.hex
+    if issubclass(kind, dict):
+        return lambda value: {str(k): to_json(v) for k, v in value.items()}
+    if issubclass(kind, (list, tuple)):
+        return lambda value: [_encoder(_kind_of(v))(v) for v in value]
+    return lambda value: value
 
 
-def _decode(kind: Any, data: Any) -> Any:
+def _fields_encoder(kind: Any) -> Step:
+    names = [f.name for f in dataclasses.fields(kind)]
+    head = {"is": kind.__name__} if getattr(kind, "TAGGED", False) else {}
+
+    def encode(value: Any) -> dict[str, Any]:
+        out: dict[str, Any] = dict(head)
+        for name in names:
+            item = getattr(value, name)
+            out[name] = _encoder(_kind_of(item))(item)
+        return out
+
+    return encode
+
+
+@functools.cache
+def _decoder(kind: Any) -> Step:
+    """How JSON becomes a value of one annotation, worked out once."""
     origin = typing.get_origin(kind)
     if origin in (types.UnionType, typing.Union):
-        return _decode_union(typing.get_args(kind), data)
+        return _union_decoder(typing.get_args(kind))
     if origin is tuple:
-        args = typing.get_args(kind)
-        kinds = [args[0]] * len(data) if args[-1] is Ellipsis else args
-        return tuple(_decode(k, item) for k, item in zip(kinds, data, strict=True))
+        return _tuple_decoder(typing.get_args(kind))
     if origin is dict:
-        return {k: _decode(typing.get_args(kind)[1], v) for k, v in data.items()}
+        inner = _decoder(typing.get_args(kind)[1])
+        return lambda data: {k: inner(v) for k, v in data.items()}
     if origin is typing.Literal or kind is Any:
-        return data
+        return lambda data: data
     if dataclasses.is_dataclass(kind):
-        return _decode_fields(kind, data)
+        return _fields_decoder(kind)
     if kind is bytes:
-        return bytes.fromhex(data)
+        return bytes.fromhex
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return kind(data)
-    return _scalar(kind, data)
+        return kind
+    return _scalar_decoder(kind)
 
 
-def _decode_fields(kind: Any, data: Any) -> Any:
-    fields = {f.name for f in dataclasses.fields(kind)}
-    return kind(
-        **{name: _decode(hint, data[name]) for name, hint in _hints(kind).items() if name in data and name in fields}
-    )
+def _tuple_decoder(args: tuple[Any, ...]) -> Step:
+    if args[-1] is Ellipsis:
+        one = _decoder(args[0])
+        return lambda data: tuple([one(item) for item in data])
+    each = [_decoder(k) for k in args]
+    return lambda data: tuple(step(item) for step, item in zip(each, data, strict=True))
 
 
-def _scalar(kind: Any, data: Any) -> Any:
-    if kind in (str, int, bool, float) and type(data) is not kind and not (kind is float and type(data) is int):
-        raise TypeError(f"{data!r} is no {kind.__name__}")
-    return data
+def _fields_decoder(kind: Any) -> Step:
+    steps: dict[str, Step] = {}
+
+    def decode(data: Any) -> Any:
+        if not steps:  # late: a type may hold itself
+            hints = typing.get_type_hints(kind)
+            steps.update((f.name, _decoder(hints[f.name])) for f in dataclasses.fields(kind))
+        return kind(**{name: step(data[name]) for name, step in steps.items() if name in data})
+
+    return decode
 
 
-def _decode_union(kinds: tuple[Any, ...], data: Any) -> Any:
-    if data is None and type(None) in kinds:
-        return None
+def _scalar_decoder(kind: Any) -> Step:
+    if kind not in (str, int, bool, float):
+        return lambda data: data
+
+    def check(data: Any) -> Any:
+        if type(data) is not kind and not (kind is float and type(data) is int):
+            raise TypeError(f"{data!r} is no {kind.__name__}")
+        return data
+
+    return check
+
+
+def _union_decoder(kinds: tuple[Any, ...]) -> Step:
     rest = [k for k in kinds if k is not type(None)]
-    if isinstance(data, dict) and "is" in data:
-        for kind in rest:
-            if kind.__name__ == data["is"]:
-                return _decode(kind, {k: v for k, v in data.items() if k != "is"})
-        raise ValueError(f"unknown kind {data['kind']!r}")
-    if len(rest) == 1:
-        return _decode(rest[0], data)
-    for kind in rest:
-        if type(data) is kind:
+    optional = len(rest) < len(kinds)
+    tagged = {k.__name__: k for k in rest if isinstance(k, type)}
+
+    def decode(data: Any) -> Any:
+        if data is None and optional:
+            return None
+        if isinstance(data, dict) and "is" in data:
+            if data["is"] not in tagged:
+                raise ValueError(f"unknown kind {data['is']!r}")
+            return _decoder(tagged[data["is"]])({k: v for k, v in data.items() if k != "is"})
+        if len(rest) == 1:
+            return _decoder(rest[0])(data)
+        if type(data) in rest:
             return data
-    raise TypeError(f"{data!r} fits none of {rest}")
+        raise TypeError(f"{data!r} fits none of {rest}")
+
+    return decode

@@ -73,6 +73,7 @@ PROTOTYPES = {
     "bpf_program__set_autoload": _fallible(Pointer, _BOOL),
     "bpf_program__set_log_buf": _fallible(Pointer, Pointer, _SIZE),
     "bpf_program__fd": _fallible(Pointer),
+    "bpf_map__set_autocreate": _fallible(Pointer, _BOOL),
     "bpf_map__name": _plain(_TEXT, Pointer),
     "bpf_map__is_internal": _plain(_BOOL, Pointer),
     "bpf_map__fd": _plain(_INT, Pointer),

@@ -98,6 +98,8 @@ def _prepare(lib: Library, image: bytes, request: LoadRequest, log_bytes: dict[s
     _choose_programs(opened, request, log_bytes)
     for at in opened.maps.values():
         lib.bpf_map__set_pin_path(at, None)  # LIBBPF_PIN_BY_NAME: pins are the engine's business
+    for name in request.omit:
+        lib.bpf_map__set_autocreate(_map(opened, name), False)
     for name, entries in request.max_entries.items():
         lib.bpf_map__set_max_entries(_map(opened, name), entries)
     _set_constants(opened, request)

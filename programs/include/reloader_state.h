@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * State that survives a new layout: three calls in place of the map helpers.
+ *
+ *	struct { __uint(type, BPF_MAP_TYPE_HASH); ... __type(value, struct flow); } flows SEC(".maps");
+ *	RELOADER_STATE(flows);
+ *
+ *	struct flow *flow = state_get(flows, &key);
+ *	struct flow *flow = state_get_or_create(flows, &key, &first);
+ *	long err = state_delete(flows, &key);
+ *
+ * Loaded as it is, they are bpf_map_lookup_elem, _update_elem(BPF_NOEXIST) and _delete_elem. While a
+ * version with another layout is replaced, reloader loads the program a second time in bridge mode: an
+ * entry that is not in the new map yet is taken over from the old one at that moment, and a deletion acts
+ * on both maps, under a lock that is taken on misses and deletions only.
+ */
+#ifndef RELOADER_STATE_H
+#define RELOADER_STATE_H
+
+#include "reloader_rules.h"
+
+#define RL_ENOMEM 12
+
+/* What a lock word protects: the keys that hash to it, while an entry moves. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, RL_LOCKS);
+	__type(key, __u32);
+	__type(value, __u64);
+} rl_locks SEC(".maps");
+
+/* Room to build an entry in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct rl_scratch);
+} rl_scratch SEC(".maps");
+
+struct rl_stats {
+	__u64 taken;	     /* entries taken over on a miss */
+	__u64 insert_failed; /* the new map was full */
+	__u64 lock_failed;   /* a lock was not had in time; the caller saw a miss */
+};
+
+/* What the bridge did, per CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct rl_stats);
+} rl_stats SEC(".maps");
+
+/*
+ * Declares the old map, whose shape is the live map's at load time, and the table of rules.
+ */
+#define RELOADER_STATE(name)                                                                                           \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_HASH);                                                                       \
+		__uint(max_entries, 1);                                                                                \
+		__uint(key_size, sizeof(*name.key));                                                                   \
+		__uint(value_size, sizeof(*name.value));                                                               \
+	} rl_old_##name SEC(".maps");                                                                                  \
+	const volatile struct rl_table rl_table_##name = {}
+
+#define state_get(name, k) ((typeof(name.value))rl_get(&name, &rl_old_##name, &rl_table_##name, k, sizeof(*(k)), 0))
+#define state_get_or_create(name, k, first)                                                                            \
+	((typeof(name.value))rl_get_or_create(&name, &rl_old_##name, &rl_table_##name, k, sizeof(*(k)), first))
+#define state_delete(name, k) rl_delete(&name, &rl_old_##name, &rl_table_##name, k, sizeof(*(k)))
+
+struct rl_place {
+	__u64 *lock;
+	struct rl_scratch *scratch;
+	struct rl_stats *stats;
+	const void *old_key;
+};
+
+/* False when a map of ours is missing, which the verifier cannot know to be impossible. */
+static __always_inline int rl_find_place(const volatile struct rl_table *table, const void *key, __u32 key_size,
+					 struct rl_place *place)
+{
+	__u32 slot = rl_hash(key, key_size) & (RL_LOCKS - 1), zero = 0;
+
+	place->lock = bpf_map_lookup_elem(&rl_locks, &slot);
+	place->scratch = bpf_map_lookup_elem(&rl_scratch, &zero);
+	place->stats = bpf_map_lookup_elem(&rl_stats, &zero);
+	if (!place->lock || !place->scratch || !place->stats)
+		return 0;
+	place->old_key = key;
+	if (table->key_rules) {
+		rl_other_key(table->key, table->key_rules, key, place->scratch->other);
+		place->old_key = place->scratch->other;
+	}
+	return 1;
+}
+
+/* Under the lock: move the old entry over, or make one from `first`; NULL when there is neither. */
+static __always_inline void *rl_settle(void *map, void *old_map, const volatile struct rl_table *table, const void *key,
+				       const void *first, struct rl_place *place)
+{
+	void *there = bpf_map_lookup_elem(map, key);
+	void *old;
+	long err;
+
+	if (there)
+		return there;
+	old = bpf_map_lookup_elem(old_map, place->old_key);
+	if (!old && !first)
+		return NULL;
+	err = -RL_ENOMEM;
+	if (old && rl_fits(table->value, table->value_rules, old)) {
+		rl_build(table->value, table->value_rules, old, place->scratch->value, 1);
+		err = bpf_map_update_elem(map, key, place->scratch->value, BPF_NOEXIST);
+		if (err)
+			rl_put_back(table->value, table->value_rules, old, place->scratch->value);
+		else
+			place->stats->taken++;
+	} else if (!old) {
+		err = bpf_map_update_elem(map, key, first, BPF_NOEXIST);
+	}
+	if (err)
+		place->stats->insert_failed++;
+	return bpf_map_lookup_elem(map, key);
+}
+
+static __always_inline void *rl_bridge(void *map, void *old_map, const volatile struct rl_table *table, const void *key,
+				       __u32 key_size, const void *first)
+{
+	struct rl_place place = {};
+	void *found;
+
+	if (!rl_find_place(table, key, key_size, &place))
+		return NULL;
+	if (!rl_lock(place.lock)) {
+		place.stats->lock_failed++;
+		return NULL;
+	}
+	found = rl_settle(map, old_map, table, key, first, &place);
+	rl_unlock(place.lock);
+	return found;
+}
+
+static __always_inline void *rl_get(void *map, void *old_map, const volatile struct rl_table *table, const void *key,
+				    __u32 key_size, const void *first)
+{
+	void *found = bpf_map_lookup_elem(map, key);
+
+	if (found || table->mode != RL_BRIDGE)
+		return found;
+	return rl_bridge(map, old_map, table, key, key_size, first);
+}
+
+static __always_inline void *rl_get_or_create(void *map, void *old_map, const volatile struct rl_table *table,
+					      const void *key, __u32 key_size, const void *first)
+{
+	void *found = rl_get(map, old_map, table, key, key_size, first);
+
+	if (found || table->mode == RL_BRIDGE)
+		return found;
+	/* EEXIST: another CPU was first. */
+	bpf_map_update_elem(map, key, first, BPF_NOEXIST);
+	return bpf_map_lookup_elem(map, key);
+}
+
+static __always_inline long rl_delete(void *map, void *old_map, const volatile struct rl_table *table, const void *key,
+				      __u32 key_size)
+{
+	struct rl_place place = {};
+	long err, old_err;
+
+	if (table->mode != RL_BRIDGE)
+		return bpf_map_delete_elem(map, key);
+	if (!rl_find_place(table, key, key_size, &place))
+		return -RL_ENOMEM;
+	if (!rl_lock(place.lock)) {
+		place.stats->lock_failed++;
+		return -RL_ENOMEM;
+	}
+	old_err = bpf_map_delete_elem(old_map, place.old_key);
+	err = bpf_map_delete_elem(map, key);
+	rl_unlock(place.lock);
+	return err && old_err ? err : 0;
+}
+
+#endif
