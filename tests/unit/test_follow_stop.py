@@ -1,0 +1,75 @@
+"""Being asked to stop: at once when idle, after the transaction when one is under way, by force when it lasts."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROLOGUE = """
+import os, signal, sys, threading, time
+from queue import SimpleQueue
+from reloader.commands.follow import GRACE, _Stop
+from reloader.txn.transaction import uninterrupted
+queue = SimpleQueue()
+stop = _Stop(queue)
+threading.Thread(target=time.sleep, args=(5,), daemon=True).start()  # another thread, as watchdog's
+def busy(seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.005)
+print("ready", flush=True)
+"""
+
+
+def ask_to_stop(body: str, number: int) -> str:
+    """What a process in `body` says when it gets a signal."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROLOGUE + body], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    with process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=10)
+    return said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_wakes_who_waits(number: int) -> None:
+    body = "queue.get(timeout=4); signal.setitimer(signal.ITIMER_REAL, 0); print('woken', stop.asked)"
+    assert ask_to_stop(body, number) == "woken True\n"
+
+
+def test_a_short_transaction_ends_by_itself() -> None:
+    body = "busy(GRACE / 5); signal.setitimer(signal.ITIMER_REAL, 0); print('whole', stop.asked)"
+    assert ask_to_stop(body, signal.SIGTERM) == "whole True\n"
+
+
+def test_a_long_one_is_interrupted() -> None:
+    body = """
+try:
+    busy(4)
+    print("not interrupted")
+except KeyboardInterrupt:
+    print("interrupted", stop.asked)
+"""
+    assert ask_to_stop(body, signal.SIGTERM) == "interrupted True\n"
+
+
+def test_the_way_back_is_not_cut_short() -> None:
+    """txn.transaction.uninterrupted() holds, though other threads would take the signal."""
+    body = """
+try:
+    with uninterrupted():
+        busy(2 * GRACE)
+        print("all of it")
+    print("not interrupted")
+except KeyboardInterrupt:
+    print("then interrupted")
+"""
+    assert ask_to_stop(body, signal.SIGTERM) == "all of it\nthen interrupted\n"
