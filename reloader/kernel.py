@@ -248,6 +248,9 @@ class Progs(Protocol):
 
     def by_id(self, prog_id: int) -> Fd: ...
 
+    def run(self, fd: Fd, data: bytes, *, cpu: int) -> int:
+        """BPF_PROG_RUN once on that CPU with `data` (at least 14 bytes) as its packet; the return value."""
+
     def metadata(self, prog_id: int) -> dict[str, str]:
         """The bpf_metadata_ strings bound to a program; empty when it has none."""
 

@@ -58,6 +58,13 @@ class Layout:
     def map_pin(self, pipeline: str, load: int, map_name: str) -> str:
         return f"{self.load_pins(pipeline, load)}/maps/{pin_name(map_name)}"
 
+    def bridge_pins(self, pipeline: str, load: int) -> str:
+        """The programs that serve while state moves to another layout."""
+        return f"{self.load_pins(pipeline, load)}/bridge"
+
+    def bridge_pin(self, pipeline: str, load: int, program: str) -> str:
+        return f"{self.bridge_pins(pipeline, load)}/{pin_name(program)}"
+
     def pub_pin(self, pipeline: str, map_name: str) -> str:
         return f"{self.bpffs}/{pipeline}/pub/{pin_name(map_name)}"
 

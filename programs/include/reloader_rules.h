@@ -206,6 +206,18 @@ static __always_inline void rl_merge(const volatile struct rl_rule *rules, __u32
 	}
 }
 
+/* Whether every field a rule writes is zero: a slot of this CPU that nobody has written yet. */
+static __always_inline int rl_is_zero(const volatile struct rl_rule *rules, __u32 count, const void *there)
+{
+	for (__u32 i = 0; i < RL_RULES; i++) {
+		if (i >= count)
+			break;
+		if (rl_read(there + rules[i].dst_off, rules[i].dst_size, 0))
+			return 0;
+	}
+	return 1;
+}
+
 /* The other map's key. */
 static __always_inline void rl_other_key(const volatile struct rl_rule *rules, __u32 count, const void *key, void *other)
 {

@@ -19,6 +19,7 @@ const volatile __u32 key_size = 4;     /* of the old map */
 const volatile __u32 new_key_size = 4;
 const volatile __u32 pass = MIGRATE_DRAIN;
 const volatile __u32 shards = 1; /* how many CPUs share the work, by key */
+const volatile __u32 slots = 0;	 /* an array: every key is there from the start */
 const volatile struct rl_table table = {};
 
 /* The map to be emptied; its shape is the live map's. */
@@ -96,15 +97,20 @@ static __always_inline int move(struct run *run, const void *new_key)
 		run->result->inserted++;
 		return 1;
 	}
-	if (pass == MIGRATE_COPY)
-		return 0;
 	there = err == -EEXIST ? bpf_map_lookup_elem(&rl_to, new_key) : NULL;
+	if (pass == MIGRATE_COPY) {
+		/* A slot that the map, or another CPU's turn, made: copied fields are still to come. */
+		if (there && (slots || table.per_cpu))
+			rl_merge(table.value, table.value_rules, scratch->value, there, 1);
+		return 0;
+	}
 	if (!there) {
 		rl_put_back(table.value, table.value_rules, old, scratch->value);
 		run->result->failed++;
 		return 0;
 	}
-	rl_merge(table.value, table.value_rules, scratch->value, there, 0);
+	rl_merge(table.value, table.value_rules, scratch->value, there,
+		 table.per_cpu && rl_is_zero(table.value, table.value_rules, there));
 	run->result->merged++;
 	return 1;
 }

@@ -5,6 +5,8 @@ Imports syscall and kernel; loader and metadata only when asked for what needs t
 
 from __future__ import annotations
 
+import os
+
 from reloader.bpf import syscall
 from reloader.bpf.syscall import Command
 from reloader.kernel import Fd, Loaded, LoadRequest, ProgInfo
@@ -23,6 +25,14 @@ class LiveProgs:
 
     def by_id(self, prog_id: int) -> Fd:
         return Fd(syscall.fd_by_id(Command.BPF_PROG_GET_FD_BY_ID, prog_id))
+
+    def run(self, fd: Fd, data: bytes, *, cpu: int) -> int:
+        allowed = os.sched_getaffinity(0)  # of this thread only
+        os.sched_setaffinity(0, {cpu})
+        try:
+            return syscall.prog_test_run(fd.fileno(), data=data).retval
+        finally:
+            os.sched_setaffinity(0, allowed)
 
     def metadata(self, prog_id: int) -> dict[str, str]:
         from reloader.bpf import metadata

@@ -37,7 +37,7 @@ class Events(FileSystemEventHandler):
         """Called in watchdog's thread."""
         if event.event_type in UNIMPORTANT:
             return
-        for raw in (event.src_path, event.dest_path):
+        for raw in (event.src_path, getattr(event, "dest_path", "")):  # watchdog 3: of moves only
             path = os.fsdecode(raw)
             folder, name = os.path.split(path)
             if path in self._names or (folder == self._directory and is_yaml(name)):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from reloader.kernel import MapType
+from reloader.kernel import LRU_TYPES, MapType
 from reloader.observe import Observed, SeenMap
-from reloader.plan.compat import MapShape, map_differences
+from reloader.plan import conversion
+from reloader.plan.compat import Difference, MapShape, map_differences
+from reloader.plan.conversion import Pair
 from reloader.plan.model import Line, Outcome, Sign
 from reloader.spec.model import Role
 from reloader.spec.wish import WishMap
@@ -20,6 +22,7 @@ class MapChoice:
     seen: SeenMap | None  # the live map, where one exists
     refusal: str = ""  # why it cannot be done; empty when it can
     notes: tuple[str, ...] = ()
+    pair: Pair | None = None  # the rules, when it is converted
 
     @property
     def reused(self) -> bool:
@@ -44,7 +47,11 @@ def belongs_to_load(wanted: WishMap) -> bool:
     return wanted.role is Role.CONFIG and wanted.prune
 
 
-def choose(wanted: WishMap, seen: Observed, reset: Collection[str]) -> MapChoice:
+Conversions = Mapping[str, Pair | str]
+"""State map → the rules from its live layout to the wished one, or why there are none."""
+
+
+def choose(wanted: WishMap, seen: Observed, reset: Collection[str], conversions: Conversions) -> MapChoice:
     """The outcome for one map of a new load."""
     live = seen.maps.get(wanted.name)
     if belongs_to_load(wanted):
@@ -55,7 +62,7 @@ def choose(wanted: WishMap, seen: Observed, reset: Collection[str]) -> MapChoice
         return MapChoice(wanted=wanted, outcome=Outcome.RESET, seen=live, notes=("--reset names it",))
     if live is None:
         return _absent(wanted, seen)
-    return _compare(wanted, live)
+    return _compare(wanted, live, conversions.get(wanted.name, ""))
 
 
 def _filled(wanted: WishMap) -> tuple[str, ...]:
@@ -74,7 +81,7 @@ def _absent(wanted: WishMap, seen: Observed) -> MapChoice:
     return MapChoice(wanted=wanted, outcome=Outcome.NEW, seen=None, notes=notes)
 
 
-def _compare(wanted: WishMap, live: SeenMap) -> MapChoice:
+def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str) -> MapChoice:
     old = MapShape(
         type=live.info.type,
         key_size=live.info.key_size,
@@ -86,7 +93,7 @@ def _compare(wanted: WishMap, live: SeenMap) -> MapChoice:
     )
     differences = map_differences(old, wished_shape(wanted))
     if differences:
-        return _refuse(wanted, live, "its layout changes:\n" + "\n".join(f"    {d}" for d in differences))
+        return _convert(wanted, live, differences, rules)
     if wanted.role is Role.STATE and (wanted.key is None or wanted.value is None):
         return _refuse(
             wanted,
@@ -94,6 +101,19 @@ def _compare(wanted: WishMap, live: SeenMap) -> MapChoice:
             "no BTF describes its key and value, so equal sizes prove nothing (compile with -g, declare with __type)",
         )
     return MapChoice(wanted=wanted, outcome=Outcome.REUSE, seen=live, notes=("the very same map",))
+
+
+def _convert(wanted: WishMap, live: SeenMap, differences: tuple[Difference, ...], rules: Pair | str) -> MapChoice:
+    """Another layout or size: by rules where there are some, else refused with every difference."""
+    told = "its layout changes:\n" + "\n".join(f"    {d}" for d in differences)
+    if isinstance(rules, str):
+        return _refuse(wanted, live, told + (f"\n    {rules}" if rules else ""))
+    if live.info.type != wanted.type or wanted.type not in conversion.CONVERTIBLE:
+        return _refuse(wanted, live, f"{told}\n    a {MapType(wanted.type).name.lower()} cannot be converted")
+    if rules.entries > wanted.max_entries and wanted.type not in LRU_TYPES:
+        return _refuse(wanted, live, f"it holds {rules.entries} entries, {wanted.max_entries} is too small")
+    notes = conversion.notes(wanted.type, rules, bridge=wanted.bridge)
+    return MapChoice(wanted=wanted, outcome=Outcome.CONVERT, seen=live, notes=notes, pair=rules)
 
 
 def wished_shape(wanted: WishMap) -> MapShape:

@@ -2,7 +2,7 @@
 
 A plan prints, diffs and goes into the journal as JSON. `undo_of` gives the op that takes one back; an op
 without one may stand only after the commit record, where every op may be run again without harm.
-Pure; imports spec.wish.
+Pure; imports spec.wish and state.rules.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reloader.spec.wish import WishAttachment
+from reloader.state.rules import Conversion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +39,11 @@ class Load:
     objects: tuple[str, ...]  # digests
     programs: tuple[str, ...]
     rodata: dict[str, bytes]
+    omit: tuple[str, ...]  # the header's own maps, which only a bridge needs
     max_entries: dict[str, int]
     reuse: dict[str, str]  # map -> pin path of the live map that serves on
     metadata: dict[str, str]
+    stage: str = "clean"  # or "bridge": a second build of the same programs on the same maps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,7 @@ class PinProgram:
     TAGGED: ClassVar[bool] = True
     program: str
     path: str
+    stage: str = "clean"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,47 @@ class SetEntries:
     entries: str  # digest
     before: str  # digest of what it held when planned
     prune: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOver:
+    """Give the new map every entry of the old, counters at zero, while the old program still serves."""
+
+    TAGGED: ClassVar[bool] = True
+    map: str
+    source: str  # pin path
+    target: str
+    rules: Conversion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convert:
+    """From here on the new map may hold state. Does nothing itself; its undo brings everything back."""
+
+    TAGGED: ClassVar[bool] = True
+    map: str
+    source: str
+    target: str
+    back: Conversion  # target's layout → source's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """Move what is left in `source` into `target`, counts exactly once, until nothing is left."""
+
+    TAGGED: ClassVar[bool] = True
+    map: str
+    source: str
+    target: str
+    rules: Conversion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropFolder:
+    """Unpin everything in one directory, and remove it."""
+
+    TAGGED: ClassVar[bool] = True
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +215,10 @@ Op = (
     | CreateLink
     | SwapLink
     | SetEntries
+    | CopyOver
+    | Convert
+    | Drain
+    | DropFolder
     | PutRecord
     | Publish
     | Freeze
@@ -179,15 +228,17 @@ Op = (
     | DropPipeline
 )
 
-INERT = (Load, FillMap)  # gone with the process, so nothing is owed for them
+INERT = (Load, FillMap, CopyOver, Drain, Barrier)  # nothing is owed: gone with the process, or owed by Convert
 VISIBLE = (CreateLink, SwapLink, SetEntries)  # traffic can notice these
 
 
 def undo_of(op: Op) -> Op | None:
     """The op that takes `op` back, or None when nothing is owed; LookupError for one that may only follow a commit."""
     match op:
-        case Load() | FillMap():
+        case Load() | FillMap() | CopyOver() | Drain() | Barrier():
             return None
+        case Convert():
+            return Drain(map=op.map, source=op.target, target=op.source, rules=op.back)
         case StoreBlob():
             return DropBlob(blob=op.blob, digest=op.digest)
         case PinMap() | PinProgram() | CreateLink():

@@ -6,21 +6,24 @@ Raises RefusedChange with every refusal at once. Imports plan's own modules, obs
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reloader.btf import layout_digest
 from reloader.errors import MissingFeature, RefusedChange
 from reloader.kernel import MapType
 from reloader.layout import Layout
 from reloader.observe import Observed
-from reloader.plan import ops
+from reloader.plan import conversion, ops
 from reloader.plan.attachments import AttachmentChoice, choose_attachment
+from reloader.plan.conversion import Move, Pair
 from reloader.plan.entries import EntryDiff, digest_of, join_records, live_entries
-from reloader.plan.maps import MapChoice, choose
+from reloader.plan.maps import Conversions, MapChoice, choose
 from reloader.plan.model import Line, Outcome, Plan, Sign
 from reloader.plan.ops import Op
 from reloader.spec.model import Apply, Role
 from reloader.spec.wish import Wish, WishMap
+
+OLD = "rl_old_"  # reloader_state.h: the map that a state map is bridged from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,8 @@ class Request:
 
     reset: Collection[str] = ()  # maps whose contents may go
     diffs: Mapping[str, EntryDiff] = field(default_factory=dict)  # config map -> what its live map lacks
+    conversions: Conversions = field(default_factory=dict)
+    lossy_rollback: bool = False  # accept rules whose way back loses something
 
 
 def make_plan(wish: Wish, seen: Observed, layout: Layout, request: Request) -> Plan:
@@ -135,12 +140,22 @@ class _Draft:
         last = current.last_load if current else 0
         self.load = last + 1 if self.fresh or generation is None else generation.load
         if self.fresh:
-            self.maps = [choose(m, self.seen, self.request.reset) for m in self.wish.maps]
+            self.maps = [choose(m, self.seen, self.request.reset, self.request.conversions) for m in self.wish.maps]
         self.attachments = [
             choose_attachment(a, self.seen, self.layout, self.wish.pipeline, self.load) for a in self.wish.attachments
         ]
         self.refusals = [c.refusal for c in self.maps if c.refusal]
+        self.refusals += [r for c in self.maps if (r := self._lossy(c))]
         self.refusals += [c.refusal for c in self.attachments if c.refusal]
+
+    def _lossy(self, choice: MapChoice) -> str:
+        lost = choice.pair.back.lossy if choice.pair else ()
+        if not lost or self.request.lossy_rollback:
+            return ""
+        told = "\n".join(f"    {what}" for what in lost)
+        return (
+            f"state map {choice.wanted.name}: a rollback would lose\n{told}\n    (--allow-lossy-rollback accepts that)"
+        )
 
     # -- before the commit ------------------------------------------------------------------------
 
@@ -151,7 +166,8 @@ class _Draft:
     def body(self) -> list[Op]:
         entries = self._entry_blobs()
         if self.fresh:
-            return [*entries, self._load_op(), *self._fills(), *self._pins(), *self._set_entries(), *self._attach()]
+            loads = [self._load_op(), *self._fills(), *self._pins(), *self._bridge_load()]
+            return [*entries, *loads, *self._set_entries(), *self._convert_and_attach()]
         return [*entries, *self._set_entries(), *self._attach()]
 
     def _entry_blobs(self) -> list[Op]:
@@ -161,13 +177,14 @@ class _Draft:
         wanted = {m.entries.digest for m in self.wish.maps if m.entries}
         return [ops.StoreBlob(blob="entries", digest=d) for d in sorted(wanted - stored)]
 
-    def _load_op(self) -> Op:
+    def _load_op(self) -> ops.Load:
         new = [c.wanted for c in self.maps if not c.reused]
         return ops.Load(
             load=self.load,
             objects=tuple(o.digest for o in self.wish.objects),
             programs=self.wish.programs,
             rodata=self.wish.rodata,
+            omit=self.wish.engine_maps,
             max_entries={m.name: m.max_entries for m in new if m.max_entries and not m.name.startswith(".")},
             reuse={c.wanted.name: c.seen.pin for c in self.maps if c.reused and c.seen},
             metadata=self._metadata(),
@@ -213,6 +230,58 @@ class _Draft:
             return choice.seen.pin
         return self.layout.state_pin(pipeline, wanted.name, _layout_word(wanted), self.load)
 
+    def moves(self) -> list[Move]:
+        """The state maps that change their layout, and how."""
+        out = []
+        for choice in self.maps:
+            target = self.map_pin(choice)
+            if choice.pair is not None and choice.seen and target:
+                found = (choice.seen.pin, target, choice.pair)
+                out.append(_move(choice.wanted, *found))
+        return out
+
+    def _bridge_load(self) -> list[Op]:
+        """The second build of the programs, on the new load's maps and the old ones."""
+        moves = [m for m in self.moves() if m.bridge]
+        if not moves:
+            return []
+        shared = {c.wanted.name: pin for c in self.maps if (pin := self.map_pin(c)) is not None}
+        load = replace(
+            self._load_op(),
+            rodata={**self.wish.rodata, **conversion.bridge_tables(moves)},
+            omit=tuple(n for n in self.wish.engine_maps if n.startswith(OLD) and n not in {OLD + m.map for m in moves}),
+            max_entries={},
+            reuse={**shared, **{OLD + m.map: m.source for m in moves}},
+            stage="bridge",
+        )
+        pins: list[Op] = [
+            ops.PinProgram(program=p, path=self._bridge_pin(p), stage="bridge") for p in self.wish.programs
+        ]
+        return [load, *pins]
+
+    def _bridge_pin(self, program: str) -> str:
+        return self.layout.bridge_pin(self.wish.pipeline, self.load, program)
+
+    def _convert_and_attach(self) -> list[Op]:
+        """Swaps, with the conversions of state around them."""
+        moves, attach = self.moves(), self._attach()
+        if not moves:
+            return attach
+        swaps = [op for op in attach if isinstance(op, ops.SwapLink)]
+        others = [op for op in attach if not isinstance(op, ops.SwapLink)]
+        first, second = swaps, list[ops.SwapLink]()
+        if any(m.bridge for m in moves):
+            bridges = {op.new: self._bridge_pin(self._program_of(op.attachment)) for op in swaps}
+            first = [replace(op, new=bridges[op.new]) for op in swaps]
+            second = [replace(op, old=bridges[op.new]) for op in swaps]
+        settled: list[Op] = [ops.Barrier()] if second else []
+        return [
+            *conversion.before_swap(moves), *first, *conversion.after_swap(moves), *second, *settled, *others,
+        ]  # fmt: skip
+
+    def _program_of(self, attachment: str) -> str:
+        return next(a.program for a in self.wish.attachments if a.id == attachment)
+
     def _set_entries(self) -> list[Op]:
         out: list[Op] = []
         for wanted, _ in self._changed_entries():
@@ -240,7 +309,12 @@ class _Draft:
     # -- after the commit -------------------------------------------------------------------------
 
     def after(self) -> list[Op]:
-        return [*self._publish(), *self._retire(), *self._detach(), *self._drop_old()]
+        bridged = any(m.bridge for m in self.moves())
+        folder: list[Op] = (
+            [ops.DropFolder(path=self.layout.bridge_pins(self.wish.pipeline, self.load))] if bridged else []
+        )
+        retired = conversion.retire(self.moves())
+        return [*self._publish(), *folder, *retired, *self._retire(), *self._detach(), *self._drop_old()]
 
     def _publish(self) -> list[Op]:
         pub, out = self.layout.pub_pin, []
@@ -331,6 +405,10 @@ class _Draft:
             *lines,
             *(Line(sign=Sign.KEEP, kind="map", name=n, action="state: keep", notes=("parked",)) for n in parked),
         ]
+
+
+def _move(wanted: WishMap, source: str, target: str, pair: Pair) -> Move:
+    return Move(map=wanted.name, source=source, target=target, pair=pair, bridge=wanted.bridge)
 
 
 def _layout_word(wanted: WishMap) -> str:

@@ -17,7 +17,7 @@ from reloader.kernel import PLAIN_TYPES
 from reloader.spec import listing, parse, values
 from reloader.spec.check import suggestion
 from reloader.spec.model import Attach, MapWish, Mark, Pipeline, Role
-from reloader.spec.objects import Objects, read_objects
+from reloader.spec.objects import OLD, Objects, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
 from reloader.spec.source import read_source
 from reloader.spec.text import dotted
@@ -82,6 +82,7 @@ class _Compiler:
             rodata=self._rodata(),
             maps=tuple(sorted(maps, key=lambda m: m.name)),
             attachments=attachments,
+            engine_maps=tuple(sorted(self.objects.engine_maps)),
         )
         files = [*(o.path for o in self.objects.files), *(m.bulk.path for m in self.pipeline.maps if m.bulk)]
         return Compiled(wish=wish, objects=self.objects.data, entries=self.entries, files=tuple(files))
@@ -189,6 +190,7 @@ class _Compiler:
             prune=wish.prune,
             entries=self._entries(wish, found, max_entries),
             pin=wish.pin,
+            bridge=OLD + wish.name in self.objects.engine_maps,
         )
 
     def _entries(self, wish: MapWish, found: ElfMap, max_entries: int) -> EntriesRef | None:

@@ -19,6 +19,8 @@ from reloader.spec.model import Mark, ObjectRef
 from reloader.spec.wish import WishObject
 
 MAX_BYTES = 256 << 20
+ENGINE = "rl_"  # names of reloader_state.h
+OLD = "rl_old_"  # the map that a state map is bridged from
 
 
 class Objects:
@@ -30,6 +32,7 @@ class Objects:
         self.programs: dict[str, ElfProgram] = {}
         self.maps: dict[str, ElfMap] = {}
         self.rodata: dict[str, Variable] = {}
+        self.engine_maps: list[str] = []  # what reloader_state.h declares; not the author's business
         self.parts: list[ElfObject] = []
         self.problems: list[Problem] = []
 
@@ -47,9 +50,11 @@ class Objects:
         self.parts.append(part)
         twins = sorted(self.programs.keys() & {p.name for p in part.programs})
         self.programs |= {p.name: p for p in part.programs}
-        self.rodata |= part.rodata
-        clash = [m.name for m in part.maps if m.name in self.maps and _conflict(m, self.maps[m.name])]
-        self.maps |= {m.name: m for m in part.maps}
+        self.rodata |= {n: v for n, v in part.rodata.items() if not n.startswith(ENGINE)}
+        authors = [m for m in part.maps if not m.name.startswith(ENGINE)]
+        self.engine_maps += [m.name for m in part.maps if m.name.startswith(ENGINE) and m.name not in self.engine_maps]
+        clash = [m.name for m in authors if m.name in self.maps and _conflict(m, self.maps[m.name])]
+        self.maps |= {m.name: m for m in authors}
         if twins:
             return f"program {twins[0]!r} is in another object too"
         if clash:

@@ -13,6 +13,7 @@ from typing import Any
 
 from reloader import record
 from reloader.spec.words import Apply, Role
+from reloader.state.rules import LayoutVersion
 from reloader.typetree import TypeTree
 
 
@@ -40,6 +41,8 @@ class WishMap:
     prune: bool = True
     entries: EntriesRef | None = None  # None: reloader does not own this map's contents
     pin: str | None = None  # external only
+    bridge: bool = False  # the program reaches it by the calls of reloader_state.h
+    versions: tuple[LayoutVersion, ...] = ()  # the registry's history of this state map, up to this layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,7 @@ class Wish:
     rodata: dict[str, bytes]  # variable -> encoded value
     maps: tuple[WishMap, ...]
     attachments: tuple[WishAttachment, ...]
+    engine_maps: tuple[str, ...] = ()  # the header's own maps, which only a bridge needs
 
     def load_digest(self) -> str:
         """Changes exactly when a new load is needed: code, rodata, programs, map shapes."""

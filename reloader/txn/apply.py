@@ -29,7 +29,7 @@ class Bench:
     pipeline: str
     wish: Wish | None
     blobs: dict[str, bytes] = field(default_factory=dict)  # digest -> bytes not stored yet
-    loaded: Loaded | None = None
+    loads: dict[str, Loaded] = field(default_factory=dict)  # by stage: "clean", "bridge"
     commit: tuple[Generation | None, Current] | None = None  # what PutRecord writes
     done: list[Op] = field(default_factory=list)  # what was begun, in order; the last may have failed
 
@@ -38,9 +38,9 @@ class Bench:
         return self.blobs[digest] if digest in self.blobs else storage.read(self.layout, blob, digest)
 
     def close(self) -> None:
-        if self.loaded is not None:
-            self.loaded.close()
-            self.loaded = None
+        for loaded in self.loads.values():
+            loaded.close()
+        self.loads.clear()
 
 
 def execute(bench: Bench, op: Op) -> None:
@@ -58,7 +58,7 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.PinMap():
             _pin(bench, _loaded(bench).maps[op.map], op.path)
         case ops.PinProgram():
-            _pin(bench, _loaded(bench).progs[op.program], op.path)
+            _pin(bench, _loaded(bench, op.stage).progs[op.program], op.path)
         case ops.CreateLink():
             _create_link(bench, op)
         case ops.SwapLink():
@@ -67,6 +67,13 @@ def execute(bench: Bench, op: Op) -> None:
             _set_entries(bench, op)
         case ops.Unpin():
             pins.unpin(op.path)
+            _prune_folders(bench, os.path.dirname(op.path))
+        case ops.CopyOver() | ops.Drain():
+            _move(bench, op)
+        case ops.Convert():
+            pass  # a mark in the journal: from here on its undo is owed
+        case ops.DropFolder():
+            _drop_folder(bench, op.path)
             _prune_folders(bench, os.path.dirname(op.path))
         case ops.PutRecord():
             assert bench.commit is not None
@@ -108,9 +115,9 @@ def _stored(bench: Bench, digest: str) -> bool:
     return digest in bench.blobs or bench.layout.blob_file("entries", digest).exists()
 
 
-def _loaded(bench: Bench) -> Loaded:
-    assert bench.loaded is not None, "the plan pins before it loads"
-    return bench.loaded
+def _loaded(bench: Bench, stage: str = "clean") -> Loaded:
+    assert stage in bench.loads, "the plan pins before it loads"
+    return bench.loads[stage]
 
 
 def _load(bench: Bench, op: ops.Load) -> None:
@@ -125,9 +132,10 @@ def _load(bench: Bench, op: ops.Load) -> None:
             rodata=op.rodata,
             max_entries=op.max_entries,
             reuse=reuse,
+            omit=op.omit,
             metadata=op.metadata,
         )
-        bench.loaded = bench.kernel.progs.load(request)
+        bench.loads[op.stage] = bench.kernel.progs.load(request)
     finally:
         for fd in reuse.values():
             fd.close()
@@ -197,6 +205,22 @@ def _set_entries(bench: Bench, op: ops.SetEntries) -> None:
             maps.delete_many(fd, diff.delete)
 
 
+def _move(bench: Bench, op: ops.CopyOver | ops.Drain) -> None:
+    """Run the migration program over two pinned maps; a source that is gone was emptied before."""
+    from reloader.txn import migrate
+
+    pins, bridge = bench.kernel.pins, bench.loads.get("bridge")
+    if not pins.exists(op.source) or not pins.exists(op.target):
+        return
+    with pins.get(op.source) as source, pins.get(op.target) as target:
+        if isinstance(op, ops.CopyOver):
+            migrate.copy_over(bench.kernel, source, target, op.rules)
+            return
+        bench.kernel.barrier()
+        locks = bridge.maps.get("rl_locks") if bridge else None
+        migrate.drain(bench.kernel, source, target, op.rules, locks)
+
+
 def _publish(bench: Bench, op: ops.Publish) -> None:
     pins, fresh = bench.kernel.pins, op.path + "~"
     pins.mkdir(os.path.dirname(op.path))
@@ -215,13 +239,16 @@ def _freeze(bench: Bench, op: ops.Freeze) -> None:
 
 
 def _drop_load(bench: Bench, op: ops.DropLoad) -> None:
-    pins = bench.kernel.pins
-    for folder in (f"{op.path}/progs", f"{op.path}/maps"):
-        for name in pins.listdir(folder):
-            pins.unpin(f"{folder}/{name}")
-        pins.rmdir(folder)
-    pins.rmdir(op.path)
+    for folder in ("progs", "maps", "bridge"):
+        _drop_folder(bench, f"{op.path}/{folder}")
+    bench.kernel.pins.rmdir(op.path)
     _prune_folders(bench, os.path.dirname(op.path))
+
+
+def _drop_folder(bench: Bench, folder: str) -> None:
+    for name in bench.kernel.pins.listdir(folder):
+        bench.kernel.pins.unpin(f"{folder}/{name}")
+    bench.kernel.pins.rmdir(folder)
 
 
 def _drop_pipeline(bench: Bench, op: ops.DropPipeline) -> None:

@@ -34,14 +34,15 @@ class Decision:
 
 
 def decide(lines: list[JournalLine]) -> Decision:
-    """What an unfinished journal asks for. Pure. Without a whole `begin` line nothing had begun."""
+    """What an unfinished journal asks for. Pure. Only an op whose intent was written can have happened."""
     begin = next((line.body for line in lines if line.kind == "begin"), None)
     if begin is None:
         return Decision(forward=False, ops=())
     wish: Wish | None = record.from_json(Wish | None, begin["wish"])
     commit = next((line.body for line in lines if line.kind == "commit"), None)
     if commit is None:
-        return Decision(forward=False, ops=tuple(reversed(_ops(begin["ops"]))), wish=wish)
+        begun = max((line.body["op"] + 1 for line in lines if line.kind == "intent"), default=0)
+        return Decision(forward=False, ops=tuple(reversed(_ops(begin["ops"])[:begun])), wish=wish)
     generation: Generation | None = record.from_json(Generation | None, commit["generation"])
     current: Current = record.from_json(Current, commit["current"])
     return Decision(forward=True, ops=_ops(begin["after"]), wish=wish, commit=(generation, current))

@@ -16,6 +16,7 @@ from reloader.kernel import ARRAY_TYPES, Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
 from reloader.observe import Observed, observe, pinned
+from reloader.plan.conversion import Pair
 from reloader.plan.entries import EntryDiff, digest_of, entry_diff, join_records, live_entries, split_records
 from reloader.plan.model import Plan
 from reloader.plan.planner import Request, make_plan
@@ -37,6 +38,7 @@ class Intake:
     blobs: Mapping[str, bytes] = field(default_factory=dict)  # digest -> contents, for what is not stored yet
     reason: str = "apply"
     reset: Collection[str] = ()
+    lossy_rollback: bool = False  # accept state rules whose way back loses something
     source: str = ""  # the file it came from
     origin: int = 0  # rollback: the generation whose wish this is
 
@@ -97,8 +99,18 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
     unknown = sorted(set(intake.reset) - {m.name for m in intake.wish.maps})
     if unknown:
         raise NotFoundError(f"--reset names no map of {intake.wish.pipeline}: {', '.join(unknown)}")
-    request = Request(reset=intake.reset, diffs=_diffs(layout, intake, seen))
+    request = Request(
+        reset=intake.reset,
+        diffs=_diffs(layout, intake, seen),
+        conversions=_conversions(kernel, intake, seen),
+        lossy_rollback=intake.lossy_rollback,
+    )
     return make_plan(intake.wish, seen, layout, request), seen
+
+
+def _conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pair | str]:
+    """For every state map whose live layout is not the wished one: the rules, or why there are none."""
+    return {}
 
 
 def _diffs(layout: Layout, intake: Intake, seen: Observed) -> dict[str, EntryDiff]:
@@ -167,9 +179,9 @@ def note_orphan(layout: Layout, pipeline: str, lock: WriterLock) -> int:
 def _commit(bench: Bench, made: Plan, seen: Observed, intake: Intake) -> tuple[Generation, Current]:
     """The records of a plan whose ops are all done, with the kernel's ids."""
     wish, old = intake.wish, seen.generation
-    fresh = bench.loaded is not None
-    maps = _map_records(bench, seen) if fresh or old is None else old.maps
-    progs = {n: bench.kernel.progs.info(fd).id for n, fd in bench.loaded.progs.items()} if bench.loaded else {}
+    clean = bench.loads.get("clean")
+    maps = _map_records(bench, seen) if clean or old is None else old.maps
+    progs = {n: bench.kernel.progs.info(fd).id for n, fd in clean.progs.items()} if clean else {}
     generation = Generation(
         number=made.generation,
         load=made.load,
@@ -208,13 +220,12 @@ def _map_records(bench: Bench, seen: Observed) -> dict[str, MapRecord]:
     """Every map of the fresh load with the pin this plan gave or left it."""
     from reloader.plan import ops
 
-    assert bench.loaded is not None
     assert bench.wish is not None
     made = {op.map: op.path for op in bench.done if isinstance(op, ops.PinMap)}
     pins = {**{n: m.pin for n, m in seen.maps.items()}, **made}
     wanted = {m.name for m in bench.wish.maps if m.role is not Role.EXTERNAL}
     info = bench.kernel.maps.info
-    return {n: MapRecord(pin=pins[n], id=info(fd).id) for n, fd in bench.loaded.maps.items() if n in wanted}
+    return {n: MapRecord(pin=pins[n], id=info(fd).id) for n, fd in bench.loads["clean"].maps.items() if n in wanted}
 
 
 def _link_record(bench: Bench, attachment: str) -> LinkRecord:

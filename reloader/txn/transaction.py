@@ -116,9 +116,9 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
     """Undo in reverse order, then say what happened. Always raises."""
     visible = any(isinstance(op, ops.VISIBLE) for op in trip.bench.done)
     try:
-        for index in range(len(trip.plan.ops) - 1, -1, -1):
+        for index in range(len(trip.bench.done) - 1, -1, -1):
             journal.undo(index)
-            take_back(trip.bench, trip.plan.ops[index])
+            take_back(trip.bench, trip.bench.done[index])
     except (OSError, ReloaderError) as second:
         journal.close()
         raise NeedsHuman(
