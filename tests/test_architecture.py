@@ -31,7 +31,7 @@ LAYERS = tuple(
         "observe plan",
         "workloads",
         "records",
-        "spec",
+        "spec state",
         "hooks",
         "verifier",
         "btf elf",
