@@ -28,7 +28,7 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
     try:
         with writer_lock(env.layout) as lock:
             for path, one in pairs:
-                request = intake(path, one, reset=args.reset)
+                request = intake(path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback)
                 results.append(session.apply(env.kernel, env.layout, request, lock, progress=steps))
     except ReloaderError as error:
         _say_committed(env, results)

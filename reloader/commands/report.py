@@ -46,7 +46,13 @@ def plan(args: argparse.Namespace, env: Environment) -> int:
     plans, errors = [], []
     for path, one in compiled(args.files, env.layout):
         try:
-            plans.append(session.plan(env.kernel, env.layout, intake(path, one, reset=args.reset)))
+            plans.append(
+                session.plan(
+                    env.kernel,
+                    env.layout,
+                    intake(path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback),
+                )
+            )
         except ReloaderError as error:
             errors.append(error)
     for made in plans:

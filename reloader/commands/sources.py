@@ -65,7 +65,7 @@ def _twice(pairs: list[tuple[Path, Compiled]]) -> list[Problem]:
     return problems
 
 
-def intake(path: Path, one: Compiled, *, reset: list[str], reason: str = "apply") -> Intake:
+def intake(path: Path, one: Compiled, *, reset: list[str], lossy_rollback: bool) -> Intake:
     """A compiled pipeline as the engine takes it."""
     from reloader.txn.session import Intake
 
@@ -73,7 +73,7 @@ def intake(path: Path, one: Compiled, *, reset: list[str], reason: str = "apply"
     return Intake(
         wish=one.wish,
         blobs={**one.objects, **one.entries},
-        reason=reason,
         reset=mine,
+        lossy_rollback=lossy_rollback,
         source=str(path.resolve()),
     )

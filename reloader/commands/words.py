@@ -131,6 +131,11 @@ def _reset(parser: argparse.ArgumentParser) -> None:
         metavar="MAP",
         help="give up this map's contents and start it empty (may be repeated)",
     )
+    parser.add_argument(
+        "--allow-lossy-rollback",
+        action="store_true",
+        help="convert state although going back would lose something of it (the plan names what)",
+    )
 
 
 def _plan(commands: _Commands) -> None:
