@@ -149,7 +149,8 @@ class _Draft:
         self.refusals += [c.refusal for c in self.attachments if c.refusal]
 
     def _lossy(self, choice: MapChoice) -> str:
-        lost = choice.pair.back.lossy if choice.pair else ()
+        """What the way there destroys, so that the way back cannot have it again."""
+        lost = choice.pair.forward.lossy if choice.pair else ()
         if not lost or self.request.lossy_rollback:
             return ""
         told = "\n".join(f"    {what}" for what in lost)

@@ -255,7 +255,12 @@ def rollback(
     """Apply a stored generation's wish again, from stored objects. `to` None: the one before the current."""
     recover(kernel, layout, pipeline, lock)
     target = rollback_target(layout, pipeline, to)
-    intake = Intake(wish=target.wish, reason=f"rollback to {target.number}", origin=target.origin or target.number)
+    intake = Intake(
+        wish=target.wish,
+        reason=f"rollback to {target.number}",
+        origin=target.origin or target.number,
+        lossy_rollback=True,
+    )
     return apply(kernel, layout, intake, lock, progress=progress)
 
 
