@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reloader.errors import InputError, Problem
+from reloader.follow.files import is_yaml
 from reloader.layout import Layout
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ def yaml_files(arguments: list[str]) -> list[Path]:
     files: list[Path] = []
     for argument in arguments:
         path = Path(argument)
-        found = sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
+        found = sorted(p for p in path.iterdir() if is_yaml(p.name)) if path.is_dir() else [path]
         if not found:
             raise InputError([Problem(file=argument, line=0, column=0, path="", message="no *.yaml file in here")])
         files += found
@@ -75,5 +77,5 @@ def intake(path: Path, one: Compiled, *, reset: list[str], lossy_rollback: bool)
         blobs={**one.objects, **one.entries},
         reset=mine,
         lossy_rollback=lossy_rollback,
-        source=str(path.resolve()),
+        source=os.path.abspath(path),
     )

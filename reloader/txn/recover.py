@@ -40,6 +40,8 @@ def decide(lines: list[JournalLine]) -> Decision:
         return Decision(forward=False, ops=())
     wish: Wish | None = record.from_json(Wish | None, begin["wish"])
     commit = next((line.body for line in lines if line.kind == "commit"), None)
+    if any(line.kind == "undo" for line in lines):
+        commit = None  # writing it failed, and going back had begun
     if commit is None:
         begun = max((line.body["op"] + 1 for line in lines if line.kind == "intent"), default=0)
         return Decision(forward=False, ops=tuple(reversed(_ops(begin["ops"])[:begun])), wish=wish)

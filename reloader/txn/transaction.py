@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from reloader import record
@@ -64,11 +64,12 @@ def run(trip: Trip, kernel: Kernel, layout: Layout, lock: WriterLock) -> None:
         with uninterrupted():
             _back(trip, journal, error)
         raise AssertionError("unreachable: going back always raises") from error
-    try:
-        with uninterrupted():
+    with uninterrupted():
+        _commit(trip, journal)
+        try:
             finish_after_commit(trip.bench, trip.plan.after, journal)
-    finally:
-        trip.bench.close()
+        finally:
+            trip.bench.close()
 
 
 def _forward(trip: Trip, journal: Journal) -> None:
@@ -83,8 +84,16 @@ def _forward(trip: Trip, journal: Journal) -> None:
         name = type(op).__name__
         trip.seconds[name] = trip.seconds.get(name, 0.0) + time.monotonic() - started
         journal.done(index)
-    bench.commit = trip.finish(bench)
-    journal.commit(record.to_json({"generation": bench.commit[0], "current": bench.commit[1]}))
+
+
+def _commit(trip: Trip, journal: Journal) -> None:
+    """Write the commit record, or go back. If it is unclear whether it was written, the undo lines after it decide."""
+    try:
+        trip.bench.commit = trip.finish(trip.bench)
+        generation, current = trip.bench.commit
+        journal.commit(record.to_json({"generation": generation, "current": current}))
+    except (OSError, ReloaderError) as error:
+        _back(trip, journal, error)
 
 
 def begin_body(plan: Plan, bench: Bench) -> dict[str, object]:
@@ -183,9 +192,25 @@ def _label(op: Op) -> str:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back SIGINT and SIGTERM: going back and cleaning up must not be cut short by an impatient ^C."""
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    """Hold back SIGINT and SIGTERM: going back and cleaning up must not be cut short by an impatient ^C.
+
+    By handlers, not by a mask: with another thread about, the kernel would give it the signal, and Python runs
+    handlers in the main thread all the same. What came meanwhile is delivered at the end, unless an error is on its
+    way out already.
+    """
+    held: list[int] = []
+    try:
+        old = {s: signal.signal(s, lambda number, _: held.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread, which alone gets signals
+        yield
+        return
+    failed = True
     try:
         yield
+        failed = False
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        for number, handler in old.items():
+            signal.signal(number, handler)
+        with suppress(KeyboardInterrupt) if failed else nullcontext():
+            for late in dict.fromkeys(held):
+                signal.raise_signal(late)
