@@ -14,7 +14,7 @@ endif
 export PYTHON
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bpf bench clean deps venv
+.PHONY: help demo test crash check fmt bpf bench clean deps venv
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
@@ -24,6 +24,9 @@ demo: bpf venv ## reload an XDP program under full traffic, in a sandbox of its 
 
 test: bpf venv ## the whole test suite; ARGS="-k name" narrows it
 	@$(call as_root,$(PY) -m pytest $(ARGS))
+
+crash: bpf venv ## kill it before and after every lasting effect, and fail each; `make test` takes a spread
+	@CRASH=all $(call as_root,$(PY) -m pytest -q -s tests/crash)
 
 check: venv ## linters, formatting and types
 	@.venv/bin/ruff check .
