@@ -25,10 +25,11 @@ from __future__ import annotations
 
 import errno as _errno
 import os
-from dataclasses import dataclass
+
+from reloader.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Problem:
     """One finding in the user's own text: `file:line:column: path: message (hint)`."""
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum, StrEnum
 from typing import Protocol
+
+from reloader.frozen import frozen
 
 
 class MapType(IntEnum):
@@ -100,7 +102,7 @@ class Fd:
         return f"Fd({self._fd})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MapInfo:
     """struct bpf_map_info as the kernel fills it; `name` is cut at 15 bytes."""
 
@@ -116,7 +118,7 @@ class MapInfo:
     btf_value_type_id: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ProgInfo:
     """struct bpf_prog_info, the parts we use; `name` is cut at 15 bytes."""
 
@@ -133,7 +135,7 @@ class ProgInfo:
     load_time_ns: int = 0  # since boot
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LinkInfo:
     """struct bpf_link_info; ifindex is 0 when the link's interface is gone (a dead link)."""
 
@@ -143,7 +145,7 @@ class LinkInfo:
     ifindex: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Interface:
     """One interface as rtnetlink shows it, with what sits on its XDP hook."""
 
@@ -155,7 +157,7 @@ class Interface:
     xdp_mode: XdpMode | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LoadRequest:
     """One loading of objects. More than one object is joined by libbpf's linker first."""
 
@@ -169,7 +171,7 @@ class LoadRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)  # bound to every program as bpf_metadata_<key>
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Loaded:
     """What a load made: the caller owns every Fd. Map names are the ELF's (`.bss`, not `edge.bss`)."""
 

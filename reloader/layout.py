@@ -15,8 +15,9 @@ A leaf: imports nothing of the package.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from reloader.frozen import frozen
 
 PIPELINE_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
 DEFAULT_BPFFS = "/sys/fs/bpf/reloader"
@@ -33,7 +34,7 @@ def pin_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_@:+-]", lambda m: f"%{ord(m[0]):02x}" if m[0] != "." else "-", name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Layout:
     """All paths below one bpffs directory and one record directory."""
 

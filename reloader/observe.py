@@ -8,11 +8,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reloader import records
 from reloader.btf import Btf, TypeTree
 from reloader.errors import KernelError, MissingFeature, PermissionRefused
+from reloader.frozen import frozen
 from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout
 from reloader.records import Current, Generation, MapRecord
@@ -20,7 +21,7 @@ from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishAttachment, WishMap
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SeenAttachment:
     """One attachment, wished or recorded. Both None: neither the interface nor a link is there."""
 
@@ -29,7 +30,7 @@ class SeenAttachment:
     owner: str = ""  # who sits on the hook, when a program is attached
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SeenMap:
     pin: str
     info: MapInfo
@@ -38,7 +39,7 @@ class SeenMap:
     entries: dict[bytes, bytes] | None = None  # read for config maps only
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Observed:
     """Everything a plan may depend on besides the wish."""
 

@@ -7,30 +7,31 @@ Read by observe.py, written by txn/. Imports files, layout, spec.wish, record.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from reloader import record
 from reloader.errors import NeedsHuman, NotFoundError
 from reloader.files import write_atomic
+from reloader.frozen import frozen
 from reloader.layout import Layout
 from reloader.spec.wish import Wish
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MapRecord:
     pin: str
     id: int  # kernel id, valid in this boot
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LinkRecord:
     pin: str
     id: int
     prog: int  # kernel id of the program it runs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Generation:
     """One commit of a pipeline."""
 
@@ -46,7 +47,7 @@ class Generation:
     changes: tuple[str, ...] = ()  # the plan's lines, for history
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Current:
     """Where a pipeline stands. generation 0: removed, with its state parked."""
 

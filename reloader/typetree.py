@@ -7,7 +7,9 @@ them, spec/values.py writes entries by them. A leaf: imports nothing of the pack
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from reloader.frozen import frozen
 
 SPECIAL = frozenset({
     "bpf_spin_lock", "bpf_res_spin_lock", "bpf_timer", "bpf_wq", "bpf_task_work", "bpf_list_head", "bpf_list_node",
@@ -16,7 +18,7 @@ SPECIAL = frozenset({
 """Structs the kernel alone fills; two of them may look alike, so here the name is part of the layout."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Member:
     """One field of a struct or union, or one variable of a data section."""
 
@@ -26,7 +28,7 @@ class Member:
     type: TypeTree
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TypeTree:
     """A layout with typedefs and qualifiers seen through. Pointers are leaves: they are never followed."""
 
@@ -76,7 +78,7 @@ class TypeTree:
         return f"{prefix}{self.size * 8}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Leaf:
     """One field without fields of its own, as `leaves()` finds it."""
 

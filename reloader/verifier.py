@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from reloader.frozen import frozen
 
 TAIL_LINES = 10
 REASON_LINES = 3
@@ -25,7 +26,7 @@ _NOISE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class VerifierSummary:
     """What the log comes down to; fields are empty, or None, where it does not say."""
 

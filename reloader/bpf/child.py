@@ -18,17 +18,18 @@ import sys
 import time
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from reloader.bpf import libc
 from reloader.errors import KernelError
+from reloader.frozen import frozen
 
 PATIENCE = 120.0  # seconds
 AT_ONCE = 250  # descriptors in a message; the kernel's SCM_MAX_FD is 253
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reply:
     """What a task hands back. In the parent the descriptors are the caller's to close."""
 

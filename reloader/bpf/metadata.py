@@ -12,13 +12,13 @@ import ctypes
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from reloader.bpf import syscall
 from reloader.bpf.libbpf import Library, read_bytes
 from reloader.bpf.syscall import BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, Command
 from reloader.btf import Btf, BtfError, Kind
 from reloader.errors import KernelError
+from reloader.frozen import frozen
 from reloader.kernel import Fd, MapInfo, MapType
 
 PREFIX = "bpf_metadata_"
@@ -28,7 +28,7 @@ _STATIC = 0  # enum btf_func_linkage's sibling for variables: BTF_VAR_STATIC
 _SIGNED = 1  # BTF_INT_SIGNED, as clang describes char
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Constants:
     """A read-only section as the object has it; what its map's new contents begin with."""
 

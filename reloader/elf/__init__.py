@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 from reloader.btf import Btf, BtfError, TypeTree
 from reloader.elf.code import CodeReader
 from reloader.elf.file import STB_LOCAL, STT_FUNC, ElfError, ElfFile, Section, Symbol
 from reloader.elf.maps import ElfMap, declared_maps, internal_maps, is_data, variables_of
 from reloader.elf.sections import section_type
+from reloader.frozen import frozen
 
 __all__ = ["BtfError", "ElfError", "ElfMap", "ElfObject", "ElfProgram", "Variable", "read_object"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ElfProgram:
     """One entry program; functions in .text are parts of the programs that call them."""
 
@@ -34,7 +34,7 @@ class ElfProgram:
     programs: frozenset[str]  # programs those maps hold from the start: what it may tail-call
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Variable:
     """One `const volatile` global: a switch that can be set before the load."""
 
@@ -46,7 +46,7 @@ class Variable:
     value: bytes  # as compiled
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ElfObject:
     programs: tuple[ElfProgram, ...]
     maps: tuple[ElfMap, ...]

@@ -10,6 +10,8 @@ import struct
 from collections import defaultdict
 from dataclasses import dataclass
 
+from reloader.frozen import frozen
+
 ET_REL = 1
 EM_BPF = 247
 SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 1, 2, 4, 8, 9
@@ -29,7 +31,7 @@ class ElfError(ValueError):
     """The file is no BPF object we can read; the message says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Section:
     index: int
     name: str
@@ -45,7 +47,7 @@ class Section:
         return self.type == SHT_PROGBITS and bool(self.flags & SHF_EXECINSTR) and self.size > 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Symbol:
     name: str
     type: int  # STT_*
@@ -55,7 +57,7 @@ class Symbol:
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Relocation:
     offset: int  # in the section it applies to
     type: int  # R_BPF_*

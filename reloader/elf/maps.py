@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reloader.btf import Btf, Kind, SectionVariable, TypeTree
 from reloader.elf.file import SHT_NOBITS, SHT_PROGBITS, ElfError, ElfFile, Relocation, Section
+from reloader.frozen import frozen
 from reloader.kernel import MapType
 
 F_RDONLY_PROG = 1 << 7
@@ -25,7 +26,7 @@ _NUMBERS = frozenset({
 _MAP_IN_MAP = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ElfMap:
     """One map as the object declares it; sizes are bytes."""
 

@@ -24,6 +24,7 @@ from reloader.errors import (
     Problem,
     ReloaderError,
 )
+from reloader.frozen import frozen
 from reloader.kernel import Interface, Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock, writer_lock
@@ -43,7 +44,7 @@ class Steps(Protocol):
     def done(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Setting:
     """What attempts work in."""
 

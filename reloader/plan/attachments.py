@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reloader.frozen import frozen
 from reloader.layout import Layout
 from reloader.observe import Observed, SeenAttachment
 from reloader.plan import ops
@@ -12,7 +13,7 @@ from reloader.plan.ops import Op
 from reloader.spec.wish import WishAttachment
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AttachmentChoice:
     wanted: WishAttachment
     sign: Sign = Sign.KEEP

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reloader.btf import Member, TypeTree, identity
+from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, MapType
 
 F_NO_COMMON_LRU = 1 << 1
@@ -28,7 +29,7 @@ _RINGS = (MapType.RINGBUF, MapType.USER_RINGBUF)
 _DEVICES = (MapType.DEVMAP, MapType.DEVMAP_HASH)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Difference:
     """One thing that is not the same; `old` and `new` say the types, where they help."""
 
@@ -42,7 +43,7 @@ class Difference:
         return f"{self.path}: {self.what}" + (f" ({types})" if types else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MapShape:
     """What a map is, whether the kernel said so or an object file."""
 

@@ -10,8 +10,8 @@ Used by planner.py; imports plan.ops and state.rules.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, LRU_TYPES, PERCPU_TYPES, MapType
 from reloader.plan import ops
 from reloader.plan.ops import Op
@@ -21,7 +21,7 @@ CONVERTIBLE = frozenset({MapType.HASH, MapType.LRU_HASH}) | PERCPU_TYPES | ARRAY
 ENTRIES_A_SECOND = 1_000_000  # what a drain moves on a small machine; for the plan's estimate only
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pair:
     """Rules for both directions. A rollback by `back` loses what its `lossy` names."""
 
@@ -31,7 +31,7 @@ class Pair:
     words: tuple[str, ...] = ()  # field by field, for the plan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Move:
     """One map on its way: where it lies, where it goes, by which rules."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, LRU_TYPES, PERCPU_TYPES
 from reloader.spec.wish import WishMap
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EntryDiff:
     """Keys and values to write (new and changed ones) and keys to delete."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
+from reloader.frozen import frozen
 from reloader.kernel import LRU_TYPES, MapType
 from reloader.observe import Observed, SeenMap
 from reloader.plan import conversion
@@ -15,7 +15,7 @@ from reloader.spec.model import Role
 from reloader.spec.wish import WishMap
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MapChoice:
     wanted: WishMap
     outcome: Outcome

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from reloader.frozen import frozen
 from reloader.plan.ops import Op
 
 
@@ -29,7 +29,7 @@ class Outcome(StrEnum):
     DROP = "drop"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Line:
     """One row of `plan`: a program, attachment or map and what happens to it."""
 
@@ -46,7 +46,7 @@ class Line:
         return f"{self.sign} {self.kind} {self.name}: {self.action}{notes}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Plan:
     pipeline: str
     from_generation: int  # 0: none

@@ -7,14 +7,14 @@ Pure; imports spec.wish and state.rules.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from reloader.frozen import frozen
 from reloader.spec.wish import WishAttachment
 from reloader.state.rules import Conversion
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StoreBlob:
     """Keep an object or encoded entries by digest in the record directory, linked to the pipeline."""
 
@@ -23,14 +23,14 @@ class StoreBlob:
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DropBlob:
     TAGGED: ClassVar[bool] = True
     blob: str
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Load:
     """Load programs beside the running ones; lasts only as long as this process until pinned."""
 
@@ -46,7 +46,7 @@ class Load:
     stage: str = "clean"  # or "bridge": a second build of the same programs on the same maps
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FillMap:
     """Put a config map's entries into the fresh map of this transaction's load."""
 
@@ -55,14 +55,14 @@ class FillMap:
     entries: str  # digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PinMap:
     TAGGED: ClassVar[bool] = True
     map: str
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PinProgram:
     TAGGED: ClassVar[bool] = True
     program: str
@@ -70,13 +70,13 @@ class PinProgram:
     stage: str = "clean"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Unpin:
     TAGGED: ClassVar[bool] = True
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CreateLink:
     """Attach where nothing of ours is attached, and pin the link."""
 
@@ -86,7 +86,7 @@ class CreateLink:
     path: str  # the link's pin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SwapLink:
     """Compare-and-swap the program behind a pinned link."""
 
@@ -97,7 +97,7 @@ class SwapLink:
     old: str  # program pin path; what must be running there
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SetEntries:
     """Make a live map hold exactly (prune) or at least the entries of a stored file, by the difference."""
 
@@ -109,7 +109,7 @@ class SetEntries:
     prune: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CopyOver:
     """Give the new map every entry of the old, counters at zero, while the old program still serves."""
 
@@ -120,7 +120,7 @@ class CopyOver:
     rules: Conversion
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Convert:
     """From here on the new map may hold state. Does nothing itself; its undo brings everything back."""
 
@@ -131,7 +131,7 @@ class Convert:
     back: Conversion  # target's layout → source's
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Drain:
     """Move what is left in `source` into `target`, counts exactly once, until nothing is left."""
 
@@ -142,7 +142,7 @@ class Drain:
     rules: Conversion
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DropFolder:
     """Unpin everything in one directory, and remove it."""
 
@@ -150,14 +150,14 @@ class DropFolder:
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PutRecord:
     """Write the generation and make it current; the content stands in the journal's commit record."""
 
     TAGGED: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Publish:
     """Let pub/<map> show the map pinned at `source`, by rename."""
 
@@ -166,7 +166,7 @@ class Publish:
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Freeze:
     """Refuse user-space writes to a retired config map, so that a stale writer sees EPERM."""
 
@@ -174,14 +174,14 @@ class Freeze:
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Barrier:
     """Wait until no instance of a replaced program still runs."""
 
     TAGGED: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DropLoad:
     """Unpin a retired load's programs and maps."""
 
@@ -189,14 +189,14 @@ class DropLoad:
     path: str  # loads/<n>
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Prune:
     """Forget generations past the newest few, and blobs that no stored generation needs."""
 
     TAGGED: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DropPipeline:
     """Remove what is left of a pipeline: empty directories, and its records unless state is parked."""
 

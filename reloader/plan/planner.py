@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from reloader.btf import layout_digest
 from reloader.errors import MissingFeature, RefusedChange
+from reloader.frozen import frozen
 from reloader.kernel import MapType
 from reloader.layout import Layout
 from reloader.observe import Observed
@@ -26,7 +27,7 @@ from reloader.spec.wish import Wish, WishMap
 OLD = "rl_old_"  # reloader_state.h: the map that a state map is bridged from
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Request:
     """What a plan is asked for, besides the wish."""
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
+from reloader.frozen import frozen
 from reloader.spec.scalars import RowProblem, ValueProblem, beyond_prefix, field_order, place_bits
 from reloader.typetree import Member, TypeTree, leaves
 
@@ -30,7 +30,7 @@ class Cell(Protocol):
     def __call__(self, leaf: TypeTree | None, text: str, path: str, bits: int) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Column:
     path: str
     place: Member | None  # where in the whole; None: the whole is of unknown type

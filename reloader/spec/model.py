@@ -6,15 +6,16 @@ an object file or a kernel. Imports spec.words.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from reloader.frozen import frozen
 from reloader.spec.words import Apply, Role
 
 __all__ = ["Apply", "Attach", "Bulk", "Entry", "MapWish", "Mark", "ObjectRef", "Pipeline", "Role"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Mark:
     """A place in the author's text; 1-based."""
 
@@ -22,14 +23,14 @@ class Mark:
     column: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ObjectRef:
     path: str  # absolute
     sha256: str | None  # None: any content
     mark: Mark
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Attach:
     program: str
     type: str  # a key of hooks.HOOKS, as `xdp`
@@ -38,7 +39,7 @@ class Attach:
     marks: dict[str, Mark] = field(default_factory=dict)  # field -> place of its value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Bulk:
     """Entries in a file beside the YAML: CSV with a header line of field names, or JSON Lines of {key, value}."""
 
@@ -47,7 +48,7 @@ class Bulk:
     mark: Mark
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Entry:
     key: Any  # scalar, list or mapping by BTF field name
     value: Any
@@ -55,7 +56,7 @@ class Entry:
     marks: dict[str, Mark] = field(default_factory=dict)  # `key.port`, `value.addr[2]` -> place
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MapWish:
     name: str
     role: Role
@@ -71,7 +72,7 @@ class MapWish:
     marks: dict[str, Mark] = field(default_factory=dict)  # field, also as `byteorder.key.port` -> place
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pipeline:
     """One YAML document."""
 

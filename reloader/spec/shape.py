@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from reloader.errors import Problem
+from reloader.frozen import frozen
 from reloader.spec import values
 from reloader.typetree import TypeTree
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Shape:
     """What a map's keys and values look like, and the byte orders BTF does not say."""
 

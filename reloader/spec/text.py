@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from reloader.errors import Problem
+from reloader.frozen import frozen
 from reloader.spec.model import Mark
 from reloader.spec.source import MAX_BYTES
 
@@ -34,7 +34,7 @@ _PRINTABLE = (  # YAML 1.2 c-printable, without the byte order mark and the line
 _STRING_TAGS = frozenset({None, "!", "tag:yaml.org,2002:str"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Document:
     """One YAML document: its value, and where each value and each mapping key stands."""
 

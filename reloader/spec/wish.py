@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from reloader import record
+from reloader.frozen import frozen
 from reloader.spec.words import Apply, Role
 from reloader.state.rules import LayoutVersion
 from reloader.typetree import TypeTree
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EntriesRef:
     """Encoded entries of a config map, stored as fixed-size `key ‖ value` records sorted by key."""
 
@@ -25,7 +25,7 @@ class EntriesRef:
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WishMap:
     name: str
     role: Role
@@ -45,7 +45,7 @@ class WishMap:
     versions: tuple[LayoutVersion, ...] = ()  # the registry's history of this state map, up to this layout
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WishAttachment:
     id: str  # stable name of (hook, netns, interface, slot); names the link's pin
     type: str  # a key of hooks.HOOKS
@@ -53,13 +53,13 @@ class WishAttachment:
     target: dict[str, str]  # the hook's own words, as {"interface": "eth0", "mode": "native", "netns": "/run/netns/a"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WishObject:
     digest: str  # sha256 of the file
     path: str  # where it was read last; informative, the stored copy is what is loaded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wish:
     pipeline: str
     source_revision: str  # "file:<sha256 of the YAML text, 12 digits>" or "git:<commit>"; not part of the digest
@@ -96,7 +96,7 @@ class Wish:
         return next(m for m in self.maps if m.name == name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Compiled:
     """A wish with the contents it names by digest. From the cache the contents are empty: they are stored already."""
 

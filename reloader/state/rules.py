@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+
+from reloader.frozen import frozen
 
 
 class Op(IntEnum):
@@ -17,7 +18,7 @@ class Op(IntEnum):
     CONST = 7
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rule:
     op: Op
     src_off: int
@@ -35,7 +36,7 @@ class Rule:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Conversion:
     key: tuple[Rule, ...]
     value: tuple[Rule, ...]
@@ -47,7 +48,7 @@ class Conversion:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LayoutVersion:
     """Placeholder."""
 

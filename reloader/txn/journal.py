@@ -13,17 +13,17 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
+from reloader.frozen import frozen
 
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class JournalLine:
     seq: int
     kind: str  # begin, intent, done, undo, commit

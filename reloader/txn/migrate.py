@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from reloader.errors import KernelError
+from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES, Fd, Kernel, Loaded, LoadRequest
 from reloader.layout import shipped_object
 from reloader.plan.conversion import pack_table
@@ -22,7 +22,7 @@ COPY, DRAIN, MERGE = 0, 1, 2  # enum migrate_pass
 RESULT = struct.Struct("=6Q")  # struct migrate_result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Moved:
     """What a pass did, summed over CPUs."""
 

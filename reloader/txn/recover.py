@@ -5,13 +5,13 @@ Every changing command calls recover first, under the writer lock. Imports journ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reloader import record
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman, ReloaderError
+from reloader.frozen import frozen
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
@@ -23,7 +23,7 @@ from reloader.txn.journal import Journal, JournalLine, open_journals, read_journ
 from reloader.txn.transaction import finish_after_commit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Decision:
     """forward: the commit record stands, `ops` are still to run. Else `ops` are to be taken back, in this order."""
 

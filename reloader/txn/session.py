@@ -8,10 +8,11 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from reloader import records
 from reloader.errors import NeedsHuman, NotFoundError, RefusedChange
+from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
@@ -30,7 +31,7 @@ from reloader.txn.recover import recover
 from reloader.txn.transaction import Progress, Trip, run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Intake:
     """One pipeline to be applied: the wish, the bytes read with it, and why."""
 
@@ -43,7 +44,7 @@ class Intake:
     origin: int = 0  # rollback: the generation whose wish this is
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Result:
     pipeline: str
     changed: bool

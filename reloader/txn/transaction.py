@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from reloader import record
 from reloader.errors import (
@@ -22,6 +22,7 @@ from reloader.errors import (
     RolledBack,
     VerifierRejected,
 )
+from reloader.frozen import frozen
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
@@ -35,7 +36,7 @@ from reloader.txn.journal import Journal
 Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Trip:
     """One pass through a plan: what the engine needs to do it and to record it."""
 
