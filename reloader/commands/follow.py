@@ -30,6 +30,7 @@ class _Stop:
 
     def __init__(self, queue: SimpleQueue[str]) -> None:
         self.asked = False
+        self._late = False  # the grace is over
         self._queue = queue
         signal.signal(signal.SIGALRM, self._insist)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -39,15 +40,16 @@ class _Stop:
         return self.asked
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        if self._late:
+            raise KeyboardInterrupt
         if not self.asked:
             self.asked = True
             self._queue.put("")
             signal.setitimer(signal.ITIMER_REAL, GRACE)
 
     def _insist(self, _number: int, _frame: FrameType | None) -> None:
-        # To this very thread: it alone may be holding signals back, and other threads would take it in its place.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.raise_signal(signal.SIGINT)
+        self._late = True
+        signal.raise_signal(signal.SIGINT)  # to whoever handles it now: the way back of a transaction holds it back
 
 
 def watch(args: argparse.Namespace, env: Environment) -> int:

@@ -65,6 +65,8 @@ def test_the_way_back_is_not_cut_short() -> None:
     """txn.transaction.uninterrupted() holds, though other threads would take the signal."""
     body = """
 try:
+    while not stop.asked:
+        busy(0.01)
     with uninterrupted():
         busy(2 * GRACE)
         print("all of it")
