@@ -5,6 +5,7 @@ Imports errors and layout.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -45,7 +46,9 @@ def _open(layout: Layout) -> int:
     try:
         layout.records.mkdir(parents=True, exist_ok=True, mode=0o700)
         return os.open(layout.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
         raise PermissionRefused(
             f"cannot write the record directory {layout.records}", hint="run as root, or pass --records DIR"
         ) from error
