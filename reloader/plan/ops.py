@@ -228,6 +228,7 @@ Op = (
     | DropPipeline
 )
 
+ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel
 INERT = (Load, FillMap, CopyOver, Drain, Barrier)  # nothing is owed: gone with the process, or owed by Convert
 VISIBLE = (CreateLink, SwapLink, SetEntries)  # traffic can notice these
 

@@ -156,7 +156,12 @@ def _pin(bench: Bench, fd: Fd, path: str) -> None:
 def _prune_folders(bench: Bench, folder: str) -> None:
     """Remove directories of ours that became empty, up to the bpffs root."""
     while folder.startswith(bench.layout.bpffs) and not bench.kernel.pins.listdir(folder):
-        bench.kernel.pins.rmdir(folder)
+        try:
+            bench.kernel.pins.rmdir(folder)
+        except KernelError as error:
+            if error.errno == errno.EBUSY and folder == bench.layout.bpffs:  # a mount point of its own
+                return
+            raise
         folder = os.path.dirname(folder)
 
 

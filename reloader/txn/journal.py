@@ -10,6 +10,7 @@ A torn tail (no newline) is dropped; a damaged line is NeedsHuman (exit 4). Impo
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -36,6 +37,7 @@ class Journal:
     def __init__(self, path: Path, seq: int = 0) -> None:
         self.path = path
         self._seq = seq
+        self.last = ""  # kind of the last line that was written whole, synced or not
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
@@ -67,12 +69,14 @@ class Journal:
             os.close(fd)
 
     def _append(self, kind: str, body: dict[str, Any], *, sync: bool = False) -> None:
-        self._seq += 1
-        record = {"v": VERSION, "txn": self.path.stem, "seq": self._seq, "kind": kind, **body}
+        record = {"v": VERSION, "txn": self.path.stem, "seq": self._seq + 1, "kind": kind, **body}
         line = _seal(json.dumps(record, separators=(",", ":"), sort_keys=True))
         written = os.write(self._fd, line)
-        if written != len(line):
-            raise OSError(28, f"short write to {self.path}")
+        if written != len(line):  # take the torn half away, lest a later line makes it look damaged
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+            raise OSError(errno.ENOSPC, f"short write to {self.path}")
+        self._seq += 1
+        self.last = kind
         if sync:
             os.fsync(self._fd)
             self._sync_folder()

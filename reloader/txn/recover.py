@@ -5,6 +5,7 @@ Every changing command calls recover first, under the writer lock. Imports journ
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from reloader.frozen import frozen
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
-from reloader.plan.ops import Op
+from reloader.plan.ops import ON_DISK, Op
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
 from reloader.txn.apply import Bench, take_back
@@ -50,6 +51,14 @@ def decide(lines: list[JournalLine]) -> Decision:
     return Decision(forward=True, ops=_ops(begin["after"]), wish=wish, commit=(generation, current))
 
 
+def after_restart(decision: Decision, lines: list[JournalLine], boot_id: str) -> Decision:
+    """Pins, links and maps went with the kernel they were in: only what is on disk is still owed. Pure."""
+    began = next((line.body.get("boot_id", boot_id) for line in lines if line.kind == "begin"), boot_id)
+    if began == boot_id:
+        return decision
+    return replace(decision, ops=tuple(op for op in decision.ops if isinstance(op, ON_DISK)))
+
+
 def _ops(data: list[Any]) -> tuple[Op, ...]:
     return tuple(record.from_json(Op, item) for item in data)
 
@@ -67,7 +76,7 @@ def recover(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> 
 
 def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path) -> str:
     lines = read_journal(path)
-    decision = decide(lines)
+    decision = after_restart(decide(lines), lines, kernel.boot_id())
     bench = Bench(kernel=kernel, layout=layout, pipeline=pipeline, wish=decision.wish, commit=decision.commit)
     journal = Journal(path, seq=len(lines))
     if decision.forward:

@@ -30,10 +30,14 @@ def read(layout: Layout, blob: str, digest: str) -> bytes:
 
 
 def store(layout: Layout, pipeline: str, blob: str, digest: str, fresh: Mapping[str, bytes]) -> None:
-    """Keep a blob by digest and link it to the pipeline; a blob already there costs nothing."""
+    """Keep a blob by digest and link it to the pipeline; one that is there already is read, not believed."""
     shared, mine = layout.blob_file(blob, digest), layout.blob_link(pipeline, blob, digest)
-    if not shared.exists():
+    if not shared.exists() or (digest in fresh and hashlib.sha256(shared.read_bytes()).hexdigest() != digest):
+        if digest not in fresh:
+            raise NeedsHuman(f"{shared} is gone", hint="apply again from the source files")
         write_atomic(shared, fresh[digest])
+        if mine.exists():  # it links to what was damaged
+            lasting("blob.unlink", mine.unlink)
     if not mine.exists():
         mine.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lasting("blob.link", lambda: os.link(shared, mine))

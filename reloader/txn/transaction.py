@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import field
+from functools import partial
 
 from reloader import record
 from reloader.errors import (
@@ -102,6 +103,7 @@ def begin_body(plan: Plan, bench: Bench) -> dict[str, object]:
     return {
         "pipeline": plan.pipeline,
         "generation": plan.generation,
+        "boot_id": bench.kernel.boot_id(),
         "ops": record.to_json(plan.ops),
         "after": record.to_json(plan.after),
         "wish": record.to_json(bench.wish),
@@ -127,7 +129,9 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
     visible = any(isinstance(op, ops.VISIBLE) for op in trip.bench.done)
     try:
         for index in range(len(trip.bench.done) - 1, -1, -1):
-            journal.undo(index)
+            # On a full disk the pins go all the same; only a commit record that may stand needs a word against it.
+            with nullcontext() if journal.last == "commit" else suppress(OSError):
+                journal.undo(index)
             take_back(trip.bench, trip.bench.done[index])
     except (OSError, ReloaderError) as second:
         journal.close()
@@ -138,13 +142,13 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
     finally:
         trip.bench.close()
     journal.end()
-    raise report(trip.plan, trip.bench.layout, error, swapped=visible) from error
+    raise report(trip.plan, trip.bench, error, swapped=visible) from error
 
 
-def report(plan: Plan, layout: Layout, error: BaseException, *, swapped: bool) -> ReloaderError:
+def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> ReloaderError:
     """The error a user sees once everything was put back."""
     if isinstance(error, LoadRejected):
-        return rejected(plan.pipeline, layout, error)
+        return rejected(bench, error, plan.ops)
     stays = (
         "nothing of it is left" if not plan.from_generation else f"generation {plan.from_generation} serves as before"
     )
@@ -153,19 +157,35 @@ def report(plan: Plan, layout: Layout, error: BaseException, *, swapped: bool) -
     return NothingSwapped(f"{plan.pipeline}: {describe(error)}; nothing was swapped, {stays}", hint=_hint(error))
 
 
-def rejected(pipeline: str, layout: Layout, error: LoadRejected) -> VerifierRejected:
+def rejected(bench: Bench, error: LoadRejected, planned: tuple[Op, ...]) -> VerifierRejected:
     """The verifier's words in short, the whole log in a file."""
     from reloader.files import write_atomic
     from reloader.verifier import summarise
 
-    path = layout.logs_dir / f"{pipeline}-{error.program}.verifier.log"
+    pipeline = bench.pipeline
+    path = bench.layout.logs_dir / f"{pipeline}-{error.program}.verifier.log"
     write_atomic(path, error.log.encode(errors="replace"))
-    summary = summarise(error.log)
+    summary = summarise(error.log, source=partial(_source_line, bench, planned, error.program))
     return VerifierRejected(
         f"{pipeline}: the verifier refused {error.program}: {summary.reason or error.strerror}; nothing was swapped",
         detail="\n".join([*([summary.source] if summary.source else []), *summary.tail]),
         hint=f"whole log: {path}",
     )
+
+
+def _source_line(bench: Bench, planned: tuple[Op, ...], program: str, insn: int) -> tuple[str, int, str] | None:
+    """The line of C an instruction of `program` came from, by the object that holds it; None when none says."""
+    from reloader.elf import BtfError, ElfError, read_object
+
+    for digest in (d for op in planned if isinstance(op, ops.Load) for d in op.objects):
+        try:
+            elf = read_object(bench.blob("objects", digest))
+            found = elf.program(program)
+            if found is not None:
+                return elf.source_line(found.section, found.first_insn + insn)
+        except (OSError, NeedsHuman, ElfError, BtfError):  # the verifier's own words must reach the user all the same
+            continue
+    return None
 
 
 def describe(error: BaseException) -> str:
