@@ -1,7 +1,7 @@
 """Run the command line with a gate in effects.lasting: `python -m tests.crash.gated MODE WHEN N -- words…`.
 
 MODE `count` notes all effects in the file N; `kill` sends SIGKILL to itself
-WHEN (`before` or `after`) effect N (from 0); an errno's name raises that error there instead.
+WHEN (`before` or `after`) the point N, "<how often> <effect>"; an errno's name raises that error there instead.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 from reloader import effects
@@ -18,40 +19,41 @@ from reloader.errors import KernelError
 
 
 class Counting:
-    """Notes every effect in a file: `before` or `after`, its number, its name. One that fails has no `after`."""
+    """Notes every effect in a file: `before` or `after`, how often so far, its name. One that fails has no `after`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.seen = -1
+        self.seen: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, when: str, name: str) -> None:
-        self.seen += when == "before"
+        self.seen[when, name] += 1
         with self.path.open("a") as out:
-            out.write(f"{when} {self.seen} {name}\n")
+            out.write(f"{when} {self.seen[when, name]} {name}\n")
 
 
 class Striking:
     """Kills this process, or raises an error, at one point; forked children have a count of their own."""
 
-    def __init__(self, mode: str, when: str, point: int) -> None:
-        self.mode, self.when, self.point = mode, when, point
-        self.seen = -1
+    def __init__(self, mode: str, when: str, point: str) -> None:
+        times, _, self.name = point.partition(" ")
+        self.mode, self.when, self.left = mode, when, int(times)
         self.owner = os.getpid()
 
     def __call__(self, when: str, name: str) -> None:
         if os.getpid() != self.owner:
             return
-        self.seen += when == "before"
-        if when != self.when or self.seen != self.point:
+        if when != self.when or name != self.name:
+            return
+        self.left -= 1
+        if self.left:
             return
         if self.mode == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        self.point = -1  # an error strikes once
         raise KernelError(f"injected in {name}", getattr(errno, self.mode))
 
 
 def gate(mode: str, when: str, point: str) -> effects.Gate:
-    return Counting(Path(point)) if mode == "count" else Striking(mode, when, int(point))
+    return Counting(Path(point)) if mode == "count" else Striking(mode, when, point)
 
 
 if __name__ == "__main__":
