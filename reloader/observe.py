@@ -14,11 +14,12 @@ from reloader import records
 from reloader.btf import Btf, TypeTree
 from reloader.errors import KernelError, MissingFeature, PermissionRefused
 from reloader.frozen import frozen
-from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
+from reloader.kernel import PLAIN_TYPES, Interface, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout
 from reloader.records import Current, Generation, MapRecord
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishAttachment, WishMap
+from reloader.standing import pinned
 
 
 @frozen
@@ -119,16 +120,6 @@ def _link(kernel: Kernel, pin: str) -> LinkInfo | None:
         return None
     with fd:
         return kernel.links.info(fd)
-
-
-def pinned(kernel: Kernel, pin: str) -> Fd | None:
-    """The object behind a pin, or None when there is no such pin."""
-    try:
-        return kernel.pins.get(pin)
-    except KernelError as error:
-        if error.errno == errno.ENOENT:
-            return None
-        raise
 
 
 def _owner(kernel: Kernel, prog_id: int) -> str:

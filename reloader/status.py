@@ -11,12 +11,13 @@ from reloader import record, records
 from reloader.errors import NeedsHuman, NotFoundError
 from reloader.kernel import PLAIN_TYPES, Kernel, MapType
 from reloader.layout import Layout
-from reloader.observe import Observed, observe, pinned
+from reloader.observe import Observed, observe
 from reloader.plan.compat import map_differences
 from reloader.plan.maps import wished_shape
 from reloader.records import Generation, MapRecord
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish
+from reloader.standing import pinned
 
 
 def collect(kernel: Kernel, layout: Layout, names: list[str]) -> list[dict[str, Any]]:

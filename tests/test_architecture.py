@@ -28,7 +28,7 @@ LAYERS = tuple(
         "follow",
         "txn",
         "status metrics",
-        "observe plan",
+        "observe plan standing",
         "workloads",
         "records",
         "spec state",

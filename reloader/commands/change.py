@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment, SlowSteps
-from reloader.commands.render import result_json, show_result
 from reloader.errors import ReloaderError, UsageError
-from reloader.lock import writer_lock
-from reloader.txn import session
-from reloader.txn.session import Result
+
+if TYPE_CHECKING:
+    from reloader.txn.session import Result
 
 
 def apply(args: argparse.Namespace, env: Environment) -> int:
     """One transaction per document, in order; the first failure ends it, what was committed before stays."""
+    from reloader.commands.idle import nothing_to_do
+
+    if not args.reset and nothing_to_do(args.files, env):
+        return 0
     from reloader.commands.sources import compiled, intake
+    from reloader.lock import writer_lock
+    from reloader.txn import session
 
     pairs = compiled(args.files, env.layout)
     _known_resets(args.reset, pairs)
-    steps, results = SlowSteps(env.output), []
-    if not args.reset and all(
-        session.is_unchanged(env.kernel, env.layout, c.wish.pipeline, c.wish.digest()) for _, c in pairs
-    ):
-        results = [session.unchanged(env.layout, c.wish.pipeline) for _, c in pairs]
-        return _report(env, results)
+    steps = SlowSteps(env.output)
+    results: list[Result] = []
     try:
         with writer_lock(env.layout) as lock:
             for path, one in pairs:
@@ -54,6 +55,8 @@ def _say_committed(env: Environment, results: list[Result]) -> None:
 
 
 def _report(env: Environment, results: list[Result]) -> int:
+    from reloader.commands.render import result_json, show_result
+
     for result in results:
         show_result(env.output, result)
     env.output.document("Result", {"pipelines": [result_json(r) for r in results]})
@@ -61,6 +64,9 @@ def _report(env: Environment, results: list[Result]) -> int:
 
 
 def rollback(args: argparse.Namespace, env: Environment) -> int:
+    from reloader.lock import writer_lock
+    from reloader.txn import session
+
     steps = SlowSteps(env.output)
     try:
         with writer_lock(env.layout) as lock:
@@ -71,12 +77,18 @@ def rollback(args: argparse.Namespace, env: Environment) -> int:
 
 
 def remove(args: argparse.Namespace, env: Environment) -> int:
+    from reloader.lock import writer_lock
+    from reloader.txn import session
+
     with writer_lock(env.layout) as lock:
         result = session.remove(env.kernel, env.layout, args.pipeline, lock, drop_state=args.state)
     return _report(env, [result])
 
 
 def recover(args: argparse.Namespace, env: Environment) -> int:
+    from reloader.lock import writer_lock
+    from reloader.txn import session
+
     with writer_lock(env.layout) as lock:
         lines = session.recover_all(env.kernel, env.layout, lock, args.pipelines)
     for line in lines or ["nothing to recover"]:

@@ -28,9 +28,9 @@ from reloader.frozen import frozen
 from reloader.kernel import Interface, Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock, writer_lock
-from reloader.observe import pinned
 from reloader.records import Current
 from reloader.spec.wish import Compiled, Wish
+from reloader.standing import pinned
 from reloader.txn import session
 
 Target = tuple[str, str | None]  # interface, network namespace

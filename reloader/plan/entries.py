@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, LRU_TYPES, PERCPU_TYPES
-from reloader.spec.wish import WishMap
+
+if TYPE_CHECKING:
+    from reloader.spec.wish import WishMap
 
 
 @frozen

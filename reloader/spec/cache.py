@@ -14,15 +14,18 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import reloader
-from reloader import record
+from reloader.errors import InputError
 from reloader.files import write_atomic
 from reloader.layout import Layout, shipped_dir
 from reloader.spec.source import read_source
-from reloader.spec.wish import Compiled, Wish
 
-_FORMAT = 1  # raise when what compile.py makes of the same input changes
+if TYPE_CHECKING:
+    from reloader.spec.wish import Compiled, Wish
+
+_FORMAT = 2  # raise when what compile.py makes of the same input changes
 _RACY = 50_000_000  # ns: a file changed so shortly before being read may change again under the same times
 
 Signature = tuple[int, int, int, int, int]
@@ -31,14 +34,23 @@ Signature = tuple[int, int, int, int, int]
 def load_wishes(path: Path, layout: Layout) -> tuple[Compiled, ...]:
     """Every pipeline of a YAML file, from the cache if nothing it depends on changed; InputError as compile_file's."""
     data = read_source(path)
-    key = _key(data, path)
-    file = (
-        layout.cache_dir / f"{hashlib.sha256(str(path.absolute()).encode(errors='surrogateescape')).hexdigest()}.json"
-    )
-    return _kept(file, key, layout) or _compile(data, path, key, file)
+    return _decoded(_kept(data, path, layout)) or _compile(data, path, layout)
 
 
-def _compile(data: bytes, path: Path, key: str, file: Path) -> tuple[Compiled, ...]:
+def known(path: Path, layout: Layout) -> list[tuple[str, str]]:
+    """(pipeline, digest of its wish) of a YAML file's pipelines, if the cache holds them all; else empty.
+
+    Nothing is decoded: for a repeated command this is all there is to know.
+    """
+    try:
+        data = read_source(path)
+    except InputError:
+        return []
+    return [(one["pipeline"], one["digest"]) for one in _kept(data, path, layout).get("wishes", ())]
+
+
+def _compile(data: bytes, path: Path, layout: Layout) -> tuple[Compiled, ...]:
+    from reloader import record
     from reloader.spec.compile import compile_source  # late: the point of the cache
 
     began = time.time_ns()
@@ -46,10 +58,26 @@ def _compile(data: bytes, path: Path, key: str, file: Path) -> tuple[Compiled, .
     signatures = {name: _signature(name) for one in compiled for name in one.files}
     kept = {name: s for name, s in signatures.items() if s and max(s[3:]) < began - _RACY}
     if len(kept) == len(signatures):
-        body = {"key": key, "files": kept, "wishes": [record.to_json(c.wish) for c in compiled]}
+        wishes = [{**_summary(one.wish), "wish": record.to_json(one.wish)} for one in compiled]
+        body = {"key": _key(data, path), "files": kept, "wishes": wishes}
         with contextlib.suppress(OSError):  # no privilege, a full disk: the next command compiles again
-            write_atomic(file, _sealed(json.dumps(body, separators=(",", ":")).encode()))
+            write_atomic(_file(path, layout), _sealed(json.dumps(body, separators=(",", ":")).encode()))
     return compiled
+
+
+def _summary(wish: Wish) -> dict[str, Any]:
+    """What can be asked of a kept wish without decoding it."""
+    return {
+        "pipeline": wish.pipeline,
+        "digest": wish.digest(),
+        "objects": [o.digest for o in wish.objects],
+        "entries": [m.entries.digest for m in wish.maps if m.entries],
+    }
+
+
+def _file(path: Path, layout: Layout) -> Path:
+    name = hashlib.sha256(str(path.absolute()).encode(errors="surrogateescape")).hexdigest()
+    return layout.cache_dir / f"{name}.json"
 
 
 def _key(data: bytes, path: Path) -> str:
@@ -69,10 +97,10 @@ def _fresh(files: Mapping[str, Sequence[int]]) -> bool:
     return all(_signature(name) == tuple(signature) for name, signature in files.items())
 
 
-def _stored(wishes: Iterable[Wish], layout: Layout) -> bool:
+def _stored(wishes: Iterable[Mapping[str, Any]], layout: Layout) -> bool:
     """Whether the record directory holds all the contents that a hit does not bring along."""
-    objects = {o.digest for w in wishes for o in w.objects}
-    entries = {m.entries.digest for w in wishes for m in w.maps if m.entries}
+    objects = {digest for one in wishes for digest in one["objects"]}
+    entries = {digest for one in wishes for digest in one["entries"]}
     files = [*map(layout.object_file, objects), *map(layout.entries_file, entries)]
     return all(os.path.exists(f) for f in files)
 
@@ -81,20 +109,28 @@ def _sealed(body: bytes) -> bytes:
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-def _kept(file: Path, key: str, layout: Layout) -> tuple[Compiled, ...]:
-    """The cached wishes if all they were made from is unchanged and stored; empty otherwise."""
+def _kept(data: bytes, path: Path, layout: Layout) -> dict[str, Any]:
+    """What is kept of this text, if all it was made from is unchanged and stored; empty otherwise."""
     try:
-        content = file.read_bytes()
+        content = _file(path, layout).read_bytes()
         body = content.partition(b"\n")[2]
         if _sealed(body) != content:
-            return ()
-        kept = json.loads(body)
-        if kept["key"] != key or not _fresh(kept["files"]):
-            return ()
-        wishes: tuple[Wish, ...] = record.from_json(tuple[Wish, ...], kept["wishes"])
+            return {}
+        kept: dict[str, Any] = json.loads(body)
+        good = kept["key"] == _key(data, path) and _fresh(kept["files"]) and _stored(kept["wishes"], layout)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return ()
-    if not _stored(wishes, layout):
+        return {}
+    return kept if good else {}
+
+
+def _decoded(kept: Mapping[str, Any]) -> tuple[Compiled, ...]:
+    """The kept wishes; empty when there are none, or they are none."""
+    from reloader import record
+    from reloader.spec.wish import Compiled, Wish
+
+    try:
+        wishes: list[Wish] = [record.from_json(Wish, one["wish"]) for one in kept.get("wishes", ())]
+    except (ValueError, TypeError, KeyError, AttributeError):
         return ()
     return tuple(Compiled(wish=w, objects={}, entries={}, files=tuple(kept["files"])) for w in wishes)
 

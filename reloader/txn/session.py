@@ -16,7 +16,7 @@ from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
-from reloader.observe import Observed, observe, pinned
+from reloader.observe import Observed, observe
 from reloader.plan.conversion import Pair
 from reloader.plan.entries import EntryDiff, digest_of, entry_diff, join_records, live_entries, split_records
 from reloader.plan.model import Plan
@@ -25,6 +25,7 @@ from reloader.plan.removal import make_removal
 from reloader.records import Current, Generation, LinkRecord, MapRecord
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish
+from reloader.standing import in_force
 from reloader.txn import storage
 from reloader.txn.apply import Bench
 from reloader.txn.recover import recover
@@ -60,34 +61,7 @@ def quiet(_: str) -> None:
 
 def is_unchanged(kernel: Kernel, layout: Layout, pipeline: str, wish_digest: str) -> bool:
     """The fast check: records, links and config contents say that this very wish is in force. Reads only."""
-    current = records.read_current(layout, pipeline)
-    if current is None or not current.generation or current.wish != wish_digest:
-        return False
-    if current.orphaned or current.last_error:  # both are to be cleared
-        return False
-    if any(layout.journal_file(pipeline, "").parent.glob("*.jsonl")):
-        return False
-    return all(_link_holds(kernel, link) for link in current.links.values()) and all(
-        _entries_hold(kernel, pin, digest) for pin, digest in current.entries.items()
-    )
-
-
-def _link_holds(kernel: Kernel, wanted: LinkRecord) -> bool:
-    fd = pinned(kernel, wanted.pin)
-    if fd is None:
-        return False
-    with fd:
-        info = kernel.links.info(fd)
-    return info.id == wanted.id and info.prog_id == wanted.prog and info.ifindex != 0
-
-
-def _entries_hold(kernel: Kernel, pin: str, digest: str) -> bool:
-    fd = pinned(kernel, pin)
-    if fd is None:
-        return False
-    with fd:
-        info = kernel.maps.info(fd)
-        return digest_of(join_records(live_entries(info.type, info.value_size, kernel.maps.items(fd)))) == digest
+    return in_force(kernel, layout, pipeline, wish_digest) > 0
 
 
 def plan(kernel: Kernel, layout: Layout, intake: Intake) -> Plan:
@@ -122,7 +96,9 @@ def _diffs(layout: Layout, intake: Intake, seen: Observed) -> dict[str, EntryDif
             continue
         if (live.info.key_size, live.info.value_size) != (wanted.key_size, wanted.value_size):
             continue
-        data = intake.blobs.get(wanted.entries.digest) or storage.read(layout, "entries", wanted.entries.digest)
+        data = intake.blobs.get(wanted.entries.digest)
+        if data is None:  # an emptied listing is b"", and not stored yet
+            data = storage.read(layout, "entries", wanted.entries.digest)
         target = split_records(data, wanted.key_size, wanted.value_size)
         diffs[wanted.name] = entry_diff(wanted, live.entries, target)
     return diffs

@@ -222,3 +222,11 @@ def test_entries_changed_by_hand_are_put_right(stage: Stage) -> None:
     assert stage.apply("v1", "10.0.0.1")["pipelines"][0]["changed"] is True
     with stage.pub("blocklist") as fd:
         assert list(stage.kernel.maps.items(fd)) == [bytes([10, 0, 0, 1])]
+
+
+def test_a_config_map_can_be_emptied(stage: Stage) -> None:
+    stage.apply("v1", "192.0.2.66")
+    assert stage.apply("v1")["pipelines"][0]["changed"] is True
+    with stage.pub("blocklist") as fd:
+        assert stage.kernel.maps.items(fd) == {}
+    stage.call("remove", "edge", "--state")

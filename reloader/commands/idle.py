@@ -1,0 +1,45 @@
+"""`apply` where nothing changed: answered from the cache, the records and a few pins. Imports little, on purpose.
+
+Called by change.py before it loads the engine. Whatever is not plainly in force goes the long way, which also
+says what is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reloader.commands.environment import Environment
+from reloader.commands.sources import yaml_files
+
+
+def nothing_to_do(files: list[str], env: Environment) -> bool:
+    """Whether every pipeline of the files is in force as written; if so, that is reported."""
+    from reloader.spec.cache import known
+
+    found: list[tuple[str, str]] = []
+    for path in yaml_files(files):
+        kept = known(path, env.layout)
+        if not kept:
+            return False
+        found += kept
+    return len(dict(found)) == len(found) and _all_in_force(found, env)
+
+
+def _all_in_force(found: list[tuple[str, str]], env: Environment) -> bool:
+    from reloader.standing import in_force
+
+    generations: dict[str, int] = {}
+    for pipeline, digest in found:
+        generations[pipeline] = in_force(env.kernel, env.layout, pipeline, digest)
+        if not generations[pipeline]:
+            return False
+    for pipeline, generation in generations.items():
+        env.output.print(f"{pipeline}: nothing to do, generation {generation} is in force")
+    env.output.document("Result", {"pipelines": [_unchanged(p, g) for p, g in generations.items()]})
+    return True
+
+
+def _unchanged(pipeline: str, generation: int) -> dict[str, Any]:
+    """As render.result_json."""
+    empty: dict[str, Any] = {"lines": [], "seconds": {}, "recovered": []}
+    return {"pipeline": pipeline, "changed": False, "generation": generation, "why": "nothing to do", **empty}
