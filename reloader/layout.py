@@ -47,8 +47,11 @@ class Layout:
     def link_pin(self, pipeline: str, attachment: str) -> str:
         return f"{self.bpffs}/{pipeline}/links/{pin_name(attachment)}"
 
+    def state_pins(self, pipeline: str) -> str:
+        return f"{self.bpffs}/{pipeline}/state"
+
     def state_pin(self, pipeline: str, map_name: str, layout: str, serial: int) -> str:
-        return f"{self.bpffs}/{pipeline}/state/{pin_name(map_name)}-{layout}-{serial}"
+        return f"{self.state_pins(pipeline)}/{pin_name(map_name)}-{layout}-{serial}"
 
     def load_pins(self, pipeline: str, load: int) -> str:
         return f"{self.bpffs}/{pipeline}/loads/{load}"

@@ -35,7 +35,7 @@ class SeenAttachment:
 class SeenMap:
     pin: str
     info: MapInfo
-    key: TypeTree | None  # from the kernel's BTF of the live map
+    key: TypeTree | None  # from the kernel's BTF of the live map; where it keeps none, as recorded with that map id
     value: TypeTree | None
     entries: dict[bytes, bytes] | None = None  # read for config maps only
 
@@ -51,10 +51,16 @@ class Observed:
     progs: dict[str, int] = field(default_factory=dict)  # program -> id, by the pins of the current load
     maps: dict[str, SeenMap] = field(default_factory=dict)  # of the current load, kept state, and external ones
     lost: tuple[str, ...] = ()  # recorded state maps that are nowhere to be found
+    strays: tuple[str, ...] = ()  # pins below state/ that no record explains
 
     @property
     def rebooted(self) -> bool:
         return self.generation is not None and self.generation.boot_id != self.boot_id
+
+    @property
+    def state_restarted(self) -> bool:
+        """Whether the kernel was restarted since the parked state was recorded; a removed pipeline serves nothing."""
+        return self.current is not None and self.current.boot_id not in ("", self.boot_id)
 
 
 def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) -> Observed:
@@ -76,7 +82,14 @@ def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) ->
         progs=_programs(kernel, layout, pipeline, generation),
         maps=maps,
         lost=lost,
+        strays=_strays(kernel, layout, pipeline, current),
     )
+
+
+def _strays(kernel: Kernel, layout: Layout, pipeline: str, current: Current | None) -> tuple[str, ...]:
+    folder = layout.state_pins(pipeline)
+    known = {m.pin for m in current.state.values()} if current else set()
+    return tuple(pin for name in kernel.pins.listdir(folder) if (pin := f"{folder}/{name}") not in known)
 
 
 def require_bpffs(kernel: Kernel, layout: Layout) -> None:
@@ -150,35 +163,61 @@ def _maps(
     lost = []
     trees: dict[int, Btf] = {}  # one parse per BTF object; maps of a load share theirs
     kept = current.state if current else {}
-    for name, map_record in {**(generation.maps if generation else {}), **kept}.items():
-        role = generation.wish.map(name).role if generation and name in generation.maps else Role.STATE
-        found = _seen(kernel, map_record, role, trees)
+    for name, map_record in _recorded(kept, generation, wish).items():
+        found = _seen(kernel, map_record, _known(name, map_record, generation, wish), trees)
         if found is not None:
             seen[name] = found
-        elif name in kept:
+        elif map_record == kept.get(name):
             lost.append(name)
     seen.update(_external(kernel, wish.maps if wish else ()))
     return seen, tuple(lost)
 
 
+def _recorded(kept: dict[str, MapRecord], generation: Generation | None, wish: Wish | None) -> dict[str, MapRecord]:
+    """What serves goes before what is parked under the same name, unless the wish calls the parked state back."""
+    back = {m.name for m in wish.maps if m.role is Role.STATE} if wish else set()
+    serving = generation.maps if generation else {}
+    return {**kept, **{n: m for n, m in serving.items() if n not in kept or n not in back}}
+
+
+@frozen
+class _Known:
+    """What the records say of a map before the kernel is asked."""
+
+    listed: bool  # whether a config map's contents are of interest
+    id: int  # kernel id when it was recorded; 0: nothing is known
+    key: TypeTree | None = None
+    value: TypeTree | None = None
+
+
+def _known(name: str, map_record: MapRecord, generation: Generation | None, wish: Wish | None) -> _Known:
+    wished = any(m.name == name and m.role is Role.CONFIG for m in wish.maps) if wish else False
+    if generation is None or generation.maps.get(name) != map_record:
+        return _Known(listed=wished, id=0)
+    was = generation.wish.map(name)
+    return _Known(listed=wished or was.role is Role.CONFIG, id=map_record.id, key=was.key, value=was.value)
+
+
 def _external(kernel: Kernel, wished: Iterable[WishMap]) -> Iterator[tuple[str, SeenMap]]:
     for wanted in wished:
         if wanted.role is Role.EXTERNAL and wanted.pin:
-            found = _seen(kernel, MapRecord(pin=wanted.pin, id=0), Role.EXTERNAL, {})
+            found = _seen(kernel, MapRecord(pin=wanted.pin, id=0), _Known(listed=False, id=0), {})
             if found is not None:
                 yield wanted.name, found
 
 
-def _seen(kernel: Kernel, map_record: MapRecord, role: Role, trees: dict[int, Btf]) -> SeenMap | None:
+def _seen(kernel: Kernel, map_record: MapRecord, known: _Known, trees: dict[int, Btf]) -> SeenMap | None:
     fd = pinned(kernel, map_record.pin)
     if fd is None:
         return None
     with fd:
         info = kernel.maps.info(fd)
-        config = role is Role.CONFIG and info.type in PLAIN_TYPES
+        listed = known.listed and info.type in PLAIN_TYPES
         key, value = _layout(kernel, info, trees)
+        if not info.btf_id and info.id == known.id:  # libbpf keeps no BTF of queues, and retries without some
+            key, value = known.key, known.value
         return SeenMap(
-            pin=map_record.pin, info=info, key=key, value=value, entries=kernel.maps.items(fd) if config else None
+            pin=map_record.pin, info=info, key=key, value=value, entries=kernel.maps.items(fd) if listed else None
         )
 
 

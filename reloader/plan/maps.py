@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from reloader.frozen import frozen
 from reloader.kernel import LRU_TYPES, MapType
+from reloader.layout import pin_name
 from reloader.observe import Observed, SeenMap
 from reloader.plan import conversion
 from reloader.plan.compat import Difference, MapShape, map_differences
@@ -44,7 +45,7 @@ def belongs_to_load(wanted: WishMap) -> bool:
     """Maps made anew by each load. A PROG_ARRAY must be: shared, packets would run half old, half new."""
     if wanted.type == MapType.PROG_ARRAY or wanted.role is Role.SCRATCH:
         return True
-    return wanted.role is Role.CONFIG and wanted.prune
+    return wanted.role is Role.CONFIG and wanted.prune and wanted.entries is not None
 
 
 Conversions = Mapping[str, Pair | str]
@@ -54,6 +55,8 @@ Conversions = Mapping[str, Pair | str]
 def choose(wanted: WishMap, seen: Observed, reset: Collection[str], conversions: Conversions) -> MapChoice:
     """The outcome for one map of a new load."""
     live = seen.maps.get(wanted.name)
+    if wanted.role is not Role.STATE and live and _is_state(live, seen):
+        return _park(wanted)
     if belongs_to_load(wanted):
         return MapChoice(
             wanted=wanted, outcome=Outcome.REPLACE if live else Outcome.NEW, seen=live, notes=_filled(wanted)
@@ -63,6 +66,16 @@ def choose(wanted: WishMap, seen: Observed, reset: Collection[str], conversions:
     if live is None:
         return _absent(wanted, seen)
     return _compare(wanted, live, conversions.get(wanted.name, ""))
+
+
+def _is_state(live: SeenMap, seen: Observed) -> bool:
+    return live.pin in {m.pin for m in (seen.current.state if seen.current else {}).values()}
+
+
+def _park(wanted: WishMap) -> MapChoice:
+    """A map that was state serves nothing else: written, frozen or dropped, its contents would be lost."""
+    notes = (*_filled(wanted), "the state it held is parked")
+    return MapChoice(wanted=wanted, outcome=Outcome.NEW, seen=None, notes=notes)
 
 
 def _filled(wanted: WishMap) -> tuple[str, ...]:
@@ -75,10 +88,18 @@ def _filled(wanted: WishMap) -> tuple[str, ...]:
 def _absent(wanted: WishMap, seen: Observed) -> MapChoice:
     if wanted.role is Role.EXTERNAL:
         return _refuse(wanted, None, f"nothing is pinned at {wanted.pin}")
-    if wanted.name in seen.lost and not seen.rebooted:
+    if wanted.name in seen.lost and not (seen.rebooted or seen.state_restarted):
         return _refuse(wanted, None, "its pin is gone although the kernel was not restarted")
+    if wanted.role is Role.STATE and (stray := _stray(wanted, seen)):
+        return _refuse(wanted, None, f"no record explains {stray} (records lost, or in another --records directory)")
     notes = ("starts empty: the kernel was restarted",) if wanted.name in seen.lost else _filled(wanted)
     return MapChoice(wanted=wanted, outcome=Outcome.NEW, seen=None, notes=notes)
+
+
+def _stray(wanted: WishMap, seen: Observed) -> str:
+    """A pin of what must be this map's state; starting another beside it would forget that one. Empty: none."""
+    mine = pin_name(wanted.name)
+    return next((pin for pin in seen.strays if pin.rpartition("/")[2].rsplit("-", 2)[0] == mine), "")
 
 
 def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str) -> MapChoice:
@@ -92,6 +113,9 @@ def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str) -> MapChoice:
         value=live.value,
     )
     differences = map_differences(old, wished_shape(wanted))
+    if differences and wanted.role is Role.CONFIG and wanted.entries is None:
+        notes = ("starts empty: another shape", *map(str, differences))
+        return MapChoice(wanted=wanted, outcome=Outcome.REPLACE, seen=live, notes=notes)
     if differences:
         return _convert(wanted, live, differences, rules)
     if wanted.role is Role.STATE and (wanted.key is None or wanted.value is None):

@@ -335,9 +335,8 @@ class _Draft:
                 out.append(ops.Unpin(path=self.layout.pub_pin(self.wish.pipeline, name)))
             elif choice.outcome is Outcome.REPLACE and choice.wanted.role is Role.CONFIG:
                 out.append(ops.Freeze(path=pin))
-            elif choice.outcome is Outcome.RESET:
-                out.append(ops.Unpin(path=pin))
-        return out
+        dropped = [c.seen.pin for c in self.maps if c.outcome is Outcome.RESET and c.seen]  # parked ones too
+        return [*out, *(ops.Unpin(path=pin) for pin in dropped)]
 
     def _old_maps(self) -> dict[str, str]:
         if not self.fresh or self.seen.generation is None or self.seen.rebooted:

@@ -188,6 +188,7 @@ def _current(bench: Bench, generation: Generation, seen: Observed, intake: Intak
         links={a.id: _link_record(bench, a.id) for a in wish.attachments},
         entries=_entry_digests(bench, generation),
         state={**kept, **state},
+        boot_id=seen.boot_id,
         tried=tried,
         orphaned=bool(before and before.orphaned and not intake.source),  # a rollback brings no file back
     )
