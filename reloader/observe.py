@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import field
 
 from reloader import records
-from reloader.btf import Btf, TypeTree
+from reloader.btf import Btf, TypeTree, layout_digest
 from reloader.errors import KernelError, MissingFeature, PermissionRefused
 from reloader.frozen import frozen
 from reloader.kernel import PLAIN_TYPES, Interface, Kernel, LinkInfo, MapInfo
@@ -193,9 +193,17 @@ class _Known:
 def _known(name: str, map_record: MapRecord, generation: Generation | None, wish: Wish | None) -> _Known:
     wished = any(m.name == name and m.role is Role.CONFIG for m in wish.maps) if wish else False
     if generation is None or generation.maps.get(name) != map_record:
-        return _Known(listed=wished, id=0)
+        return _parked(name, map_record, wish, listed=wished)
     was = generation.wish.map(name)
     return _Known(listed=wished or was.role is Role.CONFIG, id=map_record.id, key=was.key, value=was.value)
+
+
+def _parked(name: str, map_record: MapRecord, wish: Wish | None, *, listed: bool) -> _Known:
+    """The pin of parked state names its layout: known when it is the wished one."""
+    wanted = next((m for m in wish.maps if m.name == name), None) if wish else None
+    if wanted and map_record.pin.rsplit("-", 2)[1] == layout_digest(wanted.key, wanted.value):
+        return _Known(listed=listed, id=map_record.id, key=wanted.key, value=wanted.value)
+    return _Known(listed=listed, id=0)
 
 
 def _external(kernel: Kernel, wished: Iterable[WishMap]) -> Iterator[tuple[str, SeenMap]]:

@@ -118,13 +118,17 @@ def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str) -> MapChoice:
         return MapChoice(wanted=wanted, outcome=Outcome.REPLACE, seen=live, notes=notes)
     if differences:
         return _convert(wanted, live, differences, rules)
-    if wanted.role is Role.STATE and (wanted.key is None or wanted.value is None):
+    if wanted.role is Role.STATE and not _described(wanted):
         return _refuse(
             wanted,
             live,
             "no BTF describes its key and value, so equal sizes prove nothing (compile with -g, declare with __type)",
         )
     return MapChoice(wanted=wanted, outcome=Outcome.REUSE, seen=live, notes=("the very same map",))
+
+
+def _described(wanted: WishMap) -> bool:
+    return wanted.value is not None and (wanted.key is not None or not wanted.key_size)  # a queue has no key
 
 
 def _convert(wanted: WishMap, live: SeenMap, differences: tuple[Difference, ...], rules: Pair | str) -> MapChoice:

@@ -149,13 +149,14 @@ def test_sabotage_detach_and_attach_turns_the_check_red(stage: Stage, monkeypatc
 
 
 def _swap_by_detaching(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reloader.plan.ops import CreateLink
     from reloader.txn import apply as apply_module
 
     def bare(bench: apply_module.Bench, op: Any) -> None:
         attachment = next(a for a in bench.wish.attachments if a.id == op.attachment) if bench.wish else None
         bench.kernel.pins.unpin(op.path)
         assert attachment is not None
-        created = apply_module.ops.CreateLink(attachment=attachment, program=op.new, path=op.path)
+        created = CreateLink(attachment=attachment, program=op.new, path=op.path)
         apply_module.execute(bench, created)
 
     monkeypatch.setattr(apply_module, "_swap_link", bare)

@@ -118,3 +118,12 @@ def test_reset_of_parked_state_leaves_no_pin_behind() -> None:
     made = planned(limits(Role.STATE), seen(None, pin=STATE_PIN, state=True), reset=True)
     assert reused(made) == {}
     assert STATE_PIN in touched(made)
+
+
+def test_a_queue_has_no_key_to_describe() -> None:
+    queue = limits(Role.STATE, type=MapType.QUEUE, key=None, key_size=0)
+    there = seen(queue, pin=STATE_PIN, state=True)
+    live = there.maps["limits"]
+    info = replace(live.info, type=MapType.QUEUE, key_size=0)
+    made = planned(queue, replace(there, maps={"limits": replace(live, info=info, key=None)}))
+    assert reused(made) == {"limits": STATE_PIN}

@@ -1,0 +1,34 @@
+"""What a user reads when the verifier says no, and its log names no line of C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from reloader.bpf.live import LiveKernel
+from reloader.elf import read_object
+from reloader.errors import LoadRejected
+from reloader.layout import Layout
+from reloader.plan import ops
+from reloader.txn.apply import Bench
+from reloader.txn.transaction import rejected
+
+LOG = "0: (bf) r7 = r1\n{insn}: (61) r2 = *(u32 *)(r1 +26)\ninvalid access to packet, off=26 size=4\n"
+
+
+def test_the_line_comes_from_the_object(objects: Callable[[str], Path], tmp_path: Path) -> None:
+    data = objects("lab/bpf/flow_count_broken").read_bytes()
+    bench = Bench(
+        kernel=LiveKernel(), layout=Layout(records=tmp_path), pipeline="edge", wish=None, blobs={"d": data, "junk": b""}
+    )
+    load = ops.Load(
+        load=1, objects=("junk", "d"), programs=("count_flows",), rodata={}, omit=(), max_entries={}, reuse={},
+        metadata={},
+    )  # fmt: skip
+    said = rejected(bench, LoadRejected("count_flows", 13, LOG.format(insn=2)), (load,))
+    elf = read_object(data)
+    program = elf.program("count_flows")
+    assert program is not None
+    line = elf.source_line(program.section, program.first_insn + 2)
+    assert line is not None
+    assert said.detail.splitlines()[0] == f"{line[0]}:{line[1]}: {line[2]}"
