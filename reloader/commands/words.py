@@ -39,19 +39,34 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(UsageError.exit_code)
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Asks how wide the terminal is when it prints, not whenever an argument is added (which imports shutil)."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=80)
+
+    def format_help(self) -> str:
+        import shutil
+
+        self._width = shutil.get_terminal_size().columns - 2
+        return super().format_help()
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The words of one invocation; exits 64 on words that make no sense."""
-    return build().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    return build(only=words[0] if words else "").parse_args(words)
 
 
-def build() -> argparse.ArgumentParser:
-    """The whole parser; also what the documentation test walks through."""
-    parser = _Parser(
-        prog="reloader", description=MAIN, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build(only: str = "") -> argparse.ArgumentParser:
+    """The whole parser; also what the documentation test walks through. `only` the named command's words, if it is
+    one: making all of them takes longer than many a command."""
+    parser = _Parser(prog="reloader", description=MAIN, epilog=EXIT_CODES, formatter_class=_Help)
     parser.add_argument("--version", action="version", version=f"reloader {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for add in (_init, _validate, _plan, _apply, _status, _history, _show, _diff, _rollback, _watch, _remove, _recover):
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser, prog="reloader")
+    adders = (_init, _validate, _plan, _apply, _status, _history, _show, _diff, _rollback, _watch, _remove, _recover)
+    wanted = [add for add in adders if add.__name__ == f"_{only}"]
+    for add in wanted or adders:
         add(commands)
     return parser
 
@@ -70,7 +85,7 @@ def _command(
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.\n\n{text.strip()}",
         epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.set_defaults(module=module, command=name)
     paths = parser.add_argument_group("where")
