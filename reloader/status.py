@@ -112,7 +112,7 @@ def _maps(kernel: Kernel, layout: Layout, seen: Observed, name: str) -> list[dic
     recorded = generation.maps if generation else {}
     kept = seen.current.state if seen.current else {}
     rows = [_map(kernel, layout, name, m, r, generation) for m, r in recorded.items()]
-    parked = [_map(kernel, layout, name, m, r, None) for m, r in kept.items() if m not in recorded]
+    parked = [_map(kernel, layout, name, m, r, None) for m, r in kept.items() if recorded.get(m) != r]
     return rows + parked
 
 

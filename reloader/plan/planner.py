@@ -111,7 +111,7 @@ def _unrecorded(wish: Wish, seen: Observed) -> bool:
 
 def _refused(wish: Wish, draft: _Draft) -> RefusedChange | MissingFeature:
     refusals = draft.refusals
-    if all(c.missing for c in draft.attachments if c.refusal) and not any(c.refusal for c in draft.maps):
+    if len(refusals) == sum(c.missing for c in draft.attachments):
         return MissingFeature(f"{wish.pipeline}: {'; '.join(refusals)}", hint="nothing was touched; see `ip link`")
     maps = any(c.refusal for c in draft.maps)
     return RefusedChange(
