@@ -8,7 +8,7 @@ A leaf beside errors.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from enum import IntEnum, StrEnum
 from typing import Protocol
@@ -225,6 +225,9 @@ class Maps(Protocol):
 
     def items(self, fd: Fd) -> dict[bytes, bytes]:
         """All entries; of a per-CPU map the value is every possible CPU's, each padded to 8 bytes."""
+
+    def keys(self, fd: Fd, at_most: int) -> Iterator[bytes]:
+        """All keys, about `at_most` in a piece, one behind the other. Entries may come and go meanwhile."""
 
     def count(self, fd: Fd) -> int:
         """Live entries (max_entries for arrays), without copying values where the kernel allows."""

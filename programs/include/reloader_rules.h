@@ -32,12 +32,13 @@ enum rl_op {
 	RL_MAX = 4,
 	RL_MIN = 5,
 	RL_OR = 6,
-	RL_CONST = 7,
+	RL_CONST = 7,  /* imm itself */
+	RL_EXPECT = 8, /* of keys: where the field at src_off is not imm, there is no other key */
 };
 
 enum rl_flag {
 	RL_SIGNED = 1,
-	RL_CHECKED = 2, /* the value must fit into dst_size */
+	RL_CHECKED = 2, /* the value must fit into dst_size; a SUM's always must */
 };
 
 struct rl_rule {
@@ -47,16 +48,16 @@ struct rl_rule {
 	__u8 dst_size;
 	__u8 op;
 	__u8 flags;
-	__u64 imm;
+	__u64 imm; /* of CONST and EXPECT the value; else how many more such fields lie behind the first */
 };
 
 struct rl_table {
 	__u32 mode;	   /* enum rl_mode */
 	__u32 value_rules; /* used slots of value[] */
 	__u32 key_rules;   /* used slots of key[]; 0: keys are the same bytes */
-	__u32 per_cpu;	   /* the maps are per CPU: a slot that is all zeros is fresh */
+	__u32 per_cpu;	   /* the maps are per CPU: a field that is zero counts as not written yet */
 	struct rl_rule value[RL_RULES];
-	struct rl_rule key[RL_KEY_RULES]; /* of the direction that is needed: see old_key / new_key */
+	struct rl_rule key[RL_KEY_RULES]; /* of the direction that is needed: see rl_other_key */
 };
 
 struct rl_scratch {
@@ -96,60 +97,104 @@ static __always_inline void rl_write(void *p, __u32 size, __u64 v)
 	}
 }
 
-/* Exchange a counter for zero; only whole words can be taken atomically. */
-static __always_inline __u64 rl_take_count(void *p, __u32 size, int is_signed)
+/* Whether the machine has an instruction for it: whole words, where they belong. */
+static __always_inline int rl_is_atomic(__u32 off, __u32 size)
 {
+	return (size == 8 || size == 4) && !(off & (size - 1));
+}
+
+/* Exchange a counter for zero. `off` is its place in the value. */
+static __always_inline __u64 rl_take_count(void *value, __u32 off, __u32 size, int is_signed)
+{
+	void *p = value + off;
+	__u64 was;
+
+	if (!rl_is_atomic(off, size)) {
+		was = rl_read(p, size, is_signed);
+		rl_write(p, size, 0);
+		return was;
+	}
 	if (size == 8)
 		return __sync_lock_test_and_set((__u64 *)p, 0);
-	__u32 was = __sync_lock_test_and_set((__u32 *)p, 0);
-
+	was = __sync_lock_test_and_set((__u32 *)p, 0);
 	return is_signed ? (__u64)(__s64)(__s32)was : was;
 }
 
-static __always_inline void rl_add_count(void *p, __u32 size, __u64 v)
+static __always_inline void rl_add_count(void *value, __u32 off, __u32 size, __u64 v)
 {
-	if (size == 8)
+	void *p = value + off;
+
+	if (!rl_is_atomic(off, size))
+		rl_write(p, size, rl_read(p, size, 0) + v);
+	else if (size == 8)
 		__sync_fetch_and_add((__u64 *)p, v);
 	else
 		__sync_fetch_and_add((__u32 *)p, (__u32)v);
 }
 
-/* Whether every narrowed field's value fits its new size. */
-static __always_inline int rl_fits(const volatile struct rl_rule *rules, __u32 count, const void *src)
+/* How many fields in a row a rule is for. */
+static __always_inline __u32 rl_run(const volatile struct rl_rule *rule)
 {
-	for (__u32 i = 0; i < RL_RULES; i++) {
+	return rule->op == RL_CONST || rule->op == RL_EXPECT ? 1 : (__u32)rule->imm + 1;
+}
+
+/* Whether every narrowed field's value fits its new size. */
+static __always_inline int rl_fits(const volatile struct rl_rule *rules, __u32 most, __u32 count, const void *src)
+{
+	for (__u32 i = 0; i < most; i++) {
 		if (i >= count)
 			break;
-		if (!(rules[i].flags & RL_CHECKED))
-			continue;
-		__u32 shift = 64 - 8 * rules[i].dst_size;
-		__u64 v = rl_read(src + rules[i].src_off, rules[i].src_size, rules[i].flags & RL_SIGNED);
-		__u64 kept = rules[i].flags & RL_SIGNED ? (__u64)((__s64)(v << shift) >> shift) : v << shift >> shift;
+		__u32 wide = rules[i].src_size, out = rules[i].dst_size, from = rules[i].src_off, run = rl_run(&rules[i]);
+		__u32 is_signed = rules[i].flags & RL_SIGNED, op = rules[i].op;
 
-		if (kept != v)
-			return 0;
+		if (op == RL_CONST || op == RL_EXPECT || out >= wide || !(op == RL_SUM || rules[i].flags & RL_CHECKED))
+			continue;
+		for (__u32 j = 0; j < RL_VALUE_MAX; j++) {
+			if (j >= run)
+				break;
+			__u64 v = rl_read(src + from + j * wide, wide, is_signed);
+			__u32 shift = 64 - 8 * out;
+
+			if ((is_signed ? (__u64)((__s64)(v << shift) >> shift) : v << shift >> shift) != v)
+				return 0;
+		}
 	}
 	return 1;
 }
 
-/* Make dst from src. `take`: counters are moved; otherwise they stay and dst starts at zero. */
-static __always_inline void rl_build(const volatile struct rl_rule *rules, __u32 count, void *src, void *dst, int take)
+static __always_inline void rl_zero(void *p, __u32 size)
 {
+	for (__u32 i = 0; i < RL_VALUE_MAX; i += 8) {
+		if (i >= size)
+			break;
+		*(volatile __u64 *)(p + i) = 0;
+	}
+}
+
+/*
+ * Make dst, of `size` bytes, from src; what no rule names becomes zero. `take`: counters are moved; otherwise
+ * they stay and dst starts at zero.
+ */
+static __always_inline void rl_build(const volatile struct rl_rule *rules, __u32 count, void *src, void *dst,
+				     __u32 size, int take)
+{
+	rl_zero(dst, size);
 	for (__u32 i = 0; i < RL_RULES; i++) {
 		if (i >= count)
 			break;
-		__u32 from = rules[i].src_off, to = rules[i].dst_off;
-		__u32 wide = rules[i].src_size, out = rules[i].dst_size;
-		int is_signed = rules[i].flags & RL_SIGNED;
-		__u64 v;
+		__u32 from = rules[i].src_off, to = rules[i].dst_off, wide = rules[i].src_size, out = rules[i].dst_size;
+		__u32 is_signed = rules[i].flags & RL_SIGNED, op = rules[i].op, run = rl_run(&rules[i]);
+		__u64 v = rules[i].imm;
 
-		if (rules[i].op == RL_CONST)
-			v = rules[i].imm;
-		else if (rules[i].op != RL_SUM)
-			v = rl_read(src + from, wide, is_signed);
-		else
-			v = take ? rl_take_count(src + from, wide, is_signed) : 0;
-		rl_write(dst + to, out, v);
+		for (__u32 j = 0; j < RL_VALUE_MAX; j++) {
+			if (j >= run)
+				break;
+			if (op == RL_SUM)
+				v = take ? rl_take_count(src, from + j * wide, wide, is_signed) : 0;
+			else if (op != RL_CONST)
+				v = rl_read(src + from + j * wide, wide, is_signed);
+			rl_write(dst + to + j * out, out, v);
+		}
 	}
 }
 
@@ -159,87 +204,135 @@ static __always_inline void rl_put_back(const volatile struct rl_rule *rules, __
 	for (__u32 i = 0; i < RL_RULES; i++) {
 		if (i >= count)
 			break;
+		__u32 from = rules[i].src_off, to = rules[i].dst_off, wide = rules[i].src_size, out = rules[i].dst_size;
+		__u32 is_signed = rules[i].flags & RL_SIGNED, run = rl_run(&rules[i]);
+
 		if (rules[i].op != RL_SUM)
 			continue;
-		rl_add_count(src + rules[i].src_off, rules[i].src_size,
-			     rl_read(dst + rules[i].dst_off, rules[i].dst_size, rules[i].flags & RL_SIGNED));
+		for (__u32 j = 0; j < RL_VALUE_MAX; j++) {
+			if (j >= run)
+				break;
+			rl_add_count(src, from + j * wide, wide, rl_read(dst + to + j * out, out, is_signed));
+		}
 	}
 }
 
-/* One step of max or min: 8 bytes, by compare-and-swap. */
-static __always_inline void rl_extreme(__u64 *p, __u64 v, int is_signed, int largest)
+/* One step of max or min, by compare-and-swap where there is an instruction for it. */
+static __always_inline void rl_extreme(void *value, __u32 off, __u32 size, __u64 v, int is_signed, int largest)
 {
+	void *p = value + off;
+
 	for (int i = 0; i < 8; i++) {
-		__u64 now = *(volatile __u64 *)p;
+		__u64 now = rl_read(p, size, is_signed);
 		int above = is_signed ? (__s64)v > (__s64)now : v > now;
 
 		if (v == now || above != largest)
 			return;
-		if (__sync_val_compare_and_swap(p, now, v) == now)
+		if (!rl_is_atomic(off, size)) {
+			rl_write(p, size, v);
+			return;
+		}
+		if (size == 8 && __sync_val_compare_and_swap((__u64 *)p, now, v) == now)
+			return;
+		if (size == 4 && __sync_val_compare_and_swap((__u32 *)p, (__u32)now, (__u32)v) == (__u32)now)
 			return;
 	}
 }
 
+static __always_inline void rl_or(void *value, __u32 off, __u32 size, __u64 v)
+{
+	void *p = value + off;
+
+	if (!rl_is_atomic(off, size))
+		rl_write(p, size, rl_read(p, size, 0) | v);
+	else if (size == 8)
+		__sync_fetch_and_or((__u64 *)p, v);
+	else
+		__sync_fetch_and_or((__u32 *)p, (__u32)v);
+}
+
+enum rl_how {
+	RL_EXISTING, /* an entry that programs made or use: its own fields win where the rule says so */
+	RL_SLOT,     /* the same, but a field that is zero counts as not written yet */
+	RL_UNUSED,   /* nobody uses it yet: all is written over */
+	RL_LATE,     /* converted before: counters only */
+};
+
 /* Merge a built entry into one that is there already; both have the new layout. */
 static __always_inline void rl_merge(const volatile struct rl_rule *rules, __u32 count, const void *built, void *there,
-				     int fresh)
+				     int how)
 {
 	for (__u32 i = 0; i < RL_RULES; i++) {
 		if (i >= count)
 			break;
-		__u32 at = rules[i].dst_off, size = rules[i].dst_size;
-		int is_signed = rules[i].flags & RL_SIGNED;
-		__u32 op = rules[i].op;
+		__u32 to = rules[i].dst_off, size = rules[i].dst_size;
+		__u32 is_signed = rules[i].flags & RL_SIGNED, op = rules[i].op, run = rl_run(&rules[i]);
 
-		if (op == RL_SUM)
-			rl_add_count(there + at, size, rl_read(built + at, size, is_signed));
-		else if (op == RL_KEEP_OLD || (fresh && (op == RL_COPY || op == RL_CONST)))
-			rl_write(there + at, size, rl_read(built + at, size, 0));
-		else if (op == RL_MAX || (op == RL_MIN && !fresh))
-			rl_extreme(there + at, rl_read(built + at, 8, 0), is_signed, op == RL_MAX);
-		else if (op == RL_MIN)
-			rl_write(there + at, 8, rl_read(built + at, 8, 0));
-		else if (op == RL_OR && size == 8)
-			__sync_fetch_and_or((__u64 *)(there + at), rl_read(built + at, 8, 0));
-		else if (op == RL_OR && size == 4)
-			__sync_fetch_and_or((__u32 *)(there + at), (__u32)rl_read(built + at, 4, 0));
+		if (how == RL_LATE && op != RL_SUM)
+			continue;
+		for (__u32 j = 0; j < RL_VALUE_MAX; j++) {
+			if (j >= run)
+				break;
+			__u32 at = to + j * size;
+			__u64 v = rl_read(built + at, size, is_signed);
+
+			if (how == RL_UNUSED || op == RL_KEEP_OLD)
+				rl_write(there + at, size, v);
+			else if (op == RL_SUM)
+				rl_add_count(there, at, size, v);
+			else if (how == RL_SLOT && !rl_read(there + at, size, 0))
+				rl_write(there + at, size, v);
+			else if (op == RL_MAX || op == RL_MIN)
+				rl_extreme(there, at, size, v, is_signed, op == RL_MAX);
+			else if (op == RL_OR)
+				rl_or(there, at, size, v);
+		}
 	}
 }
 
-/* Whether every field a rule writes is zero: a slot of this CPU that nobody has written yet. */
-static __always_inline int rl_is_zero(const volatile struct rl_rule *rules, __u32 count, const void *there)
+/*
+ * The other map's key, of the same entry; `key` must be no stack memory, which has to be read aligned. False
+ * when there can be none: a field does not fit, or is not what all converted keys have there.
+ */
+static __always_inline int rl_other_key(const volatile struct rl_rule *rules, __u32 count, const void *key, void *other)
 {
-	for (__u32 i = 0; i < RL_RULES; i++) {
+	rl_zero(other, RL_KEY_MAX);
+	if (!rl_fits(rules, RL_KEY_RULES, count, key))
+		return 0;
+	for (__u32 i = 0; i < RL_KEY_RULES; i++) {
 		if (i >= count)
 			break;
-		if (rl_read(there + rules[i].dst_off, rules[i].dst_size, 0))
-			return 0;
+		__u32 from = rules[i].src_off, to = rules[i].dst_off, wide = rules[i].src_size, out = rules[i].dst_size;
+		__u32 is_signed = rules[i].flags & RL_SIGNED, op = rules[i].op, run = rl_run(&rules[i]);
+		__u64 v = rules[i].imm;
+
+		if (op == RL_EXPECT) {
+			if (rl_read(key + from, wide, is_signed) != v)
+				return 0;
+			continue;
+		}
+		for (__u32 j = 0; j < RL_KEY_MAX; j++) {
+			if (j >= run)
+				break;
+			if (op != RL_CONST)
+				v = rl_read(key + from + j * wide, wide, is_signed);
+			rl_write(other + to + j * out, out, v);
+		}
 	}
 	return 1;
 }
 
-/* The other map's key. */
-static __always_inline void rl_other_key(const volatile struct rl_rule *rules, __u32 count, const void *key, void *other)
-{
-	for (__u32 i = 0; i < RL_KEY_RULES; i++) {
-		if (i >= count)
-			break;
-		__u64 v = rules[i].imm;
-
-		if (rules[i].op != RL_CONST)
-			v = rl_read(key + rules[i].src_off, rules[i].src_size, rules[i].flags & RL_SIGNED);
-		rl_write(other + rules[i].dst_off, rules[i].dst_size, v);
-	}
-}
-
+/* Keys may lie on the stack, which has to be read aligned: hence bytes, which the compiler joins where it can. */
 static __always_inline __u64 rl_hash(const __u8 *key, __u32 size)
 {
 	__u64 h = size;
+	__u32 word;
 
 	for (__u32 i = 0; i + 4 <= RL_KEY_MAX; i += 4) {
 		if (i + 4 > size)
 			break;
-		h = (h ^ *(const volatile __u32 *)(key + i)) * 0x9e3779b97f4a7c15ULL;
+		__builtin_memcpy(&word, key + i, 4);
+		h = (h ^ word) * 0x9e3779b97f4a7c15ULL;
 		h ^= h >> 29;
 	}
 	for (__u32 i = 0; i < 3; i++) {
@@ -248,6 +341,15 @@ static __always_inline __u64 rl_hash(const __u8 *key, __u32 size)
 		h = (h ^ *(const volatile __u8 *)(key + (size & ~3U) + i)) * 0x9e3779b97f4a7c15ULL;
 	}
 	return h ^ (h >> 32);
+}
+
+static __always_inline void rl_copy_key(__u8 *to, const __u8 *from, __u32 size)
+{
+	for (__u32 i = 0; i < RL_KEY_MAX; i++) {
+		if (i >= size)
+			break;
+		to[i] = *(const volatile __u8 *)(from + i);
+	}
 }
 
 struct rl_wait {

@@ -63,20 +63,20 @@ struct {
 	} rl_old_##name SEC(".maps");                                                                                  \
 	const volatile struct rl_table rl_table_##name = {}
 
-#define state_get(name, k) ((typeof(name.value))rl_get(&name, &rl_old_##name, &rl_table_##name, k, sizeof(*(k)), 0))
-#define state_get_or_create(name, k, first)                                                                            \
-	((typeof(name.value))rl_get_or_create(&name, &rl_old_##name, &rl_table_##name, k, sizeof(*(k)), first))
-#define state_delete(name, k) rl_delete(&name, &rl_old_##name, &rl_table_##name, k, sizeof(*(k)))
+#define RL_MAPS(name) &name, &rl_old_##name, &rl_table_##name, sizeof(*name.key), sizeof(*name.value)
+#define state_get(name, k) ((typeof(name.value))rl_get(RL_MAPS(name), k, 0))
+#define state_get_or_create(name, k, first) ((typeof(name.value))rl_get_or_create(RL_MAPS(name), k, first))
+#define state_delete(name, k) rl_delete(RL_MAPS(name), k)
 
 struct rl_place {
 	__u64 *lock;
 	struct rl_scratch *scratch;
 	struct rl_stats *stats;
-	const void *old_key;
+	const void *old_key; /* NULL: no entry of the old map becomes this one */
 };
 
 /* False when a map of ours is missing, which the verifier cannot know to be impossible. */
-static __always_inline int rl_find_place(const volatile struct rl_table *table, const void *key, __u32 key_size,
+static __always_inline int rl_find_place(const volatile struct rl_table *table, __u32 key_size, const void *key,
 					 struct rl_place *place)
 {
 	__u32 slot = rl_hash(key, key_size) & (RL_LOCKS - 1), zero = 0;
@@ -88,28 +88,33 @@ static __always_inline int rl_find_place(const volatile struct rl_table *table, 
 		return 0;
 	place->old_key = key;
 	if (table->key_rules) {
-		rl_other_key(table->key, table->key_rules, key, place->scratch->other);
-		place->old_key = place->scratch->other;
+		struct rl_scratch *scratch = place->scratch;
+
+		rl_copy_key(scratch->key, key, key_size);
+		place->old_key = scratch->other;
+		if (!rl_other_key(table->key, table->key_rules, scratch->key, scratch->other))
+			place->old_key = 0;
 	}
 	return 1;
 }
 
 /* Under the lock: move the old entry over, or make one from `first`; NULL when there is neither. */
-static __always_inline void *rl_settle(void *map, void *old_map, const volatile struct rl_table *table, const void *key,
-				       const void *first, struct rl_place *place)
+static __always_inline void *rl_settle(void *map, void *old_map, const volatile struct rl_table *table,
+				       __u32 value_size, const void *key, const void *first, struct rl_place *place)
 {
 	void *there = bpf_map_lookup_elem(map, key);
-	void *old;
+	void *old = 0;
 	long err;
 
 	if (there)
 		return there;
-	old = bpf_map_lookup_elem(old_map, place->old_key);
+	if (place->old_key)
+		old = bpf_map_lookup_elem(old_map, place->old_key);
 	if (!old && !first)
-		return NULL;
+		return 0;
 	err = -RL_ENOMEM;
-	if (old && rl_fits(table->value, table->value_rules, old)) {
-		rl_build(table->value, table->value_rules, old, place->scratch->value, 1);
+	if (old && rl_fits(table->value, RL_RULES, table->value_rules, old)) {
+		rl_build(table->value, table->value_rules, old, place->scratch->value, value_size, 1);
 		err = bpf_map_update_elem(map, key, place->scratch->value, BPF_NOEXIST);
 		if (err)
 			rl_put_back(table->value, table->value_rules, old, place->scratch->value);
@@ -123,37 +128,37 @@ static __always_inline void *rl_settle(void *map, void *old_map, const volatile 
 	return bpf_map_lookup_elem(map, key);
 }
 
-static __always_inline void *rl_bridge(void *map, void *old_map, const volatile struct rl_table *table, const void *key,
-				       __u32 key_size, const void *first)
+static __always_inline void *rl_bridge(void *map, void *old_map, const volatile struct rl_table *table, __u32 key_size,
+				       __u32 value_size, const void *key, const void *first)
 {
 	struct rl_place place = {};
 	void *found;
 
-	if (!rl_find_place(table, key, key_size, &place))
-		return NULL;
+	if (!rl_find_place(table, key_size, key, &place))
+		return 0;
 	if (!rl_lock(place.lock)) {
 		place.stats->lock_failed++;
-		return NULL;
+		return 0;
 	}
-	found = rl_settle(map, old_map, table, key, first, &place);
+	found = rl_settle(map, old_map, table, value_size, key, first, &place);
 	rl_unlock(place.lock);
 	return found;
 }
 
-static __always_inline void *rl_get(void *map, void *old_map, const volatile struct rl_table *table, const void *key,
-				    __u32 key_size, const void *first)
+static __always_inline void *rl_get(void *map, void *old_map, const volatile struct rl_table *table, __u32 key_size,
+				    __u32 value_size, const void *key, const void *first)
 {
 	void *found = bpf_map_lookup_elem(map, key);
 
 	if (found || table->mode != RL_BRIDGE)
 		return found;
-	return rl_bridge(map, old_map, table, key, key_size, first);
+	return rl_bridge(map, old_map, table, key_size, value_size, key, first);
 }
 
 static __always_inline void *rl_get_or_create(void *map, void *old_map, const volatile struct rl_table *table,
-					      const void *key, __u32 key_size, const void *first)
+					      __u32 key_size, __u32 value_size, const void *key, const void *first)
 {
-	void *found = rl_get(map, old_map, table, key, key_size, first);
+	void *found = rl_get(map, old_map, table, key_size, value_size, key, first);
 
 	if (found || table->mode == RL_BRIDGE)
 		return found;
@@ -162,21 +167,22 @@ static __always_inline void *rl_get_or_create(void *map, void *old_map, const vo
 	return bpf_map_lookup_elem(map, key);
 }
 
-static __always_inline long rl_delete(void *map, void *old_map, const volatile struct rl_table *table, const void *key,
-				      __u32 key_size)
+static __always_inline long rl_delete(void *map, void *old_map, const volatile struct rl_table *table, __u32 key_size,
+				      __u32 value_size, const void *key)
 {
 	struct rl_place place = {};
-	long err, old_err;
+	long err, old_err = -1;
 
 	if (table->mode != RL_BRIDGE)
 		return bpf_map_delete_elem(map, key);
-	if (!rl_find_place(table, key, key_size, &place))
+	if (!rl_find_place(table, key_size, key, &place))
 		return -RL_ENOMEM;
 	if (!rl_lock(place.lock)) {
 		place.stats->lock_failed++;
 		return -RL_ENOMEM;
 	}
-	old_err = bpf_map_delete_elem(old_map, place.old_key);
+	if (place.old_key)
+		old_err = bpf_map_delete_elem(old_map, place.old_key);
 	err = bpf_map_delete_elem(map, key);
 	rl_unlock(place.lock);
 	return err && old_err ? err : 0;

@@ -4,8 +4,8 @@
  *
  * An XDP program only because BPF_PROG_RUN runs those with bottom halves off: nothing on this CPU that
  * uses the maps can interrupt it while it holds an entry's lock. It sees no packet of any interface.
- * A run stops after `budget` entries, so that no CPU is away for long; drained entries are deleted, so
- * that the next run goes on where this one stopped.
+ * User space lists the keys and hands them over piece by piece, so that no CPU is away for long and the
+ * work grows with the entries only; a walk from here could not be taken up again where it stopped.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -15,12 +15,16 @@
 
 #define EEXIST 17
 
-const volatile __u32 key_size = 4;     /* of the old map */
+const volatile __u32 key_size = 4; /* of the old map */
 const volatile __u32 new_key_size = 4;
+const volatile __u32 new_value_size = 8;
 const volatile __u32 pass = MIGRATE_DRAIN;
-const volatile __u32 shards = 1; /* how many CPUs share the work, by key */
-const volatile __u32 slots = 0;	 /* an array: every key is there from the start */
+const volatile __u32 slots = 0; /* an array: every key is there from the start */
 const volatile struct rl_table table = {};
+
+struct keys {
+	__u8 bytes[MIGRATE_PIECE + RL_KEY_MAX];
+};
 
 /* The map to be emptied; its shape is the live map's. */
 struct {
@@ -54,7 +58,15 @@ struct {
 	__type(value, struct rl_scratch);
 } rl_scratch SEC(".maps");
 
-/* What this run did; one writer a CPU. Read from user space. */
+/* Which entries to move, one behind the other; a piece for each thread that runs this. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct keys);
+} rl_keys SEC(".maps");
+
+/* What this CPU did; one writer a CPU. Read from user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -63,107 +75,149 @@ struct {
 } results SEC(".maps");
 
 struct run {
+	struct migrate_run asked;
+	__u32 index;
+	struct keys *keys;
 	struct rl_scratch *scratch;
 	struct migrate_result *result;
-	__u32 budget;
-	__u32 shard;
 };
 
-static __always_inline void copy_key(__u8 *to, const __u8 *from)
+static __always_inline void *find(struct run *run, void *map, const void *key)
 {
-	for (__u32 i = 0; i < RL_KEY_MAX; i++) {
-		if (i >= key_size)
-			break;
-		to[i] = from[i];
-	}
+	if (table.per_cpu && run->asked.remote)
+		return bpf_map_lookup_percpu_elem(map, key, run->asked.remote - 1);
+	return bpf_map_lookup_elem(map, key);
 }
 
-/* Under the lock. False when the entry must stay where it is. */
-static __always_inline int move(struct run *run, const void *new_key)
+/* Insert what was built. Another CPU's value cannot be inserted: its entry is, and the value merged. */
+static __always_inline long insert(struct run *run, const void *new_key)
 {
 	struct rl_scratch *scratch = run->scratch;
-	void *there, *old = bpf_map_lookup_elem(&rl_from, scratch->key);
+
+	if (slots)
+		return -EEXIST;
+	if (table.per_cpu && run->asked.remote) {
+		__u32 zero = 0;
+		struct rl_scratch *other = bpf_map_lookup_percpu_elem(&rl_scratch, &zero, run->asked.remote - 1);
+		long err;
+
+		if (!other)
+			return -EEXIST;
+		rl_zero(other->value, new_value_size);
+		err = bpf_map_update_elem(&rl_to, new_key, other->value, BPF_NOEXIST);
+		return err ? err : -EEXIST;
+	}
+	return bpf_map_update_elem(&rl_to, new_key, scratch->value, BPF_NOEXIST);
+}
+
+/* How what is there already is treated. */
+static __always_inline int how_to_merge(void)
+{
+	if (pass == MIGRATE_COPY)
+		return RL_UNUSED;
+	if (pass == MIGRATE_LATE)
+		return RL_LATE;
+	return slots || table.per_cpu ? RL_SLOT : RL_EXISTING;
+}
+
+static __always_inline void move(struct run *run, const void *key, const void *new_key)
+{
+	struct rl_scratch *scratch = run->scratch;
+	void *there, *old = find(run, &rl_from, key);
 	long err;
 
 	if (!old)
-		return 0; /* deleted, or taken over, meanwhile */
-	if (!rl_fits(table.value, table.value_rules, old)) {
+		return; /* deleted, or taken over, meanwhile */
+	if (!rl_fits(table.value, RL_RULES, table.value_rules, old)) {
 		run->result->unfit++;
-		return 0;
+		return;
 	}
-	rl_build(table.value, table.value_rules, old, scratch->value, pass != MIGRATE_COPY);
-	err = bpf_map_update_elem(&rl_to, new_key, scratch->value, BPF_NOEXIST);
+	if (pass == MIGRATE_CHECK)
+		return;
+	rl_build(table.value, table.value_rules, old, scratch->value, new_value_size, pass != MIGRATE_COPY);
+	err = insert(run, new_key);
 	if (!err) {
 		run->result->inserted++;
-		return 1;
+		goto moved;
 	}
-	there = err == -EEXIST ? bpf_map_lookup_elem(&rl_to, new_key) : NULL;
-	if (pass == MIGRATE_COPY) {
-		/* A slot that the map, or another CPU's turn, made: copied fields are still to come. */
-		if (there && (slots || table.per_cpu))
-			rl_merge(table.value, table.value_rules, scratch->value, there, 1);
-		return 0;
-	}
+	there = err == -EEXIST ? find(run, &rl_to, new_key) : NULL;
 	if (!there) {
-		rl_put_back(table.value, table.value_rules, old, scratch->value);
+		if (pass != MIGRATE_COPY)
+			rl_put_back(table.value, table.value_rules, old, scratch->value);
 		run->result->failed++;
-		return 0;
+		return;
 	}
-	rl_merge(table.value, table.value_rules, scratch->value, there,
-		 table.per_cpu && rl_is_zero(table.value, table.value_rules, there));
+	if (pass != MIGRATE_COPY || slots || table.per_cpu)
+		rl_merge(table.value, table.value_rules, scratch->value, there, how_to_merge());
 	run->result->merged++;
-	return 1;
+moved:
+	if (pass == MIGRATE_DRAIN)
+		bpf_map_delete_elem(&rl_from, key);
 }
 
-struct bpf_map;
-
-static long visit(struct bpf_map *map, const void *key, void *value, struct run *run)
+static __always_inline void visit_key(struct run *run, const void *key)
 {
 	struct rl_scratch *scratch = run->scratch;
-	const __u8 *new_key = scratch->key;
-	__u64 *lock, hash;
+	const void *new_key = key;
+	__u64 *lock;
 	__u32 slot;
 
-	copy_key(scratch->key, key);
 	if (table.key_rules) {
-		rl_other_key(table.key, table.key_rules, scratch->key, scratch->other);
+		rl_copy_key(scratch->key, key, key_size);
+		if (!rl_other_key(table.key, table.key_rules, scratch->key, scratch->other)) {
+			run->result->unfit++;
+			return;
+		}
 		new_key = scratch->other;
 	}
-	hash = rl_hash(new_key, new_key_size);
-	if (shards > 1 && ((hash >> 20) & (shards - 1)) != run->shard)
-		return 0;
-	slot = hash & (RL_LOCKS - 1);
+	slot = rl_hash(new_key, new_key_size) & (RL_LOCKS - 1);
 	lock = bpf_map_lookup_elem(&rl_locks, &slot);
 	if (!lock)
-		return 1;
+		return;
 	if (!rl_lock(lock)) {
 		run->result->lock_failed++;
-		return 0;
+		return;
 	}
-	if (move(run, new_key) && pass == MIGRATE_DRAIN)
-		bpf_map_delete_elem(&rl_from, scratch->key);
+	if (run->asked.forget)
+		bpf_map_delete_elem(&rl_from, key);
+	else
+		move(run, key, new_key);
 	rl_unlock(lock);
 	run->result->visited++;
-	return --run->budget == 0;
 }
 
-/* The packet's first bytes say how far to go: budget, shard. */
+static long visit(__u32 i, struct run *run)
+{
+	__u32 at = i * key_size;
+
+	if (slots) {
+		run->index = run->asked.start + i;
+		visit_key(run, &run->index);
+		return 0;
+	}
+	if (at > MIGRATE_PIECE)
+		return 1;
+	visit_key(run, run->keys->bytes + at);
+	return 0;
+}
+
 SEC("xdp")
 int migrate(struct xdp_md *ctx)
 {
 	void *end = (void *)(long)ctx->data_end;
-	__u32 *words = (void *)(long)ctx->data, zero = 0;
+	struct migrate_run *asked = (void *)(long)ctx->data;
 	struct run run = {};
+	__u32 zero = 0;
 
-	if ((void *)(words + 2) > end)
+	if ((void *)(asked + 1) > end)
 		return XDP_ABORTED;
-	run.budget = words[0];
-	run.shard = words[1];
+	run.asked = *asked;
+	run.keys = bpf_map_lookup_elem(&rl_keys, &run.asked.slot);
 	run.scratch = bpf_map_lookup_elem(&rl_scratch, &zero);
 	run.result = bpf_map_lookup_elem(&results, &zero);
-	if (!run.scratch || !run.result || !run.budget)
+	if (!run.keys || !run.scratch || !run.result)
 		return XDP_ABORTED;
-	bpf_for_each_map_elem(&rl_from, visit, &run, 0);
+	bpf_loop(run.asked.count, visit, &run, 0);
 	return XDP_PASS;
 }
 

@@ -5,10 +5,23 @@
 
 #include <linux/types.h>
 
+#define MIGRATE_PIECE 65536 /* bytes of keys a run can be given */
+
 enum migrate_pass {
+	MIGRATE_CHECK, /* only look whether all values fit */
 	MIGRATE_COPY,  /* existence and copied fields only; counters stay where they are */
 	MIGRATE_DRAIN, /* counters move, and the old entry goes */
 	MIGRATE_MERGE, /* counters move, the old entry stays: per-CPU maps and arrays */
+	MIGRATE_LATE,  /* the same, after the commit: only counters, for all else was moved before */
+};
+
+/* The packet of a run. */
+struct migrate_run {
+	__u32 slot;   /* which piece of rl_keys */
+	__u32 count;  /* keys in it */
+	__u32 start;  /* of arrays: the first index */
+	__u32 forget; /* delete these entries, which are in the new map by now */
+	__u32 remote; /* 1 + the CPU whose values are meant; 0: this one's */
 };
 
 struct migrate_result {

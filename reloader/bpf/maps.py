@@ -47,6 +47,12 @@ class LiveMaps:
             found.update(zip(_split(keys, info.key_size, count), _split(values, size, count), strict=True))
         return found
 
+    def keys(self, fd: Fd, at_most: int) -> Iterator[bytes]:
+        info = self.info(fd)
+        for count, keys, _ in _chunks(fd.fileno(), info, at_most):
+            if count:
+                yield bytes(keys[: count * info.key_size])
+
     def count(self, fd: Fd) -> int:
         # No command counts; a batch copies values too, and is still faster than a walk over the keys.
         info = self.info(fd)
@@ -83,21 +89,21 @@ class LiveMaps:
 # reading
 
 
-def _chunks(fd: int, info: MapInfo) -> Iterator[tuple[int, memoryview, memoryview]]:
-    """(count, keys, values) of a map's entries, piece by piece."""
+def _chunks(fd: int, info: MapInfo, at_most: int = CHUNK) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """(count, keys, values) of a map's entries, piece by piece; `at_most` entries in one, or a whole bucket."""
     if not info.key_size:
         raise KernelError(Command.BPF_MAP_LOOKUP_BATCH.name, errno.EOPNOTSUPP, f"{info.name}: it has no keys")
     try:
-        yield from _batches(fd, info)
+        yield from _batches(fd, info, at_most)
     except KernelError as error:
         if error.errno not in NO_BATCH:
             raise
         yield from _walk(fd, info)
 
 
-def _batches(fd: int, info: MapInfo) -> Iterator[tuple[int, memoryview, memoryview]]:
+def _batches(fd: int, info: MapInfo, at_most: int) -> Iterator[tuple[int, memoryview, memoryview]]:
     size = syscall.value_bytes(info)
-    room = max(1, min(info.max_entries, CHUNK // (info.key_size + size)))
+    room = max(1, min(info.max_entries, at_most, CHUNK // (info.key_size + size)))
     token = ctypes.create_string_buffer(max(8, info.key_size))  # a bucket or an index; a key of generic batches
     first = True
     while True:

@@ -9,6 +9,7 @@ import os
 
 from reloader.bpf import syscall
 from reloader.bpf.syscall import Command
+from reloader.effects import lasting
 from reloader.kernel import Fd, Loaded, LoadRequest, ProgInfo
 
 
@@ -30,7 +31,8 @@ class LiveProgs:
         allowed = os.sched_getaffinity(0)  # of this thread only
         os.sched_setaffinity(0, {cpu})
         try:
-            return syscall.prog_test_run(fd.fileno(), data=data).retval
+            name = self.info(fd).name
+            return lasting(f"prog.run {name}", lambda: syscall.prog_test_run(fd.fileno(), data=data).retval)
         finally:
             os.sched_setaffinity(0, allowed)
 

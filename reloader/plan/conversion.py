@@ -9,15 +9,22 @@ Used by planner.py; imports plan.ops and state.rules.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 from reloader.frozen import frozen
-from reloader.kernel import ARRAY_TYPES, LRU_TYPES, PERCPU_TYPES, MapType
+from reloader.kernel import ARRAY_TYPES, LRU_TYPES, PERCPU_TYPES, MapInfo, MapType
 from reloader.plan import ops
 from reloader.plan.ops import Op
+from reloader.spec.wish import WishMap
 from reloader.state.rules import Conversion, Rule
+from reloader.state.rules import Op as RuleOp
 
 CONVERTIBLE = frozenset({MapType.HASH, MapType.LRU_HASH}) | PERCPU_TYPES | ARRAY_TYPES
+RULE = struct.Struct("<HHBBBBQ")  # struct rl_rule
+VALUE_RULES, KEY_RULES, KEY_BYTES, VALUE_BYTES = 64, 16, 256, 4096  # RL_RULES and so on: what the table can hold
+BRIDGE = 1  # enum rl_mode
+EXPECT = 8  # enum rl_op: of keys; where the field is not imm, there is no other key
 ENTRIES_A_SECOND = 1_000_000  # what a drain moves on a small machine; for the plan's estimate only
 
 
@@ -42,12 +49,22 @@ class Move:
     bridge: bool
 
 
+def bridged(wanted: WishMap) -> bool:
+    """Whether the program takes entries over on a miss; an array has none."""
+    return wanted.bridge and wanted.type not in ARRAY_TYPES
+
+
 def before_swap(moves: Sequence[Move]) -> list[Op]:
-    """Copies ahead where no bridge will help, then the marks from which on a way back is owed."""
-    copies: list[Op] = [
-        ops.CopyOver(map=m.map, source=m.source, target=m.target, rules=m.pair.forward) for m in moves if not m.bridge
-    ]
-    return [*copies, *(ops.Convert(map=m.map, source=m.source, target=m.target, back=m.pair.back) for m in moves)]
+    """Copies ahead where no bridge will help (which sees whether all fits), then the marks from which on a way
+    back is owed."""
+    first: list[Op] = []
+    for m in moves:
+        rules = m.pair.forward
+        if not m.bridge:
+            first.append(ops.CopyOver(map=m.map, source=m.source, target=m.target, rules=rules))
+        elif any(r.dst_size < r.src_size for r in (*rules.value, *rules.key)):
+            first.append(ops.CheckFit(map=m.map, source=m.source, target=m.target, rules=rules))
+    return [*first, *(ops.Convert(map=m.map, source=m.source, target=m.target, back=m.pair.back) for m in moves)]
 
 
 def after_swap(moves: Sequence[Move]) -> list[Op]:
@@ -58,33 +75,79 @@ def retire(moves: Sequence[Move]) -> list[Op]:
     """After the commit: stop stale writers, fetch what they wrote last, let go."""
     out: list[Op] = []
     for m in moves:
-        drain = ops.Drain(map=m.map, source=m.source, target=m.target, rules=m.pair.forward)
+        drain = ops.Drain(map=m.map, source=m.source, target=m.target, rules=m.pair.forward, late=True)
         out += [ops.Freeze(path=m.source), drain, ops.Unpin(path=m.source)]
     return out
 
 
 def bridge_tables(moves: Sequence[Move]) -> dict[str, bytes]:
     """rodata of the bridge build: for each map the rules, and how a new key is written as an old one."""
-    return {f"rl_table_{m.map}": pack_table(1, m.pair.forward.value, m.pair.back.key) for m in moves if m.bridge}
+    return {f"rl_table_{m.map}": _bridge_table(m.pair) for m in moves if m.bridge}
 
 
-def pack_table(mode: int, value: tuple[Rule, ...], key: tuple[Rule, ...], *, per_cpu: bool = False) -> bytes:
-    """struct rl_table of programs/include/reloader_rules.h: 64 rules for values, 16 for keys."""
-    head = b"".join(n.to_bytes(4, "little") for n in (mode, len(value), len(key), int(per_cpu)))
-    rules = b"".join(r.pack() for r in value).ljust(16 * 64, b"\0")
-    return head + rules + b"".join(r.pack() for r in key).ljust(16 * 16, b"\0")
+def _bridge_table(pair: Pair) -> bytes:
+    """A new key whose constant parts are not those of all converted ones has no old one: RL_EXPECT says so."""
+    expect = [_expect(rule) for rule in pair.forward.key if rule.op is RuleOp.CONST]
+    return pack_table(BRIDGE, pair.forward.value, pair.back.key, expect=expect)
 
 
-def notes(kind: int, pair: Pair, *, bridge: bool) -> tuple[str, ...]:
+def _expect(rule: Rule) -> bytes:
+    imm = rule.imm & ((1 << 8 * rule.dst_size) - 1)
+    return RULE.pack(rule.dst_off, 0, rule.dst_size, rule.dst_size, EXPECT, 0, imm)
+
+
+def pack_table(
+    mode: int,
+    value: tuple[Rule, ...],
+    key: tuple[Rule, ...],
+    *,
+    expect: Sequence[bytes] = (),
+    per_cpu: bool = False,
+) -> bytes:
+    """struct rl_table of programs/include/reloader_rules.h."""
+    keys = [*expect, *(rule.pack() for rule in key)]
+    head = struct.pack("<4I", mode, len(value), len(keys), per_cpu)
+    packed = b"".join(rule.pack() for rule in value).ljust(RULE.size * VALUE_RULES, b"\0")
+    return head + packed + b"".join(keys).ljust(RULE.size * KEY_RULES, b"\0")
+
+
+def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> str:
+    """Why these rules cannot be carried out on these maps; empty when they can."""
+    name = MapType(wanted.type).name.lower()
+    if live.type != wanted.type:
+        return f"a {MapType(live.type).name.lower()} cannot become a {name}"
+    if wanted.type not in CONVERTIBLE:
+        return f"a {name} cannot be converted"
+    sizes = (live.key_size, wanted.key_size), (live.value_size, wanted.value_size)
+    for (old, new), most, what in zip(sizes, (KEY_BYTES, VALUE_BYTES), ("keys", "values"), strict=True):
+        if max(old, new) > most:
+            return f"{what} of more than {most} bytes cannot be converted"
+    if wanted.type in ARRAY_TYPES and pair.forward.key:
+        return "an array's keys are its indices"
+    if len(pair.forward.value) > VALUE_RULES or len(pair.back.value) > VALUE_RULES:
+        return f"it takes more than {VALUE_RULES} rules"
+    constants = sum(rule.op is RuleOp.CONST for rule in pair.forward.key)
+    if max(len(pair.forward.key), len(pair.back.key) + constants) > KEY_RULES:
+        return f"its key takes more than {KEY_RULES} rules"
+    if pair.entries > wanted.max_entries and wanted.type not in LRU_TYPES:
+        return f"it holds {pair.entries} entries, {wanted.max_entries} is too small"
+    return ""
+
+
+def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
     """What the plan says of one conversion."""
+    kind = wanted.type
     out = [f"{pair.entries} entries, about {max(pair.entries / ENTRIES_A_SECOND, 0.01):.2f} s"]
-    if bridge:
+    if bridged(wanted):
         out.append("bridge and drain: counts exact, established entries always found")
+        if kind in PERCPU_TYPES:
+            out.append("what another CPU has of an entry follows within the drain")
     elif kind in ARRAY_TYPES:
         out.append("copied ahead, then drained: counts exact, other fields as of the copy")
     else:
         out.append(
-            "copied ahead, then drained: counts exact; entries born during the swap are unknown for milliseconds"
+            "copied ahead, then drained: counts exact, other fields as of the copy; entries born during the swap are"
+            " unknown for milliseconds, and one deleted since the copy comes back without counts"
         )
     if kind in LRU_TYPES:
         out.append("recency is lost, and the kernel may evict during the move")

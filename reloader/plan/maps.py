@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from reloader.frozen import frozen
-from reloader.kernel import LRU_TYPES, MapType
+from reloader.kernel import MapType
 from reloader.layout import pin_name
 from reloader.observe import Observed, SeenMap
 from reloader.plan import conversion
@@ -136,11 +136,10 @@ def _convert(wanted: WishMap, live: SeenMap, differences: tuple[Difference, ...]
     told = "its layout changes:\n" + "\n".join(f"    {d}" for d in differences)
     if isinstance(rules, str):
         return _refuse(wanted, live, told + (f"\n    {rules}" if rules else ""))
-    if live.info.type != wanted.type or wanted.type not in conversion.CONVERTIBLE:
-        return _refuse(wanted, live, f"{told}\n    a {MapType(wanted.type).name.lower()} cannot be converted")
-    if rules.entries > wanted.max_entries and wanted.type not in LRU_TYPES:
-        return _refuse(wanted, live, f"it holds {rules.entries} entries, {wanted.max_entries} is too small")
-    notes = conversion.notes(wanted.type, rules, bridge=wanted.bridge)
+    why_not = conversion.obstacle(live.info, wanted, rules)
+    if why_not:
+        return _refuse(wanted, live, f"{told}\n    {why_not}")
+    notes = conversion.notes(wanted, rules)
     return MapChoice(wanted=wanted, outcome=Outcome.CONVERT, seen=live, notes=notes, pair=rules)
 
 

@@ -110,6 +110,17 @@ class SetEntries:
 
 
 @frozen
+class CheckFit:
+    """Look whether every value of the old map fits its narrowed field; changes nothing."""
+
+    TAGGED: ClassVar[bool] = True
+    map: str
+    source: str  # pin path
+    target: str
+    rules: Conversion
+
+
+@frozen
 class CopyOver:
     """Give the new map every entry of the old, counters at zero, while the old program still serves."""
 
@@ -140,6 +151,7 @@ class Drain:
     source: str
     target: str
     rules: Conversion
+    late: bool = False  # after the commit: for what user space wrote to the old map last
 
 
 @frozen
@@ -215,6 +227,7 @@ Op = (
     | CreateLink
     | SwapLink
     | SetEntries
+    | CheckFit
     | CopyOver
     | Convert
     | Drain
@@ -229,14 +242,14 @@ Op = (
 )
 
 ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel
-INERT = (Load, FillMap, CopyOver, Drain, Barrier)  # nothing is owed: gone with the process, or owed by Convert
+INERT = (Load, FillMap, CheckFit, CopyOver, Drain, Barrier)  # nothing owed: gone with the process, or owed by Convert
 VISIBLE = (CreateLink, SwapLink, SetEntries)  # traffic can notice these
 
 
 def undo_of(op: Op) -> Op | None:
     """The op that takes `op` back, or None when nothing is owed; LookupError for one that may only follow a commit."""
     match op:
-        case Load() | FillMap() | CopyOver() | Drain() | Barrier():
+        case Load() | FillMap() | CheckFit() | CopyOver() | Drain() | Barrier():
             return None
         case Convert():
             return Drain(map=op.map, source=op.target, target=op.source, rules=op.back)

@@ -409,7 +409,7 @@ class _Draft:
 
 
 def _move(wanted: WishMap, source: str, target: str, pair: Pair) -> Move:
-    return Move(map=wanted.name, source=source, target=target, pair=pair, bridge=wanted.bridge)
+    return Move(map=wanted.name, source=source, target=target, pair=pair, bridge=conversion.bridged(wanted))
 
 
 def _layout_word(wanted: WishMap) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from dataclasses import dataclass, field
 
 from reloader.errors import KernelError
@@ -18,6 +19,9 @@ from reloader.plan.ops import Op
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
 from reloader.txn import storage
+
+FREEZE_TRIES = 250
+ENOTSUPP = 524  # the kernel's own, which no errno.h has
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +72,7 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.Unpin():
             pins.unpin(op.path)
             _prune_folders(bench, os.path.dirname(op.path))
-        case ops.CopyOver() | ops.Drain():
+        case ops.CheckFit() | ops.CopyOver() | ops.Drain():
             _move(bench, op)
         case ops.Convert():
             pass  # a mark in the journal: from here on its undo is owed
@@ -210,7 +214,7 @@ def _set_entries(bench: Bench, op: ops.SetEntries) -> None:
             maps.delete_many(fd, diff.delete)
 
 
-def _move(bench: Bench, op: ops.CopyOver | ops.Drain) -> None:
+def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
     """Run the migration program over two pinned maps; a source that is gone was emptied before."""
     from reloader.txn import migrate
 
@@ -221,9 +225,12 @@ def _move(bench: Bench, op: ops.CopyOver | ops.Drain) -> None:
         if isinstance(op, ops.CopyOver):
             migrate.copy_over(bench.kernel, source, target, op.rules)
             return
+        if isinstance(op, ops.CheckFit):
+            migrate.check(bench.kernel, source, target, op.rules)
+            return
         bench.kernel.barrier()
         locks = bridge.maps.get("rl_locks") if bridge else None
-        migrate.drain(bench.kernel, source, target, op.rules, locks)
+        migrate.drain(bench.kernel, source, target, op.rules, locks, late=op.late)
 
 
 def _publish(bench: Bench, op: ops.Publish) -> None:
@@ -236,11 +243,28 @@ def _publish(bench: Bench, op: ops.Publish) -> None:
 
 
 def _freeze(bench: Bench, op: ops.Freeze) -> None:
+    """From here on bpf(2) writes to a retired map fail. One with a spin lock, or mapped writable, cannot be frozen."""
     if not bench.kernel.pins.exists(op.path):
         return
     with bench.kernel.pins.get(op.path) as fd:
-        if not bench.kernel.maps.frozen(fd):
-            bench.kernel.maps.freeze(fd)
+        for attempt in range(FREEZE_TRIES):
+            if bench.kernel.maps.frozen(fd):
+                return
+            try:
+                bench.kernel.maps.freeze(fd)
+            except KernelError as error:
+                if error.errno not in (errno.EBUSY, ENOTSUPP):
+                    raise
+                if error.errno == ENOTSUPP or attempt == FREEZE_TRIES - 1:
+                    _warn(f"{op.path} cannot be frozen; what still writes to it goes unheard: {error}")
+                    return
+            time.sleep(0.002)  # EBUSY: somebody is inside a write
+
+
+def _warn(text: str) -> None:
+    import logging
+
+    logging.getLogger(__name__).warning("%s", text)
 
 
 def _drop_load(bench: Bench, op: ops.DropLoad) -> None:
