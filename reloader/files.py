@@ -12,13 +12,14 @@ from pathlib import Path
 from reloader.effects import lasting
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
     """Replace `path` by `data`: write beside it, fsync, rename, fsync the directory. OSError as the system gives it.
 
-    Missing parents are made, mode 0700. Any failure, a full disk too, leaves the old file and no fragment.
+    Missing parents are made, mode 0700. Any failure, a full disk too, leaves the old file and no fragment. Not
+    `durable`: without fsync, for what a reader checks and can do without.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lasting(f"write {path.parent.name}/{path.name}", lambda: _replace(path, data, mode))
+    lasting(f"write {path.parent.name}/{path.name}", lambda: _replace(path, data, mode, durable=durable))
 
 
 def store_blob(path: Path, data: bytes) -> None:
@@ -40,14 +41,15 @@ def sync_dir(path: Path) -> None:
         os.close(fd)
 
 
-def _replace(path: Path, data: bytes, mode: int) -> None:
+def _replace(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
     temporary = path.parent / f".{path.name[:80]}.{os.urandom(6).hex()}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
             os.fchmod(fd, mode)
             _write_all(fd, data)
-            os.fsync(fd)
+            if durable:
+                os.fsync(fd)
         finally:
             os.close(fd)
         os.rename(temporary, path)
@@ -55,7 +57,8 @@ def _replace(path: Path, data: bytes, mode: int) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    sync_dir(path.parent)
+    if durable:
+        sync_dir(path.parent)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,29 +89,39 @@ class Environment:
 
 
 class SlowSteps:
-    """Progress on stderr for steps that last over half a second; faster ones stay silent."""
+    """Progress on stderr for steps that last over half a second; faster ones stay silent.
+
+    One thread looks now and then at which step it is: a timer for each would cost more than most of the steps.
+    """
 
     PATIENCE = 0.5  # seconds
+    LOOK = 0.1  # seconds between two looks
 
     def __init__(self, output: Output, stream: TextIO | None = None) -> None:
         self._quiet = output.quiet
         self._stream = stream or sys.stderr
-        self._timer: Any = None
+        self._step: tuple[str, float] | None = None  # label, and when it began
+        self._over: Any = None  # threading.Event, while somebody looks
 
     def __call__(self, label: str) -> None:
-        self.done()
         if self._quiet:
             return
-        import threading
+        self._step = (label, time.monotonic())
+        if self._over is None:
+            import threading
 
-        self._timer = threading.Timer(self.PATIENCE, self._say, [label])
-        self._timer.daemon = True
-        self._timer.start()
+            self._over = threading.Event()
+            threading.Thread(target=self._look, args=[self._over], daemon=True).start()
 
-    def _say(self, label: str) -> None:
-        print(f"… {label}", file=self._stream, flush=True)
+    def _look(self, over: Any) -> None:
+        said = None
+        while not over.wait(self.LOOK):
+            step = self._step
+            if step and step is not said and time.monotonic() - step[1] >= self.PATIENCE:
+                print(f"… {step[0]}", file=self._stream, flush=True)
+                said = step
 
     def done(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._over is not None:
+            self._over.set()
+            self._over = self._step = None

@@ -61,7 +61,8 @@ def _compile(data: bytes, path: Path, layout: Layout) -> tuple[Compiled, ...]:
         wishes = [{**_summary(one.wish), "wish": record.to_json(one.wish)} for one in compiled]
         body = {"key": _key(data, path), "files": kept, "wishes": wishes}
         with contextlib.suppress(OSError):  # no privilege, a full disk: the next command compiles again
-            write_atomic(_file(path, layout), _sealed(json.dumps(body, separators=(",", ":")).encode()))
+            sealed = _sealed(json.dumps(body, separators=(",", ":")).encode())
+            write_atomic(_file(path, layout), sealed, durable=False)
     return compiled
 
 

@@ -188,7 +188,7 @@ def signed(body: bytes) -> bytes:
 
 
 def test_a_cache_that_cannot_be_written_changes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, **_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cache, "write_atomic", full)

@@ -1,0 +1,63 @@
+"""Progress is said for slow steps only, once each, and by one thread."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+
+import pytest
+
+from reloader.commands.environment import Output, SlowSteps
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> tuple[SlowSteps, io.StringIO]:
+    monkeypatch.setattr(SlowSteps, "PATIENCE", 0.05)
+    monkeypatch.setattr(SlowSteps, "LOOK", 0.01)
+    stream = io.StringIO()
+    return SlowSteps(Output(), stream), stream
+
+
+def wait_for(stream: io.StringIO, text: str) -> None:
+    until = time.monotonic() + 5
+    while text not in stream.getvalue() and time.monotonic() < until:
+        time.sleep(0.005)
+
+
+def test_a_slow_step_is_said_once(steps: tuple[SlowSteps, io.StringIO]) -> None:
+    slow, stream = steps
+    slow("loading")
+    wait_for(stream, "loading")
+    slow("swapping")
+    wait_for(stream, "swapping")
+    slow.done()
+    assert stream.getvalue() == "… loading\n… swapping\n"
+
+
+def test_fast_steps_are_not_said(steps: tuple[SlowSteps, io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SlowSteps, "PATIENCE", 60)
+    slow, stream = steps
+    before = threading.active_count()
+    for _ in range(50):
+        slow("working")
+    assert threading.active_count() == before + 1
+    slow.done()
+    assert stream.getvalue() == ""
+
+
+def test_it_serves_again_after_done(steps: tuple[SlowSteps, io.StringIO]) -> None:
+    slow, stream = steps
+    slow("one")
+    slow.done()
+    slow("two")
+    wait_for(stream, "two")
+    slow.done()
+    assert stream.getvalue() == "… two\n"
+
+
+def test_quiet_means_silence_and_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SlowSteps, "PATIENCE", 0)
+    slow, before = SlowSteps(Output(quiet=True)), threading.active_count()
+    slow("loading")
+    assert threading.active_count() == before
