@@ -1,35 +1,59 @@
-"""Compiled conversions as data."""
+"""Layout versions and compiled conversions as data; wishes, plans, the journal and the engine carry them.
+
+Light, as every command imports it. compile.py makes conversions, registry.py versions. Imports typetree.
+"""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import field
 from enum import IntEnum
 
 from reloader.frozen import frozen
+from reloader.typetree import TypeTree
+
+MAX_VALUE_RULES = 64  # reloader_rules.h has the same limits
+MAX_KEY_RULES = 16
+MAX_VALUE = 4096  # bytes
+MAX_KEY = 256
+
+
+class StateRefused(ValueError):
+    """State cannot be carried over by these rules; `reasons` holds all of them."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        super().__init__("\n".join(reasons))
+        self.reasons = reasons
 
 
 class Op(IntEnum):
-    COPY = 1
-    KEEP_OLD = 2
-    SUM = 3
+    """What a rule does with a field; where an entry exists on both sides, how they become one."""
+
+    COPY = 1  # the new entry keeps its own
+    KEEP_OLD = 2  # the old entry's replaces it
+    SUM = 3  # moved: exchanged for zero, then added
     MAX = 4
     MIN = 5
     OR = 6
-    CONST = 7
+    CONST = 7  # imm itself
+    EXPECT = 8  # of keys: an entry whose field is not imm has no counterpart; writes nothing
 
 
 @frozen
 class Rule:
+    """struct rl_rule. Sizes are 1, 2, 4 or 8 bytes."""
+
     op: Op
     src_off: int
     dst_off: int
     src_size: int
     dst_size: int
     signed: bool = False
-    checked: bool = False
-    imm: int = 0
+    checked: bool = False  # narrowing: the value must fit into dst_size
+    imm: int = 0  # of CONST and EXPECT the value; else how many more such fields lie behind the first
 
     def pack(self) -> bytes:
+        """16 bytes, little endian."""
         flags = self.signed | self.checked << 1
         return struct.pack(
             "<HHBBBBQ", self.src_off, self.dst_off, self.src_size, self.dst_size, self.op, flags, self.imm
@@ -38,18 +62,43 @@ class Rule:
 
 @frozen
 class Conversion:
-    key: tuple[Rule, ...]
+    """How every entry of one layout becomes one of another. Bytes that no rule names become zero."""
+
+    key: tuple[Rule, ...]  # empty: keys are the same bytes
     value: tuple[Rule, ...]
     old_key_size: int
     new_key_size: int
     old_value_size: int
     new_value_size: int
-    lossy: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    lossy: tuple[str, ...] = ()  # what is lost, in words; empty: the way back restores every entry
+    notes: tuple[str, ...] = ()  # field by field, for the plan
+    collides: bool = False  # several old keys may become one: no bridge can tell them apart
+
+
+@frozen
+class FieldRule:
+    """What a version's file says of one field; values are bytes in the field's own layout."""
+
+    rename: str = ""  # the field of the version before that this one was
+    default: bytes | None = None  # for a field that is new: what entries from before get
+    const: bytes | None = None  # the same, though the version before has such a field
+    widen: bool = False  # may become larger; an array longer
+    narrow: bool = False  # may become smaller: entries that do not fit stop the conversion; an array loses its end
+    cast: bool = False  # may change its type; of equal size, the bytes are taken as they are
+    drop: bool = False  # a field of the version before that is no more
+    was: bytes | None = None  # with drop: what it gets on the way back; a key that holds another has no place
 
 
 @frozen
 class LayoutVersion:
-    """Placeholder."""
+    """One version of one map's layout, with the rules from the version before it."""
 
-    version: int = 0
+    schema: str
+    map: str
+    version: int
+    key: TypeTree
+    value: TypeTree
+    merge: dict[str, str] = field(default_factory=dict)  # value field → sum max min or keep_new keep_old
+    key_rules: dict[str, FieldRule] = field(default_factory=dict)  # field → rule
+    value_rules: dict[str, FieldRule] = field(default_factory=dict)
+    collide: bool = False  # two old keys may become one; their values are merged

@@ -1,0 +1,258 @@
+"""Versions to conversions: steps composed or inverted, then written as the rules the kernel walks.
+
+Called when a plan finds a state map in another layout, and by registry.py to judge a file. Pure; imports
+typetree and state.{rules,shape,pieces,match,emit}.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from reloader.state import emit, pieces, shape
+from reloader.state.match import Matcher, left_over
+from reloader.state.pieces import Piece, Step, Tangled
+from reloader.state.rules import (
+    MAX_KEY,
+    MAX_KEY_RULES,
+    MAX_VALUE,
+    MAX_VALUE_RULES,
+    Conversion,
+    LayoutVersion,
+    StateRefused,
+)
+from reloader.state.shape import Atom
+from reloader.typetree import TypeTree
+
+__all__ = ["StateRefused", "between", "compile_conversion", "compose", "invert"]
+
+SIDES = ("key", "value")
+LIMITS = {"key": (MAX_KEY, MAX_KEY_RULES), "value": (MAX_VALUE, MAX_VALUE_RULES)}
+
+
+def compile_conversion(old: LayoutVersion, new: LayoutVersion) -> Conversion:
+    """One version on, by the rules of `new`; StateRefused with every reason why not."""
+    return compose((old, new))
+
+
+def compose(chain: Sequence[LayoutVersion]) -> Conversion:
+    """From the first version to the last in one pass."""
+    steps = _steps(chain)
+    one = {side: _one(steps[side]) for side in SIDES}
+    return _Writer(chain[0], chain[-1], one, merging=any(v.collide for v in chain[1:])).conversion()
+
+
+def invert(chain: Sequence[LayoutVersion]) -> Conversion:
+    """From the last version back to the first; `lossy` says what does not come back as it was."""
+    steps = _steps(chain)
+    one = {side: _one([pieces.inverted(s) for s in reversed(steps[side])]) for side in SIDES}
+    return _Writer(chain[-1], chain[0], one, back=True).conversion()
+
+
+def between(versions: Sequence[LayoutVersion], old: int, new: int) -> Conversion:
+    """Either way between two versions of a map's history."""
+    first, last = min(old, new), max(old, new)
+    chain = [v for v in versions if first <= v.version <= last]
+    if [v.version for v in chain] != list(range(first, last + 1)):
+        raise StateRefused((f"of the versions {first} to {last} some are not known",))
+    return compose(chain) if old <= new else invert(chain)
+
+
+def _steps(chain: Sequence[LayoutVersion]) -> dict[str, list[Step]]:
+    """Every step of both sides; StateRefused with all that is wrong in any of them."""
+    found: dict[str, list[Step]] = {side: [] for side in SIDES}
+    problems: list[str] = []
+    for old, new in pairwise(chain) if len(chain) > 1 else [(chain[0], chain[0])]:
+        where = f"version {old.version} → {new.version}: " if len(chain) > 2 else ""
+        for side in SIDES:
+            rules = {} if old is new else (new.key_rules if side == "key" else new.value_rules)
+            matcher = Matcher(side, _tree(old, side), _tree(new, side), rules)
+            if too_large := _size_problem(side, old, new):
+                problems.append(where + too_large)
+                continue
+            found[side].append(matcher.run())
+            problems += [where + p for p in matcher.problems]
+    if problems:
+        raise StateRefused(tuple(problems))
+    return found
+
+
+def _tree(version: LayoutVersion, side: str) -> TypeTree:
+    return version.key if side == "key" else version.value
+
+
+def _size_problem(side: str, old: LayoutVersion, new: LayoutVersion) -> str:
+    size, most = max(_tree(v, side).size for v in (old, new)), LIMITS[side][0]
+    return f"{side}: {size} bytes, and at most {most} can be converted" if size > most else ""
+
+
+def _one(steps: Sequence[Step]) -> Step:
+    try:
+        return functools.reduce(pieces.composed, steps)
+    except Tangled as error:
+        raise StateRefused((f"{error}: go by way of the version between",)) from None
+
+
+class _Writer:
+    """From steps to a Conversion: rules, what is lost, and a line for each field."""
+
+    def __init__(
+        self,
+        source: LayoutVersion,
+        target: LayoutVersion,
+        steps: dict[str, Step],
+        *,
+        merging: bool = False,
+        back: bool = False,
+    ) -> None:
+        self._source, self._target, self._steps = source, target, steps
+        self._merging, self._back = merging, back
+        self._problems: list[str] = []
+        self._lossy: list[str] = []
+
+    def conversion(self) -> Conversion:
+        old, new = self._source, self._target
+        values = emit.ValueRules(self._steps["value"], old.value, new.value, new.merge, MAX_VALUE_RULES)
+        keys = emit.key_rules(self._steps["key"], old.key, new.key)
+        self._judge_merges(values.problems)
+        collides = self._judge_keys()
+        self._count("key", len(keys))
+        self._count("value", len(values.rules))
+        if self._problems:
+            raise StateRefused(tuple(dict.fromkeys(self._problems)))
+        self._lossy += self._lost("value")
+        if self._back:
+            self._lossy += [*self._made_up("key"), *self._made_up("value")]
+        return Conversion(
+            key=keys,
+            value=values.rules,
+            old_key_size=old.key.size,
+            new_key_size=new.key.size,
+            old_value_size=old.value.size,
+            new_value_size=new.value.size,
+            lossy=tuple(dict.fromkeys(self._lossy)),
+            notes=tuple(dict.fromkeys([*self._lines("key"), *self._lines("value")])),
+            collides=collides,
+        )
+
+    def _count(self, side: str, count: int) -> None:
+        most = LIMITS[side][1]
+        if count > most:
+            self._problems.append(f"{side}: {count} rules would be needed, and there is room for {most}")
+
+    def _judge_merges(self, problems: Sequence[tuple[str, str]]) -> None:
+        """On the way back nothing can be chosen any more, so a rule that does not fit gives way, and is named."""
+        for path, why in problems:
+            place = shape.joined("value", path)
+            if self._back:
+                self._lossy.append(f"{place}: where both versions wrote, the one that serves keeps its own ({why})")
+            else:
+                self._problems.append(f"{place}: {why}")
+
+    def _judge_keys(self) -> bool:
+        """Whether keys fall together; that they may, and how, must have been said."""
+        step, tree = self._steps["key"], self._source.key
+        if self._back:
+            for guard in step.guards:
+                path = _named(tree, guard.at)
+                made = _shown(_type_at(tree, guard.at), guard.data)
+                self._lossy.append(
+                    f"entries whose key.{path} is not {made} have no place in version {self._target.version}"
+                )
+        spans = [*_sources(step.pieces), *((g.at, g.at + len(g.data)) for g in step.guards)]
+        loose = left_over(tree, shape.mask(tree.size, spans))
+        if not loose:
+            return False
+        names = ", ".join(dict.fromkeys(shape.joined("key", a.path) for a in loose))
+        if not self._merging:
+            self._problems.append(
+                f"keys that differ only in {names} would fall together: say collide: merge, with sum, max, min or "
+                "or for every value field; or drop it with {was: …} where it always held the same"
+            )
+        else:
+            self._problems += self._unmerged()
+            self._lossy.append(f"entries that differ only in {names} become one")
+        return True
+
+    def _unmerged(self) -> Iterator[str]:
+        for atom in shape.atoms(self._target.value):
+            word = emit.merge_word(self._target.merge, atom.path)
+            taken = [p for p in emit.parts(self._steps["value"], atom.at, atom.end) if p.src >= 0]
+            if taken and emit.MERGES[word] not in emit.JOINING:
+                yield f"{shape.joined('value', atom.path)}: {word} cannot make one of several entries (collide: merge)"
+
+    def _lost(self, side: str) -> Iterator[str]:
+        tree = _tree(self._source, side)
+        for atom in left_over(tree, shape.mask(tree.size, _sources(self._steps[side].pieces))):
+            yield f"{_at(side, atom)} has no place in version {self._target.version}"
+
+    def _made_up(self, side: str) -> Iterator[str]:
+        """What the version gone back to has, and the one left behind did not keep."""
+        tree, step = _tree(self._target, side), self._steps[side]
+        held = shape.mask(tree.size, [(p.at, p.end) for p in step.pieces if p.src >= 0])
+        for atom in left_over(tree, held):
+            data = b"".join(p.data for p in emit.parts(step, atom.at, atom.end) if p.src < 0)
+            was = _shown(atom.type, data) if len(data) == atom.type.size and atom.count == 1 else "zero"
+            yield f"{_at(side, atom)} comes back as {was}"
+
+    def _lines(self, side: str) -> Iterator[str]:
+        """Field by field, for the plan."""
+        old, new, step = _tree(self._source, side), _tree(self._target, side), self._steps[side]
+        for atom in shape.atoms(new):
+            how = ["starts unlocked"] if atom.type.special else list(_origin(atom, step, old))
+            if side == "value" and any(p.src >= 0 for p in emit.parts(step, atom.at, atom.end)):
+                how.append(emit.merge_word(self._target.merge, atom.path))
+            yield f"{_at(side, atom)}: {', '.join(how)}"
+        for atom in left_over(old, shape.mask(old.size, _sources(step.pieces))):
+            yield f"{_at(side, atom)}: dropped"
+
+
+def _origin(atom: Atom, step: Step, old: TypeTree) -> Iterator[str]:
+    found = list(emit.parts(step, atom.at, atom.end))
+    taken = [p for p in found if p.src >= 0]
+    if not taken:
+        data = b"".join(p.data for p in found)
+        shown = _shown(atom.type, data) if len(data) == atom.type.size and atom.count == 1 else "zero"
+        yield f"starts as {shown if any(data) else 'zero'}"
+        return
+    name, p = _named(old, taken[0].src), taken[0]
+    if name != atom.path:
+        yield f"was {name or 'the whole'}"
+    if p.src != p.at:
+        yield f"offset {p.src} → {p.at}"
+    if p.size != p.src_size:
+        yield f"size {p.src_size} → {p.size}" + (", must fit" if p.checked else "")
+    if name == atom.path and p.src == p.at and p.size == p.src_size:
+        yield "as it is"
+
+
+def _sources(found: Sequence[Piece]) -> list[tuple[int, int]]:
+    return [(p.src, p.src + p.src_size) for p in found if p.src >= 0]
+
+
+def _at(side: str, atom: Atom) -> str:
+    shown = shape.type_text(atom.type) + (f"[{atom.count}]" if atom.count > 1 else "")
+    return f"{shape.joined(side, atom.path)} ({shown})"
+
+
+def _atom_at(tree: TypeTree, at: int) -> Atom | None:
+    return next((a for a in shape.atoms(tree) if a.at <= at < a.end), None)
+
+
+def _named(tree: TypeTree, at: int) -> str:
+    found = _atom_at(tree, at)
+    return found.path if found else f"byte {at}"
+
+
+def _type_at(tree: TypeTree, at: int) -> TypeTree:
+    found = _atom_at(tree, at)
+    return found.type if found else tree
+
+
+def _shown(tree: TypeTree, data: bytes) -> str:
+    """A value as the registry writes it."""
+    if tree.kind in ("int", "bool", "char", "enum") and len(data) == tree.size:
+        value = int.from_bytes(data, "big" if tree.order == "big" else "little", signed=tree.signed)
+        return next((name for name, number in tree.enumerators if number == value), str(value))
+    return f"hex:{data.hex()}" if any(data) else "zero"
