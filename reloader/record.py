@@ -73,8 +73,7 @@ def _decoder(kind: Any) -> Step:
     if origin is tuple:
         return _tuple_decoder(typing.get_args(kind))
     if origin is dict:
-        inner = _decoder(typing.get_args(kind)[1])
-        return lambda data: {k: inner(v) for k, v in data.items()}
+        return _mapping_decoder(_decoder(typing.get_args(kind)[1]))
     if origin is typing.Literal or kind is Any:
         return lambda data: data
     if dataclasses.is_dataclass(kind):
@@ -92,6 +91,15 @@ def _tuple_decoder(args: tuple[Any, ...]) -> Step:
         return lambda data: tuple([one(item) for item in data])
     each = [_decoder(k) for k in args]
     return lambda data: tuple(step(item) for step, item in zip(each, data, strict=True))
+
+
+def _mapping_decoder(inner: Step) -> Step:
+    def decode(data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise TypeError(f"{data!r} is no mapping")
+        return {k: inner(v) for k, v in data.items()}
+
+    return decode
 
 
 def _fields_decoder(kind: Any) -> Step:

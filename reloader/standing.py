@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from reloader import records
 from reloader.errors import KernelError
-from reloader.plan.entries import digest_of, join_records, live_entries
+from reloader.plan.entries import digest_of, join_records, live_entries, uneven
 
 if TYPE_CHECKING:
     from reloader.kernel import Fd, Kernel
@@ -60,4 +60,7 @@ def _entries_hold(kernel: Kernel, pin: str, digest: str) -> bool:
         return False
     with fd:
         info = kernel.maps.info(fd)
-        return digest_of(join_records(live_entries(info.type, info.value_size, kernel.maps.items(fd)))) == digest
+        entries = kernel.maps.items(fd)
+    if uneven(info.type, info.value_size, entries):
+        return False
+    return digest_of(join_records(live_entries(info.type, info.value_size, entries))) == digest

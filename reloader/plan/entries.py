@@ -54,6 +54,14 @@ def live_entries(kind: int, value_size: int, entries: dict[bytes, bytes]) -> dic
     return entries
 
 
+def uneven(kind: int, value_size: int, entries: Mapping[bytes, bytes]) -> set[bytes]:
+    """Keys of a per-CPU map whose value is not the same on every CPU; what is listed holds for all of them."""
+    if kind not in PERCPU_TYPES:
+        return set()
+    slot = -(-value_size // 8) * 8
+    return {k for k, v in entries.items() if v != v[:slot] * (len(v) // slot)}
+
+
 def entry_diff(
     wanted: WishMap, live: dict[bytes, bytes], target: dict[bytes, bytes], *, prune: bool | None = None
 ) -> EntryDiff:
@@ -61,6 +69,8 @@ def entry_diff(
     array = wanted.type in ARRAY_TYPES
     now = live_entries(wanted.type, wanted.value_size, live)
     zero = bytes(wanted.value_size)
+    if odd := uneven(wanted.type, wanted.value_size, live):
+        now = {**now, **{k: live[k] for k in odd}}  # longer than any value, so equal to none
     if array:
         target = {k: v for k, v in target.items() if v != zero or k in now}
     put = dict(target.items() - now.items()) if now else dict(target)

@@ -36,6 +36,16 @@ class Decision:
 
 def decide(lines: list[JournalLine]) -> Decision:
     """What an unfinished journal asks for. Pure. Only an op whose intent was written can have happened."""
+    try:
+        return _decide(lines)
+    except (ValueError, TypeError, KeyError) as error:
+        raise NeedsHuman(
+            f"the journal's lines are sound, but another version of reloader wrote them: {error}",
+            hint="recover with the version that was killed",
+        ) from error
+
+
+def _decide(lines: list[JournalLine]) -> Decision:
     begin = next((line.body for line in lines if line.kind == "begin"), None)
     if begin is None:
         return Decision(forward=False, ops=())
