@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /* The next version of programs/flow_count: other code, a new scratch map, the same state layout. */
 #include "flow_count_rest.h"
+#include "reloader_state.h"
 
 #define SIZE_BUCKETS 16
 #define BYTES_PER_BUCKET 128
@@ -12,6 +13,7 @@ struct {
 	__type(key, struct flow_key);
 	__type(value, struct flow);
 } flows SEC(".maps");
+RELOADER_STATE(flows);
 
 /* New in this version: packets by size; may start empty at any load. */
 struct {
@@ -33,16 +35,11 @@ static __always_inline void count_size(__u64 length)
 		++*packets;
 }
 
-/* Inserts an empty flow and looks again, so that counting has one path whoever inserted it. */
 static __always_inline void count_flow(const struct flow_key *key, __u64 length, struct flow_counters *counts)
 {
-	struct flow *flow = bpf_map_lookup_elem(&flows, key);
 	struct flow empty = {};
+	struct flow *flow = state_get_or_create(flows, key, &empty);
 
-	if (!flow) {
-		bpf_map_update_elem(&flows, key, &empty, BPF_NOEXIST);
-		flow = bpf_map_lookup_elem(&flows, key);
-	}
 	if (!flow) {
 		counts->insert_failed++;
 		return;

@@ -4,6 +4,7 @@
  * in another order: put on the old map unseen, it would count bytes as packets. To be refused.
  */
 #include "flow_count_rest.h"
+#include "reloader_state.h"
 
 struct reordered_flow {
 	__u64 bytes;
@@ -17,16 +18,13 @@ struct {
 	__type(key, struct flow_key);
 	__type(value, struct reordered_flow);
 } flows SEC(".maps");
+RELOADER_STATE(flows);
 
 static __always_inline void count_flow(const struct flow_key *key, __u64 length, struct flow_counters *counts)
 {
-	struct reordered_flow *flow = bpf_map_lookup_elem(&flows, key);
 	struct reordered_flow empty = {};
+	struct reordered_flow *flow = state_get_or_create(flows, key, &empty);
 
-	if (!flow) {
-		bpf_map_update_elem(&flows, key, &empty, BPF_NOEXIST);
-		flow = bpf_map_lookup_elem(&flows, key);
-	}
 	if (!flow) {
 		counts->insert_failed++;
 		return;

@@ -5,8 +5,7 @@
 
 #include "flow_count.h"
 #include "flow_parse.h"
-
-#define EEXIST 17
+#include "reloader_state.h"
 
 const volatile enum xdp_action default_verdict = XDP_PASS;
 const volatile __u32 sample_rate = 0; /* one event for about so many packets; 0: none */
@@ -18,6 +17,7 @@ struct {
 	__type(key, struct flow_key);
 	__type(value, struct flow);
 } flows SEC(".maps");
+RELOADER_STATE(flows);
 
 /* Every packet, and why it is in no flow. */
 struct {
@@ -51,21 +51,9 @@ static __always_inline void add_to(struct flow *flow, __u64 length)
 /* False when the packet could not be counted: the map is full. */
 static __always_inline int count_flow(const struct flow_key *key, __u64 length)
 {
-	struct flow *flow = bpf_map_lookup_elem(&flows, key);
-	struct flow first = {.packets = 1, .bytes = length};
-	long err;
+	struct flow first = {};
+	struct flow *flow = state_get_or_create(flows, key, &first);
 
-	if (flow) {
-		add_to(flow, length);
-		return 1;
-	}
-	err = bpf_map_update_elem(&flows, key, &first, BPF_NOEXIST);
-	if (!err)
-		return 1;
-	if (err != -EEXIST)
-		return 0;
-	/* Another CPU was first. */
-	flow = bpf_map_lookup_elem(&flows, key);
 	if (!flow)
 		return 0;
 	add_to(flow, length);

@@ -103,16 +103,7 @@ def _stray(wanted: WishMap, seen: Observed) -> str:
 
 
 def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str) -> MapChoice:
-    old = MapShape(
-        type=live.info.type,
-        key_size=live.info.key_size,
-        value_size=live.info.value_size,
-        max_entries=live.info.max_entries,
-        map_flags=live.info.map_flags,
-        key=live.key,
-        value=live.value,
-    )
-    differences = map_differences(old, wished_shape(wanted))
+    differences = map_differences(seen_shape(live), wished_shape(wanted))
     if differences and wanted.role is Role.CONFIG and wanted.entries is None:
         notes = ("starts empty: another shape", *map(str, differences))
         return MapChoice(wanted=wanted, outcome=Outcome.REPLACE, seen=live, notes=notes)
@@ -141,6 +132,18 @@ def _convert(wanted: WishMap, live: SeenMap, differences: tuple[Difference, ...]
         return _refuse(wanted, live, f"{told}\n    {why_not}")
     notes = conversion.notes(wanted, rules)
     return MapChoice(wanted=wanted, outcome=Outcome.CONVERT, seen=live, notes=notes, pair=rules)
+
+
+def seen_shape(live: SeenMap) -> MapShape:
+    return MapShape(
+        type=live.info.type,
+        key_size=live.info.key_size,
+        value_size=live.info.value_size,
+        max_entries=live.info.max_entries,
+        map_flags=live.info.map_flags,
+        key=live.key,
+        value=live.value,
+    )
 
 
 def wished_shape(wanted: WishMap) -> MapShape:

@@ -28,6 +28,7 @@ from reloader.spec.wish import Wish
 from reloader.standing import in_force
 from reloader.txn import storage
 from reloader.txn.apply import Bench
+from reloader.txn.conversions import conversions
 from reloader.txn.recover import recover
 from reloader.txn.transaction import Progress, Trip, run
 
@@ -84,8 +85,7 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
 
 
 def _conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pair | str]:
-    """For every state map whose live layout is not the wished one: the rules, or why there are none."""
-    return {}
+    return conversions(kernel, intake.wish, seen)
 
 
 def _diffs(layout: Layout, intake: Intake, seen: Observed) -> dict[str, EntryDiff]:

@@ -1,0 +1,59 @@
+"""Which rules carry a live state map to the wished layout: from the histories that wish and record carry.
+
+Asked by session.py before a plan; counts live entries, changes nothing. Imports observe, plan.conversion, state.
+"""
+
+from __future__ import annotations
+
+from reloader.kernel import PLAIN_TYPES, Kernel
+from reloader.observe import Observed, SeenMap
+from reloader.plan.compat import map_differences
+from reloader.plan.conversion import Pair
+from reloader.plan.maps import seen_shape, wished_shape
+from reloader.spec.model import Role
+from reloader.spec.wish import Wish, WishMap
+from reloader.state.compile import StateRefused, between
+from reloader.state.rules import LayoutVersion
+from reloader.typetree import TypeTree, layout_digest
+
+
+def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | str]:
+    """For every state map that cannot serve on as it is: the rules both ways, or why there are none."""
+    found: dict[str, Pair | str] = {}
+    for wanted in wish.maps:
+        live = seen.maps.get(wanted.name)
+        if wanted.role is not Role.STATE or live is None or live.info.type not in PLAIN_TYPES:
+            continue
+        if map_differences(seen_shape(live), wished_shape(wanted)):
+            found[wanted.name] = _rules(kernel, wanted, live, _history(wanted, seen))
+    return found
+
+
+def _history(wanted: WishMap, seen: Observed) -> tuple[LayoutVersion, ...]:
+    """The longer of the wish's history and the one recorded with the serving generation."""
+    generation = seen.generation
+    recorded = generation.wish.map(wanted.name).versions if generation and wanted.name in generation.maps else ()
+    return max(wanted.versions, recorded, key=len)
+
+
+def _rules(kernel: Kernel, wanted: WishMap, live: SeenMap, history: tuple[LayoutVersion, ...]) -> Pair | str:
+    if not history:
+        return "no rules: name a stateSchema that records its layouts (`reloader state new`)"
+    old, new = _version(history, live.key, live.value), _version(history, wanted.key, wanted.value)
+    if old is None or new is None:
+        which = "live" if old is None else "new"
+        return f"no rules: the {which} layout is none of versions {history[0].version}–{history[-1].version}"
+    try:
+        forward, back = between(history, old, new), between(history, new, old)
+    except StateRefused as refused:
+        return "no rules: " + "\n    ".join(refused.reasons)
+    with kernel.pins.get(live.pin) as fd:
+        entries = kernel.maps.count(fd)
+    return Pair(forward=forward, back=back, entries=entries, words=(*forward.notes, f"version {old} → {new}"))
+
+
+def _version(history: tuple[LayoutVersion, ...], key: TypeTree | None, value: TypeTree | None) -> int | None:
+    """The newest version that has this layout."""
+    digest = layout_digest(key, value)
+    same = [v.version for v in history if layout_digest(v.key, v.value) == digest]
+    return max(same, default=None)
