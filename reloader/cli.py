@@ -78,4 +78,14 @@ def entry() -> NoReturn:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)  # so that SIGTERM, like ^C, puts everything back first
-    sys.exit(main())
+    _leave(main())
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: to take the interpreter apart takes 7 ms, a quarter of what it takes to start one."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        sys.exit(code)  # the interpreter's own way, which says what is wrong with the stream
+    os._exit(code)
