@@ -1,4 +1,8 @@
-"""A sandbox with pipelines in it, and commands timed as whole processes. May import lab."""
+"""A sandbox with pipelines in it, and commands timed as whole processes, inside its network namespace.
+
+They run where the interfaces are, as on most hosts: to enter another namespace costs a child process.
+May import lab and reloader.bpf.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from typing import Any
 
 from lab.sandbox import LabError, Sandbox
 from lab.traffic import ROOT
+from reloader.bpf import libc
 
 BUILT = ROOT / "build" / "bpf"
 OBJECTS = {
@@ -33,7 +38,7 @@ spec:
   objects: [{version}.bpf.o]
   rodata: {{default_verdict: XDP_DROP}}
   attach:
-    - {{program: count_flows, type: xdp, interface: {interface}, netns: {netns}, mode: native}}
+    - {{program: count_flows, type: xdp, interface: {interface}, mode: native}}
   maps:
     flows: {{role: state{small}}}
     counters: {{role: state}}
@@ -72,9 +77,8 @@ class Stage:
         small: bool = False, folder: Path | None = None,
     ) -> Path:  # fmt: skip
         """A pipeline's YAML. `small` maps: what is measured is not how fast the kernel zeroes memory."""
-        rx = self.sandbox.rx
         text = PIPELINE.format(
-            name=name, version=version, interface=interface or rx.interface, netns=rx.netns, entries=entries,
+            name=name, version=version, interface=interface or self.sandbox.rx.interface, entries=entries,
             more=MORE[version], small=SMALL if small else "", ring=", max_entries: 4096" if small else "",
         )  # fmt: skip
         path = (folder or self.folder) / f"{name}.yaml"
@@ -120,12 +124,22 @@ def _peak_of(process: subprocess.Popen[bytes]) -> int:
 
 @contextlib.contextmanager
 def stage() -> Iterator[Stage]:
-    """A fresh sandbox, with the objects beside the YAML."""
-    with Sandbox() as sandbox:
+    """A fresh sandbox, with the objects beside the YAML; this process is in its receiving namespace meanwhile."""
+    with Sandbox() as sandbox, _inside(sandbox.rx.netns):
         opened = Stage(sandbox, _environment(sandbox))
         opened.folder.mkdir()
         place_objects(opened.folder)
         yield opened
+
+
+@contextlib.contextmanager
+def _inside(netns: str) -> Iterator[None]:
+    with open("/proc/self/ns/net") as own, open(netns) as other:
+        libc.setns(other.fileno(), libc.CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            libc.setns(own.fileno(), libc.CLONE_NEWNET)
 
 
 def place_objects(folder: Path) -> None:
