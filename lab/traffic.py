@@ -32,7 +32,7 @@ from reloader.kernel import Fd, Maps
 
 ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE = "02:00:00:00:00:99"  # as destination: the receiving stack drops at once what XDP passes
-FLOW_COUNTERS = struct.Struct("=8Q")  # struct flow_counters
+FLOW_COUNTERS = struct.Struct("=9Q")  # struct flow_counters
 FLOW = struct.Struct("=2Q")  # struct flow
 
 
@@ -82,6 +82,7 @@ class Seen:
     in_flows: int  # the sum over its flows
     uncounted: int  # in no flow, by one of the named reasons
     flows: int  # entries
+    unknown: int  # packets that met no entry of their flow: the first of each, unless one was forgotten
 
     @property
     def missing(self) -> int:
@@ -196,6 +197,7 @@ def read_seen(maps: Maps, flows: Fd, counters: Fd) -> Seen:
         in_flows=sum(FLOW.unpack(value)[0] for value in values),
         uncounted=sum(reasons[:4]),
         flows=len(values),
+        unknown=reasons[7],
     )
 
 

@@ -37,9 +37,13 @@ static __always_inline void count_size(__u64 length)
 
 static __always_inline void count_flow(const struct flow_key *key, __u64 length, struct flow_counters *counts)
 {
+	struct flow *flow = state_get(flows, key);
 	struct flow empty = {};
-	struct flow *flow = state_get_or_create(flows, key, &empty);
 
+	if (!flow) {
+		counts->new_flows++;
+		flow = state_get_or_create(flows, key, &empty);
+	}
 	if (!flow) {
 		counts->insert_failed++;
 		return;

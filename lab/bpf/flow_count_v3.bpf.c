@@ -22,9 +22,13 @@ RELOADER_STATE(flows);
 
 static __always_inline void count_flow(const struct flow_key *key, __u64 length, struct flow_counters *counts)
 {
+	struct reordered_flow *flow = state_get(flows, key);
 	struct reordered_flow empty = {};
-	struct reordered_flow *flow = state_get_or_create(flows, key, &empty);
 
+	if (!flow) {
+		counts->new_flows++;
+		flow = state_get_or_create(flows, key, &empty);
+	}
 	if (!flow) {
 		counts->insert_failed++;
 		return;

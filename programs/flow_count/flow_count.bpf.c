@@ -49,11 +49,15 @@ static __always_inline void add_to(struct flow *flow, __u64 length)
 }
 
 /* False when the packet could not be counted: the map is full. */
-static __always_inline int count_flow(const struct flow_key *key, __u64 length)
+static __always_inline int count_flow(const struct flow_key *key, __u64 length, struct flow_counters *counts)
 {
+	struct flow *flow = state_get(flows, key);
 	struct flow first = {};
-	struct flow *flow = state_get_or_create(flows, key, &first);
 
+	if (!flow) {
+		counts->new_flows++;
+		flow = state_get_or_create(flows, key, &first);
+	}
 	if (!flow)
 		return 0;
 	add_to(flow, length);
@@ -114,7 +118,7 @@ int count_flows(struct xdp_md *ctx)
 		return XDP_ABORTED;
 	if (!note_parsed(parse_flow(ctx, &key), counts))
 		return default_verdict;
-	if (!count_flow(&key, packet_length(ctx)))
+	if (!count_flow(&key, packet_length(ctx), counts))
 		counts->insert_failed++;
 	sample(&key, packet_length(ctx), counts);
 	return judge(&key, counts);

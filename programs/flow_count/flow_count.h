@@ -36,6 +36,7 @@ struct flow_counters {
 	__u64 blocked;       /* counted in its flow, then judged by the blocklist */
 	__u64 sampled;       /* handed to the events ring buffer */
 	__u64 events_lost;   /* the ring buffer was full */
+	__u64 new_flows;     /* met no entry: first of their flow, or of one that was forgotten */
 };
 
 /* A blocklist value: what happens to packets from that source. */
