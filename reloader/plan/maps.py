@@ -104,6 +104,8 @@ def _stray(wanted: WishMap, seen: Observed) -> str:
 
 def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str) -> MapChoice:
     differences = map_differences(seen_shape(live), wished_shape(wanted))
+    if isinstance(rules, Pair):
+        return _convert(wanted, live, differences, rules)
     if differences and wanted.role is Role.CONFIG and wanted.entries is None:
         notes = ("starts empty: another shape", *map(str, differences))
         return MapChoice(wanted=wanted, outcome=Outcome.REPLACE, seen=live, notes=notes)

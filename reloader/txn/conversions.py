@@ -24,22 +24,36 @@ def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | 
         live = seen.maps.get(wanted.name)
         if wanted.role is not Role.STATE or live is None or live.info.type not in PLAIN_TYPES:
             continue
-        if map_differences(seen_shape(live), wished_shape(wanted)):
-            found[wanted.name] = _rules(kernel, wanted, live, _history(wanted, seen))
+        recorded = _recorded(wanted.name, seen)
+        meaning = (_head(recorded), _head(wanted.versions))
+        if map_differences(seen_shape(live), wished_shape(wanted)) or (all(meaning) and meaning[0] != meaning[1]):
+            history = max(wanted.versions, recorded, key=len)
+            found[wanted.name] = _rules(kernel, wanted, live, history, meaning)
     return found
 
 
-def _history(wanted: WishMap, seen: Observed) -> tuple[LayoutVersion, ...]:
-    """The longer of the wish's history and the one recorded with the serving generation."""
+def _recorded(name: str, seen: Observed) -> tuple[LayoutVersion, ...]:
+    """The history that the serving generation was committed with."""
     generation = seen.generation
-    recorded = generation.wish.map(wanted.name).versions if generation and wanted.name in generation.maps else ()
-    return max(wanted.versions, recorded, key=len)
+    return generation.wish.map(name).versions if generation and name in generation.maps else ()
 
 
-def _rules(kernel: Kernel, wanted: WishMap, live: SeenMap, history: tuple[LayoutVersion, ...]) -> Pair | str:
+def _head(history: tuple[LayoutVersion, ...]) -> int | None:
+    """The version a map has: a history ends with it. None: no registry names it."""
+    return history[-1].version if history else None
+
+
+def _rules(
+    kernel: Kernel,
+    wanted: WishMap,
+    live: SeenMap,
+    history: tuple[LayoutVersion, ...],
+    meaning: tuple[int | None, int | None],
+) -> Pair | str:
     if not history:
         return "no rules: name a stateSchema that records its layouts (`reloader state new`)"
-    old, new = _version(history, live.key, live.value), _version(history, wanted.key, wanted.value)
+    old = meaning[0] or _version(history, live.key, live.value)
+    new = meaning[1] or _version(history, wanted.key, wanted.value)
     if old is None or new is None:
         which = "live" if old is None else "new"
         return f"no rules: the {which} layout is none of versions {history[0].version}–{history[-1].version}"
