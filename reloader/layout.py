@@ -22,6 +22,7 @@ from reloader.frozen import frozen
 PIPELINE_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
 DEFAULT_BPFFS = "/sys/fs/bpf/reloader"
 DEFAULT_RECORDS = "/var/lib/reloader"
+HOST_STATE = "/etc/reloader/state"  # state layouts of this host
 
 
 def pin_name(name: str) -> str:

@@ -26,13 +26,16 @@ _WORDS = {
 }
 
 
-def check(document: Document, file: str) -> list[Problem]:
+SchemaOf = Callable[[], dict[str, Any]]
+
+
+def check(document: Document, file: str, schema_of: SchemaOf = pipeline_schema) -> list[Problem]:
     """Everything the schema finds wrong with a document, once each. jsonschema is imported only to say what."""
-    if fits(document.value, pipeline_schema(), pipeline_schema()):
+    if fits(document.value, schema_of(), schema_of()):
         return []
     found = [
         _problem(document, file, steps, message, hint, at_key=at_key)
-        for error in _validator().iter_errors(document.value)
+        for error in _validator(schema_of).iter_errors(document.value)
         for steps, message, hint, at_key in _explain(_useful(error))
     ]
     return list(dict.fromkeys(found))
@@ -58,10 +61,10 @@ def _problem(document: Document, file: str, steps: Steps, message: str, hint: st
 
 
 @functools.cache
-def _validator() -> Any:
+def _validator(schema_of: SchemaOf = pipeline_schema) -> Any:
     from jsonschema import Draft7Validator, validators
 
-    return validators.extend(Draft7Validator, {"pattern": _pattern})(pipeline_schema())  # type: ignore[no-untyped-call]
+    return validators.extend(Draft7Validator, {"pattern": _pattern})(schema_of())  # type: ignore[no-untyped-call]
 
 
 def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[Any]:

@@ -1,0 +1,295 @@
+"""The registry of state layouts: `state/<schema>/<map>.<version>.yaml`, reviewed like database migrations.
+
+Read when a pipeline names a stateSchema (its versions travel in the wish from then on) and by `reloader state`.
+Every file is judged whole: text, schema, layout, and whether its rules make every entry of the version before.
+Imports errors, layout, spec.{text,check,source,values}, state.*.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reloader.errors import InputError, NotFoundError, Problem
+from reloader.frozen import frozen
+from reloader.layout import HOST_STATE, pin_name, shipped_dir
+from reloader.spec.text import Document, Steps, dotted
+from reloader.state import shape
+from reloader.state.compile import StateRefused, compile_conversion, invert
+from reloader.state.emit import MERGES, merge_problem, merge_word
+from reloader.state.rules import FieldRule, LayoutVersion
+from reloader.typetree import TypeTree, layout_digest
+
+QUESTION = "# QUESTION"
+"""Marks what `state new` could not know; a file that holds one is not finished."""
+WHOLE = "."
+"""How a file names the whole key or value, where it is no struct."""
+_FILE_NAME = re.compile(r"(.+)\.([1-9][0-9]*)\.ya?ml")
+
+
+@frozen
+class Registry:
+    """All versions of all maps of one schema, in order."""
+
+    schema: str
+    folder: str  # where they were read
+    maps: dict[str, tuple[LayoutVersion, ...]]
+    files: tuple[str, ...] = ()  # absolute paths
+
+    def history(self, name: str) -> tuple[LayoutVersion, ...]:
+        return self.maps.get(name, ())
+
+    def head(self, name: str) -> LayoutVersion | None:
+        return self.maps[name][-1] if self.maps.get(name) else None
+
+    def match(self, name: str, key: TypeTree | None, value: TypeTree | None) -> LayoutVersion | None:
+        """The version that has this layout; of several that look alike, the last."""
+        return (self.alike(name, key, value) or (None,))[-1]
+
+    def alike(self, name: str, key: TypeTree | None, value: TypeTree | None) -> tuple[LayoutVersion, ...]:
+        """Every version with this layout. More than one: they differ in meaning, which no map shows."""
+        digest = layout_digest(key, value)
+        return tuple(v for v in self.history(name) if layout_digest(v.key, v.value) == digest)
+
+
+def search_path(beside: Path | None = None) -> tuple[Path, ...]:
+    """Where schemas are looked for: beside the pipeline's YAML, on this host, among those shipped."""
+    return (*((beside.parent / "state",) if beside else ()), Path(HOST_STATE), shipped_dir("state"))
+
+
+def find_schema(schema: str, search: Sequence[Path]) -> Path | None:
+    """The first folder of that name; one folder holds the whole history, they are never mixed."""
+    return next((root / schema for root in search if (root / schema).is_dir()), None)
+
+
+def load_registry(schema: str, search: Sequence[Path]) -> Registry:
+    """All versions of a schema; InputError with everything wrong in any file, NotFoundError without a folder."""
+    folder = find_schema(schema, search)
+    if folder is None:
+        where = ", ".join(str(p) for p in search)
+        raise NotFoundError(f"no state schema {schema!r} in {where}", hint="`reloader state new` writes the first file")
+    return read_folder(schema, folder)
+
+
+def read_folder(schema: str, folder: Path) -> Registry:
+    reader = _Reader(schema)
+    files = sorted(p for p in folder.iterdir() if _FILE_NAME.fullmatch(p.name))
+    for path in files:
+        reader.read(path)
+    maps = reader.finished()
+    if reader.problems:
+        raise InputError(reader.problems)
+    return Registry(schema=schema, folder=str(folder), maps=maps, files=tuple(str(p.resolve()) for p in files))
+
+
+def file_name(map_name: str, version: int) -> str:
+    return f"{pin_name(map_name)}.{version}.yaml"
+
+
+@frozen
+class _File:
+    """One file, read and fit for the schema."""
+
+    path: str
+    document: Document
+    text: str
+    key: TypeTree
+    value: TypeTree
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        body: Mapping[str, Any] = self.document.value
+        return body
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.body["metadata"]["map"], self.body["metadata"]["version"]
+
+    def problem(self, steps: Steps, message: str, hint: str = "", *, key: bool = False) -> Problem:
+        mark = self.document.mark(steps, key=key)
+        return Problem(
+            file=self.path, line=mark.line, column=mark.column, path=dotted(steps), message=message, hint=hint
+        )
+
+
+class _Reader:
+    """Files to versions; every problem is noted, nothing raises."""
+
+    def __init__(self, schema: str) -> None:
+        self.problems: list[Problem] = []
+        self._schema = schema
+        self._files: dict[str, dict[int, _File]] = {}
+
+    def read(self, path: Path) -> None:
+        from reloader.spec.check import check
+        from reloader.spec.source import read_source
+        from reloader.spec.text import read_documents
+        from reloader.state.schema import layout_schema
+
+        data = read_source(path)
+        documents, problems = read_documents(data, str(path))
+        for document in documents:
+            problems += check(document, str(path), layout_schema)
+        if len(documents) > 1:
+            problems.append(_whole_file(path, "holds more than one document"))
+        self.problems += problems
+        if not problems:
+            self._keep(path, documents[0], data.decode())
+
+    def _keep(self, path: Path, document: Document, text: str) -> None:
+        from reloader.state.layouts import LayoutProblem, read_type
+
+        trees = {}
+        for side in ("key", "value"):
+            try:
+                trees[side] = read_type(document.value["layout"][side])
+            except LayoutProblem as wrong:
+                mark = document.mark(("layout", side, *wrong.steps))
+                where = dotted(("layout", side, *wrong.steps))
+                self.problems.append(
+                    Problem(file=str(path), line=mark.line, column=mark.column, path=where, message=wrong.message)
+                )
+        if len(trees) == 2:
+            self._file(_File(path=str(path), document=document, text=text, key=trees["key"], value=trees["value"]))
+
+    def _file(self, file: _File) -> None:
+        name, version = file.place
+        wanted = file_name(name, version)
+        if file.body["metadata"]["schema"] != self._schema:
+            self.problems.append(file.problem(("metadata", "schema"), f"lies in the folder of schema {self._schema}"))
+        if Path(file.path).name.replace(".yml", ".yaml") not in (wanted, f"{name}.{version}.yaml"):
+            self.problems.append(file.problem(("metadata",), f"the file of {name} version {version} is named {wanted}"))
+        elif version in self._files.setdefault(name, {}):
+            self.problems.append(file.problem(("metadata",), f"{name} version {version} is in another file too"))
+        else:
+            self._files[name][version] = file
+        self.problems += _questions(file)
+
+    def finished(self) -> dict[str, tuple[LayoutVersion, ...]]:
+        """Versions by map, each judged with the one before it."""
+        found: dict[str, tuple[LayoutVersion, ...]] = {}
+        for name, files in self._files.items():
+            versions: list[LayoutVersion] = []
+            for number in sorted(files):
+                before = versions[-1] if versions else None
+                if before and before.version != number - 1:
+                    self.problems.append(
+                        files[number].problem(("metadata", "version"), f"version {number - 1} is missing")
+                    )
+                    break
+                versions.append(self._version(files[number], before))
+            found[name] = tuple(versions)
+        return found
+
+    def _version(self, file: _File, before: LayoutVersion | None) -> LayoutVersion:
+        noted = len(self.problems)
+        rules = file.body.get("rules", {})
+        name, number = file.place
+        made = LayoutVersion(
+            schema=self._schema,
+            map=name,
+            version=number,
+            key=file.key,
+            value=file.value,
+            merge=_merge(file.body.get("merge", {})),
+            key_rules=self._field_rules(file, "key", before),
+            value_rules=self._field_rules(file, "value", before),
+            collide=rules.get("collide") == "merge",
+        )
+        self.problems += _merge_problems(file, made)
+        if rules and number == 1:
+            self.problems.append(file.problem(("rules",), "there is no version before the first", key=True))
+        if before and len(self.problems) == noted:
+            self.problems += _conversion_problems(file, before, made)
+        return made
+
+    def _field_rules(self, file: _File, side: str, before: LayoutVersion | None) -> dict[str, FieldRule]:
+        made = {}
+        for path, words in file.body.get("rules", {}).get(side, {}).items():
+            new = file.key if side == "key" else file.value
+            old = (before.key if side == "key" else before.value) if before else None
+            steps = ("rules", side, path)
+            made["" if path == WHOLE else path] = self._field_rule(file, steps, words, new, old)
+        return made
+
+    def _field_rule(
+        self, file: _File, steps: Steps, words: Mapping[str, Any], new: TypeTree, old: TypeTree | None
+    ) -> FieldRule:
+        path = str(steps[-1]).removesuffix(WHOLE) if steps[-1] == WHOLE else str(steps[-1])
+        given: dict[str, Any] = {w: v for w, v in words.items() if w not in ("default", "const", "was")}
+        for word in ("default", "const", "was"):
+            tree = old if word == "was" else new
+            if word in words and tree is not None:
+                given[word] = self._bytes(file, (*steps, word), shape.find(tree, path), words[word])
+        if problem := _contradiction(words):
+            self.problems.append(file.problem(steps, problem))
+        return FieldRule(**given)
+
+    def _bytes(self, file: _File, steps: Steps, tree: TypeTree | None, value: Any) -> bytes | None:
+        """A value in its field's layout; a field that does not exist is the matcher's to report."""
+        from reloader.spec.values import ValueProblem, encode
+
+        if tree is None:
+            return b""
+        if value == 0 or tree.kind == "bits":
+            number = value if isinstance(value, int) else 0
+            return (number & ((1 << 8 * tree.size) - 1)).to_bytes(tree.size, "little")
+        try:
+            return encode(tree, value, path="", complete=False)
+        except ValueProblem as wrong:
+            self.problems.append(file.problem(steps, wrong.message, wrong.hint))
+            return None
+
+
+def _whole_file(path: Path, message: str) -> Problem:
+    return Problem(file=str(path), line=0, column=0, path="", message=message)
+
+
+def _questions(file: _File) -> Iterator[Problem]:
+    for number, line in enumerate(file.text.splitlines(), 1):
+        if (at := line.find(QUESTION)) >= 0:
+            text = line[at + len(QUESTION) :].strip(" :")
+            hint = "write the answer and remove the comment"
+            yield Problem(
+                file=file.path, line=number, column=at + 1, path="", message=f"open question: {text}", hint=hint
+            )
+
+
+def _contradiction(words: Mapping[str, Any]) -> str:
+    if "was" in words and not words.get("drop"):
+        return "was belongs to drop"
+    if words.get("drop") and words.keys() - {"drop", "was"}:
+        return "a field that is dropped can have no other rule"
+    made = [w for w in ("default", "const", "rename") if w in words]
+    return f"{' and '.join(made)} exclude each other" if len(made) > 1 else ""
+
+
+def _merge(said: Any) -> dict[str, str]:
+    if isinstance(said, str):
+        return {"": said}
+    return {("" if path == WHOLE else path): word for path, word in said.items()}
+
+
+def _merge_problems(file: _File, made: LayoutVersion) -> Iterator[Problem]:
+    for path in made.merge:
+        if shape.find(made.value, path) is None:
+            yield file.problem(("merge", path), "the value has no such field", key=True)
+    seen = set()
+    for atom in shape.atoms(made.value):
+        word = merge_word(made.merge, atom.path)
+        why = merge_problem(atom, MERGES[word])
+        if why and not atom.type.special and atom.path not in seen:
+            seen.add(atom.path)
+            yield file.problem(("merge", atom.path), f"{atom.path or 'the value'}: {why}")
+
+
+def _conversion_problems(file: _File, before: LayoutVersion, made: LayoutVersion) -> Iterator[Problem]:
+    try:
+        compile_conversion(before, made)
+        invert((before, made))
+    except StateRefused as refused:
+        for reason in refused.reasons:
+            side, _, path = reason.partition(": ")[0].partition(".")
+            yield file.problem(("rules", side, path), reason)
