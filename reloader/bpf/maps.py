@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import struct
 from collections.abc import Iterator, Sequence
 
@@ -137,7 +138,7 @@ def _walk(fd: int, info: MapInfo) -> Iterator[tuple[int, memoryview, memoryview]
 
 
 def _split(data: memoryview, size: int, count: int) -> list[bytes]:
-    return [piece for (piece,) in struct.iter_unpack(f"{size}s", data[: size * count])]
+    return list(itertools.chain.from_iterable(struct.iter_unpack(f"{size}s", data[: size * count])))
 
 
 def _writable(buffer: bytearray) -> int:

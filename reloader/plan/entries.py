@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -30,14 +31,12 @@ class EntryDiff:
 
 def split_records(data: bytes, key_size: int, value_size: int) -> dict[bytes, bytes]:
     """The entries of a stored file: fixed-size `key ‖ value` records."""
-    size = key_size + value_size
-    records = [data[i : i + size] for i in range(0, len(data), size)]
-    return {r[:key_size]: r[key_size:] for r in records}
+    return dict(struct.iter_unpack(f"{key_size}s{value_size}s", data))
 
 
 def join_records(entries: Mapping[bytes, bytes]) -> bytes:
-    """The inverse of split_records, in key order."""
-    return b"".join([k + entries[k] for k in sorted(entries)])
+    """The inverse of split_records, in key order: keys are of one size, so whole records sort alike."""
+    return b"".join(sorted(map(bytes.__add__, entries.keys(), entries.values())))
 
 
 def digest_of(data: bytes) -> str:
@@ -73,9 +72,11 @@ def entry_diff(
         now = {**now, **{k: live[k] for k in odd}}  # longer than any value, so equal to none
     if array:
         target = {k: v for k, v in target.items() if v != zero or k in now}
-    put = dict(target.items() - now.items()) if now else dict(target)
-    gone = [k for k in now if k not in target] if (wanted.prune if prune is None else prune) else []
-    added = len(put.keys() - now.keys())
+    put = {k: v for k, v in target.items() if now.get(k) != v} if now else dict(target)
+    kept = sum(map(now.__contains__, target))
+    prune = wanted.prune if prune is None else prune
+    gone = [k for k in now if k not in target] if prune and kept < len(now) else []
+    added = len(target) - kept
     if array:  # an array slot is emptied by writing zeros
         return EntryDiff(put=put | dict.fromkeys(gone, zero), delete=(), added=added, live=len(now))
     tight = wanted.type not in LRU_TYPES and len(now) + added > wanted.max_entries
