@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reloader.elf import ElfMap
 from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
-from reloader.spec import listing, parse, values
+from reloader.spec import listing, parse, registered, values
 from reloader.spec.check import suggestion
 from reloader.spec.model import Attach, MapWish, Mark, Pipeline, Role
 from reloader.spec.objects import OLD, Objects, read_objects
@@ -22,6 +23,9 @@ from reloader.spec.roles import allowed_roles, describe, suggested_role, type_na
 from reloader.spec.source import read_source
 from reloader.spec.text import dotted
 from reloader.spec.wish import Compiled, EntriesRef, Wish, WishAttachment, WishMap
+
+if TYPE_CHECKING:
+    from reloader.state.rules import LayoutVersion
 
 __all__ = ["Compiled", "compile_file", "compile_pipeline", "compile_source", "declarations"]
 
@@ -67,6 +71,7 @@ class _Compiler:
     def __init__(self, pipeline: Pipeline, objects: Objects) -> None:
         self.pipeline = pipeline
         self.objects = objects
+        self.registry = registered.registry_of(pipeline)
         self.problems: list[Problem] = []
         self.entries: dict[str, bytes] = {}
 
@@ -85,6 +90,7 @@ class _Compiler:
             engine_maps=tuple(sorted(self.objects.engine_maps)),
         )
         files = [*(o.path for o in self.objects.files), *(m.bulk.path for m in self.pipeline.maps if m.bulk)]
+        files += registered.files_of(self.registry)
         return Compiled(wish=wish, objects=self.objects.data, entries=self.entries, files=tuple(files))
 
     def _note(self, mark: Mark, path: str, message: str, hint: str = "") -> None:
@@ -191,7 +197,15 @@ class _Compiler:
             entries=self._entries(wish, found, max_entries),
             pin=wish.pin,
             bridge=OLD + wish.name in self.objects.engine_maps,
+            versions=self._versions(wish, found),
         )
+
+    def _versions(self, wish: MapWish, found: ElfMap) -> tuple[LayoutVersion, ...]:
+        versions, wrong = registered.versions_of(self.registry, wish, found)
+        if wrong:
+            hint = f"`reloader state new OBJECT --schema {self.pipeline.state_schema} --map {wish.name}` writes it down"
+            self._note(wish.mark, dotted(("spec", "maps", wish.name)), wrong, hint)
+        return versions
 
     def _entries(self, wish: MapWish, found: ElfMap, max_entries: int) -> EntriesRef | None:
         listed = wish.entries is not None or wish.bulk is not None

@@ -1,0 +1,46 @@
+"""A pipeline's state layouts in the registry that its stateSchema names. Called by compile.py; imports state late."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reloader.elf import ElfMap
+from reloader.errors import InputError, NotFoundError
+from reloader.spec.model import MapWish, Pipeline
+from reloader.spec.objects import problem_at
+from reloader.spec.words import Role
+
+if TYPE_CHECKING:
+    from reloader.state.registry import Registry
+    from reloader.state.rules import LayoutVersion
+
+
+def registry_of(pipeline: Pipeline) -> Registry | None:
+    """The recorded layouts; None when the YAML names no schema, InputError when there is none of that name."""
+    if pipeline.state_schema is None:
+        return None
+    from reloader.state.registry import load_registry, search_path
+
+    try:
+        return load_registry(pipeline.state_schema, search_path(Path(pipeline.file)))
+    except NotFoundError as error:
+        place = (pipeline.file, pipeline.mark, "spec.stateSchema")
+        raise InputError([problem_at(*place, error.message, error.hint)]) from error
+
+
+def files_of(registry: Registry | None) -> list[str]:
+    """What a compiled pipeline depends on; the folder too, since a new version may appear in it."""
+    return [registry.folder, *registry.files] if registry else []
+
+
+def versions_of(registry: Registry | None, wish: MapWish, found: ElfMap) -> tuple[tuple[LayoutVersion, ...], str]:
+    """A state map's history up to the layout the object has, and what is wrong (empty: nothing)."""
+    if registry is None or wish.role is not Role.STATE:
+        return (), ""
+    match = registry.match(wish.name, found.key, found.value)
+    if match is not None:
+        return tuple(v for v in registry.history(wish.name) if v.version <= match.version), ""
+    head = registry.head(wish.name)
+    what = f"is none of its {head.version} recorded versions" if head else "is not recorded"
+    return (), f"the layout of {wish.name} {what} in state schema {registry.schema!r}"
