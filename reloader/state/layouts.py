@@ -172,7 +172,7 @@ def _flow_array(tree: TypeTree) -> str:
     if not base or base.startswith("{"):
         inner = flow_type(tree.element) if tree.element else ""
         return f"{{array: {inner}, count: {tree.count}}}" if inner else ""
-    return base + counts
+    return f'"{base}{counts}"'  # brackets mean a list where they stand bare
 
 
 def quoted(text: str) -> str:

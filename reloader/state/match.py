@@ -125,7 +125,7 @@ class Matcher:
     def _renamed(self, name: str, new: Node) -> Node | None:
         """The old field a rename names: beside the new one's counterpart, or by its path from the top."""
         beside = self._reach[-1]
-        prefix = joined(beside.path, "")
+        prefix = beside.path + "." * bool(beside.path)
         for start, path in ((beside, name.removeprefix(prefix)), (beside, name), (self._reach[0], name)):
             found = _descend(start, path)
             if found is not None:
@@ -274,8 +274,7 @@ class Matcher:
 
 def _number_problem(a: TypeTree, b: TypeTree, rule: FieldRule) -> str:
     """What keeps one number from becoming the other; empty when nothing does."""
-    changed = a.kind != b.kind or a.signed != b.signed or a.order != b.order or _meanings_lost(a, b)
-    if changed and not rule.cast:
+    if needs_cast(a, b) and not rule.cast:
         return "another meaning; {cast: true} if the value is to be taken as it is"
     if a.kind != "bool" and b.kind == "bool":
         return "not every number is true or false"
@@ -290,6 +289,11 @@ def _number_problem(a: TypeTree, b: TypeTree, rule: FieldRule) -> str:
     if a.size > b.size and (a.order == "big" or a.signed != b.signed):
         return "a number in network order, or one that changes its sign, cannot be narrowed"
     return ""
+
+
+def needs_cast(a: TypeTree, b: TypeTree) -> bool:
+    """Whether the number means something else, whatever its size."""
+    return a.kind != b.kind or a.signed != b.signed or a.order != b.order or _meanings_lost(a, b)
 
 
 def _meanings_lost(a: TypeTree, b: TypeTree) -> bool:

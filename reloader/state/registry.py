@@ -94,7 +94,6 @@ class _File:
 
     path: str
     document: Document
-    text: str
     key: TypeTree
     value: TypeTree
 
@@ -134,11 +133,11 @@ class _Reader:
             problems += check(document, str(path), layout_schema)
         if len(documents) > 1:
             problems.append(_whole_file(path, "holds more than one document"))
-        self.problems += problems
+        self.problems += [*_questions(path, data), *problems]
         if not problems:
-            self._keep(path, documents[0], data.decode())
+            self._keep(path, documents[0])
 
-    def _keep(self, path: Path, document: Document, text: str) -> None:
+    def _keep(self, path: Path, document: Document) -> None:
         from reloader.state.layouts import LayoutProblem, read_type
 
         trees = {}
@@ -152,7 +151,7 @@ class _Reader:
                     Problem(file=str(path), line=mark.line, column=mark.column, path=where, message=wrong.message)
                 )
         if len(trees) == 2:
-            self._file(_File(path=str(path), document=document, text=text, key=trees["key"], value=trees["value"]))
+            self._file(_File(path=str(path), document=document, key=trees["key"], value=trees["value"]))
 
     def _file(self, file: _File) -> None:
         name, version = file.place
@@ -165,7 +164,6 @@ class _Reader:
             self.problems.append(file.problem(("metadata",), f"{name} version {version} is in another file too"))
         else:
             self._files[name][version] = file
-        self.problems += _questions(file)
 
     def finished(self) -> dict[str, tuple[LayoutVersion, ...]]:
         """Versions by map, each judged with the one before it."""
@@ -185,7 +183,7 @@ class _Reader:
 
     def _version(self, file: _File, before: LayoutVersion | None) -> LayoutVersion:
         noted = len(self.problems)
-        rules = file.body.get("rules", {})
+        rules = file.body.get("rules") or {}
         name, number = file.place
         made = LayoutVersion(
             schema=self._schema,
@@ -193,7 +191,7 @@ class _Reader:
             version=number,
             key=file.key,
             value=file.value,
-            merge=_merge(file.body.get("merge", {})),
+            merge=_merge(file.body.get("merge") or {}),
             key_rules=self._field_rules(file, "key", before),
             value_rules=self._field_rules(file, "value", before),
             collide=rules.get("collide") == "merge",
@@ -207,7 +205,7 @@ class _Reader:
 
     def _field_rules(self, file: _File, side: str, before: LayoutVersion | None) -> dict[str, FieldRule]:
         made = {}
-        for path, words in file.body.get("rules", {}).get(side, {}).items():
+        for path, words in ((file.body.get("rules") or {}).get(side) or {}).items():
             new = file.key if side == "key" else file.value
             old = (before.key if side == "key" else before.value) if before else None
             steps = ("rules", side, path)
@@ -247,14 +245,12 @@ def _whole_file(path: Path, message: str) -> Problem:
     return Problem(file=str(path), line=0, column=0, path="", message=message)
 
 
-def _questions(file: _File) -> Iterator[Problem]:
-    for number, line in enumerate(file.text.splitlines(), 1):
+def _questions(path: Path, data: bytes) -> Iterator[Problem]:
+    for number, line in enumerate(data.decode(errors="replace").splitlines(), 1):
         if (at := line.find(QUESTION)) >= 0:
-            text = line[at + len(QUESTION) :].strip(" :")
+            text = f"open question: {line[at + len(QUESTION) :].strip(' :')}"
             hint = "write the answer and remove the comment"
-            yield Problem(
-                file=file.path, line=number, column=at + 1, path="", message=f"open question: {text}", hint=hint
-            )
+            yield Problem(file=str(path), line=number, column=at + 1, path="", message=text, hint=hint)
 
 
 def _contradiction(words: Mapping[str, Any]) -> str:
@@ -292,4 +288,5 @@ def _conversion_problems(file: _File, before: LayoutVersion, made: LayoutVersion
     except StateRefused as refused:
         for reason in refused.reasons:
             side, _, path = reason.partition(": ")[0].partition(".")
-            yield file.problem(("rules", side, path), reason)
+            text = reason.partition(": ")[2] if side in ("key", "value") else reason
+            yield file.problem(("rules", side, path), text)

@@ -100,7 +100,7 @@ _RULE = _object(
 _RULES = _said(
     "Rules of one side",
     "Field (of the version before, for drop) to rule; `.` is the whole.",
-    type="object",
+    type=["object", "null"],
     additionalProperties={"$ref": "#/definitions/rule"},
 )
 
@@ -108,7 +108,7 @@ _MERGE = _said(
     "Merge",
     "Where both versions wrote an entry: sum, max, min and or join a field, keep_new and keep_old choose. One word "
     "for all fields, or field to word; keep_new where nothing is said.",
-    type=["string", "object"],
+    type=["string", "object", "null"],
     pattern=f"^({'|'.join(MERGES)})$",
     additionalProperties={"type": "string", "enum": list(MERGES)},
 )
@@ -150,7 +150,8 @@ def layout_schema() -> dict[str, Any]:
                 ),
             },
             title="Rules", description="How entries of the version before become entries of this one.",
-        ),
+        )
+        | {"type": ["object", "null"]},
     }  # fmt: skip
     words = {"title": "reloader state layout", "description": "One version of one state map, with the way to it."}
     return {

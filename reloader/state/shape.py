@@ -115,7 +115,7 @@ def _depth(tree: TypeTree) -> int:
 
 
 def joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+    return f"{path}.{name}" if path and name else path or name
 
 
 def find(tree: TypeTree, path: str) -> TypeTree | None:
