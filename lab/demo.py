@@ -29,6 +29,7 @@ BUILT = ROOT / "build" / "bpf"
 OBJECTS = {
     "v1": BUILT / "programs/flow_count/flow_count.bpf.o",
     "v2": BUILT / "lab/bpf/flow_count_v2.bpf.o",
+    "v3": BUILT / "lab/bpf/flow_count_v3.bpf.o",
     "broken": BUILT / "lab/bpf/flow_count_broken.bpf.o",
 }
 YAML = """\
@@ -37,6 +38,7 @@ kind: Pipeline
 metadata: {{name: edge}}
 spec:
   objects: [{version}.bpf.o]
+  stateSchema: flow-count
   rodata: {{default_verdict: XDP_DROP}}
   attach:
     - {{program: count_flows, type: xdp, interface: {interface}, netns: {netns}, mode: native}}
@@ -126,6 +128,9 @@ def main_job(demo: Demo, generator: Generator) -> dict[str, Any]:
     demo.step("a configuration change", "apply", demo.write("v1", "192.0.2.66", "192.0.2.67"))
     demo.step("what would v2 change?", "plan", demo.write("v2", "192.0.2.66", "192.0.2.67"))
     demo.step("v1 → v2, the flow table is kept", "apply", demo.folder / "edge.yaml")
+    demo.step("v3 keeps its flows in another layout: what would it do?", "plan", demo.write("v3", "192.0.2.66"))
+    demo.step("v2 → v3, every entry converted under traffic", "apply", demo.folder / "edge.yaml")
+    demo.step("rollback to v2, every entry converted back", "rollback", "edge")
     demo.step("a version that the verifier rejects", "apply", demo.write("broken", "192.0.2.66"), code=1)
     demo.step("rollback to v1", "rollback", "edge")
     demo.swap_many()
@@ -142,7 +147,7 @@ def main_job(demo: Demo, generator: Generator) -> dict[str, Any]:
         },
         "state": {"expected": expected, "counted": counted, "lost": expected - counted},
         "unknown_established": seen.unknown - warm,
-        "swaps": SWAPS + 3,
+        "swaps": SWAPS + 7,
         "steps": demo.steps,
     }
 
