@@ -16,6 +16,7 @@ from reloader.errors import KernelError, MissingFeature, PermissionRefused
 from reloader.frozen import frozen
 from reloader.kernel import PLAIN_TYPES, Interface, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout
+from reloader.plan.entries import in_key_order
 from reloader.records import Current, Generation, MapRecord
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishAttachment, WishMap
@@ -224,9 +225,8 @@ def _seen(kernel: Kernel, map_record: MapRecord, known: _Known, trees: dict[int,
         key, value = _layout(kernel, info, trees)
         if not info.btf_id and info.id == known.id:  # libbpf keeps no BTF of queues, and retries without some
             key, value = known.key, known.value
-        return SeenMap(
-            pin=map_record.pin, info=info, key=key, value=value, entries=kernel.maps.items(fd) if listed else None
-        )
+        entries = in_key_order(kernel.maps.items(fd), info.key_size) if listed else None
+        return SeenMap(pin=map_record.pin, info=info, key=key, value=value, entries=entries)
 
 
 def _layout(kernel: Kernel, info: MapInfo, trees: dict[int, Btf]) -> tuple[TypeTree | None, TypeTree | None]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reloader.errors import KernelError
 from reloader.kernel import Fd, Interface, Kernel, Loaded, LoadRequest, XdpMode
 from reloader.layout import Layout
 from reloader.plan import ops
-from reloader.plan.entries import entry_diff, split_records
+from reloader.plan.entries import EntryDiff, entry_diff, split_records
 from reloader.plan.ops import Op
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
@@ -33,6 +34,7 @@ class Bench:
     pipeline: str
     wish: Wish | None
     blobs: dict[str, bytes] = field(default_factory=dict)  # digest -> bytes not stored yet
+    diffs: Mapping[tuple[str, str], EntryDiff] = field(default_factory=dict)  # map, wanted entries -> as planned
     loads: dict[str, Loaded] = field(default_factory=dict)  # by stage: "clean", "bridge"
     commit: tuple[Generation | None, Current] | None = None  # what PutRecord writes
     done: list[Op] = field(default_factory=list)  # what was begun, in order; the last may have failed
@@ -201,17 +203,24 @@ def _swap_link(bench: Bench, op: ops.SwapLink) -> None:
 
 
 def _set_entries(bench: Bench, op: ops.SetEntries) -> None:
-    assert bench.wish is not None
-    wanted, maps = bench.wish.map(op.map), bench.kernel.maps
-    target = split_records(bench.blob("entries", op.entries), wanted.key_size, wanted.value_size)
+    maps = bench.kernel.maps
     with bench.kernel.pins.get(op.path) as fd:
-        diff = entry_diff(wanted, maps.items(fd), target, prune=op.prune)
+        planned = bench.diffs.get((op.map, op.entries))
+        diff = _fresh_diff(bench, op, fd) if planned is None else planned
         if diff.tight and diff.delete:
             maps.delete_many(fd, diff.delete)
         if diff.put:
             maps.update_many(fd, list(diff.put), list(diff.put.values()))
         if diff.delete and not diff.tight:
             maps.delete_many(fd, diff.delete)
+
+
+def _fresh_diff(bench: Bench, op: ops.SetEntries, fd: Fd) -> EntryDiff:
+    """On the way back and after a crash: nobody knows how much was written."""
+    assert bench.wish is not None
+    wanted = bench.wish.map(op.map)
+    target = split_records(bench.blob("entries", op.entries), wanted.key_size, wanted.value_size)
+    return entry_diff(wanted, bench.kernel.maps.items(fd), target, prune=op.prune)
 
 
 def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:

@@ -70,7 +70,7 @@ def plan(kernel: Kernel, layout: Layout, intake: Intake) -> Plan:
     return _plan(kernel, layout, intake)[0]
 
 
-def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observed]:
+def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observed, Request]:
     seen = observe(kernel, layout, intake.wish, intake.wish.pipeline)
     unknown = sorted(set(intake.reset) - {m.name for m in intake.wish.maps})
     if unknown:
@@ -81,7 +81,7 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         conversions=_conversions(kernel, intake, seen),
         lossy_rollback=intake.lossy_rollback,
     )
-    return make_plan(intake.wish, seen, layout, request), seen
+    return make_plan(intake.wish, seen, layout, request), seen, request
 
 
 def _conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pair | str]:
@@ -111,17 +111,25 @@ def apply(kernel: Kernel, layout: Layout, intake: Intake, lock: WriterLock, *, p
     recovered = tuple(recover(kernel, layout, name, lock))
     if not intake.reset and is_unchanged(kernel, layout, name, intake.wish.digest()):
         return unchanged(layout, name, None, recovered)
-    made, seen = _plan(kernel, layout, intake)
+    made, seen, request = _plan(kernel, layout, intake)
     if not made.changes:
         note_attempt(layout, name, intake.source, intake.wish.digest(), "", lock)
         return unchanged(layout, name, made, recovered)
-    bench = Bench(kernel=kernel, layout=layout, pipeline=name, wish=intake.wish, blobs={**intake.blobs, **made.blobs})
+    blobs, diffs = {**intake.blobs, **made.blobs}, _planned(intake.wish, request)
+    bench = Bench(kernel=kernel, layout=layout, pipeline=name, wish=intake.wish, blobs=blobs, diffs=diffs)
     trip = Trip(plan=made, bench=bench, finish=lambda b: _commit(b, made, seen, intake), progress=progress)
     run(trip, kernel, layout, lock)
     seconds = {**trip.seconds, "total": time.monotonic() - started}
     return Result(
         pipeline=name, changed=True, generation=made.generation, plan=made, seconds=seconds, recovered=recovered
     )
+
+
+def _planned(wish: Wish, request: Request) -> dict[tuple[str, str], EntryDiff]:
+    """The differences by map and wanted entries, so that carrying them out need not work them out again."""
+    return {
+        (m.name, m.entries.digest): request.diffs[m.name] for m in wish.maps if m.entries and m.name in request.diffs
+    }
 
 
 def unchanged(layout: Layout, name: str, made: Plan | None = None, recovered: tuple[str, ...] = ()) -> Result:
