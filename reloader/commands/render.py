@@ -51,11 +51,25 @@ def show_plan(output: Output, plan: Plan, *, ops: bool = False) -> None:
 
 def show_lines(output: Output, lines: tuple[Line, ...]) -> None:
     rows = [
-        (line.sign.value, line.kind, line.name, line.action, CAS[line.cas], line.interruption, "; ".join(line.notes))
+        (line.sign.value, line.kind, line.name, line.action, CAS[line.cas], line.interruption, _brief(line))
         for line in lines
     ]
     header = ("", "KIND", "NAME", "WHAT", "CAS", "INTERRUPTION", "NOTES")
     output.table(header, rows, colours=[SIGN_COLOUR[line.sign] for line in lines])
+    for line in lines:
+        if line.detail:
+            output.print(f"{line.kind} {line.name}:")
+            show_detail(output, line)
+
+
+def _brief(line: Line) -> str:
+    """Notes that fit a column; a conversion's stand below the table."""
+    return line.notes[0] if line.detail else "; ".join(line.notes)
+
+
+def show_detail(output: Output, line: Line) -> None:
+    for text in (*line.notes[1:], *line.detail):
+        output.print(f"    {text}")
 
 
 def _show_ops(output: Output, plan: Plan) -> None:
@@ -92,3 +106,5 @@ def show_result(output: Output, result: Result) -> None:
     for line in result.plan.lines:
         if line.sign is not Sign.KEEP:
             output.print("  " + output.paint(line.text(), SIGN_COLOUR[line.sign]))
+            if line.detail:
+                show_detail(output, line)

@@ -134,10 +134,17 @@ def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> str:
     return ""
 
 
+def _mebibytes(wanted: WishMap) -> int:
+    """What a preallocated hash of that shape takes, a slot of bookkeeping included; an estimate for the plan."""
+    slots = 0 if wanted.type in ARRAY_TYPES else 64
+    return max(1, wanted.max_entries * (wanted.key_size + wanted.value_size + slots) >> 20)
+
+
 def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
     """What the plan says of one conversion."""
     kind = wanted.type
     out = [f"{pair.entries} entries, about {max(pair.entries / ENTRIES_A_SECOND, 0.01):.2f} s"]
+    out.append(f"a second map of about {_mebibytes(wanted)} MiB until the commit, charged to this process's cgroup")
     if bridged(wanted):
         out.append("bridge and drain: counts exact, established entries always found")
         if kind in PERCPU_TYPES:
@@ -153,4 +160,4 @@ def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
         out.append("recency is lost, and the kernel may evict during the move")
     out += [f"lost: {what}" for what in pair.forward.lossy]
     out += [f"a rollback would lose: {what}" for what in pair.back.lossy]
-    return (*out, *pair.words)
+    return tuple(out)

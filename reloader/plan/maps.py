@@ -37,6 +37,7 @@ class MapChoice:
             name=self.wanted.name,
             action=f"{self.wanted.role}: {self.outcome}",
             notes=self.notes,
+            detail=self.pair.words if self.pair else (),
             interruption="contents dropped" if self.outcome is Outcome.RESET else "none",
         )
 

@@ -40,9 +40,11 @@ class Line:
     cas: bool | None = None  # whether the kernel compares before it swaps; None: nothing is swapped
     interruption: str = "none"  # what traffic can notice
     notes: tuple[str, ...] = ()
+    detail: tuple[str, ...] = ()  # of a conversion: field by field
 
     def text(self) -> str:
-        notes = f" ({'; '.join(self.notes)})" if self.notes else ""
+        told = self.notes[:1] if self.detail else self.notes
+        notes = f" ({'; '.join(told)})" if told else ""
         return f"{self.sign} {self.kind} {self.name}: {self.action}{notes}"
 
 

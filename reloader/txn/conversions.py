@@ -61,9 +61,10 @@ def _rules(
         forward, back = between(history, old, new), between(history, new, old)
     except StateRefused as refused:
         return "no rules: " + "\n    ".join(refused.reasons)
+    words = [note for note in forward.notes if not note.endswith(": as it is")]
     with kernel.pins.get(live.pin) as fd:
         entries = kernel.maps.count(fd)
-    return Pair(forward=forward, back=back, entries=entries, words=(*forward.notes, f"version {old} → {new}"))
+    return Pair(forward=forward, back=back, entries=entries, words=(f"version {old} → {new}", *words))
 
 
 def _version(history: tuple[LayoutVersion, ...], key: TypeTree | None, value: TypeTree | None) -> int | None:
