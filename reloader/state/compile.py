@@ -46,7 +46,7 @@ def compose(chain: Sequence[LayoutVersion]) -> Conversion:
 def invert(chain: Sequence[LayoutVersion]) -> Conversion:
     """From the last version back to the first; `lossy` says what does not come back as it was."""
     steps = _steps(chain)
-    one = {side: _one([pieces.inverted(s) for s in reversed(steps[side])]) for side in SIDES}
+    one = {side: _one([pieces.inverted(s, guarded=side == "key") for s in reversed(steps[side])]) for side in SIDES}
     return _Writer(chain[-1], chain[0], one, back=True).conversion()
 
 

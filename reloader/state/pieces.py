@@ -64,8 +64,8 @@ def ordered(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
     return tuple(sorted(pieces, key=lambda p: p.at))
 
 
-def inverted(step: Step) -> Step:
-    """Target and source exchanged: what was made up must be found as it was made, or is lost."""
+def inverted(step: Step, *, guarded: bool) -> Step:
+    """Target and source exchanged. What was made up is lost; where `guarded`, it must be found as it was made."""
     back = [
         Piece(
             at=p.src, size=p.src_size, src=p.at, src_size=p.size, signed=p.signed, checked=p.src_size < p.size
@@ -73,7 +73,7 @@ def inverted(step: Step) -> Step:
         for p in step.pieces
         if p.src >= 0
     ]  # fmt: skip
-    guards = [Guard(at=p.at, data=p.data) for p in step.pieces if p.src < 0]
+    guards = [Guard(at=p.at, data=p.data) for p in step.pieces if p.src < 0 and guarded]
     return Step(pieces=ordered([*back, *step.returns]), guards=tuple(guards))
 
 
@@ -158,9 +158,10 @@ def _guard_through(first: Step, guard: Guard) -> list[Guard]:
     out = []
     for p, start, end in _covering(first, guard.at, guard.at + len(guard.data)):
         want = guard.data[start - guard.at : end - guard.at]
-        if p is None or p.src < 0:
-            made = p.data[start - p.at : end - p.at] if p else bytes(end - start)
-            if made != want:
+        if p is None:
+            continue  # of no meaning in the middle, so it may be what is wanted
+        if p.src < 0:
+            if p.data[start - p.at : end - p.at] != want:
                 raise Tangled("every entry would be refused: a constant part is not what a later version expects")
         elif p.raw:
             out.append(Guard(at=p.src + start - p.at, data=want))
