@@ -1,49 +1,30 @@
 """make_plan: (wish, observed) → ops and lines. Pure: no I/O, so `plan` is the dry run.
 
-Raises RefusedChange with every refusal at once. Imports plan's own modules, observe, layout, records.
+Raises RefusedChange with every refusal at once. Imports plan's own modules, observe, layout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
-
-from reloader.btf import layout_digest
 from reloader.errors import MissingFeature, RefusedChange
-from reloader.frozen import frozen
-from reloader.kernel import MapType
 from reloader.layout import Layout
 from reloader.observe import Observed
-from reloader.plan import conversion, ops
-from reloader.plan.attachments import AttachmentChoice, choose_attachment
-from reloader.plan.conversion import Move, Pair
-from reloader.plan.entries import EntryDiff, digest_of, join_records, live_entries
-from reloader.plan.maps import Conversions, MapChoice, choose
-from reloader.plan.model import Line, Outcome, Plan, Sign
-from reloader.plan.ops import Op
-from reloader.spec.model import Apply, Role
-from reloader.spec.wish import Wish, WishMap
+from reloader.plan import ops
+from reloader.plan.draft import Draft, Request
+from reloader.plan.lines import entries_reason, lines_of
+from reloader.plan.model import Plan
+from reloader.spec.model import Apply
+from reloader.spec.wish import Wish
 
-OLD = "rl_old_"  # reloader_state.h: the map that a state map is bridged from
-
-
-@frozen
-class Request:
-    """What a plan is asked for, besides the wish."""
-
-    reset: Collection[str] = ()  # maps whose contents may go
-    diffs: Mapping[str, EntryDiff] = field(default_factory=dict)  # config map -> what its live map lacks
-    conversions: Conversions = field(default_factory=dict)
-    lossy_rollback: bool = False  # accept rules whose way back loses something
+__all__ = ["Request", "load_reason", "make_plan"]
 
 
 def make_plan(wish: Wish, seen: Observed, layout: Layout, request: Request) -> Plan:
     """The ops that make the kernel look like `wish`; a plan without ops when it already does."""
     reason = load_reason(wish, seen, request)
-    draft = _Draft(wish=wish, seen=seen, layout=layout, request=request, fresh=bool(reason))
+    draft = Draft(wish=wish, seen=seen, layout=layout, request=request, fresh=bool(reason))
     if draft.refusals:
         raise _refused(wish, draft)
-    body, after, why = draft.body(), draft.after(), reason or draft.entries_reason()
+    body, after, why = draft.body(), draft.after(), reason or entries_reason(draft)
     if body or after or _unrecorded(wish, seen):
         body = [*draft.blobs(), *body]
         after = [ops.PutRecord(), *after, ops.Prune()]
@@ -54,7 +35,7 @@ def make_plan(wish: Wish, seen: Observed, layout: Layout, request: Request) -> P
         generation=(current.last_generation if current else 0) + 1,
         load=draft.load,
         why=why,
-        lines=tuple(draft.lines()),
+        lines=tuple(lines_of(draft)),
         ops=tuple(body),
         after=tuple(after),
         blobs=draft.before,
@@ -109,7 +90,7 @@ def _unrecorded(wish: Wish, seen: Observed) -> bool:
     return seen.generation is None or seen.generation.wish.digest() != wish.digest()
 
 
-def _refused(wish: Wish, draft: _Draft) -> RefusedChange | MissingFeature:
+def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
     refusals = draft.refusals
     if len(refusals) == sum(c.missing for c in draft.attachments):
         return MissingFeature(f"{wish.pipeline}: {'; '.join(refusals)}", hint="nothing was touched; see `ip link`")
@@ -119,298 +100,3 @@ def _refused(wish: Wish, draft: _Draft) -> RefusedChange | MissingFeature:
         detail="\n".join(refusals),
         hint="to give up a map's contents on purpose, name it: --reset MAP" if maps else "",
     )
-
-
-@dataclass(slots=True, kw_only=True)
-class _Draft:
-    """One plan in the making: choices per map and attachment, then ops and lines from them."""
-
-    wish: Wish
-    seen: Observed
-    layout: Layout
-    request: Request
-    fresh: bool  # whether a new load is made
-    load: int = 0
-    maps: list[MapChoice] = field(default_factory=list)
-    attachments: list[AttachmentChoice] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
-    before: dict[str, bytes] = field(default_factory=dict)  # digest -> what a changed config map held
-
-    def __post_init__(self) -> None:
-        current, generation = self.seen.current, self.seen.generation
-        last = current.last_load if current else 0
-        self.load = last + 1 if self.fresh or generation is None else generation.load
-        if self.fresh:
-            self.maps = [choose(m, self.seen, self.request.reset, self.request.conversions) for m in self.wish.maps]
-        self.attachments = [
-            choose_attachment(a, self.seen, self.layout, self.wish.pipeline, self.load) for a in self.wish.attachments
-        ]
-        self.refusals = [c.refusal for c in self.maps if c.refusal]
-        self.refusals += [r for c in self.maps if (r := self._lossy(c))]
-        self.refusals += [c.refusal for c in self.attachments if c.refusal]
-
-    def _lossy(self, choice: MapChoice) -> str:
-        """What the way there destroys, so that the way back cannot have it again."""
-        lost = choice.pair.forward.lossy if choice.pair else ()
-        if not lost or self.request.lossy_rollback:
-            return ""
-        told = "\n".join(f"    {what}" for what in lost)
-        return (
-            f"state map {choice.wanted.name}: a rollback would lose\n{told}\n    (--allow-lossy-rollback accepts that)"
-        )
-
-    # -- before the commit ------------------------------------------------------------------------
-
-    def blobs(self) -> list[Op]:
-        blobs: list[Op] = [ops.StoreBlob(blob="objects", digest=o.digest) for o in self.wish.objects]
-        return blobs
-
-    def body(self) -> list[Op]:
-        entries = self._entry_blobs()
-        if self.fresh:
-            loads = [self._load_op(), *self._fills(), *self._pins(), *self._bridge_load()]
-            return [*entries, *loads, *self._set_entries(), *self._convert_and_attach()]
-        return [*entries, *self._set_entries(), *self._attach()]
-
-    def _entry_blobs(self) -> list[Op]:
-        stored = (
-            {m.entries.digest for m in self.seen.generation.wish.maps if m.entries} if self.seen.generation else set()
-        )
-        wanted = {m.entries.digest for m in self.wish.maps if m.entries}
-        return [ops.StoreBlob(blob="entries", digest=d) for d in sorted(wanted - stored)]
-
-    def _load_op(self) -> ops.Load:
-        new = [c.wanted for c in self.maps if not c.reused]
-        return ops.Load(
-            load=self.load,
-            objects=tuple(o.digest for o in self.wish.objects),
-            programs=self.wish.programs,
-            rodata=self.wish.rodata,
-            omit=self.wish.engine_maps,
-            max_entries={m.name: m.max_entries for m in new if m.max_entries and not m.name.startswith(".")},
-            reuse={c.wanted.name: c.seen.pin for c in self.maps if c.reused and c.seen},
-            metadata=self._metadata(),
-        )
-
-    def _metadata(self) -> dict[str, str]:
-        last = self.seen.current.last_generation if self.seen.current else 0
-        return {
-            "pipeline": self.wish.pipeline,
-            "load": str(self.load),
-            "generation": str(last + 1),
-            "objects": ",".join(o.digest[:12] for o in self.wish.objects),
-            "source": self.wish.source_revision,
-            "layouts": ",".join(f"{m.name}={_layout_word(m)}" for m in self.wish.maps if m.role is Role.STATE),
-        }
-
-    def _fills(self) -> list[Op]:
-        fresh = [c.wanted for c in self.maps if not c.reused]
-        return [ops.FillMap(map=m.name, entries=m.entries.digest) for m in fresh if m.entries and m.entries.count]
-
-    def _pins(self) -> list[Op]:
-        pins: list[Op] = [
-            ops.PinMap(map=c.wanted.name, path=path) for c in self.maps if (path := self._new_pin(c)) is not None
-        ]
-        programs = [
-            ops.PinProgram(program=p, path=self.layout.prog_pin(self.wish.pipeline, self.load, p))
-            for p in self.wish.programs
-        ]
-        return [*pins, *programs]
-
-    def _new_pin(self, choice: MapChoice) -> str | None:
-        path = self.map_pin(choice)
-        return None if choice.seen and path == choice.seen.pin else path
-
-    def map_pin(self, choice: MapChoice) -> str | None:
-        """Where a map of the new load is pinned; a reused state map keeps the pin it has."""
-        wanted, pipeline = choice.wanted, self.wish.pipeline
-        if wanted.role is Role.EXTERNAL:
-            return wanted.pin if choice.seen else None
-        if wanted.role is not Role.STATE:
-            return self.layout.map_pin(pipeline, self.load, wanted.name)
-        if choice.reused and choice.seen and self.seen.current and wanted.name in self.seen.current.state:
-            return choice.seen.pin
-        return self.layout.state_pin(pipeline, wanted.name, _layout_word(wanted), self.load)
-
-    def moves(self) -> list[Move]:
-        """The state maps that change their layout, and how."""
-        out = []
-        for choice in self.maps:
-            target = self.map_pin(choice)
-            if choice.pair is not None and choice.seen and target:
-                found = (choice.seen.pin, target, choice.pair)
-                out.append(_move(choice.wanted, *found))
-        return out
-
-    def _bridge_load(self) -> list[Op]:
-        """The second build of the programs, on the new load's maps and the old ones."""
-        moves = [m for m in self.moves() if m.bridge]
-        if not moves:
-            return []
-        shared = {c.wanted.name: pin for c in self.maps if (pin := self.map_pin(c)) is not None}
-        load = replace(
-            self._load_op(),
-            rodata={**self.wish.rodata, **conversion.bridge_tables(moves)},
-            omit=tuple(n for n in self.wish.engine_maps if n.startswith(OLD) and n not in {OLD + m.map for m in moves}),
-            max_entries={},
-            reuse={**shared, **{OLD + m.map: m.source for m in moves}},
-            stage="bridge",
-        )
-        pins: list[Op] = [
-            ops.PinProgram(program=p, path=self._bridge_pin(p), stage="bridge") for p in self.wish.programs
-        ]
-        return [load, *pins]
-
-    def _bridge_pin(self, program: str) -> str:
-        return self.layout.bridge_pin(self.wish.pipeline, self.load, program)
-
-    def _convert_and_attach(self) -> list[Op]:
-        """Swaps, with the conversions of state around them."""
-        moves, attach = self.moves(), self._attach()
-        if not moves:
-            return attach
-        swaps = [op for op in attach if isinstance(op, ops.SwapLink)]
-        others = [op for op in attach if not isinstance(op, ops.SwapLink)]
-        first, second = swaps, list[ops.SwapLink]()
-        if any(m.bridge for m in moves):
-            bridges = {op.new: self._bridge_pin(self._program_of(op.attachment)) for op in swaps}
-            first = [replace(op, new=bridges[op.new]) for op in swaps]
-            second = [replace(op, old=bridges[op.new]) for op in swaps]
-        settled: list[Op] = [ops.Barrier()] if second else []
-        return [
-            *conversion.before_swap(moves), *first, *conversion.after_swap(moves), *second, *settled, *others,
-        ]  # fmt: skip
-
-    def _program_of(self, attachment: str) -> str:
-        return next(a.program for a in self.wish.attachments if a.id == attachment)
-
-    def _set_entries(self) -> list[Op]:
-        out: list[Op] = []
-        for wanted, _ in self._changed_entries():
-            live = self.seen.maps[wanted.name]
-            before = join_records(live_entries(wanted.type, wanted.value_size, live.entries or {}))
-            digest = digest_of(before)
-            self.before[digest] = before
-            assert wanted.entries is not None
-            out.append(ops.StoreBlob(blob="entries", digest=digest))
-            target = wanted.entries.digest
-            out.append(
-                ops.SetEntries(map=wanted.name, path=live.pin, entries=target, before=digest, prune=wanted.prune)
-            )
-        return out
-
-    def _changed_entries(self) -> list[tuple[WishMap, EntryDiff]]:
-        """Config maps that keep their map and get a difference written."""
-        kept = {c.wanted.name for c in self.maps if c.reused} if self.fresh else {m.name for m in self.wish.maps}
-        diffs = self.request.diffs
-        return [(m, diffs[m.name]) for m in self.wish.maps if m.name in kept and m.name in diffs and diffs[m.name].size]
-
-    def _attach(self) -> list[Op]:
-        return [op for choice in self.attachments for op in choice.ops]
-
-    # -- after the commit -------------------------------------------------------------------------
-
-    def after(self) -> list[Op]:
-        bridged = any(m.bridge for m in self.moves())
-        folder: list[Op] = (
-            [ops.DropFolder(path=self.layout.bridge_pins(self.wish.pipeline, self.load))] if bridged else []
-        )
-        retired = conversion.retire(self.moves())
-        return [*self._publish(), *folder, *retired, *self._retire(), *self._detach(), *self._drop_old()]
-
-    def _publish(self) -> list[Op]:
-        pub, out = self.layout.pub_pin, []
-        for choice in self.maps:
-            source = self.map_pin(choice)
-            if source is not None and choice.wanted.role is not Role.EXTERNAL:
-                out.append(ops.Publish(source=source, path=pub(self.wish.pipeline, choice.wanted.name)))
-        return list(out)
-
-    def _retire(self) -> list[Op]:
-        """Freeze replaced config maps; take away the pub pins of maps that are gone; drop reset state."""
-        out: list[Op] = []
-        for name, pin in self._old_maps().items():
-            choice = next((c for c in self.maps if c.wanted.name == name), None)
-            if choice is None:
-                out.append(ops.Unpin(path=self.layout.pub_pin(self.wish.pipeline, name)))
-            elif choice.outcome is Outcome.REPLACE and choice.wanted.role is Role.CONFIG:
-                out.append(ops.Freeze(path=pin))
-        dropped = [c.seen.pin for c in self.maps if c.outcome is Outcome.RESET and c.seen]  # parked ones too
-        return [*out, *(ops.Unpin(path=pin) for pin in dropped)]
-
-    def _old_maps(self) -> dict[str, str]:
-        if not self.fresh or self.seen.generation is None or self.seen.rebooted:
-            return {}
-        recorded = self.seen.generation.maps
-        return {n: m.pin for n, m in recorded.items() if n in self.seen.maps}
-
-    def _detach(self) -> list[Op]:
-        wished = {a.id for a in self.wish.attachments}
-        gone = [a for a in self._recorded_attachments() if a not in wished]
-        return [ops.Unpin(path=self.layout.link_pin(self.wish.pipeline, a)) for a in gone]
-
-    def _recorded_attachments(self) -> list[str]:
-        generation = self.seen.generation
-        return [a.id for a in generation.wish.attachments] if generation else []
-
-    def _drop_old(self) -> list[Op]:
-        generation = self.seen.generation
-        if not self.fresh or generation is None:
-            return []
-        drop = ops.DropLoad(path=self.layout.load_pins(self.wish.pipeline, generation.load))
-        tail_calls = any(m.type == MapType.PROG_ARRAY for m in generation.wish.maps)
-        # A PROG_ARRAY empties itself with its last user reference: wait until nobody can be inside a chain.
-        return [ops.Barrier(), drop] if tail_calls else [drop]
-
-    # -- what a person reads ----------------------------------------------------------------------
-
-    def lines(self) -> list[Line]:
-        return [*self._program_lines(), *(c.line() for c in self.attachments), *self._gone_lines(), *self._map_lines()]
-
-    def entries_reason(self) -> str:
-        changed = [m.name for m, _ in self._changed_entries()]
-        if changed:
-            return f"entries of {', '.join(changed)} changed; written in place"
-        return "attachments changed" if any(c.ops for c in self.attachments) or self._detach() else "nothing to do"
-
-    def _program_lines(self) -> list[Line]:
-        if not self.fresh:
-            return []
-        old = set(self.seen.generation.progs) if self.seen.generation else set()
-        new = set(self.wish.programs)
-        kept = [
-            Line(sign=Sign.REPLACE if p in old else Sign.ADD, kind="program", name=p, action=f"load {self.load}")
-            for p in sorted(new)
-        ]
-        return [*kept, *(Line(sign=Sign.REMOVE, kind="program", name=p, action="unload") for p in sorted(old - new))]
-
-    def _gone_lines(self) -> list[Line]:
-        wished = {a.id for a in self.wish.attachments}
-        return [
-            Line(sign=Sign.REMOVE, kind="attachment", name=a, action="detach", interruption="the program stops there")
-            for a in self._recorded_attachments()
-            if a not in wished
-        ]
-
-    def _map_lines(self) -> list[Line]:
-        lines = [c.line() for c in self.maps]
-        for wanted, diff in self._changed_entries():
-            order = "deletes first, the map is too full" if diff.tight else "written in place, in batches"
-            action = f"{diff.added} added, {len(diff.put) - diff.added} changed, {len(diff.delete)} deleted"
-            lines.append(
-                Line(sign=Sign.CHANGE, kind="map", name=wanted.name, action=f"entries: {action}", notes=(order,))
-            )
-        wished = {m.name for m in self.wish.maps}
-        parked = [n for n in (self.seen.current.state if self.seen.current else {}) if n not in wished]
-        return [
-            *lines,
-            *(Line(sign=Sign.KEEP, kind="map", name=n, action="state: keep", notes=("parked",)) for n in parked),
-        ]
-
-
-def _move(wanted: WishMap, source: str, target: str, pair: Pair) -> Move:
-    return Move(map=wanted.name, source=source, target=target, pair=pair, bridge=conversion.bridged(wanted))
-
-
-def _layout_word(wanted: WishMap) -> str:
-    return layout_digest(wanted.key, wanted.value)
