@@ -64,7 +64,8 @@ def _system_error(error: OSError) -> ReloaderError:
     from reloader.errors import InputError, MissingFeature, PermissionRefused, Problem
 
     if error.errno in (errno.EPERM, errno.EACCES):
-        return PermissionRefused(str(error), hint="run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")
+        what = f"{error.filename}: no permission" if error.filename else str(error)
+        return PermissionRefused(what, hint="run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")
     if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR) and error.filename:
         return InputError([Problem(file=str(error.filename), line=0, column=0, path="", message=str(error.strerror))])
     return MissingFeature(str(error), hint="nothing was changed")

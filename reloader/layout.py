@@ -112,6 +112,10 @@ class Layout:
     def generation_file(self, pipeline: str, number: int) -> Path:
         return self.record_dir(pipeline) / "generations" / f"{number}.json"
 
+    def reserve_file(self, pipeline: str) -> Path:
+        """Takes room on the disk across a commit; named like the fragments that recover sweeps away."""
+        return self.record_dir(pipeline) / ".reserve.tmp"
+
     def journal_file(self, pipeline: str, txn: str) -> Path:
         return self.record_dir(pipeline) / "journal" / f"{txn}.jsonl"
 

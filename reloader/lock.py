@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from reloader.errors import LockedError, PermissionRefused
@@ -36,7 +36,8 @@ def writer_lock(layout: Layout) -> Iterator[WriterLock]:
                 f"another reloader (pid {holder}) is changing this host", hint="try again when it is done"
             ) from None
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # on a full disk the name is missing, but the lock holds
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield WriterLock(fd)
     finally:
         os.close(fd)  # releases the flock, as does the death of the process

@@ -17,6 +17,8 @@ from reloader.frozen import frozen
 from reloader.layout import Layout
 from reloader.spec.wish import Wish
 
+PAGE = 4096  # what filesystems give room by
+
 
 @frozen
 class MapRecord:
@@ -116,6 +118,12 @@ def write_generation(layout: Layout, generation: Generation) -> None:
 
 def write_current(layout: Layout, current: Current) -> None:
     write_atomic(layout.current_file(current.pipeline), _dump(current))
+
+
+def room_for(generation: Generation | None, current: Current) -> int:
+    """Bytes on disk that both records take, and the directory entries with them."""
+    sizes = [len(_dump(value)) for value in (generation, current) if value is not None]
+    return sum(-(-size // PAGE) * PAGE for size in sizes) + PAGE
 
 
 def blobs_needed(layout: Layout, pipeline: str) -> set[str]:

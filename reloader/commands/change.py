@@ -31,9 +31,9 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
             for path, one in pairs:
                 request = intake(path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback)
                 results.append(session.apply(env.kernel, env.layout, request, lock, progress=steps))
-    except ReloaderError as error:
+    except (ReloaderError, OSError, KeyboardInterrupt):
         _say_committed(env, results)
-        raise error
+        raise
     finally:
         steps.done()
     return _report(env, results)

@@ -199,7 +199,10 @@ def _swap_link(bench: Bench, op: ops.SwapLink) -> None:
         if kernel.links.info(link).prog_id == kernel.progs.info(new).id:
             return
         with kernel.pins.get(op.old) as old:
-            kernel.links.update(link, new=new, old=old)
+            try:
+                kernel.links.update(link, new=new, old=old)
+            except KernelError as error:  # it knows the link by its descriptor only
+                raise KernelError(error.call, error.errno or errno.EIO, op.attachment) from error
 
 
 def _set_entries(bench: Bench, op: ops.SetEntries) -> None:

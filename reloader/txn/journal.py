@@ -74,7 +74,7 @@ class Journal:
         written = os.write(self._fd, line)
         if written != len(line):  # take the torn half away, lest a later line makes it look damaged
             os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
-            raise OSError(errno.ENOSPC, f"short write to {self.path}")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self._seq += 1
         self.last = kind
         if sync:

@@ -14,7 +14,7 @@ from reloader import records
 from reloader.errors import NeedsHuman, NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, Kernel
-from reloader.layout import Layout
+from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lock import WriterLock
 from reloader.observe import Observed, observe
 from reloader.plan.conversion import Pair
@@ -290,6 +290,9 @@ def remove(
 
 def recover_all(kernel: Kernel, layout: Layout, lock: WriterLock, names: Collection[str]) -> list[str]:
     """Recover the named pipelines (all with an open journal when none is named); one bad one does not stop the rest."""
+    unknown = sorted(n for n in set(names) if not PIPELINE_NAME.match(n) or not layout.record_dir(n).is_dir())
+    if unknown:
+        raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=_known(layout))
     folders = layout.pipelines_dir.glob("*/journal/*.jsonl")
     todo = sorted(set(names) or {p.parent.parent.name for p in folders})
     done, failed = [], []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from reloader import records
 from reloader.effects import lasting
@@ -58,8 +59,28 @@ def _unlink_blob(layout: Layout, pipeline: str, blob: str, digest: str) -> None:
         lasting("blob.remove", lambda: shared.unlink(missing_ok=True))
 
 
+def reserve(layout: Layout, generation: Generation | None, current: Current) -> None:
+    """Take room for the records that follow the commit: a disk found full there would be found too late."""
+    room = records.room_for(generation, current)
+    path = layout.reserve_file(current.pipeline)
+    lasting("record.reserve", lambda: _allocate(path, room))
+
+
+def _allocate(path: Path, room: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, room)
+    finally:
+        os.close(fd)
+
+
+def release(layout: Layout, pipeline: str) -> None:
+    lasting("record.release", lambda: layout.reserve_file(pipeline).unlink(missing_ok=True))
+
+
 def put_record(layout: Layout, generation: Generation | None, current: Current) -> None:
     """Write the generation, then make it current."""
+    release(layout, current.pipeline)
     if generation is not None:
         records.write_generation(layout, generation)
     records.write_current(layout, current)

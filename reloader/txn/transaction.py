@@ -5,6 +5,7 @@ Called by session.py with a plan and the writer lock. Imports apply, journal, pl
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -31,6 +32,7 @@ from reloader.plan import ops
 from reloader.plan.model import Plan
 from reloader.plan.ops import Op
 from reloader.records import Current, Generation
+from reloader.txn import storage
 from reloader.txn.apply import Bench, execute, take_back
 from reloader.txn.journal import Journal
 
@@ -59,7 +61,7 @@ def run(trip: Trip, kernel: Kernel, layout: Layout, lock: WriterLock) -> None:
     Raises NothingSwapped or VerifierRejected (exit 1), RolledBack (3), NeedsHuman (4).
     """
     assert lock.fd >= 0
-    journal = Journal(layout.journal_file(trip.bench.pipeline, new_txn_name()))
+    journal = _open_journal(trip, layout)
     try:
         _forward(trip, journal)
     except (OSError, ReloaderError, KeyboardInterrupt) as error:
@@ -72,6 +74,13 @@ def run(trip: Trip, kernel: Kernel, layout: Layout, lock: WriterLock) -> None:
             finish_after_commit(trip.bench, trip.plan.after, journal)
         finally:
             trip.bench.close()
+
+
+def _open_journal(trip: Trip, layout: Layout) -> Journal:
+    try:
+        return Journal(layout.journal_file(trip.bench.pipeline, new_txn_name()))
+    except OSError as error:
+        raise report(trip.plan, trip.bench, error, swapped=False) from error
 
 
 def _forward(trip: Trip, journal: Journal) -> None:
@@ -93,8 +102,11 @@ def _commit(trip: Trip, journal: Journal) -> None:
     try:
         trip.bench.commit = trip.finish(trip.bench)
         generation, current = trip.bench.commit
+        storage.reserve(trip.bench.layout, generation, current)
         journal.commit(record.to_json({"generation": generation, "current": current}))
     except (OSError, ReloaderError) as error:
+        with suppress(OSError):
+            storage.release(trip.bench.layout, trip.bench.pipeline)
         _back(trip, journal, error)
 
 
@@ -118,7 +130,7 @@ def finish_after_commit(bench: Bench, after: tuple[Op, ...], journal: Journal) -
         except (OSError, ReloaderError) as error:
             journal.close()
             raise NeedsHuman(
-                f"{bench.pipeline}: the new version serves, but cleaning up failed: {error}",
+                f"{bench.pipeline}: the new version serves, but cleaning up failed: {describe(error)}",
                 hint=f"mend the cause, then `reloader recover {bench.pipeline}`",
             ) from error
     journal.end()
@@ -136,7 +148,7 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
     except (OSError, ReloaderError) as second:
         journal.close()
         raise NeedsHuman(
-            f"{trip.plan.pipeline}: {describe(error)}; putting things back failed too: {second}",
+            f"{trip.plan.pipeline}: {describe(error)}; putting things back failed too: {describe(second)}",
             hint=f"the journal is kept; mend the cause, then `reloader recover {trip.plan.pipeline}`",
         ) from error
     finally:
@@ -153,7 +165,7 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
         "nothing of it is left" if not plan.from_generation else f"generation {plan.from_generation} serves as before"
     )
     if swapped:
-        return RolledBack(f"{plan.pipeline}: {describe(error)}; rolled back, {stays}")
+        return RolledBack(f"{plan.pipeline}: {describe(error)}; rolled back, {stays}", hint=_hint(error))
     return NothingSwapped(f"{plan.pipeline}: {describe(error)}; nothing was swapped, {stays}", hint=_hint(error))
 
 
@@ -164,12 +176,16 @@ def rejected(bench: Bench, error: LoadRejected, planned: tuple[Op, ...]) -> Veri
 
     pipeline = bench.pipeline
     path = bench.layout.logs_dir / f"{pipeline}-{error.program}.verifier.log"
-    write_atomic(path, error.log.encode(errors="replace"))
+    where = f"whole log: {path}"
+    try:
+        write_atomic(path, error.log.encode(errors="replace"))
+    except OSError as full:
+        where = f"the whole log could not be written: {describe(full)}"
     summary = summarise(error.log, source=partial(_source_line, bench, planned, error.program))
     return VerifierRejected(
         f"{pipeline}: the verifier refused {error.program}: {summary.reason or error.strerror}; nothing was swapped",
         detail="\n".join([*([summary.source] if summary.source else []), *summary.tail]),
-        hint=f"whole log: {path}",
+        hint=where,
     )
 
 
@@ -189,13 +205,21 @@ def _source_line(bench: Bench, planned: tuple[Op, ...], program: str, insn: int)
 
 
 def describe(error: BaseException) -> str:
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, OSError) and not isinstance(error, KernelError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _hint(error: BaseException) -> str:
-    if isinstance(error, KernelError) and error.errno == 12:
+    if isinstance(error, KernelError) and error.errno == errno.ENOMEM:
         return "the kernel is out of memory for maps, or a memory cgroup limits it"
-    if isinstance(error, OSError) and error.errno == 28 and not isinstance(error, KernelError):
+    if isinstance(error, KernelError) and error.errno == errno.ENOLINK:
+        return "the interface was deleted meanwhile; see `ip link`"
+    if isinstance(error, KernelError) and error.errno == errno.E2BIG:
+        return "max_entries is more than the kernel takes"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and not isinstance(error, KernelError):
         return "the disk of the record directory is full"
     return ""
 
