@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from lab.traffic import Generator, Seen, read_seen, settle
 from reloader import cli
 from reloader.bpf.live import LiveKernel
 from reloader.kernel import Fd
+from reloader.plan import ops
 
 pytestmark = pytest.mark.kernel
 
@@ -29,7 +31,7 @@ kind: Pipeline
 metadata: {{name: edge}}
 spec:
   objects: [{object}]
-  rodata: {{default_verdict: XDP_DROP, sample_rate: {sample_rate}}}
+{schema}  rodata: {{default_verdict: XDP_DROP, sample_rate: {sample_rate}}}
   attach:
     - {{program: count_flows, type: xdp, interface: {interface}, netns: {netns}}}
   maps:
@@ -55,7 +57,7 @@ class Stage:
         self.kernel = LiveKernel()
         self.printed = self.said = ""
 
-    def write(self, version: str, *blocked: str, sample_rate: int = 0, state: str = "state") -> Path:
+    def write(self, version: str, *blocked: str, sample_rate: int = 0, state: str = "state", schema: str = "") -> Path:
         copied = self.folder / f"{version}.bpf.o"
         shutil.copyfile(self.objects(OBJECTS[version]), copied)
         entries = ", ".join(f"{{key: {b}, value: {{action: XDP_DROP}}}}" for b in blocked)
@@ -65,6 +67,7 @@ class Stage:
             YAML.format(
                 object=copied.name, interface=rx.interface, netns=rx.netns, entries=entries,
                 sample_rate=sample_rate, state=state, more=more,
+                schema=f"  stateSchema: {schema}\n" if schema else "",
             )
         )  # fmt: skip
         return self.file
@@ -181,6 +184,64 @@ def test_layout_change_is_refused_with_every_difference(stage: Stage) -> None:
     before = stage.seen()
     stage.call("apply", stage.write("v3"), "--reset", "flows")
     assert stage.seen().flows <= before.flows
+
+
+CONVERTED = {"schema": "flow-count"}  # state/flow-count/: v3 has the counts of v1 and v2 the other way round
+
+
+def there_and_back(stage: Stage, generator: Generator) -> None:
+    """v1 → v3 → v1, three times in a row; then THE check, and that no established flow was ever unknown."""
+    time.sleep(0.3)
+    known = stage.seen().unknown
+    for _ in range(3):
+        result = stage.apply("v3", **CONVERTED)["pipelines"][0]
+        assert any(line["action"] == "state: convert" for line in result["lines"])
+        stage.call("rollback", "edge")
+    assert_nothing_lost(stage, generator)
+    assert stage.seen().unknown == known, f"{stage.seen().unknown - known} packets of established flows met no entry"
+
+
+def test_layout_changes_and_comes_back_under_full_traffic(stage: Stage) -> None:
+    stage.apply("v1", **CONVERTED)
+    with traffic(stage) as generator:
+        there_and_back(stage, generator)
+
+
+def test_sabotage_no_bridge_turns_the_check_red(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drained without the bridge: counts are kept, but packets meet no entry meanwhile."""
+    from reloader.plan import conversion
+
+    monkeypatch.setattr(conversion, "bridged", lambda _: False)
+    monkeypatch.setattr(conversion, "before_swap", _marks_only)
+    stage.apply("v1", **CONVERTED)
+    with traffic(stage) as generator, pytest.raises(AssertionError, match="met no entry"):
+        there_and_back(stage, generator)
+
+
+def _marks_only(moves: Any) -> list[Any]:
+    """Nothing is copied ahead."""
+    return [ops.Convert(map=m.map, source=m.source, target=m.target, back=m.pair.back) for m in moves]
+
+
+def test_sabotage_copy_then_swap_turns_the_check_red(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a script would do: drain while the old program still counts, then swap."""
+    from reloader.plan import draft
+
+    plain = draft.Draft._convert_and_attach
+
+    def drained_first(made: Any) -> list[Any]:
+        found = plain(made)
+        drains = [op for op in found if isinstance(op, ops.Drain)]
+        return [*drains, *(op for op in found if not isinstance(op, ops.Drain))]
+
+    monkeypatch.setattr(draft.Draft, "_convert_and_attach", drained_first)
+    from reloader.plan import conversion
+
+    monkeypatch.setattr(conversion, "bridged", lambda _: False)
+    monkeypatch.setattr(conversion, "retire", lambda moves: [ops.Unpin(path=m.source) for m in moves])
+    stage.apply("v1", **CONVERTED)
+    with traffic(stage) as generator, pytest.raises(AssertionError, match=r"packets (lost|forgotten)|met no entry"):
+        there_and_back(stage, generator)
 
 
 def test_state_survives_removal_and_comes_back(stage: Stage) -> None:
