@@ -22,11 +22,12 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
     from reloader.lock import writer_lock
     from reloader.txn import session
 
-    pairs = compiled(args.files, env.layout)
-    _known_resets(args.reset, pairs)
     steps = SlowSteps(env.output)
     results: list[Result] = []
     try:
+        steps.reading(args.files)
+        pairs = compiled(args.files, env.layout)
+        _known_resets(args.reset, pairs)
         with writer_lock(env.layout) as lock:
             for path, one in pairs:
                 request = intake(path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback)

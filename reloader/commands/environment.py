@@ -47,8 +47,12 @@ class Output:
             print(text, file=sys.stderr)
 
     def error(self, error: ReloaderError) -> None:
-        """The message, its detail and hint on stderr; as JSON also on stdout."""
+        """The error a command ends with: in words on stderr; as JSON also on stdout."""
         self.document("Error", {"error": error.to_json()})
+        self.tell(error)
+
+    def tell(self, error: ReloaderError) -> None:
+        """An error's message, detail and hint on stderr."""
         painted = self.paint("error:", "red") if sys.stderr.isatty() else "error:"
         lines = [f"{painted} {error.message}"] if not (isinstance(error, InputError) and error.detail) else []
         lines += [error.detail] if error.detail else []
@@ -76,7 +80,7 @@ class Environment:
 
     @classmethod
     def of(cls, args: argparse.Namespace, make_kernel: Callable[[], Kernel]) -> Environment:
-        tty = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        tty = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         output = Output(json=getattr(args, "output", "text") == "json", quiet=args.quiet, colour=tty)
         return cls(Layout(bpffs=args.bpffs.rstrip("/"), records=Path(args.records)), output, make_kernel)
 
@@ -120,6 +124,10 @@ class SlowSteps:
             if step and step is not said and time.monotonic() - step[1] >= self.PATIENCE:
                 print(f"… {step[0]}", file=self._stream, flush=True)
                 said = step
+
+    def reading(self, files: Sequence[str]) -> None:
+        """The first step of most commands; bulk files can make it a long one."""
+        self(f"reading {os.path.basename(files[0]) or files[0]}" if len(files) == 1 else f"reading {len(files)} files")
 
     def done(self) -> None:
         if self._over is not None:

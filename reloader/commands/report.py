@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reloader.commands.environment import Environment
+from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import ReloaderError
+
+if TYPE_CHECKING:
+    from reloader.plan.model import Plan
 
 
 def init(args: argparse.Namespace, env: Environment) -> int:
@@ -40,29 +43,36 @@ def _count(things: tuple[Any, ...], word: str) -> str:
 def plan(args: argparse.Namespace, env: Environment) -> int:
     """What apply would do. Every document is planned, then all refusals are reported."""
     from reloader.commands.render import plan_json, show_plan
-    from reloader.commands.sources import compiled, intake
-    from reloader.txn import session
 
-    plans, errors = [], []
-    for path, one in compiled(args.files, env.layout):
-        try:
-            plans.append(
-                session.plan(
-                    env.kernel,
-                    env.layout,
-                    intake(path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback),
-                )
-            )
-        except ReloaderError as error:
-            errors.append(error)
+    steps = SlowSteps(env.output)
+    try:
+        plans, errors = _planned(args, env, steps)
+    finally:
+        steps.done()
     for made in plans:
         show_plan(env.output, made, ops=args.ops)
     if errors:
         for refused in errors[:-1]:
-            env.output.error(refused)
+            env.output.tell(refused)
         raise errors[-1]
     env.output.document("Plan", {"pipelines": [plan_json(made, ops=args.ops) for made in plans]})
     return 2 if args.detailed_exitcode and any(made.changes for made in plans) else 0
+
+
+def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tuple[list[Plan], list[ReloaderError]]:
+    from reloader.commands.sources import compiled, intake
+    from reloader.txn import session
+
+    plans, errors = [], []
+    steps.reading(args.files)
+    for path, one in compiled(args.files, env.layout):
+        steps(f"planning {one.wish.pipeline}")
+        request = intake(path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback)
+        try:
+            plans.append(session.plan(env.kernel, env.layout, request))
+        except ReloaderError as error:
+            errors.append(error)
+    return plans, errors
 
 
 def status(args: argparse.Namespace, env: Environment) -> int:

@@ -1,12 +1,13 @@
 """A pipeline in a sandbox, driven by the command line and looked at from outside. Used by this folder's tests.
 
 `Stage` writes YAML from plain values, runs commands (in this process, which is quick, or in one of their own),
-sends packets by hand and asks the kernel who serves.
+sends packets by hand and asks the kernel who serves. Every document a command prints is held to its schema.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonschema import Draft7Validator
 
 from lab.sandbox import Sandbox
 from reloader import cli, records
@@ -49,7 +51,8 @@ class Done:
 
     @property
     def document(self) -> Any:
-        return json.loads(self.out)
+        """The one JSON document on standard output."""
+        return checked(self.out)
 
     @property
     def error(self) -> Any:
@@ -144,6 +147,8 @@ class Stage:
                 code = cli.main([*map(str, words), *rest])
             except SystemExit as left:  # argparse, on words that make no sense
                 code = int(left.code or 0)
+        if json_too and out.getvalue():
+            checked(out.getvalue())
         return Done(code=code, out=out.getvalue(), err=err.getvalue())
 
     def call(self, *words: str | Path) -> Any:
@@ -231,6 +236,22 @@ class Stage:
     def close(self) -> None:
         if self._wire is not None:
             self._wire.close()
+
+
+@functools.cache
+def validator(kind: str) -> Draft7Validator:
+    """The published schema of a kind of document."""
+    schema = json.loads((ROOT / "schemas" / f"{kind.lower()}.schema.json").read_text())
+    Draft7Validator.check_schema(schema)
+    return Draft7Validator(schema)
+
+
+def checked(text: str) -> Any:
+    """A command's output, which must be one document and fit its schema."""
+    document = json.loads(text)
+    wrong = [f"{error.json_path}: {error.message}" for error in validator(document["kind"]).iter_errors(document)]
+    assert not wrong, f"{document['kind']} does not fit its schema: {wrong}"
+    return document
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 2.0) -> None:
