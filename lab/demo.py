@@ -134,7 +134,7 @@ def main_job(demo: Demo, generator: Generator) -> dict[str, Any]:
     demo.step("a version that the verifier rejects", "apply", demo.write("broken", "192.0.2.66"), code=1)
     demo.step("rollback to v1", "rollback", "edge")
     demo.swap_many()
-    demo.step("where it stands", "history", "edge")
+    demo.step("where it stands", "status", "edge")
     generator.stop()
     balance = settle(generator, lambda: demo.seen().packets - start.packets + before.delivered)
     seen = demo.seen()
