@@ -8,7 +8,7 @@ A leaf beside errors.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field
 from enum import IntEnum, StrEnum
 from typing import Protocol
@@ -275,6 +275,10 @@ class Net(Protocol):
     def interface(self, name: str, netns: str | None) -> Interface | None:
         """The interface of that name in a network namespace (a path; None is the caller's own), or None.
         MissingFeature when the namespace does not exist."""
+
+    def indices(self, names: Collection[str], netns: str | None) -> tuple[str, dict[str, int]]:
+        """The identity of a namespace, and the ifindex of those of the named interfaces that are in it. Cheap for
+        many names: the namespace is entered once. MissingFeature as above."""
 
 
 class Kernel(Protocol):

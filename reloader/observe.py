@@ -31,6 +31,18 @@ class SeenAttachment:
     link: LinkInfo | None  # from our pin
     owner: str = ""  # who sits on the hook, when a program is attached
 
+    @property
+    def alive(self) -> bool:
+        """Whether our link sits on that very interface (a recreated interface leaves a dead link behind, a renamed
+        one, or a namespace made anew beside the old, one that lives elsewhere)."""
+        link, interface = self.link, self.interface
+        return bool(link and interface and link.ifindex == interface.ifindex and link.prog_id == interface.xdp_prog_id)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether our link lives, but on another interface than the one of that name."""
+        return bool(self.link and self.link.ifindex and self.interface) and not self.alive
+
 
 @frozen
 class SeenMap:

@@ -31,6 +31,10 @@ class LinkRecord:
     pin: str
     id: int
     prog: int  # kernel id of the program it runs
+    interface: str = ""  # its name when the link was recorded; empty: the record is of before this was kept
+    ifindex: int = 0
+    netns: str | None = None  # path; None: the writer's own
+    netns_id: str = ""  # identity of that namespace, as kernel.Interface has it
 
 
 @frozen

@@ -10,29 +10,48 @@ import errno
 from typing import TYPE_CHECKING
 
 from reloader import records
-from reloader.errors import KernelError
+from reloader.errors import KernelError, MissingFeature
 from reloader.plan.entries import digest_of, join_records, live_entries, uneven
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from reloader.kernel import Fd, Kernel
     from reloader.layout import Layout
-    from reloader.records import LinkRecord
+    from reloader.records import Current, LinkRecord
 
 
 def in_force(kernel: Kernel, layout: Layout, pipeline: str, wish_digest: str) -> int:
     """The generation that serves this very wish, by records, links and config contents; 0 when there is none,
     or something is left to be done about it."""
-    current = records.read_current(layout, pipeline)
-    if current is None or current.wish != wish_digest:
-        return 0
-    if current.orphaned or current.last_error:  # both are to be cleared
-        return 0
-    if any(layout.journal_file(pipeline, "").parent.glob("*.jsonl")):
-        return 0
-    stands = all(_link_holds(kernel, link) for link in current.links.values()) and all(
-        _entries_hold(kernel, pin, digest) for pin, digest in current.entries.items()
+    return all_in_force(kernel, layout, {pipeline: wish_digest}).get(pipeline, 0)
+
+
+def all_in_force(kernel: Kernel, layout: Layout, wishes: Mapping[str, str]) -> dict[str, int]:
+    """Pipeline → generation, when for each pipeline the wish of that digest is in force; empty when one is not."""
+    found: list[Current] = []
+    for pipeline, digest in wishes.items():
+        current = _recorded(layout, pipeline, digest)
+        if current is None:
+            return {}
+        found.append(current)
+    links = [link for current in found for link in current.links.values()]
+    stands = (
+        all(_link_holds(kernel, link) for link in links)
+        and _places_hold(kernel, links)
+        and all(_entries_hold(kernel, pin, digest) for current in found for pin, digest in current.entries.items())
     )
-    return current.generation if stands else 0
+    return {current.pipeline: current.generation for current in found} if stands else {}
+
+
+def _recorded(layout: Layout, pipeline: str, wish_digest: str) -> Current | None:
+    """The pipeline's record, if it says that this wish serves and that nothing is left to be done."""
+    current = records.read_current(layout, pipeline)
+    if current is None or not current.generation or current.wish != wish_digest:
+        return None
+    if current.orphaned or current.last_error:  # both are to be cleared
+        return None
+    return None if any(layout.journal_file(pipeline, "").parent.glob("*.jsonl")) else current
 
 
 def pinned(kernel: Kernel, pin: str) -> Fd | None:
@@ -51,7 +70,19 @@ def _link_holds(kernel: Kernel, wanted: LinkRecord) -> bool:
         return False
     with fd:
         info = kernel.links.info(fd)
-    return info.id == wanted.id and info.prog_id == wanted.prog and info.ifindex != 0
+    return info.id == wanted.id and info.prog_id == wanted.prog and info.ifindex == (wanted.ifindex or info.ifindex) > 0
+
+
+def _places_hold(kernel: Kernel, links: Iterable[LinkRecord]) -> bool:
+    """Whether the wished names still mean the interfaces that the links sit on: one look into each namespace."""
+    places: dict[tuple[str | None, str], dict[str, int]] = {}
+    for link in links:
+        if link.interface:
+            places.setdefault((link.netns, link.netns_id), {})[link.interface] = link.ifindex
+    try:
+        return all(kernel.net.indices(wanted, netns) == (known, wanted) for (netns, known), wanted in places.items())
+    except MissingFeature:  # the namespace is gone
+        return False
 
 
 def _entries_hold(kernel: Kernel, pin: str, digest: str) -> bool:

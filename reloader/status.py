@@ -100,7 +100,9 @@ def _seen(seen: Observed, attachment: str) -> str:
         return "the interface is gone"
     if there.link is None:
         return "our link's pin is gone" + (f"; {there.owner} runs there" if there.owner else "")
-    if there.link.ifindex != there.interface.ifindex:
+    if there.elsewhere:
+        return f"our link serves on interface {there.link.ifindex}, which this is not; nothing of ours is attached here"
+    if not there.link.ifindex:
         return "the interface was recreated; nothing of ours is attached"
     if attachment in links and there.link.prog_id != links[attachment].prog:
         return f"{there.owner} runs there"

@@ -6,6 +6,7 @@ Imports netlink, netns, kernel and errors.
 from __future__ import annotations
 
 import socket
+from collections.abc import Collection
 
 from reloader.bpf import netlink
 from reloader.bpf import netns as namespaces
@@ -25,6 +26,11 @@ class LiveNet:
             name=link.name, ifindex=link.ifindex, netns=namespaces.identity(netns), mtu=link.mtu,
             xdp_prog_id=link.xdp_prog_id, xdp_mode=link.xdp_mode,
         )  # fmt: skip
+
+    def indices(self, names: Collection[str], netns: str | None) -> tuple[str, dict[str, int]]:
+        with _socket(netns) as channel:
+            found = {name: index for name in names if (index := netlink.index_by_name(channel, name))}
+        return namespaces.identity(netns), found
 
 
 def link_events(namespace: str | None = None) -> LinkEvents:

@@ -26,13 +26,11 @@ def nothing_to_do(files: list[str], env: Environment) -> bool:
 
 
 def _all_in_force(found: list[tuple[str, str]], env: Environment) -> bool:
-    from reloader.standing import in_force
+    from reloader.standing import all_in_force
 
-    generations: dict[str, int] = {}
-    for pipeline, digest in found:
-        generations[pipeline] = in_force(env.kernel, env.layout, pipeline, digest)
-        if not generations[pipeline]:
-            return False
+    generations = all_in_force(env.kernel, env.layout, dict(found))
+    if len(generations) < len(found):
+        return False
     for pipeline, generation in generations.items():
         env.output.print(f"{pipeline}: nothing to do, generation {generation} is in force")
     env.output.document("Result", {"pipelines": [_unchanged(p, g) for p, g in generations.items()]})

@@ -5,6 +5,7 @@ target: {"interface": name, "mode": "native" | "skb", "netns": absolute path; ab
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,8 +44,15 @@ def target(options: Mapping[str, Any]) -> dict[str, str]:
     """The checked fields of an attachment as the engine's words."""
     out = {"interface": str(options["interface"]), "mode": str(options.get("mode", XdpMode.NATIVE.value))}
     if netns := options.get("netns"):
-        out["netns"] = netns if netns.startswith("/") else _NAMED + netns
+        out["netns"] = _normal(netns) if netns.startswith("/") else _NAMED + netns
     return out
+
+
+def _normal(path: str) -> str:
+    """One spelling for one namespace: /var/run/netns is /run/netns. No other link is followed, lest a path like
+    /proc/self/ns/net come to mean whoever read it first."""
+    folder, name = os.path.split(os.path.normpath(path))
+    return _NAMED + name if os.path.realpath(folder) == _NAMED.rstrip("/") else path
 
 
 def attachment_id(target: Mapping[str, str]) -> str:

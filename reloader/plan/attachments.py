@@ -45,8 +45,8 @@ def choose_attachment(
     if there.interface is None:
         why = f"attachment {wanted.id}: no interface {wanted.target['interface']!r}{_where(wanted)}"
         return replace(base, refusal=why, missing=True)
-    if not _alive(there):
-        return _create(base, there, layout, pipeline, load)
+    if not there.alive:
+        return _create(base, there, seen, layout, pipeline, load)
     return _swap(base, there, seen, layout, pipeline, load)
 
 
@@ -54,19 +54,12 @@ def _where(wanted: WishAttachment) -> str:
     return f" in {wanted.target['netns']}" if wanted.target.get("netns") else ""
 
 
-def _alive(there: SeenAttachment) -> bool:
-    """Whether our link still sits on that very interface (a recreated interface leaves a dead link behind)."""
-    link, interface = there.link, there.interface
-    return bool(link and interface and link.ifindex == interface.ifindex and link.prog_id == interface.xdp_prog_id)
-
-
 def _create(
-    base: AttachmentChoice, there: SeenAttachment, layout: Layout, pipeline: str, load: int
+    base: AttachmentChoice, there: SeenAttachment, seen: Observed, layout: Layout, pipeline: str, load: int
 ) -> AttachmentChoice:
     wanted = base.wanted
-    if there.interface and there.interface.xdp_prog_id:
-        why = f"attachment {wanted.id}: {there.owner} is attached there already, and it is not ours to replace"
-        return replace(base, refusal=why)
+    if why := _occupied(wanted, there, seen, pipeline):
+        return replace(base, refusal=f"attachment {wanted.id}: {why}")
     op = ops.CreateLink(
         attachment=wanted,
         program=layout.prog_pin(pipeline, load, wanted.program),
@@ -74,6 +67,39 @@ def _create(
     )
     action = f"attach by bpf_link, {wanted.target['mode']} mode"
     return replace(base, sign=Sign.ADD, action=action, ops=(op,))
+
+
+def _occupied(wanted: WishAttachment, there: SeenAttachment, seen: Observed, pipeline: str) -> str:
+    """Why no link can be made there; empty when one can."""
+    if there.elsewhere and there.link:
+        return (
+            f"our link serves on interface {there.link.ifindex}, which is no longer {wanted.target['interface']!r}"
+            f"{_where(wanted)}; it is not taken off there for a change. {_way_out(pipeline)}"
+        )
+    if not there.interface or not there.interface.xdp_prog_id:
+        return ""
+    if own := _under_another_name(there, seen):
+        return (
+            f"it is the same interface as {own} of this pipeline, which lets go only after the commit. "
+            f"{_way_out(pipeline)}"
+        )
+    return f"{there.owner} is attached there already, and it is not ours to replace"
+
+
+def _way_out(pipeline: str) -> str:
+    return f"`reloader remove {pipeline}` (state stays parked), then apply; nothing runs there in between"
+
+
+def _under_another_name(there: SeenAttachment, seen: Observed) -> str:
+    """The attachment of ours whose program sits on that interface; empty when none does."""
+    assert there.interface
+    here = (there.interface.netns, there.interface.ifindex, there.interface.xdp_prog_id)
+    places = {
+        key: (a.interface.netns, a.interface.ifindex, a.link.prog_id)
+        for key, a in seen.attachments.items()
+        if a.alive and a.interface and a.link
+    }
+    return next((key for key, place in places.items() if place == here), "")
 
 
 def _swap(

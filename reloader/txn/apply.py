@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reloader.errors import KernelError
+from reloader.errors import KernelError, MissingFeature
 from reloader.kernel import Fd, Interface, Kernel, Loaded, LoadRequest, XdpMode
 from reloader.layout import Layout
 from reloader.plan import ops
@@ -103,11 +103,29 @@ def take_back(bench: Bench, op: Op) -> None:
     inverse = ops.undo_of(op)
     if inverse is None:
         return
+    if isinstance(op, ops.CreateLink) and not _made(bench, op):
+        return
     if isinstance(inverse, ops.SwapLink) and not _link_alive(bench, inverse.path):
         return  # the interface is gone, and with it every program on it
     if isinstance(inverse, ops.SetEntries) and not _stored(bench, inverse.entries):
         return  # killed before the old contents were stored, so before any write
     execute(bench, inverse)
+
+
+def _made(bench: Bench, op: ops.CreateLink) -> bool:
+    """Whether the link pinned there is this op's: it runs its program, on its interface. Another one stays."""
+    pins, target = bench.kernel.pins, op.attachment.target
+    if not pins.exists(op.path) or not pins.exists(op.program):
+        return False
+    with pins.get(op.path) as link, pins.get(op.program) as program:
+        info = bench.kernel.links.info(link)
+        if info.prog_id != bench.kernel.progs.info(program).id:
+            return False
+    try:
+        interface = bench.kernel.net.interface(target["interface"], target.get("netns"))
+    except MissingFeature:
+        interface = None
+    return info.ifindex in (0, interface.ifindex if interface else 0)
 
 
 def _link_alive(bench: Bench, path: str) -> bool:
@@ -182,8 +200,10 @@ def _create_link(bench: Bench, op: ops.CreateLink) -> None:
     kernel, target = bench.kernel, op.attachment.target
     kernel.pins.mkdir(os.path.dirname(op.path))
     interface = _interface(bench, target)
-    if kernel.pins.exists(op.path):  # of an interface that is gone
-        kernel.pins.unpin(op.path)
+    if kernel.pins.exists(op.path):
+        if _link_alive(bench, op.path):  # its only pin: without it, packets would meet nothing
+            raise KernelError("link create", errno.EBUSY, f"{op.path}: our link serves on another interface")
+        kernel.pins.unpin(op.path)  # of an interface that is gone
     with kernel.pins.get(op.program) as prog:
         link = kernel.links.create_xdp(
             prog, ifindex=interface.ifindex, mode=XdpMode(target["mode"]), netns=target.get("netns")

@@ -24,7 +24,7 @@ from reloader.plan.planner import Request, make_plan
 from reloader.plan.removal import make_removal
 from reloader.records import Current, Generation, LinkRecord, MapRecord
 from reloader.spec.model import Role
-from reloader.spec.wish import Wish
+from reloader.spec.wish import Wish, WishAttachment
 from reloader.standing import in_force
 from reloader.txn import storage
 from reloader.txn.apply import Bench
@@ -193,7 +193,7 @@ def _current(bench: Bench, generation: Generation, seen: Observed, intake: Intak
         last_generation=generation.number,
         last_load=max(generation.load, before.last_load if before else 0),
         wish=wish.digest(),
-        links={a.id: _link_record(bench, a.id) for a in wish.attachments},
+        links={a.id: _link_record(bench, a, seen) for a in wish.attachments},
         entries=_entry_digests(bench, generation),
         state={**kept, **state},
         boot_id=seen.boot_id,
@@ -214,11 +214,16 @@ def _map_records(bench: Bench, seen: Observed) -> dict[str, MapRecord]:
     return {n: MapRecord(pin=pins[n], id=info(fd).id) for n, fd in bench.loads["clean"].maps.items() if n in wanted}
 
 
-def _link_record(bench: Bench, attachment: str) -> LinkRecord:
-    pin = bench.layout.link_pin(bench.pipeline, attachment)
+def _link_record(bench: Bench, attachment: WishAttachment, seen: Observed) -> LinkRecord:
+    pin = bench.layout.link_pin(bench.pipeline, attachment.id)
     with bench.kernel.pins.get(pin) as fd:
         info = bench.kernel.links.info(fd)
-    return LinkRecord(pin=pin, id=info.id, prog=info.prog_id)
+    interface, netns = seen.attachments[attachment.id].interface, attachment.target.get("netns")
+    where = interface.netns if interface else ""
+    name = attachment.target["interface"]
+    return LinkRecord(
+        pin=pin, id=info.id, prog=info.prog_id, interface=name, ifindex=info.ifindex, netns=netns, netns_id=where
+    )
 
 
 def _entry_digests(bench: Bench, generation: Generation) -> dict[str, str]:
