@@ -18,6 +18,7 @@ from reloader.state.registry import QUESTION, Registry
 from reloader.state.rules import LayoutVersion
 from reloader.state.schema import KIND
 from reloader.state.suggest import Suggestion, merges
+from reloader.typetree import layout_digest
 
 ENGINE = "rl_"  # names of reloader_state.h
 
@@ -48,7 +49,7 @@ def _version(schema: str, found: ElfMap, number: int) -> LayoutVersion | None:
 
 def text(new: LayoutVersion, old: LayoutVersion | None) -> str:
     """The file of a version that follows `old`."""
-    lines = [*_head(new, old), *_layout(new), *_merges(new, old)]
+    lines = [*_head(new, old), *_layout(new, old), *_merges(new, old)]
     if old:
         lines += _rules(old, new)
     return "\n".join([*lines, ""])
@@ -62,7 +63,10 @@ def _head(new: LayoutVersion, old: LayoutVersion | None) -> Iterator[str]:
     yield f"metadata: {{schema: {quoted(new.schema)}, map: {quoted(new.map)}, version: {new.version}}}"
 
 
-def _layout(new: LayoutVersion) -> Iterator[str]:
+def _layout(new: LayoutVersion, old: LayoutVersion | None) -> Iterator[str]:
+    if old and layout_digest(old.key, old.value) == layout_digest(new.key, new.value):
+        yield f"{QUESTION}: the layout is the same; what means something else now? Below, what becomes of old values?"
+        yield "# meaning: …"
     yield "layout:"
     for side, tree in (("key", new.key), ("value", new.value)):
         first, *rest = write_type(tree, 4)

@@ -1,6 +1,6 @@
 """What the next version's rules probably are: the certain ones filled in, the others as questions.
 
-Used by scaffold.py. Pure; imports typetree and state.{match,shape,emit,compile,rules}.
+Used by scaffold.py. Pure; imports typetree and state.{match,shape,emit,compile,layouts,rules}.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 from reloader.state import shape
 from reloader.state.compile import StateRefused, compile_conversion, invert
 from reloader.state.emit import MERGES, merge_problem, merge_word
+from reloader.state.layouts import quoted
 from reloader.state.match import NUMBERS, needs_cast
 from reloader.state.rules import FieldRule, LayoutVersion, Op
 from reloader.state.shape import Field, joined, type_text
@@ -81,7 +82,7 @@ class Suggestion:
         start = "{const: 0}" if self._side == "key" else "{default: 0}"
         if twins:
             names = " or ".join(joined(path, f.name) for f in twins)
-            renames = [f"{here}: {{rename: {joined(path, f.name)}}}" for f in twins]
+            renames = [f"{here}: {{rename: {quoted(joined(path, f.name))}}}" for f in twins]
             drops = "; ".join(f"{joined(path, f.name)}: {{drop: true}}" for f in twins)
             self._ask(here, f"is {here} what was {names}, or is it new?", *renames, f"{here}: {start}; {drops}")
             return [f for f in gone if f not in twins]
