@@ -8,6 +8,11 @@
 
 #define DELETE_PORT 10 /* a packet to here deletes the flow that the same packet to FLOW_PORT made */
 #define FLOW_PORT 9
+#define STEADY_HOST 0xc0000201 /* 192.0.2.1 */
+
+#ifndef FLOWS_TYPE
+#define FLOWS_TYPE BPF_MAP_TYPE_HASH
+#endif
 
 struct state_counters {
 	__u64 packets; /* every packet to FLOW_PORT */
@@ -16,9 +21,15 @@ struct state_counters {
 	__u64 deleted;
 };
 
+enum state_counter {
+	COUNT_ALL,
+	COUNT_STEADY, /* only those to STEADY_HOST, where tests send what nobody deletes */
+	COUNTERS,
+};
+
 /* Packets and bytes by flow. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, FLOWS_TYPE);
 	__uint(max_entries, MAX_FLOWS);
 	__type(key, struct flow_key);
 	__type(value, struct flow);
@@ -28,10 +39,22 @@ RELOADER_STATE(flows);
 /* What became of every packet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, COUNTERS);
 	__type(key, __u32);
 	__type(value, struct state_counters);
 } counters SEC(".maps");
+
+static __always_inline void count_steady(const struct flow_key *key)
+{
+	__u32 slot = COUNT_STEADY;
+	struct state_counters *steady;
+
+	if (key->daddr != bpf_htonl(STEADY_HOST))
+		return;
+	steady = bpf_map_lookup_elem(&counters, &slot);
+	if (steady)
+		steady->packets++;
+}
 
 SEC("xdp")
 int count_flows(struct xdp_md *ctx)
@@ -52,6 +75,7 @@ int count_flows(struct xdp_md *ctx)
 		return XDP_DROP;
 	}
 	counts->packets++;
+	count_steady(&key);
 	flow = state_get(flows, &key);
 	if (!flow) {
 		counts->created++;

@@ -17,14 +17,11 @@ from reloader.kernel import ARRAY_TYPES, LRU_TYPES, PERCPU_TYPES, MapInfo, MapTy
 from reloader.plan import ops
 from reloader.plan.ops import Op
 from reloader.spec.wish import WishMap
-from reloader.state.rules import Conversion, Rule
-from reloader.state.rules import Op as RuleOp
+from reloader.state.rules import MAX_KEY, MAX_KEY_RULES, MAX_VALUE, MAX_VALUE_RULES, Conversion, Rule
 
 CONVERTIBLE = frozenset({MapType.HASH, MapType.LRU_HASH}) | PERCPU_TYPES | ARRAY_TYPES
-RULE = struct.Struct("<HHBBBBQ")  # struct rl_rule
-VALUE_RULES, KEY_RULES, KEY_BYTES, VALUE_BYTES = 64, 16, 256, 4096  # RL_RULES and so on: what the table can hold
+RULE_SIZE = 16  # struct rl_rule
 BRIDGE = 1  # enum rl_mode
-EXPECT = 8  # enum rl_op: of keys; where the field is not imm, there is no other key
 ENTRIES_A_SECOND = 1_000_000  # what a drain moves on a small machine; for the plan's estimate only
 
 
@@ -49,9 +46,9 @@ class Move:
     bridge: bool
 
 
-def bridged(wanted: WishMap) -> bool:
-    """Whether the program takes entries over on a miss; an array has none."""
-    return wanted.bridge and wanted.type not in ARRAY_TYPES
+def bridged(wanted: WishMap, pair: Pair) -> bool:
+    """Whether the program takes entries over on a miss: not an array's, and not where several become one."""
+    return wanted.bridge and wanted.type not in ARRAY_TYPES and not pair.forward.collides
 
 
 def before_swap(moves: Sequence[Move]) -> list[Op]:
@@ -82,33 +79,14 @@ def retire(moves: Sequence[Move]) -> list[Op]:
 
 def bridge_tables(moves: Sequence[Move]) -> dict[str, bytes]:
     """rodata of the bridge build: for each map the rules, and how a new key is written as an old one."""
-    return {f"rl_table_{m.map}": _bridge_table(m.pair) for m in moves if m.bridge}
+    return {f"rl_table_{m.map}": pack_table(BRIDGE, m.pair.forward.value, m.pair.back.key) for m in moves if m.bridge}
 
 
-def _bridge_table(pair: Pair) -> bytes:
-    """A new key whose constant parts are not those of all converted ones has no old one: RL_EXPECT says so."""
-    expect = [_expect(rule) for rule in pair.forward.key if rule.op is RuleOp.CONST]
-    return pack_table(BRIDGE, pair.forward.value, pair.back.key, expect=expect)
-
-
-def _expect(rule: Rule) -> bytes:
-    imm = rule.imm & ((1 << 8 * rule.dst_size) - 1)
-    return RULE.pack(rule.dst_off, 0, rule.dst_size, rule.dst_size, EXPECT, 0, imm)
-
-
-def pack_table(
-    mode: int,
-    value: tuple[Rule, ...],
-    key: tuple[Rule, ...],
-    *,
-    expect: Sequence[bytes] = (),
-    per_cpu: bool = False,
-) -> bytes:
+def pack_table(mode: int, value: tuple[Rule, ...], key: tuple[Rule, ...], *, per_cpu: bool = False) -> bytes:
     """struct rl_table of programs/include/reloader_rules.h."""
-    keys = [*expect, *(rule.pack() for rule in key)]
-    head = struct.pack("<4I", mode, len(value), len(keys), per_cpu)
-    packed = b"".join(rule.pack() for rule in value).ljust(RULE.size * VALUE_RULES, b"\0")
-    return head + packed + b"".join(keys).ljust(RULE.size * KEY_RULES, b"\0")
+    head = struct.pack("<4I", mode, len(value), len(key), per_cpu)
+    rules = b"".join(rule.pack() for rule in value).ljust(RULE_SIZE * MAX_VALUE_RULES, b"\0")
+    return head + rules + b"".join(rule.pack() for rule in key).ljust(RULE_SIZE * MAX_KEY_RULES, b"\0")
 
 
 def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> str:
@@ -119,16 +97,14 @@ def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> str:
     if wanted.type not in CONVERTIBLE:
         return f"a {name} cannot be converted"
     sizes = (live.key_size, wanted.key_size), (live.value_size, wanted.value_size)
-    for (old, new), most, what in zip(sizes, (KEY_BYTES, VALUE_BYTES), ("keys", "values"), strict=True):
+    for (old, new), most, what in zip(sizes, (MAX_KEY, MAX_VALUE), ("keys", "values"), strict=True):
         if max(old, new) > most:
             return f"{what} of more than {most} bytes cannot be converted"
     if wanted.type in ARRAY_TYPES and pair.forward.key:
         return "an array's keys are its indices"
-    if len(pair.forward.value) > VALUE_RULES or len(pair.back.value) > VALUE_RULES:
-        return f"it takes more than {VALUE_RULES} rules"
-    constants = sum(rule.op is RuleOp.CONST for rule in pair.forward.key)
-    if max(len(pair.forward.key), len(pair.back.key) + constants) > KEY_RULES:
-        return f"its key takes more than {KEY_RULES} rules"
+    rules = (pair.forward, pair.back)
+    if any(len(r.value) > MAX_VALUE_RULES or len(r.key) > MAX_KEY_RULES for r in rules):
+        return f"it takes more than {MAX_VALUE_RULES} rules for a value, or {MAX_KEY_RULES} for a key"
     if pair.entries > wanted.max_entries and wanted.type not in LRU_TYPES:
         return f"it holds {pair.entries} entries, {wanted.max_entries} is too small"
     return ""
@@ -145,7 +121,7 @@ def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
     kind = wanted.type
     out = [f"{pair.entries} entries, about {max(pair.entries / ENTRIES_A_SECOND, 0.01):.2f} s"]
     out.append(f"a second map of about {_mebibytes(wanted)} MiB until the commit, charged to this process's cgroup")
-    if bridged(wanted):
+    if bridged(wanted, pair):
         out.append("bridge and drain: counts exact, established entries always found")
         if kind in PERCPU_TYPES:
             out.append("what another CPU has of an entry follows within the drain")

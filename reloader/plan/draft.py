@@ -279,7 +279,7 @@ class Draft:
 
 
 def _move(wanted: WishMap, source: str, target: str, pair: Pair) -> Move:
-    return Move(map=wanted.name, source=source, target=target, pair=pair, bridge=conversion.bridged(wanted))
+    return Move(map=wanted.name, source=source, target=target, pair=pair, bridge=conversion.bridged(wanted, pair))
 
 
 def _layout_word(wanted: WishMap) -> str:

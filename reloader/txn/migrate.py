@@ -112,6 +112,8 @@ class _Migration:
 
     def all(self) -> Moved:
         """Rounds over what is there until nothing is left, or nothing of it moves."""
+        if next(self._pieces(), None) is None:
+            return Moved()
         loaded = self._load()
         try:
             total = Moved()

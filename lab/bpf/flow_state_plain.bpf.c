@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/* flow_state_v1 without the header: the bench holds its calls against bare map helpers. */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#define flow base_flow
+#include "flow_count/flow_count.h"
+#undef flow
+#include "flow_parse.h"
+#include "plain_calls.h"
+
+struct flow {
+	__u64 packets;
+	__u64 bytes;
+};
+
+static __always_inline void touch(struct flow *flow, __u64 length)
+{
+	__sync_fetch_and_add(&flow->packets, 1);
+	__sync_fetch_and_add(&flow->bytes, length);
+}
+
+#include "flow_state.h"

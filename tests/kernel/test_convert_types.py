@@ -1,0 +1,203 @@
+"""Every map type that can be converted, with the header's calls and without: what is there after a conversion, and
+after the way back, is what plain Python makes of what was there before. Nothing runs meanwhile; see test_convert.py.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.sandbox import Sandbox
+from reloader.bpf import syscall
+from reloader.errors import NothingSwapped, RolledBack
+from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES
+from reloader.txn import migrate, session
+from reloader.typetree import TypeTree
+from tests.conversions import Shifting, conversions, converted, cpu_values, decode, encode, fields_of, joined
+
+pytestmark = pytest.mark.kernel
+
+HASHES = ("hash", "sparse", "percpu_hash", "lru_hash", "lru_percpu_hash", "macs")
+ARRAYS = ("array", "percpu_array")
+OTHERS = ("wide", "locked", ".bss", ".data")
+ALL = (*HASHES, *ARRAYS, *OTHERS)
+SMALL = {"bytes": 32, "limit": 32, "drift": 8}  # bits that are left after narrowing
+Contents = dict[bytes, bytes]
+
+
+class Types(Shifting):
+    """conv.h with some of its maps, or all, as state."""
+
+    state: tuple[str, ...] = ()
+
+    def start(self, *names: str) -> None:
+        """Apply version 1 with these maps as state; the others start anew with each load."""
+        self.programs, self.state = ["touch_all"], names
+        roles = {name: "state" if name in names else "scratch" for name in ALL}
+        self.maps = ", ".join(f"{name}: {{role: {role}}}" for name, role in roles.items())
+        self.apply("v1")
+
+    def everything(self) -> dict[str, Contents]:
+        return {name: self.contents(name) for name in self.state}
+
+
+@pytest.fixture
+def by_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_conversions", conversions)
+
+
+@pytest.fixture(params=["header", "foreign"])
+def stage(
+    request: pytest.FixtureRequest, sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path, by_names: None
+) -> Types:
+    plain = "" if request.param == "header" else "plain_"
+    files = {f"v{v}": objects(f"lab/bpf/conv_{plain}v{v}") for v in (1, 2)}
+    return Types(sandbox, tmp_path, files)
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    return random.Random(20261121)
+
+
+def trees(stage: Types, version: str) -> dict[str, tuple[TypeTree, TypeTree, Any]]:
+    """Key, value and declaration of every map in a version."""
+    maps = stage.intake(version).wish.maps
+    return {m.name: (m.key, m.value, m) for m in maps if m.key and m.value and m.name in stage.state}
+
+
+def fill(stage: Types, chance: random.Random, version: str = "v1") -> None:
+    """Entries in all maps, by bpf(2), of numbers that fit the other version's fields too."""
+    for name, (key, value, wanted) in trees(stage, version).items():
+        count = 1 if name.startswith(".") else 10 if wanted.max_entries < 100 else 300
+        entries = {_key(key, i): _value(wanted, value, chance) for i in range(count)}
+        with stage.pub(name) as fd:
+            stage.kernel.maps.update_many(fd, list(entries), list(entries.values()))
+
+
+def _key(tree: TypeTree, i: int) -> bytes:
+    if tree.kind == "int":
+        return i.to_bytes(tree.size, "little")
+    numbers = {f.name: [(i * 7919 + n) % 251 for n in range(f.count)] for f in fields_of(tree).values()}
+    if "addr" in numbers:
+        numbers["addr"] = [i * 104729]
+    else:
+        numbers["mac"][:2] = divmod(i, 256)
+    return encode(tree, numbers | {"zone": [7]})
+
+
+def _value(wanted: Any, tree: TypeTree, chance: random.Random) -> bytes:
+    values = [_one_value(tree, chance) for _ in range(_slots(wanted))]
+    return joined(wanted.type, values)
+
+
+def _slots(wanted: Any) -> int:
+    return syscall.possible_cpus() if wanted.type in PERCPU_TYPES else 1
+
+
+def _one_value(tree: TypeTree, chance: random.Random) -> bytes:
+    return encode(tree, {f.name: [_number(f, chance) for _ in range(f.count)] for f in fields_of(tree).values()})
+
+
+def _number(field: Any, chance: random.Random) -> int:
+    bits = min(SMALL.get(field.name, 64), field.size * 8)
+    if field.name == "level":
+        bits = 16
+    if field.signed:
+        return chance.randrange(-(1 << bits - 1), 1 << bits - 1)
+    return chance.randrange(1, 1 << bits)
+
+
+def expected(stage: Types, before: dict[str, Contents], old: str, new: str) -> dict[str, Contents]:
+    """The contents in plain Python: entry by entry, CPU by CPU, field by field."""
+    was, out = trees(stage, old), {}
+    for name, (key, value, wanted) in trees(stage, new).items():
+        old_key, old_value, _ = was[name]
+        entries = {
+            k if old_key == key else converted(old_key, key, k): joined(
+                wanted.type, [converted(old_value, value, v) for v in cpu_values(wanted.type, old_value.size, data)]
+            )
+            for k, data in before[name].items()
+        }
+        if wanted.type in ARRAY_TYPES:
+            empty = joined(wanted.type, [bytes(value.size)] * _slots(wanted))
+            entries |= {i.to_bytes(4, "little"): empty for i in range(len(entries), wanted.max_entries)}
+        out[name] = entries
+    return out
+
+
+def assert_same(found: dict[str, Contents], wanted: dict[str, Contents], version: dict[str, Any]) -> None:
+    for name in wanted:
+        assert set(found[name]) == set(wanted[name]), name
+        value = version[name][1]
+        for key, data in wanted[name].items():
+            if found[name][key] != data:
+                kind = version[name][2].type
+                pairs = zip(*(cpu_values(kind, value.size, d) for d in (found[name][key], data)), strict=True)
+                told = [(decode(value, a), decode(value, b)) for a, b in pairs if a != b]
+                pytest.fail(f"{name} {key.hex()}: {told}")
+
+
+def test_contents_are_as_python_would_convert_them(stage: Types, chance: random.Random) -> None:
+    stage.start(*ALL)
+    fill(stage, chance)
+    before = stage.everything()
+    done = stage.apply("v2")
+    assert done.plan is not None
+    assert sum("state: convert" in line.text() for line in done.plan.lines) == len(ALL)
+    after = expected(stage, before, "v1", "v2")
+    assert_same(stage.everything(), after, trees(stage, "v2"))
+    assert len(stage.pins_of("hash")) == 1
+    back = expected(stage, after, "v2", "v1")
+    stage.rollback()
+    assert_same(stage.everything(), back, trees(stage, "v1"))
+
+
+def overflow(stage: Types, name: str, field: str) -> None:
+    """Let one entry hold a number that the narrowed field has no room for."""
+    _, tree, wanted = trees(stage, "v1")[name]
+    key, data = sorted(stage.contents(name).items())[3]
+    values = cpu_values(wanted.type, tree.size, data)
+    values[-1] = encode(tree, decode(tree, values[-1]) | {field: [(1 << SMALL[field]) + 5]})
+    with stage.pub(name) as fd:
+        stage.kernel.maps.update_many(fd, [key], [joined(wanted.type, values)])
+
+
+@pytest.mark.parametrize(("name", "field"), [("hash", "bytes"), ("percpu_hash", "limit"), ("array", "drift")])
+def test_what_does_not_fit_is_refused_before_the_swap(
+    stage: Types, chance: random.Random, name: str, field: str
+) -> None:
+    stage.start(name)
+    fill(stage, chance)
+    overflow(stage, name, field)
+    before = stage.everything()
+    with pytest.raises(NothingSwapped, match="1 values do not fit a narrowed field"):
+        stage.apply("v2")
+    assert stage.everything() == before
+    assert len(stage.pins_of(name)) == 1
+
+
+def test_a_misfit_met_in_the_drain_rolls_back(
+    stage: Types, chance: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counters are all there again; what the new layout dropped is gone from entries that had moved, as planned."""
+    stage.start("hash", "percpu_hash")
+    fill(stage, chance)
+    before = stage.everything()
+    away = expected(stage, expected(stage, before, "v1", "v2"), "v2", "v1")
+    pass_over = migrate.Moved()
+    for check in ("check", "copy_over"):
+        monkeypatch.setattr(migrate, check, lambda *_: pass_over)
+    for name in ("hash", "percpu_hash"):
+        overflow(stage, name, "bytes")
+    stuck = stage.everything()
+    with pytest.raises(RolledBack, match="do not fit a narrowed field"):
+        stage.apply("v2")
+    for name, entries in stage.everything().items():
+        assert set(entries) == set(before[name])
+        assert all(v in (away[name][k], before[name][k], stuck[name][k]) for k, v in entries.items())
+        assert len(stage.pins_of(name)) == 1
