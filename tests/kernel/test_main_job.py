@@ -186,7 +186,7 @@ def test_layout_change_is_refused_with_every_difference(stage: Stage) -> None:
     assert stage.seen().flows <= before.flows
 
 
-CONVERTED = {"schema": "flow-count"}  # state/flow-count/: v3 has the counts of v1 and v2 the other way round
+CONVERTED: dict[str, Any] = {"schema": "flow-count"}  # state/flow-count/: v3 has the counts of v1 and v2 the other way round
 
 
 def there_and_back(stage: Stage, generator: Generator) -> None:
