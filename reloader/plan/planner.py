@@ -12,7 +12,7 @@ from reloader.plan import ops
 from reloader.plan.draft import Draft, Request
 from reloader.plan.lines import entries_reason, lines_of
 from reloader.plan.model import Plan
-from reloader.spec.model import Apply
+from reloader.spec.model import Apply, Role
 from reloader.spec.wish import Wish
 
 __all__ = ["Request", "load_reason", "make_plan"]
@@ -94,7 +94,7 @@ def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
     refusals = draft.refusals
     if len(refusals) == sum(c.missing for c in draft.attachments):
         return MissingFeature(f"{wish.pipeline}: {'; '.join(refusals)}", hint="nothing was touched; see `ip link`")
-    maps = any(c.refusal for c in draft.maps)
+    maps = any(c.refusal and c.wanted.role is not Role.EXTERNAL for c in draft.maps)
     return RefusedChange(
         f"{wish.pipeline}: the change is refused; nothing was touched",
         detail="\n".join(refusals),
