@@ -252,8 +252,10 @@ def test_sabotage_clean_before_the_drain_turns_the_check_red(
 
     reordered(monkeypatch, late)
     with fire_on("") as fire:
-        for version in ("v2", "v1"):
+        for version in ("v2", "v1") * 6:  # on a slow day the bridge has met every flow before it goes
             fire.convert(version)
+            if fire.toll().unknown or fire.toll().resurrected:
+                break
         with pytest.raises(AssertionError, match=r"met no entry|came back"):
             assert_exact(fire.toll())
 
