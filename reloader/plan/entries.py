@@ -67,6 +67,21 @@ def uneven(kind: int, value_size: int, entries: Mapping[bytes, bytes]) -> set[by
     return {k for k, v in entries.items() if v != v[:slot] * (len(v) // slot)}
 
 
+def way_back(wanted: WishMap, before: dict[bytes, bytes], after: dict[bytes, bytes], *, live: int) -> EntryDiff:
+    """What takes back the writing of `after` over `before`: the keys that were written, and no other's.
+
+    `live` is how many entries there are now.
+    """
+    put = {k: v for k, v in before.items() if after.get(k) != v and (wanted.prune or k in after)}
+    gone = [k for k in after if k not in before]
+    if wanted.type in ARRAY_TYPES:
+        zeros = dict.fromkeys(gone, bytes(wanted.value_size))
+        return EntryDiff(put=put | zeros, delete=(), added=0, live=live)
+    added = sum(k not in after for k in put)
+    tight = wanted.type not in LRU_TYPES and live + added > wanted.max_entries
+    return EntryDiff(put=put, delete=tuple(gone), added=added, live=live, tight=tight)
+
+
 def entry_diff(
     wanted: WishMap, live: dict[bytes, bytes], target: dict[bytes, bytes], *, prune: bool | None = None
 ) -> EntryDiff:

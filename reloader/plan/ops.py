@@ -107,6 +107,7 @@ class SetEntries:
     entries: str  # digest
     before: str  # digest of what it held when planned
     prune: bool
+    back: bool = False  # an undo: only keys that going from `entries` to `before` wrote are touched
 
 
 @frozen
@@ -260,5 +261,5 @@ def undo_of(op: Op) -> Op | None:
         case SwapLink():
             return SwapLink(attachment=op.attachment, path=op.path, new=op.old, old=op.new)
         case SetEntries():
-            return SetEntries(map=op.map, path=op.path, entries=op.before, before=op.entries, prune=True)
+            return SetEntries(map=op.map, path=op.path, entries=op.before, before=op.entries, prune=op.prune, back=True)
     raise LookupError(f"{type(op).__name__} has no undo and may only follow the commit")

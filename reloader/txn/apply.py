@@ -15,7 +15,7 @@ from reloader.errors import KernelError, MissingFeature
 from reloader.kernel import Fd, Interface, Kernel, Loaded, LoadRequest, XdpMode
 from reloader.layout import Layout
 from reloader.plan import ops
-from reloader.plan.entries import EntryDiff, entry_diff, split_records
+from reloader.plan.entries import EntryDiff, entry_diff, split_records, way_back
 from reloader.plan.ops import Op
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
@@ -107,8 +107,8 @@ def take_back(bench: Bench, op: Op) -> None:
         return
     if isinstance(inverse, ops.SwapLink) and not _link_alive(bench, inverse.path):
         return  # the interface is gone, and with it every program on it
-    if isinstance(inverse, ops.SetEntries) and not _stored(bench, inverse.entries):
-        return  # killed before the old contents were stored, so before any write
+    if isinstance(inverse, ops.SetEntries) and not all(_stored(bench, d) for d in (inverse.entries, inverse.before)):
+        return  # killed before the old contents were stored, so before any write; or once it was taken back
     execute(bench, inverse)
 
 
@@ -228,7 +228,7 @@ def _swap_link(bench: Bench, op: ops.SwapLink) -> None:
 def _set_entries(bench: Bench, op: ops.SetEntries) -> None:
     maps = bench.kernel.maps
     with bench.kernel.pins.get(op.path) as fd:
-        planned = bench.diffs.get((op.map, op.entries))
+        planned = None if op.back else bench.diffs.get((op.map, op.entries))
         diff = _fresh_diff(bench, op, fd) if planned is None else planned
         if diff.tight and diff.delete:
             maps.delete_many(fd, diff.delete)
@@ -239,10 +239,13 @@ def _set_entries(bench: Bench, op: ops.SetEntries) -> None:
 
 
 def _fresh_diff(bench: Bench, op: ops.SetEntries, fd: Fd) -> EntryDiff:
-    """On the way back and after a crash: nobody knows how much was written."""
+    """On the way back: nobody knows how much was written."""
     assert bench.wish is not None
     wanted = bench.wish.map(op.map)
     target = split_records(bench.blob("entries", op.entries), wanted.key_size, wanted.value_size)
+    if op.back:
+        written = split_records(bench.blob("entries", op.before), wanted.key_size, wanted.value_size)
+        return way_back(wanted, target, written, live=bench.kernel.maps.count(fd))
     return entry_diff(wanted, bench.kernel.maps.items(fd), target, prune=op.prune)
 
 

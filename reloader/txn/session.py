@@ -266,10 +266,13 @@ def rollback_target(layout: Layout, pipeline: str, to: int | None) -> Generation
     if not current.generation:
         return records.read_generation(layout, pipeline, numbers[-1])
     serving = records.read_generation(layout, pipeline, current.generation)
-    older = [n for n in numbers if n < (serving.origin or serving.number)]
-    if not older:
-        raise NotFoundError(f"{pipeline} has no generation before {serving.origin}", hint="see `reloader history`")
-    return records.read_generation(layout, pipeline, older[-1])
+    since, digest = serving.origin or serving.number, serving.wish.digest()
+    for number in reversed([n for n in numbers if n < since]):
+        target = records.read_generation(layout, pipeline, number)
+        if target.wish.digest() != digest:  # removed and applied again, the same is there twice
+            return target
+    why = f"{pipeline} has no generation before {since} that differs from what serves"
+    raise NotFoundError(why, hint="see `reloader history`")
 
 
 def _known(layout: Layout) -> str:

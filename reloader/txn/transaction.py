@@ -64,7 +64,7 @@ def run(trip: Trip, kernel: Kernel, layout: Layout, lock: WriterLock) -> None:
     journal = _open_journal(trip, layout)
     try:
         _forward(trip, journal)
-    except (OSError, ReloaderError, KeyboardInterrupt) as error:
+    except BaseException as error:  # a mistake of ours, too, must leave everything as it was
         with uninterrupted():
             _back(trip, journal, error)
         raise AssertionError("unreachable: going back always raises") from error
@@ -104,10 +104,11 @@ def _commit(trip: Trip, journal: Journal) -> None:
         generation, current = trip.bench.commit
         storage.reserve(trip.bench.layout, generation, current)
         journal.commit(record.to_json({"generation": generation, "current": current}))
-    except (OSError, ReloaderError) as error:
+    except BaseException as error:
         with suppress(OSError):
             storage.release(trip.bench.layout, trip.bench.pipeline)
         _back(trip, journal, error)
+        raise AssertionError("unreachable: going back always raises") from error
 
 
 def begin_body(plan: Plan, bench: Bench) -> dict[str, object]:
@@ -133,11 +134,14 @@ def finish_after_commit(bench: Bench, after: tuple[Op, ...], journal: Journal) -
                 f"{bench.pipeline}: the new version serves, but cleaning up failed: {describe(error)}",
                 hint=f"mend the cause, then `reloader recover {bench.pipeline}`",
             ) from error
+        except BaseException:  # the file stays, and `recover` goes on from it
+            journal.close()
+            raise
     journal.end()
 
 
 def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
-    """Undo in reverse order, then say what happened. Always raises."""
+    """Undo in reverse order, then say what happened. Always raises; what is no error of ours goes on as it came."""
     visible = any(isinstance(op, ops.VISIBLE) for op in trip.bench.done)
     try:
         for index in range(len(trip.bench.done) - 1, -1, -1):
@@ -154,6 +158,8 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
     finally:
         trip.bench.close()
     journal.end()
+    if not isinstance(error, (OSError, ReloaderError, KeyboardInterrupt)):
+        raise error
     raise report(trip.plan, trip.bench, error, swapped=visible) from error
 
 
