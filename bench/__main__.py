@@ -23,10 +23,13 @@ def main() -> int:
     for subject in [only] if only else SUBJECTS:
         note(subject)
         rows += measured(subject)
+    about["load_after"] = host.load()
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps({"host": about, "rows": [r.to_json() for r in rows]}, indent=2) + "\n")
     print("\n".join(table(rows)))
-    print(f"\n{about['cpus']} CPUs, kernel {about['kernel']}, Python {about['python']}: {REPORT.relative_to(ROOT)}")
+    print(
+        f"\n{about['cpus']} CPUs, kernel {about['kernel']}, Python {about['python']}, load {about['load_before']} to {about['load_after']}: {REPORT.relative_to(ROOT)}"
+    )
     return 0
 
 

@@ -29,6 +29,7 @@ class Changing:
     versions: itertools.cycle[str] = field(default_factory=lambda: itertools.cycle(("v2", "v1")))
     version: str = "v1"
     own: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
 
     def apply(self) -> float:
         self.version = next(self.versions)
@@ -37,6 +38,7 @@ class Changing:
         if not result["changed"]:
             raise LabError("an apply of a changed object found nothing to do")
         self.own.append(ran.seconds - sum(result["seconds"][op] for op in KERNEL))
+        self.cpu.append(ran.cpu)
         return ran.seconds
 
     def bpftool(self) -> float:
@@ -54,13 +56,17 @@ def changed(opened: Stage) -> list[Row]:
     work = Changing(opened)
     whole, peer = in_turn(RUNS, work.apply, work.bpftool)
     text = "bpftool prog load of the same object, a process"
-    figures = (("apply.changed", work.own, Aim(of="value", most=150)), ("apply.changed.with_kernel", whole, None))
+    figures = (
+        ("apply.changed", work.own, text, peer, Aim(of="value", most=150)),
+        ("apply.changed.with_kernel", whole, text, peer, None),
+        ("apply.changed.cpu", work.cpu, "python -c pass, CPU time too", [bare_cpu(opened) for _ in range(RUNS)], None),
+    )
     return [
         Row(
-            name=name, value=median(seconds) * 1000, unit="ms", n=RUNS,
-            baseline=text, baseline_value=median(peer) * 1000, aim=aim,
+            name=name, value=median(ours) * 1000, unit="ms", n=RUNS,
+            baseline=beside, baseline_value=median(theirs) * 1000, aim=aim,
         )
-        for name, seconds, aim in figures
+        for name, ours, beside, theirs, aim in figures
     ]  # fmt: skip
 
 
@@ -73,6 +79,10 @@ def idle(opened: Stage) -> list[Row]:
         raise LabError("an apply of the same text changed something")
     ours, bare = in_turn(RUNS, lambda: opened.seconds("apply", path), lambda: bare_python(opened))
     return [beside_python("apply.nochange", ours, bare, most=5)]
+
+
+def bare_cpu(opened: Stage) -> float:
+    return opened.run(opened.python("-c", "pass")).cpu
 
 
 def bare_python(opened: Stage) -> float:

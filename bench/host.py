@@ -23,8 +23,12 @@ def facts() -> dict[str, Any]:
         "libbpf": _libbpf(),
         "bpftool": _first_line("bpftool", "version"),
         "xdp_loader": _first_line("xdp-loader", "load", "--version"),
-        "load_before": round(os.getloadavg()[0], 2),  # how much else was going on
+        "load_before": load(),  # how much else was going on
     }
+
+
+def load() -> float:
+    return round(os.getloadavg()[0], 2)
 
 
 def _cpu_model() -> str:

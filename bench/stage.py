@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,7 @@ class Run:
     """A process that came to its end."""
 
     seconds: float
+    cpu: float  # seconds of it and its children; what a busy machine does not stretch
     out: str
     peak_kib: int = 0  # of memory; 0 unless asked for
 
@@ -96,19 +98,25 @@ class Stage:
     def run(self, command: list[str], *, measure_memory: bool = False) -> Run:
         """The whole process, from before fork to after wait; LabError when it fails."""
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            started = time.perf_counter()
+            started, used = time.perf_counter(), _cpu_of_children()
             with subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=err) as process:
                 peak = _peak_of(process) if measure_memory else 0
-            seconds = time.perf_counter() - started
+            seconds, cpu = time.perf_counter() - started, _cpu_of_children() - used
             out.seek(0)
             err.seek(0)
             printed, said = out.read(), err.read()
         if process.returncode:
             raise LabError(f"{' '.join(command)}: exit {process.returncode}: {(said or printed)[-2000:]}")
-        return Run(seconds=seconds, out=printed, peak_kib=peak)
+        return Run(seconds=seconds, cpu=cpu, out=printed, peak_kib=peak)
 
     def seconds(self, *words: str | Path) -> float:
         return self.run(self.reloader(*words)).seconds
+
+
+def _cpu_of_children() -> float:
+    """Seconds, of those that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _peak_of(process: subprocess.Popen[bytes]) -> int:
