@@ -355,9 +355,13 @@ def test_sabotage_a_prog_array_let_go_too_early_is_seen(stage: Stage, compile_bp
     assert places(stage)[FELL_THROUGH] == 0
     for path in (stage.layout.map_pin("edge", 1, "jumps"), stage.layout.pub_pin("edge", "jumps")):
         stage.kernel.pins.unpin(path)
-    stage.send(5)
-    wait_until(lambda: places(stage)[FELL_THROUGH] == 5)
-    assert places(stage)[FELL_THROUGH] == 5
+
+    def falls_through() -> bool:
+        stage.send(1)
+        return places(stage)[FELL_THROUGH] > 0
+
+    wait_until(falls_through)  # the kernel clears it in a worker of its own
+    assert falls_through()
 
 
 # generations
