@@ -27,9 +27,9 @@ def main() -> int:
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps({"host": about, "rows": [r.to_json() for r in rows]}, indent=2) + "\n")
     print("\n".join(table(rows)))
-    print(
-        f"\n{about['cpus']} CPUs, kernel {about['kernel']}, Python {about['python']}, load {about['load_before']} to {about['load_after']}: {REPORT.relative_to(ROOT)}"
-    )
+    busy = f"load {about['load_before']} to {about['load_after']}"
+    machine = f"{about['cpus']} CPUs, {busy}, kernel {about['kernel']}, Python {about['python']}"
+    print(f"\n{machine}: {REPORT.relative_to(ROOT)}")
     return 0
 
 
