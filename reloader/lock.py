@@ -1,4 +1,5 @@
-"""One writer per host: an flock on the record directory's lock file, and the token that proves it is held.
+"""One writer per host: an flock on the record directory's lock file and one on the bpf filesystem's root, and the
+token that proves they are held.
 
 Imports errors and layout.
 """
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 
 from reloader.errors import LockedError, PermissionRefused
 from reloader.layout import Layout
+
+LATER = "try again when it is done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +35,44 @@ def writer_lock(layout: Layout) -> Iterator[WriterLock]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise LockedError(
-                f"another reloader (pid {holder}) is changing this host", hint="try again when it is done"
-            ) from None
+            raise LockedError(f"another reloader (pid {holder}) is changing this host", hint=LATER) from None
         os.ftruncate(fd, 0)
         with suppress(OSError):  # on a full disk the name is missing, but the lock holds
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        yield WriterLock(fd)
+        with _pins_locked(layout):
+            yield WriterLock(fd)
     finally:
         os.close(fd)  # releases the flock, as does the death of the process
+
+
+@contextmanager
+def _pins_locked(layout: Layout) -> Iterator[None]:
+    """The same for the bpf filesystem: two record directories may share one, and with it their attachments."""
+    root = _mount_of(layout.bpffs)
+    if root == "/":  # no bpf filesystem is mounted there, which is told soon enough
+        yield
+        return
+    try:
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise PermissionRefused(f"{root}: no permission", hint="run as root, or pass --bpffs DIR") from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            why = f"another reloader, with other records than {layout.records}, is changing the pins below {root}"
+            raise LockedError(why, hint=LATER) from None
+        yield
+    finally:
+        os.close(fd)
+
+
+def _mount_of(path: str) -> str:
+    """The root of the file system that holds `path` or its nearest existing parent; it outlives our own folders."""
+    path = os.path.realpath(path)
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def _open(layout: Layout) -> int:
