@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 
 from reloader.btf import layout_digest
 from reloader.frozen import frozen
-from reloader.kernel import MapType
 from reloader.layout import Layout
 from reloader.observe import Observed
 from reloader.plan import conversion, ops
@@ -20,6 +19,7 @@ from reloader.plan.entries import EntryDiff, digest_of, join_records, live_entri
 from reloader.plan.maps import Conversions, MapChoice, choose
 from reloader.plan.model import Outcome
 from reloader.plan.ops import Op
+from reloader.plan.removal import drop_load
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishMap
 
@@ -272,10 +272,7 @@ class Draft:
         generation = self.seen.generation
         if not self.fresh or generation is None:
             return []
-        drop = ops.DropLoad(path=self.layout.load_pins(self.wish.pipeline, generation.load))
-        tail_calls = any(m.type == MapType.PROG_ARRAY for m in generation.wish.maps)
-        # A PROG_ARRAY empties itself with its last user reference: wait until nobody can be inside a chain.
-        return [ops.Barrier(), drop] if tail_calls else [drop]
+        return drop_load(generation, self.layout)
 
 
 def _move(wanted: WishMap, source: str, target: str, pair: Pair) -> Move:

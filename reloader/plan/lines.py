@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from reloader.plan.draft import Draft
 from reloader.plan.model import Line, Sign
+from reloader.plan.removal import parked_line
 
 
 def lines_of(draft: Draft) -> list[Line]:
@@ -49,7 +50,4 @@ def _map_lines(draft: Draft) -> list[Line]:
         lines.append(Line(sign=Sign.CHANGE, kind="map", name=wanted.name, action=f"entries: {action}", notes=(order,)))
     wished = {m.name for m in draft.wish.maps}
     parked = [n for n in (draft.seen.current.state if draft.seen.current else {}) if n not in wished]
-    return [
-        *lines,
-        *(Line(sign=Sign.KEEP, kind="map", name=n, action="state: keep", notes=("parked",)) for n in parked),
-    ]
+    return [*lines, *(parked_line(n, draft.seen) for n in parked)]

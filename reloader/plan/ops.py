@@ -215,6 +215,7 @@ class DropPipeline:
 
     TAGGED: ClassVar[bool] = True
     records: bool
+    sources: tuple[str, ...] = ()  # YAML files it came from, whose compiled form is forgotten too
 
 
 Op = (

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from reloader.kernel import MapType
 from reloader.layout import Layout
 from reloader.observe import Observed
 from reloader.plan import ops
 from reloader.plan.model import Line, Plan, Sign
 from reloader.plan.ops import Op
-from reloader.records import Current
+from reloader.records import Current, Generation
 
 
 def make_removal(seen: Observed, current: Current, layout: Layout, *, drop_state: bool) -> tuple[Plan, Current]:
@@ -22,9 +23,9 @@ def make_removal(seen: Observed, current: Current, layout: Layout, *, drop_state
         ops.PutRecord(),
         *(ops.Unpin(path=layout.link_pin(name, a)) for a in attachments),
         *(ops.Unpin(path=layout.pub_pin(name, m)) for m in maps),
-        *([ops.DropLoad(path=layout.load_pins(name, generation.load))] if generation else []),
+        *(drop_load(generation, layout) if generation else []),
         *(ops.Unpin(path=m.pin) for m in state.values()),
-        ops.DropPipeline(records=drop_state or not current.state),
+        ops.DropPipeline(records=drop_state or not current.state, sources=tuple(current.tried)),
     ]
     plan = Plan(
         pipeline=name,
@@ -43,6 +44,14 @@ def make_removal(seen: Observed, current: Current, layout: Layout, *, drop_state
     return plan, parked
 
 
+def drop_load(generation: Generation, layout: Layout) -> list[Op]:
+    """Let go of a generation's load, once nothing attached runs it."""
+    drop = ops.DropLoad(path=layout.load_pins(generation.wish.pipeline, generation.load))
+    tail_calls = any(m.type == MapType.PROG_ARRAY for m in generation.wish.maps)
+    # A PROG_ARRAY empties itself with its last user reference: wait until nobody can be inside a chain.
+    return [ops.Barrier(), drop] if tail_calls else [drop]
+
+
 def _lines(seen: Observed, current: Current, attachments: list[str], *, drop_state: bool) -> list[Line]:
     lines = [
         Line(sign=Sign.REMOVE, kind="attachment", name=a, action="detach", interruption="the program stops there")
@@ -54,5 +63,14 @@ def _lines(seen: Observed, current: Current, attachments: list[str], *, drop_sta
         if drop_state:
             lines.append(Line(sign=Sign.REMOVE, kind="map", name=name, action="state: drop", notes=("--state",)))
         else:
-            lines.append(Line(sign=Sign.KEEP, kind="map", name=name, action="state: keep", notes=("parked",)))
+            lines.append(parked_line(name, seen))
     return lines
+
+
+def parked_line(name: str, seen: Observed) -> Line:
+    """State that nothing uses now; said only of what is there."""
+    if name not in seen.lost:
+        return Line(sign=Sign.KEEP, kind="map", name=name, action="state: keep", notes=("parked",))
+    restarted = seen.rebooted or seen.state_restarted
+    why = "the kernel was restarted" if restarted else "its pin is gone although the kernel was not restarted"
+    return Line(sign=Sign.REMOVE, kind="map", name=name, action="state: lost", notes=(why,))

@@ -62,7 +62,7 @@ def _compile(data: bytes, path: Path, layout: Layout) -> tuple[Compiled, ...]:
         body = {"key": _key(data, path), "files": kept, "wishes": wishes}
         with contextlib.suppress(OSError):  # no privilege, a full disk: the next command compiles again
             sealed = _sealed(json.dumps(body, separators=(",", ":")).encode())
-            write_atomic(_file(path, layout), sealed, durable=False)
+            write_atomic(kept_file(path, layout), sealed, durable=False)
     return compiled
 
 
@@ -76,7 +76,8 @@ def _summary(wish: Wish) -> dict[str, Any]:
     }
 
 
-def _file(path: Path, layout: Layout) -> Path:
+def kept_file(path: Path, layout: Layout) -> Path:
+    """Where the compiled wishes of a YAML file are kept."""
     name = hashlib.sha256(str(path.absolute()).encode(errors="surrogateescape")).hexdigest()
     return layout.cache_dir / f"{name}.json"
 
@@ -113,7 +114,7 @@ def _sealed(body: bytes) -> bytes:
 def _kept(data: bytes, path: Path, layout: Layout) -> dict[str, Any]:
     """What is kept of this text, if all it was made from is unchanged and stored; empty otherwise."""
     try:
-        content = _file(path, layout).read_bytes()
+        content = kept_file(path, layout).read_bytes()
         body = content.partition(b"\n")[2]
         if _sealed(body) != content:
             return {}

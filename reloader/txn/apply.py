@@ -321,5 +321,6 @@ def _drop_pipeline(bench: Bench, op: ops.DropPipeline) -> None:
         if not bench.kernel.pins.listdir(f"{root}/{folder}"):
             bench.kernel.pins.rmdir(f"{root}/{folder}")
     _prune_folders(bench, root)
+    storage.forget_compiled(bench.layout, op.sources)
     if op.records:
         storage.drop_records(bench.layout, bench.pipeline)

@@ -21,7 +21,7 @@ from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
 from reloader.txn.apply import Bench, take_back
 from reloader.txn.journal import Journal, JournalLine, open_journals, read_journal
-from reloader.txn.transaction import finish_after_commit
+from reloader.txn.transaction import end, finish_after_commit
 
 
 @frozen
@@ -100,7 +100,7 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path) -> s
         raise NeedsHuman(
             f"{pipeline}: taking back an interrupted transaction failed: {error}", hint=f"its journal is {path}"
         ) from error
-    journal.end()
+    end(bench, journal)
     return f"{pipeline}: an interrupted transaction was taken back"
 
 

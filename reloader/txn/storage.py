@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from reloader import records
@@ -16,6 +16,7 @@ from reloader.errors import NeedsHuman
 from reloader.files import write_atomic
 from reloader.layout import Layout
 from reloader.records import Current, Generation
+from reloader.spec import cache
 
 KEEP_GENERATIONS = 20
 BLOBS = ("objects", "entries")
@@ -101,6 +102,23 @@ def _sweep_blobs(layout: Layout, pipeline: str) -> None:
         for mine in sorted((layout.record_dir(pipeline) / blob).glob("*")):
             if mine.name not in needed:
                 _unlink_blob(layout, pipeline, blob, mine.name)
+
+
+def forget_compiled(layout: Layout, sources: Iterable[str]) -> None:
+    """Drop the compiled wishes of a removed pipeline's YAML files; one that another pipeline shares is made again."""
+    for source in sources:
+        path = cache.kept_file(Path(source), layout)
+        lasting("cache.remove", lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+
+
+def leave_no_folders(layout: Layout, pipeline: str) -> None:
+    """Once its last transaction ended, a pipeline without a record keeps no empty folders either."""
+    folder = layout.record_dir(pipeline)
+    if layout.current_file(pipeline).exists():
+        return
+    for path in [*(folder / name for name in ("journal", *BLOBS, "generations")), folder]:
+        if path.is_dir() and not any(path.iterdir()):
+            lasting("folder.remove", path.rmdir)
 
 
 def drop_records(layout: Layout, pipeline: str) -> None:

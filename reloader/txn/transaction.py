@@ -137,7 +137,13 @@ def finish_after_commit(bench: Bench, after: tuple[Op, ...], journal: Journal) -
         except BaseException:  # the file stays, and `recover` goes on from it
             journal.close()
             raise
+    end(bench, journal)
+
+
+def end(bench: Bench, journal: Journal) -> None:
+    """The transaction is over, either way."""
     journal.end()
+    storage.leave_no_folders(bench.layout, bench.pipeline)
 
 
 def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
@@ -157,7 +163,7 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
         ) from error
     finally:
         trip.bench.close()
-    journal.end()
+    end(trip.bench, journal)
     if not isinstance(error, (OSError, ReloaderError, KeyboardInterrupt)):
         raise error
     raise report(trip.plan, trip.bench, error, swapped=visible) from error
@@ -220,7 +226,9 @@ def describe(error: BaseException) -> str:
 
 def _hint(error: BaseException) -> str:
     if isinstance(error, KernelError) and error.errno == errno.ENOMEM:
-        return "the kernel is out of memory for maps, or a memory cgroup limits it"
+        return (
+            "the kernel has no memory for maps of this size, or a memory cgroup limits it: is a max_entries too large?"
+        )
     if isinstance(error, KernelError) and error.errno == errno.ENOLINK:
         return "the interface was deleted meanwhile; see `ip link`"
     if isinstance(error, KernelError) and error.errno == errno.E2BIG:
