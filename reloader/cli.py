@@ -68,7 +68,9 @@ def _system_error(error: OSError) -> ReloaderError:
         return PermissionRefused(what, hint="run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")
     if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR) and error.filename:
         return InputError([Problem(file=str(error.filename), line=0, column=0, path="", message=str(error.strerror))])
-    return MissingFeature(str(error), hint="nothing was changed")
+    if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV):
+        return MissingFeature(str(error), hint="nothing was changed")
+    return ReloaderError(str(error), hint="what serves goes on serving; `reloader status` shows how far this came")
 
 
 def entry() -> NoReturn:

@@ -66,6 +66,7 @@ def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tu
     plans, errors = [], []
     steps.reading(args.files)
     for path, one in compiled(args.files, env.layout):
+        _say_unfinished(env, one.wish.pipeline)
         steps(f"planning {one.wish.pipeline}")
         request = intake(path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback)
         try:
@@ -73,6 +74,12 @@ def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tu
         except ReloaderError as error:
             errors.append(error)
     return plans, errors
+
+
+def _say_unfinished(env: Environment, pipeline: str) -> None:
+    """A plan is made of what stands there now; `apply` recovers before it makes its own."""
+    if any(env.layout.journal_file(pipeline, "").parent.glob("*.jsonl")):
+        env.output.note(f"{pipeline}: an interrupted transaction will be recovered first; this plan may change by that")
 
 
 def status(args: argparse.Namespace, env: Environment) -> int:

@@ -75,6 +75,10 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
     unknown = sorted(set(intake.reset) - {m.name for m in intake.wish.maps})
     if unknown:
         raise NotFoundError(f"--reset names no map of {intake.wish.pipeline}: {', '.join(unknown)}")
+    foreign = sorted(m.name for m in intake.wish.maps if m.role is Role.EXTERNAL and m.name in intake.reset)
+    if foreign:
+        why = f"{intake.wish.pipeline}: --reset {', '.join(foreign)}: an external map is not ours to empty"
+        raise RefusedChange(why, hint="whoever pinned it empties it; nothing was touched")
     request = Request(
         reset=intake.reset,
         diffs=_diffs(layout, intake, seen),
