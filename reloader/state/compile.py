@@ -199,7 +199,11 @@ class _Writer:
     def _lines(self, side: str) -> Iterator[str]:
         """Field by field, for the plan."""
         old, new, step = _tree(self._source, side), _tree(self._target, side), self._steps[side]
+        told: set[str] = set()
         for atom in shape.atoms(new):
+            if atom.path in told:  # one element of an array speaks for all
+                continue
+            told.add(atom.path)
             how = ["starts unlocked"] if atom.type.special else list(_origin(atom, step, old))
             if side == "value" and any(p.src >= 0 for p in emit.parts(step, atom.at, atom.end)):
                 how.append(emit.merge_word(self._target.merge, atom.path))

@@ -184,7 +184,7 @@ class Matcher:
         ):
             if grows and not wanted:
                 self._say(new.path, f"has {b.count} elements, not {a.count}: say {{{word}: true}}")
-        shared = min(a.count, b.count)
+        shared = min(a.count, b.count) if a.size and b.size else 0
         if shape.same(a.element, b.element) and not shape.is_struct(shape.flat(a)[0]):
             self._take(pieces.raw(new.at, shared * b.element.size, old.at), new)
         else:
@@ -322,7 +322,7 @@ def _instances(node: Node) -> list[Node]:
         for f in shape.fields(node.type):
             out += [node.child(f), *_instances(node.child(f))]
     elif node.type.element is not None and shape.is_struct(shape.flat(node.type)[0]):
-        for i in range(node.type.count):
+        for i in range(node.type.count if node.type.size else 0):
             out += _instances(node.item(i, node.type.element))
     return out
 

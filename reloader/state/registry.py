@@ -273,7 +273,7 @@ def _merge_problems(file: _File, made: LayoutVersion) -> Iterator[Problem]:
         if shape.find(made.value, path) is None:
             yield file.problem(("merge", path), "the value has no such field", key=True)
     seen = set()
-    for atom in shape.atoms(made.value):
+    for atom in shape.atoms(made.value, most=2):
         word = merge_word(made.merge, atom.path)
         why = merge_problem(atom, MERGES[word])
         if why and not atom.type.special and atom.path not in seen:

@@ -5,6 +5,7 @@ Between typetree and match.py. Pure; imports typetree.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 
 from reloader.frozen import frozen
@@ -97,17 +98,19 @@ def flat(tree: TypeTree) -> tuple[TypeTree, int]:
     return tree, count
 
 
-def atoms(tree: TypeTree, path: str = "", at: int = 0) -> Iterator[Atom]:
-    """All bytes of a layout that mean something, in order; padding is left out."""
+def atoms(tree: TypeTree, path: str = "", at: int = 0, most: int = sys.maxsize) -> Iterator[Atom]:
+    """All bytes of a layout that mean something, in order; padding is left out. `most` elements of an array of
+    structs: two show what holds for each, wherever it lies."""
+    if not tree.size:
+        return
     element, count = flat(tree)
     if not is_struct(element):
-        if tree.size:
-            yield Atom(path=path, at=at, type=element, count=count)
+        yield Atom(path=path, at=at, type=element, count=count)
         return
     inner = path + "[]" * _depth(tree)
-    for i in range(count):
+    for i in range(min(count, most)):
         for f in fields(element):
-            yield from atoms(f.type, joined(inner, f.name), at + i * element.size + f.at)
+            yield from atoms(f.type, joined(inner, f.name), at + i * element.size + f.at, most)
 
 
 def _depth(tree: TypeTree) -> int:

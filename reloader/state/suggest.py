@@ -166,7 +166,7 @@ def _field_rule(tree: TypeTree | None, words: Mapping[str, object]) -> FieldRule
 def merges(value: TypeTree, before: Mapping[str, str]) -> Iterator[tuple[str, str, bool]]:
     """(field, merge word, whether that is certain) for each field that can be joined, and what was said before."""
     seen = set()
-    for atom in shape.atoms(value):
+    for atom in shape.atoms(value, most=2):
         if atom.path in seen or atom.type.special:
             continue
         seen.add(atom.path)

@@ -351,3 +351,35 @@ def test_a_file_by_hand_needs_no_btf(tmp_path: Path) -> None:
     assert head
     assert head.key.size == 8
     assert identity(head.value) != identity(laid_out((Var(name="packets", kind="u64"),)))
+
+
+def test_the_readmes_example_is_one(tmp_path: Path) -> None:
+    third = (shipped_dir("state") / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    second = """\
+apiVersion: reloader/v1
+kind: StateLayout
+metadata: {schema: edge, map: flows, version: 2}
+layout:
+  key: u32
+  value:
+    struct: flow
+    size: 16
+    fields:
+      - {name: bytes, type: u64, at: 0}
+      - {name: packets, type: u32, at: 8}
+      - {name: mark, type: u32, at: 12}
+"""
+    assert len(load(written(tmp_path, flows_2=second, flows_3=third)).history("flows")) == 2
+
+
+def test_absurd_sizes_are_judged_at_once(tmp_path: Path) -> None:
+    huge = "{array: {struct: s, size: 8, fields: [{name: n, type: u64, at: 0}]}, count: 200000000}"
+    empty = "{array: {struct: s, size: 0}, count: 2000000000}"
+    for value in (huge, empty):
+        first = FIRST.partition("layout:")[0] + f"layout: {{key: u32, value: {value}}}\n"
+        second = edit(first, "version: 1", "version: 2")
+        folder = written(tmp_path, flows_1=first, flows_2=second)
+        if value is empty:
+            assert load(folder).head("flows")
+        else:
+            assert "at most 4096 can be converted" in problems(folder)[0]
