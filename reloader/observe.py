@@ -8,13 +8,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import field, replace
 
 from reloader import records
 from reloader.btf import Btf, TypeTree, layout_digest
 from reloader.errors import KernelError, MissingFeature, PermissionRefused
 from reloader.frozen import frozen
-from reloader.kernel import PLAIN_TYPES, Interface, Kernel, LinkInfo, MapInfo
+from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout
 from reloader.plan.entries import in_key_order
 from reloader.records import Current, Generation, MapRecord
@@ -51,6 +51,7 @@ class SeenMap:
     key: TypeTree | None  # from the kernel's BTF of the live map; where it keeps none, as recorded with that map id
     value: TypeTree | None
     entries: dict[bytes, bytes] | None = None  # read for config maps only
+    unpinned: bool = False  # its pin is gone, but a running program of ours holds the very map
 
 
 @frozen
@@ -61,10 +62,12 @@ class Observed:
     current: Current | None
     generation: Generation | None  # the current one; None: never applied, or removed
     attachments: dict[str, SeenAttachment] = field(default_factory=dict)
-    progs: dict[str, int] = field(default_factory=dict)  # program -> id, by the pins of the current load
+    progs: dict[str, int] = field(default_factory=dict)  # program -> id, of the current load
+    unpinned_progs: tuple[str, ...] = ()  # those of them that lost their pin and live on
     maps: dict[str, SeenMap] = field(default_factory=dict)  # of the current load, kept state, and external ones
     lost: tuple[str, ...] = ()  # recorded state maps that are nowhere to be found
     strays: tuple[str, ...] = ()  # pins below state/ that no record explains
+    unpublished: tuple[str, ...] = ()  # maps of the serving generation that have no pin below pub/
 
     @property
     def rebooted(self) -> bool:
@@ -85,6 +88,7 @@ def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) ->
     wished = {a.id: a for a in wish.attachments} if wish else {}
     recorded = {a.id: a for a in generation.wish.attachments} if generation else {}
     maps, lost = _maps(kernel, current, generation, wish)
+    progs, unpinned = _programs(kernel, layout, pipeline, generation)
     return Observed(
         boot_id=kernel.boot_id(),
         current=current,
@@ -92,11 +96,18 @@ def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) ->
         attachments={
             key: _attachment(kernel, layout, pipeline, attachment) for key, attachment in {**recorded, **wished}.items()
         },
-        progs=_programs(kernel, layout, pipeline, generation),
+        progs=progs,
+        unpinned_progs=unpinned,
         maps=maps,
         lost=lost,
         strays=_strays(kernel, layout, pipeline, current),
+        unpublished=_unpublished(kernel, layout, pipeline, generation),
     )
+
+
+def _unpublished(kernel: Kernel, layout: Layout, pipeline: str, generation: Generation | None) -> tuple[str, ...]:
+    names = generation.maps if generation else {}
+    return tuple(n for n in names if not kernel.pins.exists(layout.pub_pin(pipeline, n)))
 
 
 def _strays(kernel: Kernel, layout: Layout, pipeline: str, current: Current | None) -> tuple[str, ...]:
@@ -159,14 +170,28 @@ def _owner(kernel: Kernel, prog_id: int) -> str:
     return f"program {name!r} (id {prog_id}{f', pipeline {pipeline}' if pipeline else ''})"
 
 
-def _programs(kernel: Kernel, layout: Layout, pipeline: str, generation: Generation | None) -> dict[str, int]:
-    seen = {}
-    for program in generation.progs if generation else ():
+def _programs(
+    kernel: Kernel, layout: Layout, pipeline: str, generation: Generation | None
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """The programs of the current load that are there, and which of them have lost their pin."""
+    seen, unpinned = {}, []
+    for program, recorded in generation.progs.items() if generation else ():
         fd = pinned(kernel, layout.prog_pin(pipeline, generation.load, program)) if generation else None
         if fd is not None:
             with fd:
                 seen[program] = kernel.progs.info(fd).id
-    return seen
+        elif generation and generation.boot_id == kernel.boot_id() and _is_there(kernel, recorded):
+            seen[program] = recorded
+            unpinned.append(program)
+    return seen, tuple(unpinned)
+
+
+def _is_there(kernel: Kernel, prog_id: int) -> bool:
+    try:
+        kernel.progs.by_id(prog_id).close()
+    except KernelError:
+        return False
+    return True
 
 
 def _maps(
@@ -177,7 +202,8 @@ def _maps(
     trees: dict[int, Btf] = {}  # one parse per BTF object; maps of a load share theirs
     kept = current.state if current else {}
     for name, map_record in _recorded(kept, generation, wish).items():
-        found = _seen(kernel, map_record, _known(name, map_record, generation, wish), trees)
+        known = _known(name, map_record, generation, wish)
+        found = _seen(kernel, map_record, known, trees) or _held(kernel, map_record, known, generation, trees)
         if found is not None:
             seen[name] = found
         elif map_record == kept.get(name):
@@ -229,8 +255,34 @@ def _external(kernel: Kernel, wished: Iterable[WishMap]) -> Iterator[tuple[str, 
 
 def _seen(kernel: Kernel, map_record: MapRecord, known: _Known, trees: dict[int, Btf]) -> SeenMap | None:
     fd = pinned(kernel, map_record.pin)
-    if fd is None:
+    return None if fd is None else _read(kernel, fd, map_record.pin, known, trees)
+
+
+def _held(
+    kernel: Kernel, map_record: MapRecord, known: _Known, generation: Generation | None, trees: dict[int, Btf]
+) -> SeenMap | None:
+    """A map whose pin is gone, if a program of the serving generation holds it: ids of this boot only."""
+    if generation is None or generation.boot_id != kernel.boot_id() or not _in_use(kernel, map_record.id, generation):
         return None
+    try:
+        fd = kernel.maps.by_id(map_record.id)
+    except KernelError:  # gone between the two looks
+        return None
+    return replace(_read(kernel, fd, map_record.pin, known, trees), unpinned=True)
+
+
+def _in_use(kernel: Kernel, map_id: int, generation: Generation) -> bool:
+    for prog_id in generation.progs.values():
+        try:
+            with kernel.progs.by_id(prog_id) as fd:
+                if map_id in kernel.progs.info(fd).map_ids:
+                    return True
+        except KernelError:  # it is gone
+            continue
+    return False
+
+
+def _read(kernel: Kernel, fd: Fd, pin: str, known: _Known, trees: dict[int, Btf]) -> SeenMap:
     with fd:
         info = kernel.maps.info(fd)
         listed = known.listed and info.type in PLAIN_TYPES
@@ -238,7 +290,7 @@ def _seen(kernel: Kernel, map_record: MapRecord, known: _Known, trees: dict[int,
         if not info.btf_id and info.id == known.id:  # libbpf keeps no BTF of queues, and retries without some
             key, value = known.key, known.value
         entries = in_key_order(kernel.maps.items(fd), info.key_size) if listed else None
-        return SeenMap(pin=map_record.pin, info=info, key=key, value=value, entries=entries)
+        return SeenMap(pin=pin, info=info, key=key, value=value, entries=entries)
 
 
 def _layout(kernel: Kernel, info: MapInfo, trees: dict[int, Btf]) -> tuple[TypeTree | None, TypeTree | None]:

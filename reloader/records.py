@@ -68,6 +68,7 @@ class Current:
     orphaned: bool = False  # the watched file is gone; the pipeline runs on
     tried: dict[str, str] = field(default_factory=dict)  # source -> wish digest tried last
     last_error: str = ""
+    pins: tuple[str, ...] = ()  # programs, maps and published maps that must be there; empty: an older record
     boot_id: str = ""  # the boot in which `state` was last seen; empty: the records are of before this was kept
 
 

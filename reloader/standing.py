@@ -37,7 +37,8 @@ def all_in_force(kernel: Kernel, layout: Layout, wishes: Mapping[str, str]) -> d
         found.append(current)
     links = [link for current in found for link in current.links.values()]
     stands = (
-        all(_link_holds(kernel, link) for link in links)
+        all(kernel.pins.exists(pin) for current in found for pin in current.pins)
+        and all(_link_holds(kernel, link) for link in links)
         and _places_hold(kernel, links)
         and all(_entries_hold(kernel, pin, digest) for current in found for pin, digest in current.entries.items())
     )

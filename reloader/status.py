@@ -74,7 +74,10 @@ def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
         problems.append(f"last attempt: {seen.current.last_error}")
     problems += [f"attachment {a['id']}: {a['seen']}" for a in _attachments(seen) if a["seen"] != "as recorded"]
     gone = [n for n in (seen.generation.maps if seen.generation else {}) if n not in seen.maps]
-    return problems + [f"map {n}: its pin is gone" for n in gone]
+    held = [n for n, m in seen.maps.items() if m.unpinned or n in seen.unpublished]
+    problems += [f"map {n}: its pin is gone" for n in gone]
+    problems += [f"program {p}: its pin is gone; `reloader apply` pins it again" for p in seen.unpinned_progs]
+    return problems + [f"map {n}: its pin is gone, the map is not; `reloader apply` pins it again" for n in held]
 
 
 def _attachments(seen: Observed) -> list[dict[str, Any]]:

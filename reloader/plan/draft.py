@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from reloader.btf import layout_digest
 from reloader.frozen import frozen
 from reloader.layout import Layout
-from reloader.observe import Observed
+from reloader.observe import Observed, SeenMap
 from reloader.plan import conversion, ops
 from reloader.plan.attachments import AttachmentChoice, choose_attachment
 from reloader.plan.conversion import Move, Pair
@@ -81,11 +81,29 @@ class Draft:
         return blobs
 
     def body(self) -> list[Op]:
-        entries = self._entry_blobs()
+        entries = [*self._entry_blobs(), *self._pins_again()]
         if self.fresh:
             loads = [self._load_op(), *self._fills(), *self._pins(), *self._bridge_load()]
             return [*entries, *loads, *self._set_entries(), *self._convert_and_attach()]
         return [*entries, *self._set_entries(), *self._attach()]
+
+    def unpinned(self) -> dict[str, SeenMap]:
+        """Maps that lost their pin while a program of ours holds them."""
+        return {n: m for n, m in self.seen.maps.items() if m.unpinned}
+
+    def unpublished(self) -> tuple[str, ...]:
+        """What is to be published again although no new load is made."""
+        return () if self.fresh else tuple(n for n in self.seen.unpublished if n in self.seen.maps)
+
+    def _pins_again(self) -> list[Op]:
+        again: list[Op] = [
+            ops.PinAgain(kind="map", name=n, id=m.info.id, path=m.pin) for n, m in self.unpinned().items()
+        ]
+        generation, seen = self.seen.generation, self.seen
+        for name in seen.unpinned_progs if generation else ():
+            path = self.layout.prog_pin(self.wish.pipeline, generation.load if generation else 0, name)
+            again.append(ops.PinAgain(kind="program", name=name, id=seen.progs[name], path=path))
+        return again
 
     def _entry_blobs(self) -> list[Op]:
         stored = (
@@ -234,12 +252,14 @@ class Draft:
         return [*self._publish(), *folder, *retired, *self._retire(), *self.detach(), *self._drop_old()]
 
     def _publish(self) -> list[Op]:
-        pub, out = self.layout.pub_pin, []
+        pub, out = self.layout.pub_pin, list[Op]()
+        for name in self.unpublished():
+            out.append(ops.Publish(source=self.seen.maps[name].pin, path=pub(self.wish.pipeline, name)))
         for choice in self.maps:
             source = self.map_pin(choice)
             if source is not None and choice.wanted.role is not Role.EXTERNAL:
                 out.append(ops.Publish(source=source, path=pub(self.wish.pipeline, choice.wanted.name)))
-        return list(out)
+        return out
 
     def _retire(self) -> list[Op]:
         """Freeze replaced config maps; take away the pub pins of maps that are gone; drop reset state."""

@@ -18,12 +18,16 @@ def entries_reason(draft: Draft) -> str:
     changed = [m.name for m, _ in draft.changed_entries()]
     if changed:
         return f"entries of {', '.join(changed)} changed; written in place"
+    if lost := sorted({*draft.unpinned(), *draft.unpublished(), *draft.seen.unpinned_progs}):
+        return f"pins of {', '.join(lost)} were gone; pinned again"
     return "attachments changed" if any(c.ops for c in draft.attachments) or draft.detach() else "nothing to do"
 
 
 def _program_lines(draft: Draft) -> list[Line]:
     if not draft.fresh:
-        return []
+        notes = ("its pin was gone, the program was not",)
+        again = draft.seen.unpinned_progs
+        return [Line(sign=Sign.CHANGE, kind="program", name=p, action="pin again", notes=notes) for p in again]
     old = set(draft.seen.generation.progs) if draft.seen.generation else set()
     new = set(draft.wish.programs)
     kept = [
@@ -44,6 +48,10 @@ def _gone_lines(draft: Draft) -> list[Line]:
 
 def _map_lines(draft: Draft) -> list[Line]:
     lines = [c.line() for c in draft.maps]
+    lines += [
+        Line(sign=Sign.CHANGE, kind="map", name=n, action="pin again", notes=("its pin was gone, the map was not",))
+        for n in sorted({*draft.unpinned(), *draft.unpublished()})
+    ]
     for wanted, diff in draft.changed_entries():
         order = "deletes first, the map is too full" if diff.tight else "written in place, in batches"
         action = f"{diff.added} added, {len(diff.put) - diff.added} changed, {len(diff.delete)} deleted"

@@ -63,6 +63,17 @@ class PinMap:
 
 
 @frozen
+class PinAgain:
+    """Pin what lost its pin but lives, held by a program or link of ours. Stays whatever becomes of the rest."""
+
+    TAGGED: ClassVar[bool] = True
+    kind: str  # "map" or "program"
+    name: str
+    id: int  # kernel id
+    path: str
+
+
+@frozen
 class PinProgram:
     TAGGED: ClassVar[bool] = True
     program: str
@@ -224,6 +235,7 @@ Op = (
     | Load
     | FillMap
     | PinMap
+    | PinAgain
     | PinProgram
     | Unpin
     | CreateLink
@@ -244,14 +256,14 @@ Op = (
 )
 
 ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel
-INERT = (Load, FillMap, CheckFit, CopyOver, Drain, Barrier)  # nothing owed: gone with the process, or owed by Convert
+INERT = (Load, FillMap, PinAgain, CheckFit, CopyOver, Drain, Barrier)  # nothing owed, or owed by Convert
 VISIBLE = (CreateLink, SwapLink, SetEntries)  # traffic can notice these
 
 
 def undo_of(op: Op) -> Op | None:
     """The op that takes `op` back, or None when nothing is owed; LookupError for one that may only follow a commit."""
     match op:
-        case Load() | FillMap() | CheckFit() | CopyOver() | Drain() | Barrier():
+        case Load() | FillMap() | PinAgain() | CheckFit() | CopyOver() | Drain() | Barrier():
             return None
         case Convert():
             return Drain(map=op.map, source=op.target, target=op.source, rules=op.back)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 
 from reloader.kernel import MapType
@@ -34,14 +35,31 @@ def make_removal(seen: Observed, current: Current, layout: Layout, *, drop_state
         load=0,
         why="removed; state dropped" if drop_state else "removed; state stays parked",
         lines=tuple(_lines(seen, current, attachments, drop_state=drop_state)),
-        ops=(),
+        ops=tuple(_pins_again(seen, state)),
         after=tuple(after),
         blobs={},
     )
     parked = replace(
-        current, generation=0, wish="", links={}, entries={}, state={} if drop_state else current.state, tried={}
+        current,
+        generation=0,
+        wish="",
+        links={},
+        entries={},
+        pins=(),
+        state={} if drop_state else current.state,
+        tried={},
     )
     return plan, parked
+
+
+def _pins_again(seen: Observed, dropped: Container[str]) -> list[Op]:
+    """State whose pin is lost is held by the programs alone: pinned, it can be parked."""
+    kept = seen.current.state if seen.current else {}
+    return [
+        ops.PinAgain(kind="map", name=n, id=m.info.id, path=m.pin)
+        for n, m in seen.maps.items()
+        if m.unpinned and n in kept and n not in dropped
+    ]
 
 
 def drop_load(generation: Generation, layout: Layout) -> list[Op]:

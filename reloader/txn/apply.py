@@ -63,6 +63,8 @@ def execute(bench: Bench, op: Op) -> None:
             _fill(bench, op)
         case ops.PinMap():
             _pin(bench, _loaded(bench).maps[op.map], op.path)
+        case ops.PinAgain():
+            _pin_again(bench, op)
         case ops.PinProgram():
             _pin(bench, _loaded(bench, op.stage).progs[op.program], op.path)
         case ops.CreateLink():
@@ -175,6 +177,14 @@ def _fill(bench: Bench, op: ops.FillMap) -> None:
 def _pin(bench: Bench, fd: Fd, path: str) -> None:
     bench.kernel.pins.mkdir(os.path.dirname(path))
     bench.kernel.pins.pin(fd, path)
+
+
+def _pin_again(bench: Bench, op: ops.PinAgain) -> None:
+    if bench.kernel.pins.exists(op.path):
+        return
+    by_id = bench.kernel.maps.by_id if op.kind == "map" else bench.kernel.progs.by_id
+    with by_id(op.id) as fd:
+        _pin(bench, fd, op.path)
 
 
 def _prune_folders(bench: Bench, folder: str) -> None:

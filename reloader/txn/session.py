@@ -201,8 +201,19 @@ def _current(bench: Bench, generation: Generation, seen: Observed, intake: Intak
         entries=_entry_digests(bench, generation),
         state={**kept, **state},
         boot_id=seen.boot_id,
+        pins=_pins(bench.layout, generation),
         tried=tried,
         orphaned=bool(before and before.orphaned and not intake.source),  # a rollback brings no file back
+    )
+
+
+def _pins(layout: Layout, generation: Generation) -> tuple[str, ...]:
+    """What the fast check looks for, besides the links."""
+    name = generation.wish.pipeline
+    return (
+        *(layout.prog_pin(name, generation.load, p) for p in generation.progs),
+        *(m.pin for m in generation.maps.values()),
+        *(layout.pub_pin(name, m) for m in generation.maps),
     )
 
 
