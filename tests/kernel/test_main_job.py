@@ -186,7 +186,8 @@ def test_layout_change_is_refused_with_every_difference(stage: Stage) -> None:
     assert stage.seen().flows <= before.flows
 
 
-CONVERTED: dict[str, Any] = {"schema": "flow-count"}  # state/flow-count/: v3 has the counts of v1 and v2 the other way round
+# state/flow-count/ records that v3 has the counts of v1 and v2 the other way round.
+CONVERTED: dict[str, Any] = {"schema": "flow-count"}
 
 
 def there_and_back(stage: Stage, generator: Generator) -> None:
@@ -211,7 +212,7 @@ def test_sabotage_no_bridge_turns_the_check_red(stage: Stage, monkeypatch: pytes
     """Drained without the bridge: counts are kept, but packets meet no entry meanwhile."""
     from reloader.plan import conversion
 
-    monkeypatch.setattr(conversion, "bridged", lambda _: False)
+    monkeypatch.setattr(conversion, "bridged", lambda *_: False)
     monkeypatch.setattr(conversion, "before_swap", _marks_only)
     stage.apply("v1", **CONVERTED)
     with traffic(stage) as generator, pytest.raises(AssertionError, match="met no entry"):
@@ -237,7 +238,7 @@ def test_sabotage_copy_then_swap_turns_the_check_red(stage: Stage, monkeypatch: 
     monkeypatch.setattr(draft.Draft, "_convert_and_attach", drained_first)
     from reloader.plan import conversion
 
-    monkeypatch.setattr(conversion, "bridged", lambda _: False)
+    monkeypatch.setattr(conversion, "bridged", lambda *_: False)
     monkeypatch.setattr(conversion, "retire", lambda moves: [ops.Unpin(path=m.source) for m in moves])
     stage.apply("v1", **CONVERTED)
     with traffic(stage) as generator, pytest.raises(AssertionError, match=r"packets (lost|forgotten)|met no entry"):
