@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import field
 from functools import partial
 
@@ -62,13 +62,14 @@ def run(trip: Trip, kernel: Kernel, layout: Layout, lock: WriterLock) -> None:
     """
     assert lock.fd >= 0
     journal = _open_journal(trip, layout)
-    try:
-        _forward(trip, journal)
-    except BaseException as error:  # a mistake of ours, too, must leave everything as it was
-        with uninterrupted():
-            _back(trip, journal, error)
-        raise AssertionError("unreachable: going back always raises") from error
-    with uninterrupted():
+    with ExitStack() as held:
+        try:
+            _forward(trip, journal)
+            held.enter_context(uninterrupted())  # in here, lest a ^C falls between the last op and the commit
+        except BaseException as error:  # a mistake of ours, too, must leave everything as it was
+            with uninterrupted():
+                _back(trip, journal, error)
+            raise AssertionError("unreachable: going back always raises") from error
         _commit(trip, journal)
         try:
             finish_after_commit(trip.bench, trip.plan.after, journal)
@@ -171,7 +172,7 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
 
 def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> ReloaderError:
     """The error a user sees once everything was put back."""
-    if isinstance(error, LoadRejected):
+    if isinstance(error, LoadRejected) and not swapped:
         return rejected(bench, error, plan.ops)
     stays = (
         "nothing of it is left" if not plan.from_generation else f"generation {plan.from_generation} serves as before"

@@ -4,6 +4,7 @@ generation untouched: the same program on the hook, the same pins and records, a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -20,6 +21,7 @@ from reloader import effects
 from reloader.errors import KernelError
 from reloader.kernel import LoadRequest
 from reloader.lock import writer_lock
+from reloader.txn import transaction
 from tests.kernel.stage import Done, Stage, on_stage
 
 pytestmark = pytest.mark.kernel
@@ -593,6 +595,26 @@ def test_interrupted(when: str, effect: str, number: str, codes: tuple[int, ...]
     else:
         assert serving.standing().generation == 2
     assert serving.call("recover")["recovered"] == []
+    serving.assert_counts()
+
+
+def test_interrupted_between_the_last_op_and_the_commit(serving: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes just before signals are held back: the swap is done, the commit record is not."""
+    held_back, first = transaction.uninterrupted, [True]
+
+    @contextlib.contextmanager
+    def impatient() -> Iterator[None]:
+        if first:
+            first.clear()
+            raise KeyboardInterrupt
+        with held_back():
+            yield
+
+    before = serving.standing()
+    serving.write(blocking(serving.spec("v2")))
+    monkeypatch.setattr(transaction, "uninterrupted", impatient)
+    fails(serving, serving.run("apply", serving.file), 3, "interrupted; rolled back, generation 1 serves as before")
+    assert serving.standing() == before
     serving.assert_counts()
 
 
