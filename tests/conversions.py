@@ -214,8 +214,7 @@ class Shifting:
         self.sandbox, self.folder, self.maps = sandbox, folder, maps
         self.kernel = LiveKernel()
         self.layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
-        self.programs = ["count_flows"]
-        self.interfaces = [sandbox.rx.interface]
+        self.attached = {"count_flows": sandbox.rx}  # program -> where
         self.file = folder / "edge.yaml"
         self.version = ""
         for name, path in objects.items():
@@ -223,9 +222,10 @@ class Shifting:
 
     def intake(self, version: str) -> session.Intake:
         """Version `version` as it would be applied."""
-        spots = zip(self.programs, self.interfaces, strict=True)
-        netns = self.sandbox.rx.netns
-        rows = [f"    - {{program: {p}, type: xdp, interface: {i}, netns: {netns}}}" for p, i in spots]
+        rows = [
+            f"    - {{program: {program}, type: xdp, interface: {end.interface}, netns: {end.netns}}}"
+            for program, end in self.attached.items()
+        ]
         self.file.write_text(YAML.format(object=f"{version}.bpf.o", attach="\n".join(rows), maps=self.maps))
         made = compile_file(self.file)[0]
         return session.Intake(wish=made.wish, blobs={**made.objects, **made.entries})
@@ -276,3 +276,15 @@ def column(data: bytes, size: int) -> list[int]:
     """A per-CPU value of u64 fields, summed over the CPUs."""
     rows = struct.iter_unpack(f"={size}Q", data)
     return [sum(c) for c in zip(*rows, strict=True)]
+
+
+def apply_in_process(words: list[str]) -> None:
+    """Apply a written YAML file: FILE BPFFS RECORDS. For a process of its own, to be killed."""
+    install()
+    file, bpffs, kept = words
+    made = compile_file(Path(file))[0]
+    layout = Layout(bpffs=bpffs, records=Path(kept))
+    with writer_lock(layout) as lock:
+        session.apply(
+            LiveKernel(), layout, session.Intake(wish=made.wish, blobs={**made.objects, **made.entries}), lock
+        )

@@ -56,8 +56,7 @@ static __always_inline void count_steady(const struct flow_key *key)
 		steady->packets++;
 }
 
-SEC("xdp")
-int count_flows(struct xdp_md *ctx)
+static __always_inline int count(struct xdp_md *ctx)
 {
 	struct state_counters *counts;
 	struct flow first = {};
@@ -86,6 +85,12 @@ int count_flows(struct xdp_md *ctx)
 	else
 		counts->failed++;
 	return XDP_DROP;
+}
+
+SEC("xdp")
+int count_flows(struct xdp_md *ctx)
+{
+	return count(ctx);
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -52,15 +52,12 @@ def bridged(wanted: WishMap, pair: Pair) -> bool:
 
 
 def before_swap(moves: Sequence[Move]) -> list[Op]:
-    """Copies ahead where no bridge will help (which sees whether all fits), then the marks from which on a way
-    back is owed."""
+    """All that can be known to fail before anything is swapped; copies ahead where no bridge will help; then the marks
+    from which on a way back is owed."""
     first: list[Op] = []
     for m in moves:
-        rules = m.pair.forward
-        if not m.bridge:
-            first.append(ops.CopyOver(map=m.map, source=m.source, target=m.target, rules=rules))
-        elif any(r.dst_size < r.src_size for r in (*rules.value, *rules.key)):
-            first.append(ops.CheckFit(map=m.map, source=m.source, target=m.target, rules=rules))
+        ahead = (ops.CheckFit,) if m.bridge else (ops.CheckFit, ops.CopyOver)
+        first += [op(map=m.map, source=m.source, target=m.target, rules=m.pair.forward) for op in ahead]
     return [*first, *(ops.Convert(map=m.map, source=m.source, target=m.target, back=m.pair.back) for m in moves)]
 
 

@@ -123,7 +123,7 @@ class SetEntries:
 
 @frozen
 class CheckFit:
-    """Look whether every value of the old map fits its narrowed field; changes nothing."""
+    """Look whether the kernel takes the migration program, and every value its narrowed field; changes nothing."""
 
     TAGGED: ClassVar[bool] = True
     map: str

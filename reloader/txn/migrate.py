@@ -73,7 +73,13 @@ class Piece:
 
 
 def check(kernel: Kernel, source: Fd, target: Fd, rules: Conversion) -> Moved:
-    """Whether every value fits; changes nothing. KernelError ERANGE when one does not."""
+    """Whether the program that will move entries loads, and every value fits; changes nothing.
+
+    KernelError ERANGE when a value does not, LoadRejected when the verifier says no.
+    """
+    _Migration(kernel, source, target, rules, _moving(kernel, source)).rehearse()
+    if not any(r.dst_size < r.src_size for r in (*rules.value, *rules.key)):
+        return Moved()
     return _Migration(kernel, source, target, rules, Pass.CHECK).all()
 
 
@@ -91,9 +97,15 @@ def drain(
     goes on writing there may stay behind; from a frozen hash nothing does. `late`: programs have the new map to
     themselves by now, so that of an array, where nothing can be taken away, only counts are still moved.
     """
+    return _Migration(kernel, source, target, rules, _moving(kernel, source, late=late), locks).all()
+
+
+def _moving(kernel: Kernel, source: Fd, *, late: bool = False) -> Pass:
+    """How entries of that type of map are moved."""
     kind = kernel.maps.info(source).type
-    how = Pass.MERGE if kind in ARRAY_TYPES or kind in PERCPU_TYPES else Pass.DRAIN
-    return _Migration(kernel, source, target, rules, Pass.LATE if late and kind in ARRAY_TYPES else how, locks).all()
+    if kind in ARRAY_TYPES:
+        return Pass.LATE if late else Pass.MERGE
+    return Pass.MERGE if kind in PERCPU_TYPES else Pass.DRAIN
 
 
 class _Migration:
@@ -109,6 +121,10 @@ class _Migration:
         self._empties = how in (Pass.DRAIN, Pass.MERGE) and not self._slots
         self._cpus = online_cpus() if self._per_cpu else sorted(os.sched_getaffinity(0))
         self._away = sorted(set(possible_cpus()) - set(self._cpus)) if self._per_cpu else []
+
+    def rehearse(self) -> None:
+        """Load, no more."""
+        self._load().close()
 
     def all(self) -> Moved:
         """Rounds over what is there until nothing is left, or nothing of it moves."""

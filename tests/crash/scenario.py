@@ -37,6 +37,21 @@ spec:
       role: config
       entries: [{entries}]
 """
+STATE_YAML = """\
+apiVersion: reloader/v1
+kind: Pipeline
+metadata: {{name: flow-count}}
+spec:
+  objects: [{object}]
+  stateSchema: flow-state
+  attach:
+    - {{program: count_flows, type: xdp, interface: {interface}, netns: {netns}, mode: native}}
+  maps:
+    flows: {{role: state}}
+    counters: {{role: state}}
+"""
+LAYOUTS = Path(__file__).resolve().parent.parent.parent / "bench" / "layouts"  # flow-state: how s1 becomes s2
+PACKETS_AT = {16: 0, 32: 16}  # struct flow by its size
 ENTRY = "{{key: {}, value: {{action: XDP_DROP}}}}"
 
 
@@ -58,8 +73,14 @@ class Scene:
         self.kernel = LiveKernel()
         self.layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
         self.where = ["--bpffs", sandbox.bpffs, "--records", str(sandbox.records), "-q"]
-        self._objects = {"v1": objects("programs/flow_count/flow_count"), "v2": objects("lab/bpf/flow_count_v2")}
+        self._objects = {
+            "v1": objects("programs/flow_count/flow_count"),
+            "v2": objects("lab/bpf/flow_count_v2"),
+            "s1": objects("lab/bpf/flow_state_v1"),  # by the state calls; s2 has another layout
+            "s2": objects("lab/bpf/flow_state_v2"),
+        }
         self.generator = generator
+        shutil.copytree(LAYOUTS, folder / "state")
 
     def yaml(self, version: str, *blocked: str) -> str:
         """A YAML file for an object version and its blocklist."""
@@ -68,7 +89,7 @@ class Scene:
         if not copied.exists():
             shutil.copyfile(self._objects[version], copied)
         path.write_text(
-            YAML.format(
+            (STATE_YAML if version.startswith("s") else YAML).format(
                 object=copied.name,
                 interface=self.sandbox.rx.interface,
                 netns=self.sandbox.rx.netns,
@@ -100,14 +121,16 @@ class Scene:
         return interface.xdp_prog_id if interface else 0
 
     def counted(self) -> int:
-        """Packets in the state map, wherever its newest pin is; 0 when there is none."""
+        """Packets in the state map; while it moves to another layout in both, wherever each count is."""
         folder = f"{self.sandbox.bpffs}/{PIPELINE}/state"
         pins = [p for p in self.kernel.pins.listdir(folder) if p.startswith("flows-")]
-        require(len(pins) <= 1, f"more than one flows map is pinned: {pins}")
-        if not pins:
-            return 0
-        with self.kernel.pins.get(f"{folder}/{pins[0]}") as fd:
-            return sum(int.from_bytes(v[:8], "little") for v in self.kernel.maps.items(fd).values())
+        require(len({p.split("-")[1] for p in pins}) == len(pins), f"two flows maps of one layout are pinned: {pins}")
+        return sum(self._counted_in(f"{folder}/{pin}") for pin in pins)
+
+    def _counted_in(self, pin: str) -> int:
+        with self.kernel.pins.get(pin) as fd:
+            at = PACKETS_AT[self.kernel.maps.info(fd).value_size]
+            return sum(int.from_bytes(v[at : at + 8], "little") for v in self.kernel.maps.items(fd).values())
 
     def send(self, counted: int) -> None:
         """Send a batch and wait until it is counted on top of `counted`, or clearly is not."""
@@ -181,6 +204,8 @@ class Scene:
         }
 
     def _check_entries(self, generation: records.Generation) -> None:
+        if "blocklist" not in generation.maps:
+            return
         wanted = generation.wish.map("blocklist")
         require(wanted.role is Role.CONFIG and wanted.entries is not None, "blocklist is no config map")
         with self.kernel.pins.get(self.layout.pub_pin(PIPELINE, "blocklist")) as fd:
@@ -203,12 +228,25 @@ def _second(scene: Scene) -> None:
     scene.call("apply", scene.yaml("v2", "192.0.2.66"))
 
 
+def _first_layout(scene: Scene) -> None:
+    scene.call("apply", scene.yaml("s1"))
+    scene.send(0)
+
+
+def _second_layout(scene: Scene) -> None:
+    _first_layout(scene)
+    scene.call("apply", scene.yaml("s2"))
+    scene.send(scene.counted())
+
+
 Scenario = tuple[Callable[[Scene], None], Callable[[Scene], list[str]]]
 SCENARIOS: dict[str, Scenario] = {
     "create": (_nothing, lambda s: ["apply", s.yaml("v1", "192.0.2.66")]),
     "update": (_first, lambda s: ["apply", s.yaml("v2", "192.0.2.66")]),
     "config": (_first, lambda s: ["apply", s.yaml("v1", "192.0.2.66", "192.0.2.67")]),
     "rollback": (_second, lambda _: ["rollback", PIPELINE]),
+    "convert": (_first_layout, lambda s: ["apply", s.yaml("s2")]),
+    "convert back": (_second_layout, lambda _: ["rollback", PIPELINE]),
     "remove": (_first, lambda _: ["remove", PIPELINE]),
 }
 """What is there before, and the command that is killed."""

@@ -177,6 +177,26 @@ def test_other_hashes(kind: str, fire_on: Callable[[str], Any]) -> None:
         assert_exact(fire.toll())
 
 
+def test_two_programs_that_share_the_map_move_as_one(
+    sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both count the same flows, each at its end of the wire; three changes in a row."""
+    monkeypatch.setattr(session, "_conversions", conversions)
+    stage = Shifting(sandbox, tmp_path, {f"v{v}": objects(f"lab/bpf/flow_pair_v{v}") for v in (1, 2)}, MAPS)
+    stage.attached = {"count_flows": sandbox.rx, "count_more": sandbox.tx}
+    stage.apply("v1")
+    with Generator(sandbox.tx, flows=STEADY) as one, Generator(sandbox.rx, flows=STEADY, cpu=0) as other:
+        fire = Fire(stage, one, one, one)
+        one.start(rate=RATE // 2)
+        _until(lambda: len(stage.contents("flows")) == STEADY)
+        other.start(rate=RATE // 2)
+        for version in ("v2", "v1", "v2"):
+            fire.convert(version, churn=False)
+        other.stop()
+        assert other.traffic().delivered > 10_000
+        assert_exact(fire.toll())
+
+
 def test_without_the_header_counts_are_exact(fire_on: Callable[[str], Any]) -> None:
     """Established flows are copied ahead; flows born meanwhile may be unknown for a moment, no more."""
     with fire_on("_plain") as fire:
@@ -234,9 +254,17 @@ def test_sabotage_copy_then_swap_turns_the_check_red(
 def test_sabotage_no_bridge_turns_the_check_red(fire_on: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is deleted between the copy and the drain comes back."""
     monkeypatch.setattr(conversion, "bridged", lambda *_: False)
+    drain = migrate.drain
     with fire_on("") as fire:
-        for version in ("v2", "v1"):
-            fire.convert(version)
+        fire._make()
+
+        def after_their_end(*args: Any, **more: Any) -> migrate.Moved:
+            fire._delete()
+            time.sleep(0.1)
+            return drain(*args, **more)
+
+        monkeypatch.setattr(migrate, "drain", after_their_end)
+        fire.convert("v2", churn=False)
         with pytest.raises(AssertionError, match=r"met no entry|came back"):
             assert_exact(fire.toll())
 
@@ -251,11 +279,18 @@ def test_sabotage_clean_before_the_drain_turns_the_check_red(
         return [*(op for op in plan if not isinstance(op, ops.Drain)), *drains]
 
     reordered(monkeypatch, late)
+    drain = migrate.drain
     with fire_on("") as fire:
-        for version in ("v2", "v1") * 6:  # on a slow day the bridge has met every flow before it goes
-            fire.convert(version)
-            if fire.toll().unknown or fire.toll().resurrected:
-                break
+        fire._make()
+
+        def after_their_packets(*args: Any, **more: Any) -> migrate.Moved:
+            """Flows that were quiet until now are heard of once more before their entries are moved."""
+            fire.maker.send(CHURN)
+            time.sleep(0.1)
+            return drain(*args, **more)
+
+        monkeypatch.setattr(migrate, "drain", after_their_packets)
+        fire.convert("v2", churn=False)
         with pytest.raises(AssertionError, match=r"met no entry|came back"):
             assert_exact(fire.toll())
 
@@ -274,7 +309,7 @@ def test_every_map_type_under_full_traffic(
     files = {f"v{v}": objects(f"lab/bpf/conv_{plain}v{v}") for v in (1, 2)}
     names = (*COUNTED, "macs", "wide", "locked")
     stage = Shifting(sandbox, tmp_path, files, ", ".join(f"{name}: {{role: state}}" for name in names))
-    stage.programs = ["touch_all"]
+    stage.attached = {"touch_all": sandbox.rx}
     stage.apply("v1")
     with Generator(sandbox.tx, flows=100) as generator:
         generator.start()

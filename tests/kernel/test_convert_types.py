@@ -4,6 +4,7 @@ after the way back, is what plain Python makes of what was there before. Nothing
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from lab.sandbox import Sandbox
 from reloader.bpf import syscall
-from reloader.errors import NothingSwapped, RolledBack
+from reloader.errors import NothingSwapped, RefusedChange, RolledBack
 from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES
 from reloader.txn import migrate, session
 from reloader.typetree import TypeTree
@@ -36,10 +37,16 @@ class Types(Shifting):
 
     def start(self, *names: str) -> None:
         """Apply version 1 with these maps as state; the others start anew with each load."""
-        self.programs, self.state = ["touch_all"], names
+        self.attached, self.state = {"touch_all": self.sandbox.rx}, names
         roles = {name: "state" if name in names else "scratch" for name in ALL}
         self.maps = ", ".join(f"{name}: {{role: {role}}}" for name, role in roles.items())
         self.apply("v1")
+
+    def resize(self, sizes: dict[str, int]) -> None:
+        """Write other max_entries than the object's into the YAML."""
+        more = {name: f", max_entries: {sizes[name]}" if name in sizes else "" for name in ALL}
+        roles = {name: "state" if name in self.state else "scratch" for name in ALL}
+        self.maps = ", ".join(f"{name}: {{role: {role}{more[name]}}}" for name, role in roles.items())
 
     def everything(self) -> dict[str, Contents]:
         return {name: self.contents(name) for name in self.state}
@@ -201,3 +208,93 @@ def test_a_misfit_met_in_the_drain_rolls_back(
         assert set(entries) == set(before[name])
         assert all(v in (away[name][k], before[name][k], stuck[name][k]) for k, v in entries.items())
         assert len(stage.pins_of(name)) == 1
+
+
+@pytest.mark.parametrize("away", ["bound", "offline"])
+def test_values_of_every_cpu_move(
+    stage: Types, chance: random.Random, monkeypatch: pytest.MonkeyPatch, away: str
+) -> None:
+    """Of CPUs this process may not run on, and of those that nothing runs on."""
+    stage.start("percpu_hash", "percpu_array", "lru_percpu_hash")
+    fill(stage, chance)
+    wanted = expected(stage, stage.everything(), "v1", "v2")
+    allowed = os.sched_getaffinity(0)
+    if away == "offline":
+        monkeypatch.setattr(migrate, "online_cpus", lambda: [min(allowed)])
+    try:
+        os.sched_setaffinity(0, {max(allowed)} if away == "bound" else allowed)
+        stage.apply("v2")
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert_same(stage.everything(), wanted, trees(stage, "v2"))
+
+
+def test_more_and_fewer_entries(stage: Types, chance: random.Random) -> None:
+    """The same layout in another size; an array's new slots are empty."""
+    stage.start("hash", "array", "lru_hash", "percpu_array")
+    fill(stage, chance)
+    wanted = stage.everything()
+    roomy = {"hash": 300, "array": 14, "lru_hash": 4000, "percpu_array": 11}
+    stage.resize(roomy)
+    stage.apply("v1")
+    found = stage.everything()
+    for name, size in roomy.items():
+        with stage.pub(name) as fd:
+            assert stage.kernel.maps.info(fd).max_entries == size
+        assert {k: found[name][k] for k in wanted[name]} == wanted[name]
+        assert all(not any(v) for k, v in found[name].items() if k not in wanted[name])
+    stage.resize(roomy | {"hash": 299, "array": 13})
+    with pytest.raises(RefusedChange) as refused:
+        stage.apply("v1")
+    for words in ("it holds 300 entries, 299 is too small", "it holds 14 entries, 13 is too small"):
+        assert words in refused.value.detail
+
+
+HEAD = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, %(value)s);
+};
+/* The map in question. */
+struct {
+	__uint(type, BPF_MAP_TYPE_%(kind)s);
+	__uint(max_entries, 8);
+	%(more)s
+} subject SEC(".maps");
+SEC("xdp") int touch(struct xdp_md *ctx)
+{
+	__u64 key[34] = {};
+
+	return bpf_map_lookup_elem(&subject, key) ? XDP_DROP : XDP_PASS;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+PLAIN = "__type(key, __u64); __type(value, %(value)s);"
+REFUSED = {
+    "lpm": ("LPM_TRIE", "LPM_TRIE", "__uint(map_flags, BPF_F_NO_PREALLOC); " + PLAIN, "cannot be converted"),
+    "nested": ("HASH_OF_MAPS", "HASH_OF_MAPS", "__type(key, __u32); __array(values, struct inner);", "no BTF"),
+    "type": ("HASH", "LRU_HASH", PLAIN, "a hash cannot become a lru_hash"),
+    "key": ("HASH", "HASH", "__type(key, struct { __u64 words[33]; }); __type(value, %(value)s);", "more than 256"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_converted_is_refused_with_the_reason(
+    case: str, sandbox: Sandbox, compile_bpf: Callable[[str], Path], tmp_path: Path, by_names: None
+) -> None:
+    old, new, more, words = REFUSED[case]
+    files = {
+        f"v{n}": compile_bpf(HEAD % {"kind": kind, "value": value, "more": more % {"value": value}})
+        for n, kind, value in ((1, old, "__u32"), (2, new, "__u64"))
+    }
+    stage = Shifting(sandbox, tmp_path, files, "subject: {role: state}")
+    stage.attached = {"touch": sandbox.rx}
+    stage.apply("v1")
+    with pytest.raises(RefusedChange) as refused:
+        stage.apply("v2")
+    assert words in refused.value.detail
+    assert len(stage.pins_of("subject")) == 1

@@ -336,7 +336,7 @@ def op_text(op: Op, digests: dict[str, str]) -> str:
             words = [op.path, op.before, "→", op.entries, *([] if op.prune else ["keep others"])]
         case ops.Publish():
             words = [op.path, "=", op.source]
-        case ops.CopyOver() | ops.Convert() | ops.Drain():
+        case ops.CheckFit() | ops.CopyOver() | ops.Convert() | ops.Drain():
             words = [op.source, "→", op.target]
         case ops.Unpin() | ops.Freeze() | ops.DropLoad() | ops.DropFolder():
             words = [op.path]
