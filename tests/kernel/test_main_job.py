@@ -6,6 +6,7 @@ swap is sabotaged.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import shutil
@@ -20,6 +21,7 @@ from lab.sandbox import Sandbox
 from lab.traffic import Generator, Seen, read_seen, settle
 from reloader import cli
 from reloader.bpf.live import LiveKernel
+from reloader.errors import KernelError
 from reloader.kernel import Fd
 from reloader.plan import ops
 
@@ -160,7 +162,14 @@ def _swap_by_detaching(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         bench.kernel.pins.unpin(op.path)
         assert attachment is not None
         created = CreateLink(attachment=attachment, program=op.new, path=op.path)
-        apply_module.execute(bench, created)
+        for _ in range(200):  # the kernel lets go of an unpinned link in its own time, and says EBUSY until then
+            try:
+                return apply_module.execute(bench, created)
+            except KernelError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+            time.sleep(0.01)
+        raise AssertionError("the old link never went")
 
     monkeypatch.setattr(apply_module, "_swap_link", bare)
 
