@@ -161,6 +161,7 @@ def _swap_by_detaching(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         attachment = next(a for a in bench.wish.attachments if a.id == op.attachment) if bench.wish else None
         bench.kernel.pins.unpin(op.path)
         assert attachment is not None
+        time.sleep(0.2)  # a script's own pace; packets must have come by on the busiest machine
         created = CreateLink(attachment=attachment, program=op.new, path=op.path)
         for _ in range(200):  # the kernel lets go of an unpinned link in its own time, and says EBUSY until then
             try:
