@@ -6,6 +6,7 @@ Every changing command calls recover first, under the writer lock. Imports journ
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,4 +109,4 @@ def _sweep_fragments(layout: Layout, pipeline: str) -> None:
     """Half-written files of a process that was killed inside a write."""
     for folder in (layout.record_dir(pipeline), layout.records / "objects", layout.records / "entries"):
         for path in folder.rglob(".*.tmp"):
-            lasting("fragment.remove", lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+            lasting("fragment.remove", partial(path.unlink, missing_ok=True))

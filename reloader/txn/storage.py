@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from reloader import records
@@ -92,7 +93,7 @@ def prune(layout: Layout, pipeline: str) -> None:
     numbers = records.generation_numbers(layout, pipeline)
     for number in numbers[:-KEEP_GENERATIONS]:
         path = layout.generation_file(pipeline, number)
-        lasting("generation.remove", lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+        lasting("generation.remove", partial(path.unlink, missing_ok=True))
     _sweep_blobs(layout, pipeline)
 
 
@@ -108,7 +109,7 @@ def forget_compiled(layout: Layout, sources: Iterable[str]) -> None:
     """Drop the compiled wishes of a removed pipeline's YAML files; one that another pipeline shares is made again."""
     for source in sources:
         path = cache.kept_file(Path(source), layout)
-        lasting("cache.remove", lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+        lasting("cache.remove", partial(path.unlink, missing_ok=True))
 
 
 def leave_no_folders(layout: Layout, pipeline: str) -> None:
@@ -125,7 +126,7 @@ def drop_records(layout: Layout, pipeline: str) -> None:
     """Forget a pipeline; its journal goes last, by its own end."""
     folder = layout.record_dir(pipeline)
     for path in [folder / "current.json", *sorted((folder / "generations").glob("*.json"))]:
-        lasting("record.remove", lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
+        lasting("record.remove", partial(path.unlink, missing_ok=True))
     _sweep_blobs(layout, pipeline)
     for name in (*BLOBS, "generations"):
         if (folder / name).is_dir():
