@@ -5,45 +5,35 @@ Called by cli.py and follow/. Imports observe, plan, records, txn's own modules.
 
 from __future__ import annotations
 
-import datetime
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import field, replace
 
 from reloader import records
 from reloader.errors import NeedsHuman, NotFoundError, RefusedChange
 from reloader.frozen import frozen
-from reloader.kernel import ARRAY_TYPES, Kernel
+from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lock import WriterLock
 from reloader.observe import Observed, observe
 from reloader.plan.conversion import Pair
-from reloader.plan.entries import EntryDiff, digest_of, entry_diff, join_records, live_entries, split_records
+from reloader.plan.entries import EntryDiff, entry_diff, split_records
 from reloader.plan.model import Plan
 from reloader.plan.planner import Request, make_plan
 from reloader.plan.removal import make_removal
-from reloader.records import Current, Generation, LinkRecord, MapRecord
+from reloader.records import Generation
 from reloader.spec.model import Role
-from reloader.spec.wish import Wish, WishAttachment
+from reloader.spec.wish import Wish
 from reloader.standing import in_force
 from reloader.txn import storage
 from reloader.txn.apply import Bench
+from reloader.txn.commit import records_of
 from reloader.txn.conversions import conversions
+from reloader.txn.intake import Intake
 from reloader.txn.recover import recover
 from reloader.txn.transaction import Progress, Trip, run
 
-
-@frozen
-class Intake:
-    """One pipeline to be applied: the wish, the bytes read with it, and why."""
-
-    wish: Wish
-    blobs: Mapping[str, bytes] = field(default_factory=dict)  # digest -> contents, for what is not stored yet
-    reason: str = "apply"
-    reset: Collection[str] = ()
-    lossy_rollback: bool = False  # accept state rules whose way back loses something
-    source: str = ""  # the file it came from
-    origin: int = 0  # rollback: the generation whose wish this is
+__all__ = ["Intake", "Result", "apply", "plan", "recover_all", "remove", "rollback"]
 
 
 @frozen
@@ -121,7 +111,7 @@ def apply(kernel: Kernel, layout: Layout, intake: Intake, lock: WriterLock, *, p
         return unchanged(layout, name, made, recovered)
     blobs, diffs = {**intake.blobs, **made.blobs}, _planned(intake.wish, request)
     bench = Bench(kernel=kernel, layout=layout, pipeline=name, wish=intake.wish, blobs=blobs, diffs=diffs)
-    trip = Trip(plan=made, bench=bench, finish=lambda b: _commit(b, made, seen, intake), progress=progress)
+    trip = Trip(plan=made, bench=bench, finish=lambda b: records_of(b, made, seen, intake), progress=progress)
     run(trip, kernel, layout, lock)
     seconds = {**trip.seconds, "total": time.monotonic() - started}
     return Result(
@@ -163,96 +153,6 @@ def note_orphan(layout: Layout, pipeline: str, lock: WriterLock) -> int:
         return 0
     records.write_current(layout, replace(before, orphaned=True))
     return before.generation
-
-
-def _commit(bench: Bench, made: Plan, seen: Observed, intake: Intake) -> tuple[Generation, Current]:
-    """The records of a plan whose ops are all done, with the kernel's ids."""
-    wish, old = intake.wish, seen.generation
-    clean = bench.loads.get("clean")
-    maps = _map_records(bench, seen) if clean or old is None else old.maps
-    progs = {n: bench.kernel.progs.info(fd).id for n, fd in clean.progs.items()} if clean else {}
-    generation = Generation(
-        number=made.generation,
-        load=made.load,
-        wish=wish,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        reason=intake.reason,
-        boot_id=seen.boot_id,
-        progs=progs or (old.progs if old else {}),
-        maps=maps,
-        origin=intake.origin or made.generation,
-        changes=tuple(line.text() for line in made.lines),
-    )
-    return generation, _current(bench, generation, seen, intake)
-
-
-def _current(bench: Bench, generation: Generation, seen: Observed, intake: Intake) -> Current:
-    before, wish = seen.current, intake.wish
-    state = {m.name: generation.maps[m.name] for m in wish.maps if m.role is Role.STATE and m.name in generation.maps}
-    kept = {n: m for n, m in (before.state if before else {}).items() if n not in seen.lost}
-    tried = {**(before.tried if before else {}), **({intake.source: wish.digest()} if intake.source else {})}
-    return Current(
-        pipeline=wish.pipeline,
-        generation=generation.number,
-        last_generation=generation.number,
-        last_load=max(generation.load, before.last_load if before else 0),
-        wish=wish.digest(),
-        links={a.id: _link_record(bench, a, seen) for a in wish.attachments},
-        entries=_entry_digests(bench, generation),
-        state={**kept, **state},
-        boot_id=seen.boot_id,
-        pins=_pins(bench.layout, generation),
-        tried=tried,
-        orphaned=bool(before and before.orphaned and not intake.source),  # a rollback brings no file back
-    )
-
-
-def _pins(layout: Layout, generation: Generation) -> tuple[str, ...]:
-    """What the fast check looks for, besides the links."""
-    name = generation.wish.pipeline
-    return (
-        *(layout.prog_pin(name, generation.load, p) for p in generation.progs),
-        *(m.pin for m in generation.maps.values()),
-        *(layout.pub_pin(name, m) for m in generation.maps),
-    )
-
-
-def _map_records(bench: Bench, seen: Observed) -> dict[str, MapRecord]:
-    """Every map of the fresh load with the pin this plan gave or left it."""
-    from reloader.plan import ops
-
-    assert bench.wish is not None
-    made = {op.map: op.path for op in bench.done if isinstance(op, ops.PinMap)}
-    pins = {**{n: m.pin for n, m in seen.maps.items()}, **made}
-    wanted = {m.name for m in bench.wish.maps if m.role is not Role.EXTERNAL}
-    info = bench.kernel.maps.info
-    return {n: MapRecord(pin=pins[n], id=info(fd).id) for n, fd in bench.loads["clean"].maps.items() if n in wanted}
-
-
-def _link_record(bench: Bench, attachment: WishAttachment, seen: Observed) -> LinkRecord:
-    pin = bench.layout.link_pin(bench.pipeline, attachment.id)
-    with bench.kernel.pins.get(pin) as fd:
-        info = bench.kernel.links.info(fd)
-    interface, netns = seen.attachments[attachment.id].interface, attachment.target.get("netns")
-    where = interface.netns if interface else ""
-    name = attachment.target["interface"]
-    return LinkRecord(
-        pin=pin, id=info.id, prog=info.prog_id, interface=name, ifindex=info.ifindex, netns=netns, netns_id=where
-    )
-
-
-def _entry_digests(bench: Bench, generation: Generation) -> dict[str, str]:
-    """What the fast check compares: a digest of each owned config map's contents as they are now."""
-    digests = {}
-    for wanted in generation.wish.maps:
-        if wanted.entries is None or not wanted.prune:
-            continue
-        data = bench.blob("entries", wanted.entries.digest)
-        if wanted.type in ARRAY_TYPES:
-            entries = split_records(data, wanted.key_size, wanted.value_size)
-            data = join_records(live_entries(wanted.type, wanted.value_size, entries))
-        digests[generation.maps[wanted.name].pin] = digest_of(data)
-    return digests
 
 
 def rollback(

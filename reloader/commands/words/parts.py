@@ -1,0 +1,106 @@
+"""What all commands' words are made with: the parser, the options that most have. Imports argparse and layout."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import NoReturn, TypeAlias
+
+from reloader.errors import UsageError
+from reloader.layout import DEFAULT_BPFFS, DEFAULT_RECORDS
+
+EXIT_CODES = """exit codes:
+  0   done, or nothing to do
+  1   failed before anything was swapped; the old generation never stopped
+  2   changes pending (plan --detailed-exitcode only)
+  3   failed after a swap; everything was rolled back
+  4   could not be put back; needs a human
+  64  usage             65  bad input, or the change is refused
+  69  the kernel or host lacks something
+  75  another reloader is at work       77  permission refused
+"""
+
+MAIN = """Declarative, lossless hot reload of eBPF pipelines.
+
+A pipeline is a YAML document: programs, where they attach, and their maps by role. `apply` makes the kernel
+look like it. On a change the new version is loaded beside the old, state maps are carried over, and every
+attachment is swapped by one compare-and-swap, so that no packet meets nothing and no state is forgotten."""
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        print(f"error: {message}\nhint: {self.prog} --help", file=sys.stderr)
+        raise SystemExit(UsageError.exit_code)
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Asks how wide the terminal is when it prints, not whenever an argument is added (which imports shutil)."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=80)
+
+    def format_help(self) -> str:
+        import shutil
+
+        self._width = shutil.get_terminal_size().columns - 2
+        return super().format_help()
+
+
+def command(
+    commands: Commands,
+    name: str,
+    module: str,
+    summary: str,
+    text: str,
+    *,
+    report: bool = True,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.\n\n{text.strip()}",
+        epilog=EXIT_CODES,
+        formatter_class=Help,
+    )
+    parser.set_defaults(module=module, command=name)
+    paths = parser.add_argument_group("where")
+    paths.add_argument(
+        "--bpffs",
+        metavar="DIR",
+        default=os.environ.get("RELOADER_BPFFS", DEFAULT_BPFFS),
+        help="directory for pins, on a bpf filesystem (default %(default)s; RELOADER_BPFFS)",
+    )
+    paths.add_argument(
+        "--records",
+        metavar="DIR",
+        default=os.environ.get("RELOADER_RECORDS", DEFAULT_RECORDS),
+        help="record directory: generations, objects, journal (default %(default)s; RELOADER_RECORDS)",
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no notes on stderr")
+    if report:
+        parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="how to print the report")
+    return parser
+
+
+def files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a YAML file, or a directory of *.yaml files")
+
+
+def reset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reset",
+        action="append",
+        default=[],
+        metavar="MAP",
+        help="give up this map's contents and start it empty (may be repeated)",
+    )
+    parser.add_argument(
+        "--allow-lossy-rollback",
+        action="store_true",
+        help="convert state although going back would lose something of it (the plan names what)",
+    )

@@ -1,0 +1,22 @@
+"""What the engine is given to apply. Made by commands/sources.py and follow/; imports spec.wish."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import field
+
+from reloader.frozen import frozen
+from reloader.spec.wish import Wish
+
+
+@frozen
+class Intake:
+    """One pipeline to be applied: the wish, the bytes read with it, and why."""
+
+    wish: Wish
+    blobs: Mapping[str, bytes] = field(default_factory=dict)  # digest -> contents, for what is not stored yet
+    reason: str = "apply"
+    reset: Collection[str] = ()
+    lossy_rollback: bool = False  # accept state rules whose way back loses something
+    source: str = ""  # the file it came from
+    origin: int = 0  # rollback: the generation whose wish this is
