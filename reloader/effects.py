@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Literal, TypeVar
 
 T = TypeVar("T")
-Gate = Callable[[Literal["before", "after"], str], None]
+Gate = Callable[[Literal["before", "after", "failed"], str], None]
 
 _gate: Gate | None = None
 
@@ -27,6 +27,10 @@ def lasting(name: str, effect: Callable[[], T]) -> T:
     if _gate is None:
         return effect()
     _gate("before", name)
-    result = effect()
+    try:
+        result = effect()
+    except BaseException:
+        _gate("failed", name)
+        raise
     _gate("after", name)
     return result

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
 
 from reloader.effects import lasting
@@ -18,8 +19,15 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
     Missing parents are made, mode 0700. Any failure, a full disk too, leaves the old file and no fragment. Not
     `durable`: without fsync, for what a reader checks and can do without.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folders(path.parent)
     lasting(f"write {path.parent.name}/{path.name}", lambda: _replace(path, data, mode, durable=durable))
+
+
+def make_folders(path: Path) -> None:
+    """A directory and its missing parents, mode 0700; existing ones are fine."""
+    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    for folder in reversed(missing):
+        lasting(f"mkdir {folder.parent.name}/{folder.name}", partial(folder.mkdir, mode=0o700, exist_ok=True))
 
 
 def store_blob(path: Path, data: bytes) -> None:

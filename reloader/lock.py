@@ -1,7 +1,7 @@
 """One writer per host: an flock on the record directory's lock file and one on the bpf filesystem's root, and the
 token that proves they are held.
 
-Imports errors and layout.
+Imports errors, files and layout.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from reloader.errors import LockedError, PermissionRefused
+from reloader.files import make_folders
 from reloader.layout import Layout
 
 LATER = "try again when it is done"
@@ -77,7 +78,7 @@ def _mount_of(path: str) -> str:
 
 def _open(layout: Layout) -> int:
     try:
-        layout.records.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folders(layout.records)
         return os.open(layout.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):

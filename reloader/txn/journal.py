@@ -19,6 +19,7 @@ from typing import Any
 
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
+from reloader.files import make_folders
 from reloader.frozen import frozen
 
 VERSION = 1
@@ -38,8 +39,9 @@ class Journal:
         self.path = path
         self._seq = seq
         self.last = ""  # kind of the last line that was written whole, synced or not
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        make_folders(path.parent)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._fd = lasting("journal.open", lambda: os.open(path, flags, 0o600))
 
     def begin(self, body: dict[str, Any]) -> None:
         """The whole plan, durable before anything is done."""

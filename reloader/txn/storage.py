@@ -14,7 +14,7 @@ from pathlib import Path
 from reloader import records
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
-from reloader.files import write_atomic
+from reloader.files import make_folders, write_atomic
 from reloader.layout import Layout
 from reloader.records import Current, Generation
 from reloader.spec import cache
@@ -42,7 +42,7 @@ def store(layout: Layout, pipeline: str, blob: str, digest: str, fresh: Mapping[
         if mine.exists():  # it links to what was damaged
             lasting("blob.unlink", mine.unlink)
     if not mine.exists():
-        mine.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folders(mine.parent)
         lasting("blob.link", lambda: os.link(shared, mine))
 
 
@@ -130,4 +130,4 @@ def drop_records(layout: Layout, pipeline: str) -> None:
     _sweep_blobs(layout, pipeline)
     for name in (*BLOBS, "generations"):
         if (folder / name).is_dir():
-            (folder / name).rmdir()
+            lasting("folder.remove", (folder / name).rmdir)

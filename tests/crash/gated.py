@@ -19,7 +19,7 @@ from reloader.errors import KernelError
 
 
 class Counting:
-    """Notes every effect in a file: `before` or `after`, how often so far, its name. One that fails has no `after`."""
+    """Notes every effect in a file: `before`, then `after` or `failed`; how often so far; its name."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -102,7 +102,7 @@ def test_a_power_cut_within_a_transaction(stage: Stage, point: str, monkeypatch:
 
 
 def die_after(point: str) -> None:
-    def gate(when: Literal["before", "after"], name: str) -> None:
+    def gate(when: Literal["before", "after", "failed"], name: str) -> None:
         if when == "after" and name.startswith(point):
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,0 +1,25 @@
+"""gated.py with a link made outside effects.lasting: what the audit must catch, or it proves nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from reloader import effects
+from reloader.bpf import links
+from reloader.cli import main
+from tests.crash.gated import gate
+
+T = TypeVar("T")
+
+
+def bypass(_name: str, effect: Callable[[], T]) -> T:
+    return effect()
+
+
+if __name__ == "__main__":
+    mode, when, point, _, *words = sys.argv[1:]
+    effects.install(gate(mode, when, point))
+    vars(links)["lasting"] = bypass
+    sys.exit(main(words))

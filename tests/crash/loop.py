@@ -1,0 +1,148 @@
+"""The loop itself: strike one command at its points and tally what does not hold. For the tests and `make bench`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.crash.scenario import SCENARIOS, Scene, Violation
+
+ERRORS = ("ENOMEM", "ENOSPC", "EPERM", "EINTR", "EAGAIN", "EBUSY", "EIO")
+"""What bpf(2) and the file system return for these effects."""
+EXITS = (1, 3, 4, 69, 77)
+NOT_OWED = ("write cache/", "unpin", "map.freeze", "blob.remove", "record.release", "folder.remove", "fragment.remove")
+"""Effects whose failure may pass: nothing is owed for them, or they are tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """Before or after the n-th effect of a name."""
+
+    when: str
+    text: str  # "<how often> <effect>", as gated.py takes it
+    effect: str
+
+    def __str__(self) -> str:
+        return f"{self.when} {self.text}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of one command's points."""
+
+    points: int = 0  # that there are
+    struck: int = 0
+    violations: list[str] = field(default_factory=list)
+
+
+Strike = Callable[[Scene, Point, list[str]], list[str]]  # what is wrong at once
+Chosen = Callable[[Sequence[Point]], Sequence[Point]]
+
+
+def run(module: str, mode: str, point: Point | str, scene: Scene, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """A command under `module`'s gate; `point` is a file's path for the mode `count`."""
+    when, text = (point.when, point.text) if isinstance(point, Point) else ("before", point)
+    command = [sys.executable, "-m", f"tests.crash.{module}", mode, when, text, "--", *words, *scene.where]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def points_of(scene: Scene, words: list[str], out: Path) -> list[Point]:
+    """Every point of a command, in order: before and after each lasting effect. The command does its work."""
+    out.unlink(missing_ok=True)
+    done = run("gated", "count", str(out), scene, words)
+    assert done.returncode == 0, done.stderr
+    rows = (line.split(" ", 2) for line in out.read_text().splitlines())
+    return [Point(when=when, text=f"{times} {name}", effect=name) for when, times, name in rows if when != "failed"]
+
+
+def everything(points: Sequence[Point]) -> Sequence[Point]:
+    return points
+
+
+def spread(most: int) -> Chosen:
+    """A fixed spread of at most so many points, that has the first and the last."""
+
+    def chosen(points: Sequence[Point]) -> Sequence[Point]:
+        if len(points) <= most:
+            return points
+        return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
+
+    return chosen
+
+
+def judge(scene: Scene, before: dict[str, Any], name: str) -> list[str]:
+    """Everything that is wrong after one strike: at once, and after recover."""
+    try:
+        scene.check_traffic(before, removing=name == "remove")
+        scene.recover()
+        scene.check_whole(before)
+        scene.check_traffic(before, removing=name == "remove")
+    except Violation as violation:
+        return [str(violation)]
+    return []
+
+
+def kill(name: str, scene: Scene, folder: Path, choose: Chosen) -> Tally:
+    """SIGKILL at the chosen points of a scenario's command."""
+    return _loop(name, scene, folder, choose, _killer("gated"))
+
+
+def sabotaged(name: str, scene: Scene, folder: Path, choose: Chosen) -> list[str]:
+    """The same with two ops exchanged: the first violation that is found; nothing can be trusted after it."""
+    return _loop(name, scene, folder, choose, _killer("sabotaged"), stop=True).violations
+
+
+def _killer(module: str) -> Strike:
+
+    def strike(scene: Scene, point: Point, words: list[str]) -> list[str]:
+        done = run(module, "kill", point, scene, words)
+        not_reached = done.returncode == 0 and point.effect.startswith("write cache/")  # it is not written every time
+        if done.returncode == -signal.SIGKILL or not_reached:
+            return []
+        return [f"not killed: exit {done.returncode}: {done.stderr[-300:]}"]
+
+    return strike
+
+
+def fail(name: str, error: str, scene: Scene, folder: Path, choose: Chosen) -> Tally:
+    """The chosen effects fail with `error`, and are not had."""
+
+    def strike(scene: Scene, point: Point, words: list[str]) -> list[str]:
+        done = run("gated", error, point, scene, words)
+        passed = done.returncode == 0 and point.effect.startswith(NOT_OWED)
+        if done.returncode in EXITS or passed:
+            return [] if "Traceback" not in done.stderr else [f"a traceback: {done.stderr[-600:]}"]
+        return [f"exit {done.returncode}: {done.stderr[-300:]}"]
+
+    return _loop(name, scene, folder, lambda points: choose([p for p in points if p.when == "before"]), strike)
+
+
+def _loop(
+    name: str,
+    scene: Scene,
+    folder: Path,
+    choose: Chosen,
+    strike: Strike,
+    *,
+    stop: bool = False,
+) -> Tally:
+    prepare, words = SCENARIOS[name]
+    prepare(scene)
+    points = points_of(scene, words(scene), folder / "effects")
+    scene.reset()
+    tally = Tally(points=len(points))
+    for point in choose(points):
+        prepare(scene)
+        before = scene.view()
+        wrong = [*strike(scene, point, words(scene)), *judge(scene, before, name)]
+        tally.violations += [f"{name}, {point}: {w}" for w in wrong]
+        tally.struck += 1
+        if stop and tally.violations:
+            return tally
+        scene.reset()
+    return tally
