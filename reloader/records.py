@@ -51,6 +51,7 @@ class Generation:
     maps: dict[str, MapRecord]
     origin: int = 0  # the generation this one's wish first came with; its own number unless rolled back to
     changes: tuple[str, ...] = ()  # the plan's lines, for history
+    rebuilt: bool = False  # from what the kernel shows, after its record was lost: its objects are gone
 
 
 @frozen
@@ -70,6 +71,7 @@ class Current:
     last_error: str = ""
     pins: tuple[str, ...] = ()  # programs, maps and published maps that must be there; empty: an older record
     boot_id: str = ""  # the boot in which `state` was last seen; empty: the records are of before this was kept
+    restarted: dict[str, str] = field(default_factory=dict)  # state map -> when it started empty after a restart
 
 
 def _read(path: Path, kind: type) -> object | None:

@@ -37,7 +37,7 @@ def _status(kernel: Kernel, layout: Layout, name: str) -> dict[str, Any]:
         return {**_blank(name), "state": "damaged", "problems": [error.message]}
     generation = seen.generation
     problems = _problems(layout, seen, name)
-    body = {**_blank(name), "state": _state(seen, problems, layout, name), "problems": problems}
+    body = {**_blank(name), "state": _state(seen, problems, layout, name), "problems": problems, "notes": _notes(seen)}
     if generation is not None:
         body |= {
             "generation": generation.number,
@@ -51,7 +51,21 @@ def _status(kernel: Kernel, layout: Layout, name: str) -> dict[str, Any]:
 
 def _blank(name: str) -> dict[str, Any]:
     text = dict.fromkeys(("since", "reason", "source"), "")
-    return {"pipeline": name, "generation": 0, "load": 0, **text, "attachments": [], "maps": [], "problems": []}
+    lists: dict[str, list[Any]] = {key: [] for key in ("attachments", "maps", "problems", "notes")}
+    return {"pipeline": name, "generation": 0, "load": 0, **text, **lists}
+
+
+def _notes(seen: Observed) -> list[str]:
+    """What is as it should be, and worth knowing."""
+    restarted = seen.current.restarted if seen.current and seen.current.generation else {}
+    notes = [
+        f"state map {name} started empty at {when}: the kernel was restarted (`reloader state import` brings an"
+        " export back)"
+        for name, when in restarted.items()
+    ]
+    if seen.generation and seen.generation.rebuilt:
+        notes.append("its records were lost and rebuilt from the kernel; the next apply takes over, nothing rolls back")
+    return notes
 
 
 def _state(seen: Observed, problems: list[str], layout: Layout, name: str) -> str:

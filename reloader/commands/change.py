@@ -1,4 +1,4 @@
-"""apply, rollback, remove, recover: the commands that change something, each under the writer lock."""
+"""apply, rollback, remove: the commands that change something, each under the writer lock."""
 
 from __future__ import annotations
 
@@ -84,15 +84,3 @@ def remove(args: argparse.Namespace, env: Environment) -> int:
     with writer_lock(env.layout) as lock:
         result = session.remove(env.kernel, env.layout, args.pipeline, lock, drop_state=args.state)
     return _report(env, [result])
-
-
-def recover(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.lock import writer_lock
-    from reloader.txn import session
-
-    with writer_lock(env.layout) as lock:
-        lines = session.recover_all(env.kernel, env.layout, lock, args.pipelines)
-    for line in lines or ["nothing to recover"]:
-        env.output.print(line)
-    env.output.document("Recovery", {"recovered": lines})
-    return 0

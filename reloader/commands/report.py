@@ -113,6 +113,8 @@ def _show_status(env: Environment, one: dict[str, Any]) -> None:
     out.print(head)
     for problem in one["problems"]:
         out.print("  " + out.paint(f"! {problem}", "yellow"))
+    for note in one["notes"]:
+        out.print(f"  {note}")
     rows = [(f"  {a['id']}", a["program"], a["prog_id"], a["link_id"], a["seen"]) for a in one["attachments"]]
     out.table(("  ATTACHMENT", "PROGRAM", "PROG ID", "LINK ID", "SEEN"), rows)
     maps = [(f"  {m['name']}", m["role"], m["type"], m["id"], m["entries"], m["pub"] or m["pin"]) for m in one["maps"]]

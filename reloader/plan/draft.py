@@ -16,6 +16,7 @@ from reloader.plan import conversion, ops
 from reloader.plan.attachments import AttachmentChoice, choose_attachment
 from reloader.plan.conversion import Move, Pair
 from reloader.plan.entries import EntryDiff, digest_of, join_records, live_entries
+from reloader.plan.identity import metadata
 from reloader.plan.maps import Conversions, MapChoice, choose
 from reloader.plan.model import Outcome
 from reloader.plan.ops import Op
@@ -127,14 +128,7 @@ class Draft:
 
     def _metadata(self) -> dict[str, str]:
         last = self.seen.current.last_generation if self.seen.current else 0
-        return {
-            "pipeline": self.wish.pipeline,
-            "load": str(self.load),
-            "generation": str(last + 1),
-            "objects": ",".join(o.digest[:12] for o in self.wish.objects),
-            "source": self.wish.source_revision,
-            "layouts": ",".join(f"{m.name}={_layout_word(m)}" for m in self.wish.maps if m.role is Role.STATE),
-        }
+        return metadata(self.wish, load=self.load, generation=last + 1)
 
     def _fills(self) -> list[Op]:
         fresh = [c.wanted for c in self.maps if not c.reused]

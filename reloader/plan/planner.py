@@ -48,6 +48,8 @@ def load_reason(wish: Wish, seen: Observed, request: Request) -> str:
         return "first load"
     if seen.rebooted:
         return "the kernel was restarted"
+    if seen.generation.rebuilt:
+        return "its records were rebuilt from the kernel"
     if set(seen.progs) != set(seen.generation.progs):
         return "pinned programs of the running load are missing"
     missing = [n for n, m in seen.generation.maps.items() if n not in seen.maps and n not in seen.lost]
@@ -98,5 +100,13 @@ def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
     return RefusedChange(
         f"{wish.pipeline}: the change is refused; nothing was touched",
         detail="\n".join(refusals),
-        hint="to give up a map's contents on purpose, name it: --reset MAP" if maps else "",
+        hint=_way_out(wish, draft) or ("to give up a map's contents on purpose, name it: --reset MAP" if maps else ""),
     )
+
+
+def _way_out(wish: Wish, draft: Draft) -> str:
+    """Pins and no records at all: those can be had back from the kernel."""
+    seen = draft.seen
+    if seen.current is None and (seen.strays or any(a.link for a in seen.attachments.values())):
+        return f"`reloader recover {wish.pipeline}` rebuilds its records from the kernel"
+    return ""

@@ -59,7 +59,16 @@ def _current(bench: Bench, generation: Generation, seen: Observed, intake: Intak
         pins=_pins(bench.layout, generation),
         tried=tried,
         orphaned=bool(before and before.orphaned and not intake.source),  # a rollback brings no file back
+        restarted=_restarted(generation, seen, intake),
     )
+
+
+def _restarted(generation: Generation, seen: Observed, intake: Intake) -> dict[str, str]:
+    """State maps that lost their contents with the last kernel, until an import or a reset."""
+    known = seen.current.restarted if seen.current else {}
+    lost = dict.fromkeys(seen.lost, generation.created) if seen.rebooted or seen.state_restarted else {}
+    here = {m.name for m in generation.wish.maps if m.role is Role.STATE} - set(intake.reset)
+    return {name: when for name, when in {**known, **lost}.items() if name in here}
 
 
 def _pins(layout: Layout, generation: Generation) -> tuple[str, ...]:

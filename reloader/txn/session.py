@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import field, replace
 
 from reloader import records
-from reloader.errors import NeedsHuman, NotFoundError, RefusedChange
+from reloader.errors import NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
@@ -31,6 +31,7 @@ from reloader.txn.commit import records_of
 from reloader.txn.conversions import conversions
 from reloader.txn.intake import Intake
 from reloader.txn.recover import recover
+from reloader.txn.several import each
 from reloader.txn.transaction import Progress, Trip, run
 
 __all__ = ["Intake", "Result", "apply", "plan", "recover_all", "remove", "rollback"]
@@ -176,18 +177,25 @@ def rollback_target(layout: Layout, pipeline: str, to: int | None) -> Generation
     if current is None:
         raise NotFoundError(f"no pipeline {pipeline}", hint=_known(layout))
     if to is not None:
-        return records.read_generation(layout, pipeline, to)
+        return _loadable(records.read_generation(layout, pipeline, to))
     numbers = records.generation_numbers(layout, pipeline)
     if not current.generation:
-        return records.read_generation(layout, pipeline, numbers[-1])
+        return _loadable(records.read_generation(layout, pipeline, numbers[-1]))
     serving = records.read_generation(layout, pipeline, current.generation)
     since, digest = serving.origin or serving.number, serving.wish.digest()
     for number in reversed([n for n in numbers if n < since]):
         target = records.read_generation(layout, pipeline, number)
-        if target.wish.digest() != digest:  # removed and applied again, the same is there twice
+        if target.wish.digest() != digest and not target.rebuilt:  # removed and applied again, the same is there twice
             return target
     why = f"{pipeline} has no generation before {since} that differs from what serves"
     raise NotFoundError(why, hint="see `reloader history`")
+
+
+def _loadable(target: Generation) -> Generation:
+    if target.rebuilt:
+        why = f"{target.wish.pipeline}: generation {target.number} was rebuilt from the kernel; its objects are gone"
+        raise NotFoundError(why, hint="apply it from its YAML")
+    return target
 
 
 def _known(layout: Layout) -> str:
@@ -218,12 +226,4 @@ def recover_all(kernel: Kernel, layout: Layout, lock: WriterLock, names: Collect
         raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=_known(layout))
     folders = layout.pipelines_dir.glob("*/journal/*.jsonl")
     todo = sorted(set(names) or {p.parent.parent.name for p in folders})
-    done, failed = [], []
-    for name in todo:
-        try:
-            done += recover(kernel, layout, name, lock)
-        except NeedsHuman as error:
-            failed.append(error)
-    if failed:
-        raise NeedsHuman("; ".join(e.message for e in failed), hint=failed[0].hint, detail="\n".join(done))
-    return done
+    return each(todo, lambda name: recover(kernel, layout, name, lock))

@@ -24,7 +24,7 @@ COMMANDS = {
     "rollback": "change",
     "watch": "follow",
     "remove": "change",
-    "recover": "change",
+    "recover": "recover",
     "state": "state",
 }
 """Every command and the module of this package that has its words, in the order of the help text."""

@@ -1,4 +1,4 @@
-"""The words of what changes something: apply, rollback, remove, recover."""
+"""The words of what changes something: apply, rollback, remove."""
 
 from __future__ import annotations
 
@@ -43,15 +43,3 @@ takes them up again. --state drops them too, with all records.""",
     )
     parser.add_argument("pipeline", metavar="PIPELINE")
     parser.add_argument("--state", action="store_true", help="drop the state maps too; they cannot be had back")
-
-
-def recover(commands: Commands) -> None:
-    parser = command(
-        commands,
-        "recover",
-        "change",
-        "finish or take back what a killed reloader left",
-        """Every changing command does this first for its own pipeline. A transaction with a commit record is
-completed, one without is taken back, state included.""",
-    )
-    parser.add_argument("pipelines", nargs="*", metavar="PIPELINE", help="only these (default: all)")

@@ -1,0 +1,46 @@
+"""recover: what was interrupted is finished or taken back; --boot: what a restart took is loaded again."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from reloader.commands.environment import Environment, SlowSteps
+
+if TYPE_CHECKING:
+    from reloader.lock import WriterLock
+
+
+def recover(args: argparse.Namespace, env: Environment) -> int:
+    from reloader.lock import writer_lock
+
+    steps = SlowSteps(env.output)
+    try:
+        with writer_lock(env.layout) as lock:
+            lines = _recovered(args, env, steps, lock)
+    finally:
+        steps.done()
+    for line in lines or ["nothing to recover"]:
+        env.output.print(line)
+    env.output.document("Recovery", {"recovered": lines})
+    return 0
+
+
+def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, lock: WriterLock) -> list[str]:
+    from reloader.observe import require_bpffs
+    from reloader.txn import rebuild, session
+
+    require_bpffs(env.kernel, env.layout)
+    lost = [n for n in args.pipelines if rebuild.is_lost(env.kernel, env.layout, n)]
+    lines = [line for n in lost for line in rebuild.rebuild(env.kernel, env.layout, n, lock)]
+    named = [n for n in args.pipelines if n not in lost]
+    if args.boot:
+        from reloader.txn.boot import boot
+
+        lines += boot(env.kernel, env.layout, lock, named, progress=steps) if named or not args.pipelines else []
+    elif named or not args.pipelines:
+        lines += session.recover_all(env.kernel, env.layout, lock, named)
+    if not args.pipelines:
+        for name in rebuild.unrecorded(env.kernel, env.layout):
+            env.output.note(f"{name}: pins that no record explains; `reloader recover {name}` rebuilds its records")
+    return lines

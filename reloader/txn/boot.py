@@ -1,0 +1,83 @@
+"""After a restart of the kernel: what served is loaded again, from stored objects and entries alone.
+
+`recover --boot`, which an init system calls before the network comes up: no YAML, no object file, no compiler.
+Imports session, records, recover's errors; called by commands/recover.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from reloader import records
+from reloader.errors import NeedsHuman, NothingSwapped, ReloaderError, VerifierRejected
+from reloader.kernel import Kernel
+from reloader.layout import Layout
+from reloader.lock import WriterLock
+from reloader.records import Current, Generation
+from reloader.txn import session
+from reloader.txn.intake import Intake
+from reloader.txn.recover import recover
+from reloader.txn.several import each
+from reloader.txn.transaction import Progress
+
+REASON = "boot"
+
+
+def boot(
+    kernel: Kernel, layout: Layout, lock: WriterLock, names: Collection[str], *, progress: Progress = session.quiet
+) -> list[str]:
+    """Load the current generation of every pipeline that is not in force; a line for each. One that fails does not
+    stop the others."""
+    todo = sorted(names) or records.pipelines(layout)
+    return each(todo, lambda name: _boot_one(kernel, layout, lock, name, progress))
+
+
+def _boot_one(kernel: Kernel, layout: Layout, lock: WriterLock, name: str, progress: Progress) -> list[str]:
+    done = recover(kernel, layout, name, lock)
+    current = records.read_current(layout, name)
+    if current is None or not current.generation:
+        return done
+    refused: VerifierRejected | None = None
+    for generation in _candidates(layout, current):
+        try:
+            result = session.apply(kernel, layout, _intake(generation), lock, progress=progress)
+        except VerifierRejected as error:  # this kernel will not have what the last one ran
+            refused = refused or error
+            continue
+        return [*done, _told(name, generation, result, refused)]
+    raise refused or NothingSwapped(
+        f"{name}: generation {current.generation} cannot be loaded, its objects are gone", hint="apply it from its YAML"
+    )
+
+
+def _candidates(layout: Layout, current: Current) -> Iterator[Generation]:
+    """What served last, then what served before it, each wish once."""
+    seen: set[str] = set()
+    for number in reversed(
+        [n for n in records.generation_numbers(layout, current.pipeline) if n <= current.generation]
+    ):
+        try:
+            generation = records.read_generation(layout, current.pipeline, number)
+        except NeedsHuman:
+            if number == current.generation:
+                raise
+            continue
+        digest = generation.wish.digest()
+        if not generation.rebuilt and digest not in seen:
+            yield generation
+        seen.add(digest)
+
+
+def _intake(generation: Generation) -> Intake:
+    origin = generation.origin or generation.number
+    return Intake(wish=generation.wish, reason=REASON, origin=origin, lossy_rollback=True)
+
+
+def _told(name: str, generation: Generation, result: session.Result, refused: ReloaderError | None) -> str:
+    if not result.changed:
+        return f"{name}: generation {result.generation} is in force"
+    told = f"{name}: generation {result.generation} serves, loaded from stored objects"
+    if refused:
+        return f"{told} of generation {generation.number}; this kernel refuses the newer: {refused.message}"
+    empty = [line.name for line in result.plan.lines if "restarted" in " ".join(line.notes)] if result.plan else []
+    return told + (f"; state starts empty: {', '.join(empty)}" if empty else "")

@@ -1,0 +1,261 @@
+"""Records that were lost while the kernel lives, made again from pins and from what programs say of themselves.
+
+The objects' bytes are gone, so such a generation cannot be rolled back to; but the next apply takes over its state
+maps and swaps its links by compare-and-swap. Called by commands/recover.py. Imports records, plan.identity, storage.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+
+from reloader import records
+from reloader.btf import Btf, TypeTree
+from reloader.errors import KernelError, NeedsHuman, NotFoundError
+from reloader.frozen import frozen
+from reloader.kernel import Fd, Kernel, LinkInfo, MapInfo
+from reloader.layout import PIPELINE_NAME, Layout, pin_name
+from reloader.lock import WriterLock
+from reloader.plan import identity
+from reloader.records import Current, Generation, LinkRecord, MapRecord
+from reloader.spec.model import Role
+from reloader.spec.wish import Wish, WishAttachment, WishMap
+from reloader.txn import storage
+from reloader.txn.journal import open_journals
+
+REASON = "rebuilt from the kernel"
+
+
+@frozen
+class _Program:
+    name: str
+    load: int
+    id: int
+    map_ids: tuple[int, ...]
+    words: dict[str, str]  # what it says of itself
+
+
+@frozen
+class _Map:
+    record: MapRecord
+    info: MapInfo
+    key: TypeTree | None
+    value: TypeTree | None
+
+
+@frozen
+class _Found:
+    """What the kernel shows of one pipeline."""
+
+    load: int
+    programs: dict[str, _Program]  # of that load
+    links: dict[str, LinkInfo]  # pin → link
+    maps: dict[str, _Map]  # of that load, and the state it uses
+    parked: dict[str, _Map]  # state pins that no program of that load holds
+
+
+def unrecorded(kernel: Kernel, layout: Layout) -> list[str]:
+    """Pipelines with pins that no record explains."""
+    names = [n for n in kernel.pins.listdir(layout.bpffs) if PIPELINE_NAME.match(n)]
+    return [n for n in names if not layout.current_file(n).exists() and _loads(kernel, layout, n)]
+
+
+def is_lost(kernel: Kernel, layout: Layout, pipeline: str) -> bool:
+    """Whether the pipeline's records are gone or damaged, while the kernel has its programs."""
+    if not PIPELINE_NAME.match(pipeline) or not _loads(kernel, layout, pipeline):
+        return False
+    try:
+        current = records.read_current(layout, pipeline)
+        if current and current.generation:
+            records.read_generation(layout, pipeline, current.generation)
+    except (NeedsHuman, NotFoundError):
+        return True
+    return current is None
+
+
+def rebuild(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> list[str]:
+    """Write the records again; a line for each thing that was found, or that nothing explains."""
+    assert lock.fd >= 0
+    if open_journals(layout.journal_file(pipeline, "").parent):
+        raise NeedsHuman(
+            f"{pipeline}: its records are damaged and a transaction is open",
+            hint=f"remove {layout.journal_file(pipeline, '').parent}, then `reloader recover {pipeline}`",
+        )
+    found = _look(kernel, layout, pipeline)
+    generation = _stored(layout, pipeline, found) or _generation(kernel, pipeline, found)
+    links, unknown = _links(kernel, layout, generation, found)
+    current = _current(kernel, layout, pipeline, generation, found, links)
+    storage.put_record(layout, generation, current)
+    state = ", ".join(sorted(current.state)) or "none"
+    line = (
+        f"{pipeline}: records rebuilt: generation {generation.number}, load {generation.load}, "
+        f"{len(links)} {'link' if len(links) == 1 else 'links'}, state maps: {state}"
+    )
+    return [line, *(f"{pipeline}: no program says what the link {pin} is for; it is left alone" for pin in unknown)]
+
+
+# looking
+
+
+def _loads(kernel: Kernel, layout: Layout, pipeline: str) -> list[int]:
+    folder = f"{layout.pipeline_pins(pipeline)}/loads"
+    return sorted(int(n) for n in kernel.pins.listdir(folder) if n.isdecimal())
+
+
+def _look(kernel: Kernel, layout: Layout, pipeline: str) -> _Found:
+    programs = list(_programs(kernel, layout, pipeline))
+    if not programs:
+        raise NeedsHuman(f"{pipeline}: no program below {layout.pipeline_pins(pipeline)} says whose it is")
+    links = dict(_pinned_links(kernel, layout, pipeline))
+    load = _serving(programs, links)
+    mine = {p.name: p for p in programs if p.load == load}
+    held = {i for p in mine.values() for i in p.map_ids}
+    trees: dict[int, Btf] = {}
+    state = list(_maps_in(kernel, layout.state_pins(pipeline), trees))
+    names = {pin_name(name): name for p in mine.values() for name in identity.roles(p.words)}
+    folder = f"{layout.load_pins(pipeline, load)}/maps"
+    maps = {_map_name(file, names): m for file, m in _maps_in(kernel, folder, trees)}
+    used = {_map_name(file.rsplit("-", 2)[0], names): m for file, m in state if m.info.id in held}
+    parked = {_map_name(file.rsplit("-", 2)[0], names): m for file, m in state if m.info.id not in held}
+    parked = {name: m for name, m in parked.items() if name not in used}
+    return _Found(load=load, programs=mine, links=links, maps={**maps, **used}, parked=parked)
+
+
+def _programs(kernel: Kernel, layout: Layout, pipeline: str) -> Iterator[_Program]:
+    for load in _loads(kernel, layout, pipeline):
+        folder = f"{layout.load_pins(pipeline, load)}/progs"
+        for name in kernel.pins.listdir(folder):
+            with kernel.pins.get(f"{folder}/{name}") as fd:
+                info = kernel.progs.info(fd)
+            words = kernel.progs.metadata(info.id)
+            if words.get("pipeline") == pipeline:
+                yield _Program(name=name, load=load, id=info.id, map_ids=info.map_ids, words=words)
+
+
+def _pinned_links(kernel: Kernel, layout: Layout, pipeline: str) -> Iterator[tuple[str, LinkInfo]]:
+    folder = f"{layout.pipeline_pins(pipeline)}/links"
+    for name in kernel.pins.listdir(folder):
+        with kernel.pins.get(f"{folder}/{name}") as fd:
+            yield f"{folder}/{name}", kernel.links.info(fd)
+
+
+def _serving(programs: list[_Program], links: dict[str, LinkInfo]) -> int:
+    """The load that most links run; the newest when there are none."""
+    running = [link.prog_id for link in links.values()]
+    return max((sum(running.count(q.id) for q in programs if q.load == p.load), p.load) for p in programs)[1]
+
+
+def _map_name(file: str, names: dict[str, str]) -> str:
+    return names.get(file, "." + file[4:] if file.startswith("sec-") else file)
+
+
+def _maps_in(kernel: Kernel, folder: str, trees: dict[int, Btf]) -> Iterator[tuple[str, _Map]]:
+    """(file name, map) of each map pinned in a folder, oldest serial first."""
+    for name in kernel.pins.listdir(folder):
+        pin = f"{folder}/{name}"
+        with kernel.pins.get(pin) as fd:
+            yield name, _map(kernel, fd, pin, trees)
+
+
+def _map(kernel: Kernel, fd: Fd, pin: str, trees: dict[int, Btf]) -> _Map:
+    info = kernel.maps.info(fd)
+    if info.btf_id and info.btf_id not in trees:
+        trees[info.btf_id] = Btf.parse(kernel.maps.btf(info.btf_id))
+    btf = trees.get(info.btf_id)
+    key, value = (btf.tree(i) if btf and i else None for i in (info.btf_key_type_id, info.btf_value_type_id))
+    return _Map(record=MapRecord(pin=pin, id=info.id), info=info, key=key, value=value)
+
+
+# records
+
+
+def _stored(layout: Layout, pipeline: str, found: _Found) -> Generation | None:
+    """The newest stored generation that is whole and that this very load serves: only current.json was lost."""
+    for number in reversed(records.generation_numbers(layout, pipeline)):
+        try:
+            generation = records.read_generation(layout, pipeline, number)
+        except (NeedsHuman, NotFoundError):
+            continue
+        if generation.load == found.load and generation.progs == {n: p.id for n, p in found.programs.items()}:
+            return generation
+    return None
+
+
+def _generation(kernel: Kernel, pipeline: str, found: _Found) -> Generation:
+    words = next(iter(found.programs.values())).words
+    number = words.get("generation", "")
+    return Generation(
+        number=int(number) if number.isdecimal() else 1,
+        load=found.load,
+        wish=_wish(pipeline, words, found),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        reason=REASON,
+        boot_id=kernel.boot_id(),
+        progs={n: p.id for n, p in found.programs.items()},
+        maps={n: m.record for n, m in found.maps.items()},
+        rebuilt=True,
+    )
+
+
+def _wish(pipeline: str, words: dict[str, str], found: _Found) -> Wish:
+    """As much of it as the kernel tells: no object, no rodata, no entries."""
+    roles = identity.roles(words)
+    state = {n for n, m in found.maps.items() if "/state/" in m.record.pin}
+    return Wish(
+        pipeline=pipeline,
+        source_revision=words.get("source", ""),
+        objects=(),
+        programs=tuple(sorted(found.programs)),
+        rodata={},
+        maps=tuple(
+            _wish_map(n, m, Role.STATE if n in state else roles.get(n, Role.CONFIG)) for n, m in found.maps.items()
+        ),
+        attachments=tuple(identity.attachments(words)),
+    )
+
+
+def _wish_map(name: str, seen: _Map, role: Role) -> WishMap:
+    return WishMap(
+        name=name, role=role, type=seen.info.type, key_size=seen.info.key_size, value_size=seen.info.value_size,
+        max_entries=seen.info.max_entries, map_flags=seen.info.map_flags, key=seen.key, value=seen.value,
+    )  # fmt: skip
+
+
+def _links(
+    kernel: Kernel, layout: Layout, generation: Generation, found: _Found
+) -> tuple[dict[str, LinkRecord], list[str]]:
+    """Attachment → its link; and the pins of links that no attachment explains."""
+    out: dict[str, LinkRecord] = {}
+    for attachment in generation.wish.attachments:
+        pin = layout.link_pin(generation.wish.pipeline, attachment.id)
+        if pin in found.links:
+            out[attachment.id] = _link_record(kernel, attachment, pin, found.links[pin])
+    return out, sorted(found.links.keys() - {link.pin for link in out.values()})
+
+
+def _link_record(kernel: Kernel, attachment: WishAttachment, pin: str, link: LinkInfo) -> LinkRecord:
+    name, netns = attachment.target.get("interface", ""), attachment.target.get("netns")
+    try:
+        where = kernel.net.indices([name], netns)[0] if name else ""
+    except (KernelError, OSError):
+        where = ""
+    return LinkRecord(
+        pin=pin, id=link.id, prog=link.prog_id, interface=name, ifindex=link.ifindex, netns=netns, netns_id=where
+    )
+
+
+def _current(
+    kernel: Kernel, layout: Layout, pipeline: str, generation: Generation, found: _Found, links: dict[str, LinkRecord]
+) -> Current:
+    """`wish` stays empty: whatever is applied next goes the long way, and is recorded."""
+    numbers = records.generation_numbers(layout, pipeline)
+    state = {n: m for n, m in generation.maps.items() if "/state/" in m.pin}
+    return Current(
+        pipeline=pipeline,
+        generation=generation.number,
+        last_generation=max([generation.number, *numbers]),
+        last_load=max(_loads(kernel, layout, pipeline)),
+        links=links,
+        state={**{n: m.record for n, m in found.parked.items()}, **state},
+        boot_id=kernel.boot_id(),
+    )
