@@ -1,6 +1,6 @@
 """What the engine may ask of a kernel: records, enums and Protocols. No I/O but closing a descriptor.
 
-`bpf/live.py` implements the Protocols on the running kernel; `tests/fake_kernel.py` in memory.
+`bpf/live.py` implements the Protocols on the running kernel; nothing else does, as tests run on a real one.
 All fallible calls raise errors.KernelError (or LoadRejected). Sizes are bytes, ids are the kernel's.
 A leaf beside errors.py.
 """
@@ -218,6 +218,9 @@ class Maps(Protocol):
     def info(self, fd: Fd) -> MapInfo: ...
 
     def by_id(self, map_id: int) -> Fd: ...
+
+    def create(self, shape: MapInfo) -> Fd:
+        """A new, empty map of that type, name, sizes and flags; no BTF describes it. Gone with its last user."""
 
     def frozen(self, fd: Fd) -> bool: ...
 

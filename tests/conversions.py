@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from reloader.observe import Observed, SeenMap
 from reloader.plan.compat import MapShape, map_differences
 from reloader.plan.conversion import Pair
 from reloader.plan.maps import wished_shape
+from reloader.plan.model import Plan
 from reloader.spec.compile import compile_file
 from reloader.spec.model import Role
+from reloader.state.registry import file_name
 from reloader.state.rules import Conversion, Op, Rule
 from reloader.txn import session
 from reloader.typetree import TypeTree
@@ -201,7 +204,7 @@ kind: Pipeline
 metadata: {{name: edge}}
 spec:
   objects: [{object}]
-  attach:
+{schema}  attach:
 {attach}
   maps: {{{maps}}}
 """
@@ -216,7 +219,8 @@ class Shifting:
         self.layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
         self.attached = {"count_flows": sandbox.rx}  # program -> where
         self.file = folder / "edge.yaml"
-        self.version = ""
+        self.lossy = False  # whether rules are fine whose way back loses something
+        self.version = self.schema = ""  # with a schema the registry beside the YAML is asked for rules
         for name, path in objects.items():
             shutil.copyfile(path, folder / f"{name}.bpf.o")
 
@@ -226,9 +230,28 @@ class Shifting:
             f"    - {{program: {program}, type: xdp, interface: {end.interface}, netns: {end.netns}}}"
             for program, end in self.attached.items()
         ]
-        self.file.write_text(YAML.format(object=f"{version}.bpf.o", attach="\n".join(rows), maps=self.maps))
+        schema = f"  stateSchema: {self.schema}\n" if self.schema else ""
+        words = {"object": f"{version}.bpf.o", "schema": schema, "attach": "\n".join(rows), "maps": self.maps}
+        self.file.write_text(YAML.format(**words))
         made = compile_file(self.file)[0]
-        return session.Intake(wish=made.wish, blobs={**made.objects, **made.entries})
+        return session.Intake(wish=made.wish, blobs={**made.objects, **made.entries}, lossy_rollback=self.lossy)
+
+    def object(self, version: str, path: Path) -> None:
+        """Another version to apply."""
+        shutil.copyfile(path, self.folder / f"{version}.bpf.o")
+
+    def record(self, map_name: str, *versions: str) -> None:
+        """Write a map's history into the registry beside the YAML: each text is what stands below `metadata`."""
+        self.schema = "edge"
+        folder = self.folder / "state" / self.schema
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, body in enumerate(versions, 1):
+            head = f"metadata: {{schema: edge, map: {map_name}, version: {number}}}"
+            text = "\n".join(["apiVersion: reloader/v1", "kind: StateLayout", head, textwrap.dedent(body).strip(), ""])
+            (folder / file_name(map_name, number)).write_text(text)
+
+    def plan(self, version: str) -> Plan:
+        return session.plan(self.kernel, self.layout, self.intake(version))
 
     def apply(self, version: str) -> session.Result:
         with writer_lock(self.layout) as lock:

@@ -14,12 +14,14 @@
 #include "reloader_rules.h"
 
 #define EEXIST 17
+#define ENOSPC 28
 
 const volatile __u32 key_size = 4; /* of the old map */
 const volatile __u32 new_key_size = 4;
 const volatile __u32 new_value_size = 8;
 const volatile __u32 pass = MIGRATE_DRAIN;
 const volatile __u32 slots = 0; /* an array: every key is there from the start */
+const volatile __u32 trie = 0;	/* a look-up is content with a prefix that covers the key */
 const volatile struct rl_table table = {};
 
 struct keys {
@@ -120,14 +122,34 @@ static __always_inline int how_to_merge(void)
 	return slots || table.per_cpu ? RL_SLOT : RL_EXISTING;
 }
 
+/*
+ * Whether a trie that no program uses holds this very prefix: it refuses to have it twice. Between two such answers
+ * a look-up finds that entry, and not one that covers it.
+ */
+static __always_inline int holds(struct run *run, void *map, const void *key)
+{
+	long err = bpf_map_update_elem(map, key, run->scratch->value, BPF_NOEXIST);
+
+	if (!err)
+		bpf_map_delete_elem(map, key);
+	else if (err != -EEXIST && err != -ENOSPC)
+		run->result->failed++;
+	return err == -EEXIST;
+}
+
 static __always_inline void move(struct run *run, const void *key, const void *new_key)
 {
 	struct rl_scratch *scratch = run->scratch;
-	void *there, *old = find(run, &rl_from, key);
+	void *there, *old;
 	long err;
 
+	if (trie && pass == MIGRATE_DRAIN && !holds(run, &rl_from, key))
+		return;
+	old = find(run, &rl_from, key);
 	if (!old)
 		return; /* deleted, or taken over, meanwhile */
+	if (trie && pass == MIGRATE_DRAIN && !holds(run, &rl_from, key))
+		return;
 	if (!rl_fits(table.value, RL_RULES, table.value_rules, old)) {
 		run->result->unfit++;
 		return;
@@ -141,6 +163,14 @@ static __always_inline void move(struct run *run, const void *key, const void *n
 		goto moved;
 	}
 	there = err == -EEXIST ? find(run, &rl_to, new_key) : NULL;
+	if (trie && there) {
+		err = insert(run, new_key);
+		if (!err) {
+			run->result->inserted++;
+			goto moved;
+		}
+		there = err == -EEXIST ? there : NULL; /* else it may be one that covers what was deleted meanwhile */
+	}
 	if (!there) {
 		if (pass != MIGRATE_COPY)
 			rl_put_back(table.value, table.value_rules, old, scratch->value);

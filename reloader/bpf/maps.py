@@ -17,7 +17,7 @@ from reloader.bpf import syscall
 from reloader.bpf.syscall import Command
 from reloader.effects import lasting
 from reloader.errors import KernelError
-from reloader.kernel import ARRAY_TYPES, Fd, MapInfo
+from reloader.kernel import ARRAY_TYPES, Fd, MapInfo, MapType
 
 CHUNK = 64 << 20  # bytes of keys and values in one batch call
 TRIES = 100  # of one batch element the kernel calls busy: another CPU, or an NMI, holds its bucket
@@ -32,6 +32,14 @@ class LiveMaps:
 
     def by_id(self, map_id: int) -> Fd:
         return Fd(syscall.fd_by_id(Command.BPF_MAP_GET_FD_BY_ID, map_id))
+
+    def create(self, shape: MapInfo) -> Fd:
+        return Fd(
+            syscall.map_create(
+                kind=shape.type, name=shape.name, key_size=shape.key_size, value_size=shape.value_size,
+                max_entries=shape.max_entries, flags=shape.map_flags,
+            )
+        )  # fmt: skip
 
     def frozen(self, fd: Fd) -> bool:
         with open(f"/proc/self/fdinfo/{fd.fileno()}") as file:
@@ -106,8 +114,8 @@ def _batches(fd: int, info: MapInfo, at_most: int) -> Iterator[tuple[int, memory
     size = syscall.value_bytes(info)
     room = max(1, min(info.max_entries, at_most, CHUNK // (info.key_size + size)))
     token = ctypes.create_string_buffer(max(8, info.key_size))  # a bucket or an index; a key of generic batches
-    first = True
-    while True:
+    first, left = True, 2 * info.max_entries + 16
+    while left > 0:
         keys, values = bytearray(room * info.key_size), bytearray(room * size)
         result = syscall.map_batch(
             Command.BPF_MAP_LOOKUP_BATCH, fd, count=room, keys=_writable(keys), values=_writable(values),
@@ -122,6 +130,8 @@ def _batches(fd: int, info: MapInfo, at_most: int) -> Iterator[tuple[int, memory
         if result.errno:  # ENOENT: this was the last piece
             return
         first = False
+        left -= result.done if info.type == MapType.LPM_TRIE else 0  # its walk starts over when the last key vanished
+    raise _too_fast(info)
 
 
 def _walk(fd: int, info: MapInfo) -> Iterator[tuple[int, memoryview, memoryview]]:
@@ -134,7 +144,11 @@ def _walk(fd: int, info: MapInfo) -> Iterator[tuple[int, memoryview, memoryview]
         value = syscall.map_lookup(fd, key, size)
         if value is not None:
             yield 1, memoryview(key), memoryview(value)
-    raise KernelError(Command.BPF_MAP_GET_NEXT_KEY.name, errno.EAGAIN, f"{info.name}: it changes faster than it reads")
+    raise _too_fast(info)
+
+
+def _too_fast(info: MapInfo) -> KernelError:
+    return KernelError(Command.BPF_MAP_GET_NEXT_KEY.name, errno.EAGAIN, f"{info.name}: it changes faster than it reads")
 
 
 def _split(data: memoryview, size: int, count: int) -> list[bytes]:

@@ -19,7 +19,8 @@ from reloader.plan.ops import Op
 from reloader.spec.wish import WishMap
 from reloader.state.rules import MAX_KEY, MAX_KEY_RULES, MAX_VALUE, MAX_VALUE_RULES, Conversion, Rule
 
-CONVERTIBLE = frozenset({MapType.HASH, MapType.LRU_HASH}) | PERCPU_TYPES | ARRAY_TYPES
+CONVERTIBLE = frozenset({MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE}) | PERCPU_TYPES | ARRAY_TYPES
+UNBRIDGED = ARRAY_TYPES | {MapType.LPM_TRIE}
 RULE_SIZE = 16  # struct rl_rule
 BRIDGE = 1  # enum rl_mode
 ENTRIES_A_SECOND = 1_000_000  # what a drain moves on a small machine; for the plan's estimate only
@@ -47,8 +48,9 @@ class Move:
 
 
 def bridged(wanted: WishMap, pair: Pair) -> bool:
-    """Whether the program takes entries over on a miss: not an array's, and not where several become one."""
-    return wanted.bridge and wanted.type not in ARRAY_TYPES and not pair.forward.collides
+    """Whether the program takes entries over on a miss: not an array's, not where several become one, and not a trie's,
+    where a prefix that has not moved yet is no miss but a hit of the one that covers it."""
+    return wanted.bridge and wanted.type not in UNBRIDGED and not pair.forward.collides
 
 
 def before_swap(moves: Sequence[Move]) -> list[Op]:
@@ -99,6 +101,8 @@ def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> str:
             return f"{what} of more than {most} bytes cannot be converted"
     if wanted.type in ARRAY_TYPES and pair.forward.key:
         return "an array's keys are its indices"
+    if wanted.type == MapType.LPM_TRIE and pair.forward.key:
+        return "a trie's key is a prefix: its bytes mean the same only where they are"
     rules = (pair.forward, pair.back)
     if any(len(r.value) > MAX_VALUE_RULES or len(r.key) > MAX_KEY_RULES for r in rules):
         return f"it takes more than {MAX_VALUE_RULES} rules for a value, or {MAX_KEY_RULES} for a key"
@@ -124,6 +128,12 @@ def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
             out.append("what another CPU has of an entry follows within the drain")
     elif kind in ARRAY_TYPES:
         out.append("copied ahead, then drained: counts exact, other fields as of the copy")
+    elif kind == MapType.LPM_TRIE:
+        out.append(
+            "copied ahead, then drained: counts exact, other fields as of the copy; packets of a prefix that is added"
+            " during the swap meet the one that covers it for milliseconds, and a prefix deleted since the copy comes"
+            " back without counts"
+        )
     else:
         out.append(
             "copied ahead, then drained: counts exact, other fields as of the copy; entries born during the swap are"

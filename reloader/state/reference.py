@@ -1,6 +1,6 @@
 """What programs/include/reloader_rules.h does with an entry, in Python.
 
-For maps that only user space can walk (LPM tries) and for tests that hold the kernel to it. Pure; imports
+For tests that hold the kernel to it. Pure; imports
 state.rules.
 """
 

@@ -261,7 +261,7 @@ def _fresh_diff(bench: Bench, op: ops.SetEntries, fd: Fd) -> EntryDiff:
 
 def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
     """Run the migration program over two pinned maps; a source that is gone was emptied before."""
-    from reloader.txn import migrate
+    from reloader.txn import migrate, prefixes
 
     pins, bridge = bench.kernel.pins, bench.loads.get("bridge")
     if not pins.exists(op.source) or not pins.exists(op.target):
@@ -272,6 +272,7 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
             return
         if isinstance(op, ops.CheckFit):
             migrate.check(bench.kernel, source, target, op.rules)
+            prefixes.check(bench.kernel, source, target, op.rules)
             return
         bench.kernel.barrier()
         locks = bridge.maps.get("rl_locks") if bridge else None

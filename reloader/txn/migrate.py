@@ -17,7 +17,7 @@ from enum import IntEnum
 
 from reloader.errors import KernelError
 from reloader.frozen import frozen
-from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES, Fd, Kernel, Loaded, LoadRequest
+from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES, Fd, Kernel, Loaded, LoadRequest, MapType
 from reloader.layout import shipped_object
 from reloader.plan.conversion import pack_table
 from reloader.state.rules import Conversion
@@ -118,6 +118,7 @@ class _Migration:
         self._rules, self._how, self._locks = rules, how, locks
         self._from, self._to = kernel.maps.info(source), kernel.maps.info(target)
         self._slots, self._per_cpu = self._from.type in ARRAY_TYPES, self._from.type in PERCPU_TYPES
+        self._trie = self._from.type == MapType.LPM_TRIE
         self._empties = how in (Pass.DRAIN, Pass.MERGE) and not self._slots
         self._cpus = online_cpus() if self._per_cpu else sorted(os.sched_getaffinity(0))
         self._away = sorted(set(possible_cpus()) - set(self._cpus)) if self._per_cpu else []
@@ -167,7 +168,8 @@ class _Migration:
                 yield Piece(count=min(SLOTS, self._from.max_entries - start), start=start)
             return
         size, most = self._from.key_size, PIECE // self._from.key_size
-        for listed in self._kernel.maps.keys(self._source, most):
+        found = self._kernel.maps.keys(self._source, most)
+        for listed in list(found) if self._trie else found:  # a trie's walk starts over when its last key was moved
             for at in range(0, len(listed), most * size):
                 keys = listed[at : at + most * size]
                 yield Piece(count=len(keys) // size, keys=keys)
@@ -197,6 +199,7 @@ class _Migration:
             "new_value_size": self._to.value_size,
             "pass": self._how,
             "slots": self._slots,
+            "trie": self._trie,
         }
         reuse = {"rl_from": self._source, "rl_to": self._target}
         if self._locks is not None:
