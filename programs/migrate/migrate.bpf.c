@@ -218,7 +218,7 @@ static __always_inline void visit_key(struct run *run, const void *key)
 
 static long visit(__u32 i, struct run *run)
 {
-	__u32 at = i * key_size;
+	__u64 at = (__u64)i * key_size; /* of 32 bits, Linux 6.1 forgets the bound below */
 
 	if (slots) {
 		run->index = run->asked.start + i;
