@@ -157,6 +157,26 @@ class Interface:
     xdp_mode: XdpMode | None = None
 
 
+class Presence(StrEnum):
+    """Whether the kernel has a feature, as far as trying it could tell."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"  # we may not try it
+
+
+@frozen
+class Feature:
+    """One thing that a kernel may lack, and what came of trying it."""
+
+    name: str
+    group: str
+    purpose: str  # what reloader does with it
+    needed: bool  # nothing works without it
+    presence: Presence
+    why: str = ""  # what the kernel said; empty when it is there
+
+
 @frozen
 class LoadRequest:
     """One loading of objects. More than one object is joined by libbpf's linker first."""
@@ -300,6 +320,9 @@ class Kernel(Protocol):
 
     def boot_id(self) -> str:
         """/proc/sys/kernel/random/boot_id."""
+
+    def features(self) -> tuple[Feature, ...]:
+        """What this kernel has, each thing tried in a child process and a network namespace of its own."""
 
     def barrier(self) -> None:
         """Return once no program instance that was running at the call still runs (non-sleepable ones)."""

@@ -27,7 +27,7 @@ LAYERS = tuple(
         "commands",
         "follow",
         "txn",
-        "status metrics",
+        "status metrics diagnosis",
         "observe plan standing",
         "workloads",
         "records",

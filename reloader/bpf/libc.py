@@ -29,6 +29,7 @@ _BPF, _MEMBARRIER = _NUMBERS[os.uname().machine]
 _libc = ctypes.CDLL(None, use_errno=True)
 _PROTOTYPES: dict[str, tuple[type, list[type]]] = {
     "syscall": (ctypes.c_long, [ctypes.c_long] * 4),
+    "unshare": (ctypes.c_int, [ctypes.c_int]),
     "setns": (ctypes.c_int, [ctypes.c_int, ctypes.c_int]),
     "prctl": (ctypes.c_int, [ctypes.c_int] + [ctypes.c_ulong] * 4),
     "statfs": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_void_p]),
@@ -47,6 +48,11 @@ def bpf(command: int, attr: ctypes.Array[ctypes.c_char]) -> tuple[int, int]:
 def membarrier_global() -> None:
     """membarrier(MEMBARRIER_CMD_GLOBAL): one RCU grace period. KernelError EINVAL where the kernel has none."""
     _check(_libc.syscall(_MEMBARRIER, MEMBARRIER_CMD_GLOBAL, 0, 0), "membarrier")
+
+
+def unshare(kind: int) -> None:
+    """Move the calling process to a new namespace of that kind (os.unshare is there from Python 3.12)."""
+    _check(_libc.unshare(kind), "unshare")
 
 
 def setns(fd: int, kind: int) -> None:

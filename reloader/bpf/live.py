@@ -15,7 +15,7 @@ from reloader.bpf.net import LiveNet
 from reloader.bpf.pins import LivePins
 from reloader.bpf.progs import LiveProgs
 from reloader.errors import KernelError
-from reloader.kernel import Fd, Links, Maps, MapType, Net, Pins, Progs
+from reloader.kernel import Fd, Feature, Links, Maps, MapType, Net, Pins, Progs
 
 
 class LiveKernel:
@@ -49,6 +49,11 @@ class LiveKernel:
     def boot_id(self) -> str:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()
+
+    def features(self) -> tuple[Feature, ...]:
+        from reloader.bpf import features
+
+        return features.probe()
 
     def barrier(self) -> None:
         try:

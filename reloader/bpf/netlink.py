@@ -19,9 +19,11 @@ from reloader.kernel import XdpMode
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST = 1
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x200, 0x400
+NETLINK_SOCK_DIAG, SOCK_DESTROY = 4, 21
 RTMGRP_LINK = 1
-IFLA_IFNAME, IFLA_MTU, IFLA_EXT_MASK, IFLA_XDP = 3, 4, 29, 43
+IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_EXT_MASK, IFLA_XDP = 3, 4, 18, 29, 43
+IFLA_INFO_KIND = 1
 IFLA_XDP_ATTACHED, IFLA_XDP_PROG_ID, IFLA_XDP_DRV_PROG_ID, IFLA_XDP_SKB_PROG_ID, IFLA_XDP_HW_PROG_ID = 2, 4, 5, 6, 7
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 IFNAMSIZ = 16
@@ -93,6 +95,22 @@ def index_by_name(channel: socket.socket, name: str) -> int:
             return 0
         raise KernelError("SIOCGIFINDEX", error.errno or errno.EIO, name) from error
     return int(struct.unpack_from("=i", answer, IFNAMSIZ)[0])
+
+
+def new_link(channel: socket.socket, kind: str) -> None:
+    """An interface of that kind, named by the kernel, in the socket's namespace."""
+    info = _attr(IFLA_LINKINFO, _attr(IFLA_INFO_KIND, kind.encode()))
+    body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + info
+    ask(channel, RTM_NEWLINK, body, f"RTM_NEWLINK {kind}", NLM_F_CREATE | NLM_F_EXCL)
+
+
+def ask(channel: socket.socket, kind: int, body: bytes, subject: str, flags: int = 0) -> None:
+    """Have one request carried out; KernelError with what the kernel answered."""
+    flags |= NLM_F_REQUEST | NLM_F_ACK
+    channel.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
+    for answer, payload in _messages(channel.recv(BUFFER)):
+        if answer == NLMSG_ERROR and (code := -struct.unpack_from("=i", payload)[0]):
+            raise KernelError(subject, code)
 
 
 class LinkEvents:

@@ -35,6 +35,7 @@ class Command(IntEnum):
     BPF_MAP_UPDATE_ELEM = 2
     BPF_MAP_DELETE_ELEM = 3
     BPF_MAP_GET_NEXT_KEY = 4
+    BPF_PROG_LOAD = 5
     BPF_OBJ_PIN = 6
     BPF_OBJ_GET = 7
     BPF_PROG_TEST_RUN = 10
@@ -43,6 +44,7 @@ class Command(IntEnum):
     BPF_PROG_GET_FD_BY_ID = 13
     BPF_MAP_GET_FD_BY_ID = 14
     BPF_OBJ_GET_INFO_BY_FD = 15
+    BPF_RAW_TRACEPOINT_OPEN = 17
     BPF_BTF_LOAD = 18
     BPF_BTF_GET_FD_BY_ID = 19
     BPF_MAP_FREEZE = 22
@@ -54,6 +56,7 @@ class Command(IntEnum):
     BPF_LINK_GET_FD_BY_ID = 30
     BPF_LINK_GET_NEXT_ID = 31
     BPF_ENABLE_STATS = 32
+    BPF_ITER_CREATE = 33
     BPF_LINK_DETACH = 34
     BPF_PROG_BIND_MAP = 35
 

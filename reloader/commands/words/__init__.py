@@ -25,6 +25,7 @@ COMMANDS = {
     "watch": "follow",
     "remove": "change",
     "recover": "recover",
+    "doctor": "doctor",
     "state": "state",
 }
 """Every command and the module of this package that has its words, in the order of the help text."""

@@ -1,0 +1,55 @@
+"""doctor: what is wrong with this host, and what its kernel has."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from reloader.commands.environment import Environment, Output
+from reloader.kernel import Feature, Presence
+
+if TYPE_CHECKING:
+    from reloader.diagnosis import Finding
+
+COLOUR = {Presence.YES: "green", Presence.NO: "yellow", Presence.UNKNOWN: "dim"}
+
+
+def doctor(args: argparse.Namespace, env: Environment) -> int:
+    """Exit 69 when something is wrong; features that only some pipelines need are no fault of the host."""
+    from reloader import diagnosis
+
+    features = env.kernel.features()
+    findings = (*diagnosis.from_features(features), *diagnosis.examine(env.kernel, env.layout))
+    _show_findings(env.output, findings)
+    if args.features:
+        env.output.print()
+        _show_features(env.output, features)
+    env.output.document("Doctor", _document(findings, features if args.features else ()))
+    return 0 if all(f.ok for f in findings) else 69
+
+
+def _show_findings(output: Output, findings: tuple[Finding, ...]) -> None:
+    for finding in findings:
+        mark = output.paint("ok" if finding.ok else "!!", "green" if finding.ok else "red")
+        output.print(f"{mark}  {finding.check}: {finding.what}")
+        if finding.hint:
+            output.print(f"    hint: {finding.hint}")
+
+
+def _show_features(output: Output, features: tuple[Feature, ...]) -> None:
+    rows = [(f.name, f.presence.value, f.why or f.purpose) for f in features]
+    output.table(("FEATURE", "HERE", "WHY NOT, OR WHAT FOR"), rows, colours=[COLOUR[f.presence] for f in features])
+
+
+def _document(findings: tuple[Finding, ...], features: tuple[Feature, ...]) -> dict[str, Any]:
+    return {
+        "well": all(f.ok for f in findings),
+        "findings": [{"check": f.check, "ok": f.ok, "what": f.what, "hint": f.hint} for f in findings],
+        "features": [
+            {
+                "name": f.name, "group": f.group, "presence": f.presence.value, "needed": f.needed,
+                "purpose": f.purpose, "why": f.why,
+            }
+            for f in features
+        ],
+    }  # fmt: skip

@@ -1,0 +1,79 @@
+"""What is wrong with this host, and what to do about it: one small check each, none changes anything.
+
+A check takes the kernel and the layout and yields findings; CHECKS has them in the order they are printed.
+Called by commands/doctor.py; imports kernel, layout and errors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from reloader.errors import KernelError
+from reloader.frozen import frozen
+from reloader.kernel import Feature, Kernel, Presence
+from reloader.layout import Layout
+
+
+@frozen
+class Finding:
+    """One thing looked at."""
+
+    check: str
+    ok: bool
+    what: str
+    hint: str = ""  # what to do next; empty when it is well
+
+
+PRIVILEGES = ("cap_bpf", "cap_net_admin", "cap_perfmon")
+Check = Callable[[Kernel, Layout], Iterator[Finding]]
+
+
+def examine(kernel: Kernel, layout: Layout) -> tuple[Finding, ...]:
+    """All checks, in order."""
+    return tuple(finding for check in CHECKS for finding in check(kernel, layout))
+
+
+def from_features(features: tuple[Feature, ...]) -> Iterator[Finding]:
+    """What nothing works without, and the privileges; what we may not try is no fault of the kernel's."""
+    lacking = [f for f in features if f.needed and f.presence is Presence.NO]
+    for feature in lacking:
+        what = f"{feature.name}: {feature.why} ({feature.purpose})"
+        yield Finding(check="kernel", ok=False, what=what, hint="reloader needs a kernel that has it")
+    if not lacking:
+        yield Finding(check="kernel", ok=True, what="nothing is known to be missing that all pipelines need")
+    held = {f.name for f in features if f.presence is Presence.YES}
+    missing = [name.upper() for name in PRIVILEGES if f"host.{name}" not in held]
+    if missing:
+        what = f"this process has no {', '.join(missing)}"
+        yield Finding(check="privileges", ok=False, what=what, hint="run as root, or give it these capabilities")
+    else:
+        yield Finding(check="privileges", ok=True, what=f"{', '.join(PRIVILEGES).upper()} are there")
+
+
+def _bpffs(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+    try:
+        mounted = kernel.pins.is_bpffs(layout.bpffs)
+    except KernelError as error:
+        yield Finding(check="bpffs", ok=False, what=str(error), hint="ask again as root")
+        return
+    if mounted:
+        yield Finding(check="bpffs", ok=True, what=f"{layout.bpffs} is on a bpf filesystem")
+    else:
+        hint = "mount -t bpf bpf /sys/fs/bpf, or name another with --bpffs"
+        yield Finding(check="bpffs", ok=False, what=f"{layout.bpffs} is on no bpf filesystem", hint=hint)
+
+
+def _records(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+    """There and ours, or not there yet."""
+    path = layout.records
+    parent = next(p for p in (path, *path.parents) if p.exists())
+    if os.access(parent, os.W_OK):
+        what = f"{path} can be written" if parent == path else f"{path} is made by the first apply"
+        yield Finding(check="records", ok=True, what=what)
+    else:
+        hint = "run as its owner, or name another with --records"
+        yield Finding(check="records", ok=False, what=f"{path} cannot be written", hint=hint)
+
+
+CHECKS: tuple[Check, ...] = (_bpffs, _records)
