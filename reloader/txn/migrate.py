@@ -158,7 +158,9 @@ class _Migration:
                 break
             time.sleep(0.001 if last.stuck else 0)
             pieces = self._pieces()
-        raise self._complaint(last, total)
+        if last.stuck:
+            raise self._complaint(last, total)
+        return total  # user space goes on writing: the rest follows once the map is frozen
 
     def _round(self, runs: _Runs, pieces: Iterator[Piece]) -> None:
         if not self._per_cpu:
