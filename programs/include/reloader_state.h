@@ -171,7 +171,7 @@ static __always_inline long rl_delete(void *map, void *old_map, const volatile s
 				      __u32 value_size, const void *key)
 {
 	struct rl_place place = {};
-	long err, old_err = -1;
+	int err, old_err = -1; /* what a map says is an int, see migrate.bpf.c */
 
 	if (table->mode != RL_BRIDGE)
 		return bpf_map_delete_elem(map, key);

@@ -13,6 +13,7 @@
 #include "migrate.h"
 #include "reloader_rules.h"
 
+/* What a map says is an int: before Linux 6.4 the upper half of the register holds anything (d7ba4cc900bf). */
 #define EEXIST 17
 #define ENOSPC 28
 
@@ -94,7 +95,7 @@ static __always_inline void *find(struct run *run, void *map, const void *key)
 }
 
 /* Insert what was built. Another CPU's value cannot be inserted: its entry is, and the value merged. */
-static __always_inline long insert(struct run *run, const void *new_key)
+static __always_inline int insert(struct run *run, const void *new_key)
 {
 	struct rl_scratch *scratch = run->scratch;
 
@@ -103,7 +104,7 @@ static __always_inline long insert(struct run *run, const void *new_key)
 	if (table.per_cpu && run->asked.remote) {
 		__u32 zero = 0;
 		struct rl_scratch *other = bpf_map_lookup_percpu_elem(&rl_scratch, &zero, run->asked.remote - 1);
-		long err;
+		int err;
 
 		if (!other)
 			return -EEXIST;
@@ -130,7 +131,7 @@ static __always_inline int how_to_merge(void)
  */
 static __always_inline int holds(struct run *run, void *map, const void *key)
 {
-	long err = bpf_map_update_elem(map, key, run->scratch->value, BPF_NOEXIST);
+	int err = bpf_map_update_elem(map, key, run->scratch->value, BPF_NOEXIST);
 
 	if (!err)
 		bpf_map_delete_elem(map, key);
@@ -143,7 +144,7 @@ static __always_inline void move(struct run *run, const void *key, const void *n
 {
 	struct rl_scratch *scratch = run->scratch;
 	void *there, *old;
-	long err;
+	int err;
 
 	if (trie && pass == MIGRATE_DRAIN && !holds(run, &rl_from, key))
 		return;
