@@ -252,6 +252,9 @@ class Maps(Protocol):
     def keys(self, fd: Fd, at_most: int) -> Iterator[bytes]:
         """All keys, about `at_most` in a piece, one behind the other. Entries may come and go meanwhile."""
 
+    def pieces(self, fd: Fd, at_most: int) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values, one behind the other each, about `at_most` entries in a piece; as items() otherwise."""
+
     def count(self, fd: Fd) -> int:
         """Live entries (max_entries for arrays), without copying values where the kernel allows."""
 
@@ -318,6 +321,9 @@ class Kernel(Protocol):
     def links(self) -> Links: ...
     @property
     def net(self) -> Net: ...
+
+    def possible_cpus(self) -> int:
+        """How many values an entry of a per-CPU map has."""
 
     def boot_id(self) -> str:
         """/proc/sys/kernel/random/boot_id."""

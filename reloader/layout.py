@@ -4,6 +4,7 @@
 <bpffs>/<pipeline>/state/<map>-<layout>-<serial>   a state map; survives loads and `remove`
 <bpffs>/<pipeline>/loads/<n>/progs/<program>       the programs of load n
 <bpffs>/<pipeline>/loads/<n>/maps/<map>            its config and scratch maps
+<bpffs>/<pipeline>/import/<map>                    entries on their way in, while `state import` is at it
 <bpffs>/<pipeline>/pub/<map>                       what readers and writers in user space open
 <records>/lock, <records>/objects/<sha256>, <records>/entries/<sha256>, <records>/cache/, <records>/logs/
 <records>/pipelines/<pipeline>/{current.json, generations/<n>.json, journal/<txn>.jsonl,
@@ -69,6 +70,10 @@ class Layout:
 
     def bridge_pin(self, pipeline: str, load: int, program: str) -> str:
         return f"{self.bridge_pins(pipeline, load)}/{pin_name(program)}"
+
+    def import_pin(self, pipeline: str, map_name: str) -> str:
+        """Entries on their way from a file into a state map."""
+        return f"{self.bpffs}/{pipeline}/import/{pin_name(map_name)}"
 
     def pub_pin(self, pipeline: str, map_name: str) -> str:
         return f"{self.bpffs}/{pipeline}/pub/{pin_name(map_name)}"

@@ -46,6 +46,9 @@ class LiveKernel:
     def net(self) -> Net:
         return self._net
 
+    def possible_cpus(self) -> int:
+        return syscall.possible_cpus()
+
     def boot_id(self) -> str:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()

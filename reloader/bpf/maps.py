@@ -62,6 +62,13 @@ class LiveMaps:
             if count:
                 yield bytes(keys[: count * info.key_size])
 
+    def pieces(self, fd: Fd, at_most: int) -> Iterator[tuple[bytes, bytes]]:
+        info = self.info(fd)
+        size = syscall.value_bytes(info)
+        for count, keys, values in _chunks(fd.fileno(), info, at_most):
+            if count:
+                yield bytes(keys[: count * info.key_size]), bytes(values[: count * size])
+
     def count(self, fd: Fd) -> int:
         # No command counts; a batch copies values too, and is still faster than a walk over the keys.
         info = self.info(fd)

@@ -167,6 +167,27 @@ class Drain:
 
 
 @frozen
+class FillFromFile:
+    """Put one map of an exported file into a map of its own, of the file's layout, that nobody uses, and pin that."""
+
+    TAGGED: ClassVar[bool] = True
+    map: str
+    file: str
+    path: str
+
+
+@frozen
+class Absorb:
+    """Move what `source` holds into a live state map, counts exactly once; what finds no room there is given up."""
+
+    TAGGED: ClassVar[bool] = True
+    map: str
+    source: str  # pin path
+    target: str
+    rules: Conversion
+
+
+@frozen
 class DropFolder:
     """Unpin everything in one directory, and remove it."""
 
@@ -245,6 +266,8 @@ Op = (
     | CopyOver
     | Convert
     | Drain
+    | FillFromFile
+    | Absorb
     | DropFolder
     | PutRecord
     | Publish
@@ -269,7 +292,7 @@ def undo_of(op: Op) -> Op | None:
             return Drain(map=op.map, source=op.target, target=op.source, rules=op.back)
         case StoreBlob():
             return DropBlob(blob=op.blob, digest=op.digest)
-        case PinMap() | PinProgram() | CreateLink():
+        case PinMap() | PinProgram() | CreateLink() | FillFromFile():
             return Unpin(path=op.path)
         case SwapLink():
             return SwapLink(attachment=op.attachment, path=op.path, new=op.old, old=op.new)

@@ -37,6 +37,7 @@ class Bench:
     diffs: Mapping[tuple[str, str], EntryDiff] = field(default_factory=dict)  # map, wanted entries -> as planned
     loads: dict[str, Loaded] = field(default_factory=dict)  # by stage: "clean", "bridge"
     commit: tuple[Generation | None, Current] | None = None  # what PutRecord writes
+    told: list[str] = field(default_factory=list)  # what ops have to say to the user
     done: list[Op] = field(default_factory=list)  # what was begun, in order; the last may have failed
 
     def blob(self, blob: str, digest: str) -> bytes:
@@ -78,6 +79,8 @@ def execute(bench: Bench, op: Op) -> None:
             _prune_folders(bench, os.path.dirname(op.path))
         case ops.CheckFit() | ops.CopyOver() | ops.Drain():
             _move(bench, op)
+        case ops.FillFromFile() | ops.Absorb():
+            _bring_in(bench, op)
         case ops.Convert():
             pass  # a mark in the journal: from here on its undo is owed
         case ops.DropFolder():
@@ -277,6 +280,16 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
         bench.kernel.barrier()
         locks = bridge.maps.get("rl_locks") if bridge else None
         migrate.drain(bench.kernel, source, target, op.rules, locks, late=op.late)
+
+
+def _bring_in(bench: Bench, op: ops.FillFromFile | ops.Absorb) -> None:
+    from reloader.txn import transfer
+
+    if isinstance(op, ops.FillFromFile):
+        bench.kernel.pins.mkdir(os.path.dirname(op.path))
+        transfer.fill(bench.kernel, op)
+    else:
+        bench.told += transfer.absorb(bench.kernel, op)
 
 
 def _publish(bench: Bench, op: ops.Publish) -> None:

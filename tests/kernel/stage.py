@@ -11,6 +11,7 @@ import functools
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -241,7 +242,8 @@ class Stage:
 @functools.cache
 def validator(kind: str) -> Draft7Validator:
     """The published schema of a kind of document."""
-    schema = json.loads((ROOT / "schemas" / f"{kind.lower()}.schema.json").read_text())
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower()
+    schema = json.loads((ROOT / "schemas" / f"{name}.schema.json").read_text())
     Draft7Validator.check_schema(schema)
     return Draft7Validator(schema)
 

@@ -1,0 +1,55 @@
+"""state export and state import: the contents of state maps, to a file and back."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from reloader.commands.environment import Environment, SlowSteps
+from reloader.errors import ReloaderError, UsageError
+
+
+def export(args: argparse.Namespace, env: Environment) -> int:
+    """To standard output, piece by piece; under the writer lock, lest a conversion moves counts meanwhile."""
+    from reloader.lock import writer_lock
+    from reloader.txn import transfer
+
+    if sys.stdout.isatty():
+        raise UsageError("a state file is no text for a terminal", hint="reloader state export NAME > FILE")
+    steps = SlowSteps(env.output)
+    try:
+        with writer_lock(env.layout):
+            seen = transfer.look(env.kernel, env.layout, args.pipeline)
+            maps = transfer.chosen(seen, args.pipeline, args.map)
+            for name in [n for n, m in maps.items() if transfer.exportable(m)]:
+                why = f"{args.pipeline}: state map {name} is left out: {transfer.exportable(maps.pop(name))}"
+                if args.map:
+                    raise ReloaderError(why)
+                env.output.note(why)
+            steps("writing")
+            for done in transfer.export(env.kernel, seen, maps, sys.stdout.buffer):
+                env.output.note(f"{done.map}: {done.entries} entries")
+        sys.stdout.buffer.flush()
+    finally:
+        steps.done()
+    return 0
+
+
+def import_(args: argparse.Namespace, env: Environment) -> int:
+    from reloader.commands.render import line_json
+    from reloader.lock import writer_lock
+    from reloader.txn import importing
+
+    steps = SlowSteps(env.output)
+    order = importing.Order(pipeline=args.pipeline, file=Path(args.file), only=args.map, merge=args.merge)
+    try:
+        with writer_lock(env.layout) as lock:
+            done = importing.bring_in(env.kernel, env.layout, order, lock, progress=steps)
+    finally:
+        steps.done()
+    for line in done.told:
+        env.output.print(f"{args.pipeline}: {line}")
+    lines = [line_json(line) for line in done.plan.lines]
+    env.output.document("StateImport", {"pipeline": args.pipeline, "lines": lines, "told": list(done.told)})
+    return 0

@@ -1,0 +1,156 @@
+"""State in a file, between `state export` and `state import`: framed, checksummed, read and written piece by piece.
+
+    reloader state 1\\n
+    H {…}     a map: its shape, its layout, the versions known of it
+    E …       entries: keys one behind the other, then values; of a per-CPU map every possible CPU's
+    T {…}     how many there were
+    Z {…}     the end, and how many maps there were
+
+A frame is its letter, a length and a CRC-32 (both u32, little endian), and so many bytes. A file that was cut off
+lacks its Z. Imports record, state.rules, typetree.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any
+
+from reloader import record
+from reloader.frozen import frozen
+from reloader.state.rules import LayoutVersion
+from reloader.typetree import TypeTree
+
+MAGIC = b"reloader state 1\n"
+HEAD = struct.Struct("<cII")
+LARGEST = 1 << 28  # bytes of one frame; a larger one is damage
+PIECE = 1 << 20  # bytes of entries that a writer puts into one frame, or one bucket's
+
+
+class Damaged(ValueError):
+    """The file is not what `state export` wrote."""
+
+
+@frozen
+class Exported:
+    """One map in a file."""
+
+    pipeline: str
+    map: str
+    type: int  # kernel.MapType
+    key_size: int
+    value_size: int
+    max_entries: int
+    map_flags: int
+    cpus: int  # values in each entry; 1: no per-CPU map
+    key: TypeTree | None
+    value: TypeTree | None
+    created: str  # UTC, ISO 8601
+    generation: int
+    versions: tuple[LayoutVersion, ...] = ()  # the registry's history, up to this layout; empty: none is recorded
+
+    @property
+    def stored(self) -> int:
+        """Bytes of one value in the file."""
+        return self.value_size if self.cpus == 1 else (self.value_size + 7) // 8 * 8 * self.cpus
+
+
+Piece = tuple[bytes, bytes]  # keys, values
+
+
+class Writer:
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._entries = self._maps = 0
+        self._size = 1
+        out.write(MAGIC)
+
+    def begin(self, one: Exported) -> None:
+        self._entries, self._size = 0, one.key_size
+        self._frame(b"H", json.dumps(record.to_json(one), separators=(",", ":")).encode())
+
+    def put(self, keys: bytes, values: bytes) -> None:
+        self._entries += len(keys) // self._size
+        self._frame(b"E", keys + values)
+
+    def end(self) -> int:
+        """The map is complete; how many entries it had."""
+        self._maps += 1
+        self._frame(b"T", json.dumps({"entries": self._entries}).encode())
+        return self._entries
+
+    def close(self) -> None:
+        self._frame(b"Z", json.dumps({"maps": self._maps}).encode())
+
+    def _frame(self, kind: bytes, data: bytes) -> None:
+        self._out.write(HEAD.pack(kind, len(data), zlib.crc32(data)))
+        self._out.write(data)
+
+
+def read(file: IO[bytes]) -> Iterator[tuple[Exported, Iterator[Piece]]]:
+    """Each map, with its pieces, which are to be used up before the next one. Damaged where the file is."""
+    if file.read(len(MAGIC)) != MAGIC:
+        raise Damaged("this is no file of `reloader state export`")
+    maps = 0
+    while (frame := _frame(file)) is not None:
+        kind, data = frame
+        if kind == b"Z":
+            if json.loads(data) != {"maps": maps} or file.read(1):
+                raise Damaged(f"{maps} maps, and that is not what was exported")
+            return
+        if kind != b"H":
+            raise Damaged(f"entries of no map before byte {file.tell()}")
+        one = _header(data)
+        yield one, _pieces(file, one)
+        maps += 1
+    raise Damaged(f"the file was cut off after {maps} maps")
+
+
+def _header(data: bytes) -> Exported:
+    try:
+        one: Exported = record.from_json(Exported, json.loads(data))
+    except (ValueError, TypeError, KeyError) as error:
+        raise Damaged(f"another version of reloader wrote this: {error}") from error
+    if min(one.key_size, one.value_size, one.cpus) < 1:
+        raise Damaged(f"map {one.map}: its sizes make no sense")
+    return one
+
+
+def _pieces(file: IO[bytes], one: Exported) -> Iterator[Piece]:
+    found, size = 0, one.key_size + one.stored
+    while (frame := _frame(file)) is not None:
+        kind, data = frame
+        if kind == b"T":
+            _check_count(one, data, found)
+            return
+        if kind != b"E" or len(data) % size:
+            raise Damaged(f"map {one.map}: no entries before byte {file.tell()}")
+        count = len(data) // size
+        found += count
+        yield data[: count * one.key_size], data[count * one.key_size :]
+    raise Damaged(f"map {one.map}: the file was cut off after {found} entries")
+
+
+def _check_count(one: Exported, data: bytes, found: int) -> None:
+    told: dict[str, Any] = json.loads(data)
+    if told.get("entries") != found:
+        raise Damaged(f"map {one.map}: {found} entries, and {told.get('entries')} were exported")
+
+
+def _frame(file: IO[bytes]) -> tuple[bytes, bytes] | None:
+    """The next frame; None at the end of the file."""
+    at = file.tell()
+    head = file.read(HEAD.size)
+    if not head:
+        return None
+    if len(head) < HEAD.size:
+        raise Damaged(f"the file was cut off at byte {at}")
+    kind, length, crc = HEAD.unpack(head)
+    data = file.read(length) if length <= LARGEST else b""
+    if len(data) != length:
+        raise Damaged(f"the file was cut off, or damaged, at byte {at}")
+    if zlib.crc32(data) != crc:
+        raise Damaged(f"the file is damaged at byte {at}")
+    return kind, data

@@ -1,0 +1,117 @@
+"""`state import` as a transaction: the file read whole and judged, then journal, ops and commit as for any other.
+
+Called by commands/transfer.py. Imports transfer, transaction, recover, plan.importing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from reloader.errors import NotFoundError, RefusedChange
+from reloader.frozen import frozen
+from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Kernel, MapType
+from reloader.layout import Layout
+from reloader.lock import WriterLock
+from reloader.observe import Observed, SeenMap
+from reloader.plan.importing import Asked, Incoming, make_import
+from reloader.plan.model import Plan
+from reloader.records import Current, Generation
+from reloader.spec.model import Role
+from reloader.state.archive import Exported
+from reloader.txn import transfer
+from reloader.txn.apply import Bench
+from reloader.txn.recover import recover
+from reloader.txn.transaction import Trip, run
+
+HASHES = frozenset({MapType.HASH, MapType.PERCPU_HASH})
+
+
+@frozen
+class Order:
+    """What `state import` is asked for."""
+
+    pipeline: str
+    file: Path
+    only: str | None  # this map; None: every map of the file
+    merge: str | None  # how to join with entries that are there; None: nothing may be there
+
+
+@frozen
+class Imported:
+    plan: Plan
+    told: tuple[str, ...]  # a line for each map
+
+
+def bring_in(
+    kernel: Kernel, layout: Layout, order: Order, lock: WriterLock, *, progress: Callable[[str], None]
+) -> Imported:
+    """Bring the file's entries into the pipeline's live state maps."""
+    progress(f"reading {order.file.name}")
+    held = _wanted(transfer.contents(order.file), order)
+    recover(kernel, layout, order.pipeline, lock)
+    seen = transfer.look(kernel, layout, order.pipeline)
+    generation, current = _serving(seen, order.pipeline)
+    incoming = [_incoming(kernel, seen, generation, order.file, one, entries) for one, entries in held.values()]
+    asked = Asked(file=str(order.file.absolute()), merge=order.merge, cpus=kernel.possible_cpus())
+    made = make_import(incoming, asked, current, generation, layout)
+    bench = Bench(kernel=kernel, layout=layout, pipeline=order.pipeline, wish=generation.wish)
+    left = {name: when for name, when in current.restarted.items() if name not in held}
+    after = replace(current, restarted=left)
+    run(Trip(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), kernel, layout, lock)
+    return Imported(plan=made, told=tuple(bench.told))
+
+
+def _wanted(found: dict[str, tuple[Exported, int]], order: Order) -> dict[str, tuple[Exported, int]]:
+    if order.only is None:
+        return found
+    if order.only not in found:
+        raise NotFoundError(f"{order.file} has no map {order.only}", hint=f"it has {', '.join(found) or 'none'}")
+    return {order.only: found[order.only]}
+
+
+def _serving(seen: Observed, pipeline: str) -> tuple[Generation, Current]:
+    if seen.generation is None or seen.current is None:
+        raise RefusedChange(f"{pipeline} is removed; there is no map to import into", hint="apply it first")
+    if seen.rebooted:
+        why = f"{pipeline}: the kernel was restarted, and nothing of it serves"
+        raise RefusedChange(why, hint=f"`reloader recover --boot {pipeline}` first")
+    return seen.generation, seen.current
+
+
+def _incoming(
+    kernel: Kernel, seen: Observed, generation: Generation, file: Path, one: Exported, entries: int
+) -> Incoming:
+    live = seen.maps.get(one.map)
+    wanted = next((m for m in generation.wish.maps if m.name == one.map), None)
+    if live is None or wanted is None or wanted.role is not Role.STATE or live.unpinned:
+        name = generation.wish.pipeline
+        raise NotFoundError(f"{name} has no state map {one.map} in service", hint="--map names the ones to import")
+    there, fresh = _there(kernel, live), entries
+    if there + entries > live.info.max_entries and live.info.type in HASHES and live.key == one.key:
+        fresh = _fresh(kernel, live, one.map, file)
+    return Incoming(exported=one, entries=entries, live=live, there=there, fresh=fresh, versions=wanted.versions)
+
+
+def _fresh(kernel: Kernel, live: SeenMap, name: str, file: Path) -> int:
+    """How many of the file's keys the live map does not hold; asked only where it might be too full for them."""
+    with kernel.pins.get(live.pin) as fd:
+        there = {
+            key for keys in kernel.maps.keys(fd, transfer.ENTRIES) for key in transfer.split(keys, live.info.key_size)
+        }
+    return sum(key not in there for key in transfer.keys_of(file, name))
+
+
+def _there(kernel: Kernel, live: SeenMap) -> int:
+    """Entries that somebody made: of an array the slots that are not zero."""
+    if live.info.type not in PLAIN_TYPES:
+        return 0
+    with kernel.pins.get(live.pin) as fd:
+        if live.info.type not in ARRAY_TYPES:
+            return kernel.maps.count(fd)
+        found, size = 0, live.info.key_size
+        for keys, values in kernel.maps.pieces(fd, transfer.ENTRIES):
+            step = len(values) // (len(keys) // size)
+            found += sum(any(values[at : at + step]) for at in range(0, len(values), step))
+        return found

@@ -1,0 +1,216 @@
+"""State into a file and back: nothing lost over a planned restart, exact under traffic, converted or refused."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.sandbox import MOUNT, Sandbox, run
+from lab.traffic import Generator, settle
+from tests.kernel.stage import ROOT, Done, Stage, on_stage, wait_until
+
+pytestmark = pytest.mark.kernel
+FLOWS = 500
+
+
+@pytest.fixture
+def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
+    with on_stage(sandbox, objects, tmp_path) as made:
+        yield made
+
+
+def export(stage: Stage, *words: str, name: str = "edge.state") -> tuple[Path, str]:
+    """The file, and what was said beside it."""
+    path = stage.folder / name
+    command = [sys.executable, "-m", "reloader", "state", "export", "edge", *words, *stage.where]
+    with path.open("wb") as out:
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return path, done.stderr
+
+
+def bring_in(stage: Stage, path: Path, *words: str) -> list[str]:
+    told: list[str] = stage.call("state", "import", "edge", path, *words)["told"]
+    return told
+
+
+def per_cpu_packets(stage: Stage) -> int:
+    (value,) = stage.items("counters").values()
+    return sum(int.from_bytes(value[at : at + 8], "little") for at in range(0, len(value), 72))
+
+
+def count(stage: Stage, packets: int) -> None:
+    with Generator(stage.sandbox.tx, flows=FLOWS) as generator:
+        before = stage.counted()
+        generator.send(packets)
+        settle(generator, lambda: stage.counted() - before)
+
+
+def start_again(stage: Stage) -> None:
+    """What a restart does to the kernel; the records' boot_id does not matter here."""
+    mount = str(stage.sandbox.dir / MOUNT)
+    run("umount", mount)
+    run("mount", "-t", "bpf", "-o", "mode=0700", "none", mount)
+    wait_until(lambda: not stage.attached())
+    for record in (stage.records / "pipelines").rglob("*.json"):
+        record.write_text(re.sub(r'("boot_id": ")[^"]+"', r'\1before"', record.read_text()))
+
+
+def test_counts_survive_a_planned_restart(stage: Stage) -> None:
+    """Exported, restarted, loaded at boot, imported while traffic counts on: the sum of both, to the unit."""
+    stage.apply(stage.spec())
+    count(stage, 10_000)
+    before, beside = stage.counted(), per_cpu_packets(stage)
+    path, said = export(stage)
+    assert f"flows: {FLOWS} entries" in said
+    start_again(stage)
+    stage.call("recover", "--boot")
+    assert stage.counted() == 0
+    with Generator(stage.sandbox.tx, flows=2 * FLOWS) as generator:
+        generator.start()
+        told = bring_in(stage, path, "--merge", "sum")
+        generator.stop()
+        balance = settle(generator, lambda: stage.counted() - before)
+    assert balance.lost == 0
+    assert balance.traffic.sent > 1000
+    assert per_cpu_packets(stage) == beside + balance.traffic.delivered
+    assert any(re.match(r"flows: \d+ entries added, \d+ merged", line) for line in told)
+    (shown,) = stage.call("status")["pipelines"]
+    assert shown["notes"] == []
+    assert not [p for p in stage.sandbox.pins() if "/import/" in p]
+
+
+def test_what_is_there_is_not_touched_unasked(stage: Stage) -> None:
+    stage.apply(stage.spec())
+    count(stage, 100)
+    path, _ = export(stage)
+    before = stage.standing(), stage.items("flows"), stage.items("counters")
+    done = stage.run("state", "import", "edge", path)
+    assert done.code == 65
+    assert "flows: it holds" in done.err
+    assert "--merge" in done.err
+    assert (stage.standing(), stage.items("flows"), stage.items("counters")) == before
+    bring_in(stage, path, "--merge", "max")
+    assert stage.items("flows") == before[1]
+    bring_in(stage, path, "--merge", "sum", "--map", "flows")
+    assert stage.counted() == 200
+    assert stage.items("counters") == before[2]
+
+
+def test_an_empty_map_takes_all(stage: Stage) -> None:
+    stage.apply(stage.spec())
+    count(stage, 1000)
+    before = stage.items("flows"), stage.items("counters")
+    path, _ = export(stage)
+    stage.call("remove", "edge", "--state")
+    stage.apply(stage.spec("v2"))
+    bring_in(stage, path)
+    assert (stage.items("flows"), stage.items("counters")) == before
+
+
+def test_another_layout_is_converted_by_the_registry(stage: Stage) -> None:
+    """Forwards, and with the file's own history back again."""
+    stage.apply(stage.spec("v1", stateSchema="flow-count"))
+    count(stage, 1000)
+    old, _ = export(stage)
+    stage.call("remove", "edge", "--state")
+    stage.apply(stage.spec("v3", stateSchema="flow-count"))
+    bring_in(stage, old, "--map", "flows")
+    assert sum(int.from_bytes(value[8:16], "little") for value in stage.items("flows").values()) == 1000
+    new, _ = export(stage, "--map", "flows", name="new.state")
+    stage.call("remove", "edge", "--state")
+    stage.apply(stage.spec("v1", stateSchema="flow-count"))
+    bring_in(stage, new)
+    assert stage.counted() == 1000
+
+
+def test_another_layout_without_rules_is_refused(stage: Stage) -> None:
+    stage.apply(stage.spec("v1"))
+    count(stage, 10)
+    old, _ = export(stage)
+    stage.call("remove", "edge", "--state")
+    stage.apply(stage.spec("v3"))
+    done = stage.run("state", "import", "edge", old)
+    assert done.code == 65
+    assert "value.packets: offset 0 → 8" in done.err
+    assert "no registry records both layouts" in done.err
+    assert not stage.items("flows")
+
+
+@pytest.mark.parametrize("damage", ["cut", "turned", "other"])
+def test_a_damaged_file_changes_nothing(stage: Stage, damage: str) -> None:
+    stage.apply(stage.spec())
+    count(stage, 100)
+    path, _ = export(stage)
+    sound = path.read_bytes()
+    turned = sound[:-300] + bytes([sound[-300] ^ 1]) + sound[-299:]
+    path.write_bytes({"cut": sound[:-9], "turned": turned, "other": b"{}\n"}[damage])
+    done = stage.run("state", "import", "edge", path, "--merge", "sum")
+    assert done.code == 65, done.err
+    assert str(path) in done.err
+    assert stage.counted() == 100
+
+
+def test_more_than_there_is_room_for_is_refused(stage: Stage) -> None:
+    stage.apply(stage.spec(maps={"flows": {"role": "state", "max_entries": 1000}}))
+    count(stage, 1000)
+    path, _ = export(stage, "--map", "flows")
+    stage.call("remove", "edge", "--state")
+    stage.apply(stage.spec(maps={"flows": {"role": "state", "max_entries": 100}}))
+    done = stage.run("state", "import", "edge", path)
+    assert done.code == 65
+    assert "the file 500 more, and there is room for 100" in done.err
+    assert not stage.items("flows")
+
+
+def test_a_full_map_takes_what_it_has_already(stage: Stage) -> None:
+    stage.apply(stage.spec(maps={"flows": {"role": "state", "max_entries": FLOWS}}))
+    count(stage, 1000)
+    path, _ = export(stage, "--map", "flows")
+    bring_in(stage, path, "--merge", "sum")
+    assert stage.counted() == 2000
+
+
+KILLER = """\
+import os, sys
+from reloader import cli, effects
+target, seen = int(os.environ["KILL_AT"]), [0]
+def gate(when, name):
+    seen[0] += 1
+    if seen[0] == target:
+        os.kill(os.getpid(), 9)
+effects.install(gate)
+code = cli.main(sys.argv[1:])
+print("points", seen[0])
+sys.exit(code)
+"""
+
+
+def killed(stage: Stage, path: Path, at: int) -> Done:
+    words = ("state", "import", "edge", path, "--merge", "sum", "-q")
+    return stage.spawn(*words, code=KILLER, env={**os.environ, "PYTHONPATH": str(ROOT), "KILL_AT": str(at)})
+
+
+def test_killed_in_the_middle_it_is_all_or_nothing(stage: Stage) -> None:
+    """Before and after every lasting effect: the old counts or the sum, never a part, never twice."""
+    stage.apply(stage.spec())
+    count(stage, 1000)
+    path, _ = export(stage)
+    points = int(killed(stage, path, 0).out.rsplit(" ", 1)[1])
+    assert points > 20
+    completed = 0
+    for at in range(1, points + 1, 5):
+        before = stage.counted(), per_cpu_packets(stage)
+        assert killed(stage, path, at).code == -9
+        stage.call("recover")
+        after = stage.counted(), per_cpu_packets(stage)
+        assert after in (before, (before[0] + 1000, before[1] + 1000)), f"killed at {at} of {points}"
+        completed += after != before
+        assert not [p for p in stage.sandbox.pins() if "/import/" in p]
+    assert 0 < completed < len(range(1, points + 1, 5)), "both ways were to be taken"
