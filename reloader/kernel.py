@@ -331,5 +331,8 @@ class Kernel(Protocol):
     def features(self) -> tuple[Feature, ...]:
         """What this kernel has, each thing tried in a child process and a network namespace of its own."""
 
+    def capabilities(self) -> frozenset[str]:
+        """Those of CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN that are effective."""
+
     def barrier(self) -> None:
         """Return once no program instance that was running at the call still runs (non-sleepable ones)."""

@@ -1,7 +1,7 @@
 """One writer per host: an flock on the record directory's lock file and one on the bpf filesystem's root, and the
 token that proves they are held.
 
-Imports errors, files and layout.
+Imports errors, files, layout and trust.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from reloader.errors import LockedError, PermissionRefused
 from reloader.files import make_folders
 from reloader.layout import Layout
+from reloader.trust import require_ours
 
 LATER = "try again when it is done"
 
@@ -79,6 +80,7 @@ def _mount_of(path: str) -> str:
 def _open(layout: Layout) -> int:
     try:
         make_folders(layout.records)
+        require_ours([str(layout.records)], what="the record directory")
         return os.open(layout.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):

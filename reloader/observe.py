@@ -187,11 +187,24 @@ def _programs(
 
 
 def _is_there(kernel: Kernel, prog_id: int) -> bool:
-    try:
+    with _looked_up("program", prog_id):
         kernel.progs.by_id(prog_id).close()
-    except KernelError:
-        return False
-    return True
+        return True
+    return False
+
+
+@contextmanager
+def _looked_up(kind: str, number: int) -> Iterator[None]:
+    """Passes over what is gone; refuses to call gone what it may not look for."""
+    try:
+        yield
+    except KernelError as error:
+        if error.errno != errno.EPERM:
+            return
+        raise PermissionRefused(
+            f"a pin is gone, and this process may not look whether {kind} {number} still lives",
+            hint="objects are found by their ids with CAP_SYS_ADMIN only: run `reloader apply` as root once",
+        ) from error
 
 
 def _maps(
@@ -273,12 +286,9 @@ def _held(
 
 def _in_use(kernel: Kernel, map_id: int, generation: Generation) -> bool:
     for prog_id in generation.progs.values():
-        try:
-            with kernel.progs.by_id(prog_id) as fd:
-                if map_id in kernel.progs.info(fd).map_ids:
-                    return True
-        except KernelError:  # it is gone
-            continue
+        with _looked_up("program", prog_id), kernel.progs.by_id(prog_id) as fd:
+            if map_id in kernel.progs.info(fd).map_ids:
+                return True
     return False
 
 
@@ -287,7 +297,7 @@ def _read(kernel: Kernel, fd: Fd, pin: str, known: _Known, trees: dict[int, Btf]
         info = kernel.maps.info(fd)
         listed = known.listed and info.type in PLAIN_TYPES
         key, value = _layout(kernel, info, trees)
-        if not info.btf_id and info.id == known.id:  # libbpf keeps no BTF of queues, and retries without some
+        if key is value is None and info.id == known.id:  # libbpf keeps no BTF of queues, and retries without some
             key, value = known.key, known.value
         entries = in_key_order(kernel.maps.items(fd), info.key_size) if listed else None
         return SeenMap(pin=pin, info=info, key=key, value=value, entries=entries)
@@ -296,9 +306,20 @@ def _read(kernel: Kernel, fd: Fd, pin: str, known: _Known, trees: dict[int, Btf]
 def _layout(kernel: Kernel, info: MapInfo, trees: dict[int, Btf]) -> tuple[TypeTree | None, TypeTree | None]:
     if not info.btf_id:
         return None, None
-    if info.btf_id not in trees:
-        trees[info.btf_id] = Btf.parse(kernel.maps.btf(info.btf_id))
-    btf = trees[info.btf_id]
+    btf = trees.get(info.btf_id) or _btf(kernel, info.btf_id)
+    if btf is None:
+        return None, None
+    trees[info.btf_id] = btf
     key = btf.tree(info.btf_key_type_id) if info.btf_key_type_id else None
     value = btf.tree(info.btf_value_type_id) if info.btf_value_type_id else None
     return key, value
+
+
+def _btf(kernel: Kernel, btf_id: int) -> Btf | None:
+    """None where only CAP_SYS_ADMIN may have it (BPF_BTF_GET_FD_BY_ID): the record of that very map must do."""
+    try:
+        return Btf.parse(kernel.maps.btf(btf_id))
+    except KernelError as error:
+        if error.errno != errno.EPERM:
+            raise
+        return None

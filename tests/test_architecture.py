@@ -35,7 +35,7 @@ LAYERS = tuple(
         "hooks",
         "verifier",
         "btf elf",
-        "files lock log",
+        "files lock log trust",
         "kernel layout errors effects record typetree frozen __init__",
     )
 )
@@ -45,7 +45,7 @@ TOUCHING = frozenset(
 )
 FENCE = "bpf"
 MAY_IMPORT_FENCE = frozenset({"cli", "__main__"})
-FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "log"}
+FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "log", "trust"}
 LEAVES = frozenset({"errors", "effects", "layout", "record", "typetree", "frozen"})
 OWN_PATHS = re.compile(r"^/sys/fs/bpf|/sys/fs/bpf/|/var/lib/reloader")  # a hint may name the mount in prose
 EMPTY_WORDS = re.compile(r"(manager|helper|helpers|utils|util|common)")

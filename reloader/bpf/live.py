@@ -17,6 +17,8 @@ from reloader.bpf.progs import LiveProgs
 from reloader.errors import KernelError
 from reloader.kernel import Fd, Feature, Links, Maps, MapType, Net, Pins, Progs
 
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}  # linux/capability.h
+
 
 class LiveKernel:
     """See kernel.Kernel. Holds nothing open."""
@@ -57,6 +59,11 @@ class LiveKernel:
         from reloader.bpf import features
 
         return features.probe()
+
+    def capabilities(self) -> frozenset[str]:
+        with open("/proc/self/status") as file:
+            mask = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+        return frozenset(name for name, bit in CAPABILITIES.items() if mask >> bit & 1)
 
     def barrier(self) -> None:
         try:

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from reloader.bpf import libc
-from reloader.errors import KernelError, MissingFeature
+from reloader.errors import KernelError, MissingFeature, PermissionRefused
 
 if TYPE_CHECKING:
     from reloader.bpf.child import Reply
 
 OWN = "/proc/thread-self/ns/net"
+INSIDE = "run this inside it (nsenter --net=…), and leave `netns` out"
 NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h; ENOTTY from anything that is no namespace
 
 
@@ -42,6 +43,12 @@ def inside(path: str | None, action: Callable[[], int]) -> int:
         from reloader.bpf import child
 
         return child.run(lambda: _enter(fd, action), subject=f"in {path}").fds[0]
+    except KernelError as error:
+        if (error.call, error.errno) != ("setns", errno.EPERM):
+            raise
+        raise PermissionRefused(
+            f"{path}: to enter another network namespace takes CAP_SYS_ADMIN", hint=INSIDE
+        ) from error
     finally:
         os.close(fd)
 

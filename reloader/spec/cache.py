@@ -2,7 +2,8 @@
 
 One file per YAML path: what it was made from (the text, the schema, this version, a stat signature of every
 object and bulk file) and the wishes. Whatever does not fit is a miss; a cache that cannot be written is left
-unwritten. The one entry of spec/ for the engine. Imports errors, files, layout, record, spec.{source,wish}.
+unwritten. The one entry of spec/ for the engine. Imports errors, files, layout, record, trust,
+spec.{source,wish}.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from reloader.errors import InputError
 from reloader.files import write_atomic
 from reloader.layout import Layout, shipped_dir
 from reloader.spec.source import read_source
+from reloader.trust import require_ours
 
 if TYPE_CHECKING:
     from reloader.spec.wish import Compiled, Wish
@@ -32,9 +34,14 @@ Signature = tuple[int, int, int, int, int]
 
 
 def load_wishes(path: Path, layout: Layout) -> tuple[Compiled, ...]:
-    """Every pipeline of a YAML file, from the cache if nothing it depends on changed; InputError as compile_file's."""
+    """Every pipeline of a YAML file, from the cache if nothing it depends on changed; InputError as compile_file's.
+
+    For what is about to be loaded: PermissionRefused when others could change the file or one that it names.
+    """
     data = read_source(path)
-    return _decoded(_kept(data, path, layout)) or _compile(data, path, layout)
+    made = _decoded(_kept(data, path, layout)) or _compile(data, path, layout)
+    require_ours([str(path), *(name for one in made for name in one.files)])
+    return made
 
 
 def known(path: Path, layout: Layout) -> list[tuple[str, str]]:

@@ -196,7 +196,8 @@ def _prune_folders(bench: Bench, folder: str) -> None:
         try:
             bench.kernel.pins.rmdir(folder)
         except KernelError as error:
-            if error.errno == errno.EBUSY and folder == bench.layout.bpffs:  # a mount point of its own
+            kept = (errno.EBUSY, errno.EACCES, errno.EPERM)  # a mount point of its own, or made for us by somebody
+            if error.errno in kept and folder == bench.layout.bpffs:
                 return
             raise
         folder = os.path.dirname(folder)

@@ -62,7 +62,7 @@ def _rules(
     except StateRefused as refused:
         return "no rules: " + "\n    ".join(refused.reasons)
     words = [note for note in forward.notes if not note.endswith(": as it is")]
-    with kernel.maps.by_id(live.info.id) as fd:
+    with kernel.pins.get(live.pin) as fd:
         entries = kernel.maps.count(fd)
     return Pair(forward=forward, back=back, entries=entries, words=(f"version {old} → {new}", *words))
 

@@ -30,6 +30,7 @@ from reloader.txn.apply import Bench
 from reloader.txn.commit import records_of
 from reloader.txn.conversions import conversions
 from reloader.txn.intake import Intake
+from reloader.txn.privilege import privileged
 from reloader.txn.recover import recover
 from reloader.txn.several import each
 from reloader.txn.transaction import Progress, Trip, run
@@ -113,7 +114,8 @@ def apply(kernel: Kernel, layout: Layout, intake: Intake, lock: WriterLock, *, p
     blobs, diffs = {**intake.blobs, **made.blobs}, _planned(intake.wish, request)
     bench = Bench(kernel=kernel, layout=layout, pipeline=name, wish=intake.wish, blobs=blobs, diffs=diffs)
     trip = Trip(plan=made, bench=bench, finish=lambda b: records_of(b, made, seen, intake), progress=progress)
-    run(trip, kernel, layout, lock)
+    with privileged(kernel, made):
+        run(trip, kernel, layout, lock)
     seconds = {**trip.seconds, "total": time.monotonic() - started}
     return Result(
         pipeline=name, changed=True, generation=made.generation, plan=made, seconds=seconds, recovered=recovered

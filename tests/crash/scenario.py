@@ -113,6 +113,8 @@ class Scene:
         if records.read_current(self.layout, PIPELINE) is not None:
             self.call("remove", PIPELINE, "--state")
         require(not self.sandbox.pins(), f"pins are left: {self.sandbox.pins()}")
+        shutil.rmtree(self.sandbox.records)  # folders and the cache stay otherwise, and would not be made again
+        self.sandbox.records.mkdir()
 
     def attached(self) -> int:
         """The id of the program on the interface; 0 for none."""
