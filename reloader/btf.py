@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
-from reloader.typetree import SPECIAL, Leaf, Member, TypeTree, identity, layout_digest, leaves, map_of
+from reloader.typetree import SPECIAL, Leaf, Member, TypeTree, identity, layout_digest, leaves
 
 __all__ = [
     "SPECIAL", "Btf", "BtfError", "Kind", "Leaf", "Member", "SectionVariable", "TypeTree",
-    "identity", "layout_digest", "leaves", "map_of",
+    "identity", "layout_digest", "leaves",
 ]  # fmt: skip
 
 MAX_TYPES = 1 << 20  # the kernel's BTF_MAX_TYPE

@@ -118,12 +118,23 @@ class PermissionRefused(ReloaderError):
 
 
 class NothingSwapped(ReloaderError):
+    """`rejection` explains a refused load, field by field; empty when it was not a load that failed."""
+
     exit_code = 1
     code = "nothing-swapped"
 
+    def __init__(
+        self, message: str, *, hint: str = "", detail: str = "", rejection: dict[str, object] | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.rejection = rejection or {}
+
+    def to_json(self) -> dict[str, object]:
+        return {**super().to_json(), **({"rejection": self.rejection} if self.rejection else {})}
+
 
 class VerifierRejected(NothingSwapped):
-    """The verifier's summary is the detail; the whole log lies in the file the message names."""
+    """Message, detail and hint are the explanation in words; the whole log lies in the file the hint names."""
 
     code = "verifier-rejected"
 

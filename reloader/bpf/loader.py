@@ -24,6 +24,7 @@ LOG_BYTES = (1 << 16, 1 << 20, (1 << 24) - 1)  # of a verifier log, grown when i
 TRIES = 5  # a signal makes the verifier give up with EAGAIN
 LIBBPF_ERRNO = 4000  # libbpf's own codes from here on: what it opened is no object, or a broken one
 AGAIN = frozenset({errno.EAGAIN, errno.EINTR})
+TOO_LARGE = b"BPF program is too large. Processed"
 REFUSED = re.compile(r"prog '(.+)': BPF program load failed")
 
 
@@ -81,7 +82,7 @@ def _load_objects(lib: Library, request: LoadRequest) -> child.Reply:
             tries += error.errno in AGAIN
             if error.errno in AGAIN and tries < TRIES:
                 continue
-            if error.errno == errno.ENOSPC and refused and _grow(log_bytes, refused):
+            if error.errno == errno.ENOSPC and refused and not _endless(opened, refused) and _grow(log_bytes, refused):
                 continue
             if refused is None:
                 raise
@@ -272,6 +273,11 @@ def _refused(opened: Opened) -> str | None:
     matches = (REFUSED.search(line) for line in opened.lib.warnings)
     named = next((m[1] for m in matches if m), None)
     return named or next((name for name, log in opened.logs.items() if log.value), None)
+
+
+def _endless(opened: Opened, program: str) -> bool:
+    """The kernel gave up after a million instructions: the whole log would take 20 s, and its end (6.4) says all."""
+    return TOO_LARGE in opened.logs[program].value
 
 
 def _grow(log_bytes: dict[str, int], program: str) -> bool:

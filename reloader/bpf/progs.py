@@ -27,16 +27,12 @@ class LiveProgs:
     def by_id(self, prog_id: int) -> Fd:
         return Fd(syscall.fd_by_id(Command.BPF_PROG_GET_FD_BY_ID, prog_id))
 
-    def run(self, fd: Fd, data: bytes, *, cpu: int | None = None) -> int:
-        def once() -> int:
-            return lasting("prog.run", lambda: syscall.prog_test_run(fd.fileno(), data=data).retval)
-
-        if cpu is None:
-            return once()
+    def run(self, fd: Fd, data: bytes, *, cpu: int) -> int:
         allowed = os.sched_getaffinity(0)  # of this thread only
         os.sched_setaffinity(0, {cpu})
         try:
-            return once()
+            name = self.info(fd).name
+            return lasting(f"prog.run {name}", lambda: syscall.prog_test_run(fd.fileno(), data=data).retval)
         finally:
             os.sched_setaffinity(0, allowed)
 

@@ -84,6 +84,15 @@ class ElfObject:
             return None
         return self.btf.string(best[1]), best[3] >> 10, self.btf.string(best[2]).strip()
 
+    def source_lines(self) -> dict[tuple[str, int], str]:
+        """(file, line) → text of every line that code came from."""
+        if self.btf is None or not self.line_info:
+            return {}
+        return {
+            (self.btf.string(file), line_col >> 10): self.btf.string(line)
+            for _, file, line, line_col in _line_records(self.btf, self.line_info)
+        }
+
 
 def read_object(data: bytes) -> ElfObject:
     """Read an object file; ElfError or BtfError say what is wrong with it."""
@@ -166,8 +175,8 @@ def _constants(elf: ElfFile, btf: Btf) -> Iterator[Variable]:
             yield Variable(name=v.name, section=section.name, offset=v.offset, size=tree.size, type=tree, value=value)
 
 
-def _line_records(btf: Btf, ext: bytes, section: str) -> Iterator[tuple[int, int, int, int]]:
-    """(byte offset, file name, text, line << 10 | column) for each line record of one section."""
+def _line_records(btf: Btf, ext: bytes, section: str = "") -> Iterator[tuple[int, int, int, int]]:
+    """(byte offset, file name, text, line << 10 | column) of each line record, of one section or of all."""
     try:
         header_len, start, length = struct.unpack_from("<4xI8xII", ext)
         at, end = header_len + start, min(header_len + start + length, len(ext))
@@ -180,7 +189,7 @@ def _line_records(btf: Btf, ext: bytes, section: str) -> Iterator[tuple[int, int
             at += 8
             if record_size < 16 or count * record_size > end - at:
                 raise BtfError("line information is cut off")
-            if btf.string(name_off) == section:
+            if not section or btf.string(name_off) == section:
                 for i in range(count):
                     yield struct.unpack_from("<IIII", ext, at + i * record_size)
             at += count * record_size

@@ -116,8 +116,7 @@ def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str) -> MapChoice:
         return _refuse(
             wanted,
             live,
-            "no BTF describes its key and value, so equal sizes prove nothing (compile with -g, declare with __type; or"
-            " write its layout into a state schema)",
+            "no BTF describes its key and value, so equal sizes prove nothing (compile with -g, declare with __type)",
         )
     return MapChoice(wanted=wanted, outcome=Outcome.REUSE, seen=live, notes=("the very same map",))
 

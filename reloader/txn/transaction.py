@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import field
-from functools import partial
 
 from reloader import record
 from reloader.errors import (
@@ -22,7 +21,6 @@ from reloader.errors import (
     NothingSwapped,
     ReloaderError,
     RolledBack,
-    VerifierRejected,
 )
 from reloader.frozen import frozen
 from reloader.kernel import Kernel
@@ -32,9 +30,10 @@ from reloader.plan import ops
 from reloader.plan.model import Plan
 from reloader.plan.ops import Op
 from reloader.records import Current, Generation
-from reloader.txn import storage
+from reloader.txn import refusal, storage
 from reloader.txn.apply import Bench, execute, take_back
 from reloader.txn.journal import Journal
+from reloader.txn.refusal import describe
 
 Progress = Callable[[str], None]
 
@@ -173,56 +172,19 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
 def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> ReloaderError:
     """The error a user sees once everything was put back."""
     if isinstance(error, LoadRejected) and not swapped:
-        return rejected(bench, error, plan.ops)
+        return refusal.rejected(bench, error, plan.ops)
     stays = (
         "nothing of it is left" if not plan.from_generation else f"generation {plan.from_generation} serves as before"
     )
     if swapped:
         return RolledBack(f"{plan.pipeline}: {describe(error)}; rolled back, {stays}", hint=_hint(error))
-    return NothingSwapped(f"{plan.pipeline}: {describe(error)}; nothing was swapped, {stays}", hint=_hint(error))
-
-
-def rejected(bench: Bench, error: LoadRejected, planned: tuple[Op, ...]) -> VerifierRejected:
-    """The verifier's words in short, the whole log in a file."""
-    from reloader.files import write_atomic
-    from reloader.verifier import summarise
-
-    pipeline = bench.pipeline
-    path = bench.layout.logs_dir / f"{pipeline}-{error.program}.verifier.log"
-    where = f"whole log: {path}"
-    try:
-        write_atomic(path, error.log.encode(errors="replace"))
-    except OSError as full:
-        where = f"the whole log could not be written: {describe(full)}"
-    summary = summarise(error.log, source=partial(_source_line, bench, planned, error.program))
-    return VerifierRejected(
-        f"{pipeline}: the verifier refused {error.program}: {summary.reason or error.strerror}; nothing was swapped",
-        detail="\n".join([*([summary.source] if summary.source else []), *summary.tail]),
-        hint=where,
+    told = refusal.of_load(error)
+    return NothingSwapped(
+        f"{plan.pipeline}: {told.sentence if told else describe(error)}; nothing was swapped, {stays}",
+        hint=told.hint if told else _hint(error),
+        detail=told.said if told else "",
+        rejection=told.to_json() if told else None,
     )
-
-
-def _source_line(bench: Bench, planned: tuple[Op, ...], program: str, insn: int) -> tuple[str, int, str] | None:
-    """The line of C an instruction of `program` came from, by the object that holds it; None when none says."""
-    from reloader.elf import BtfError, ElfError, read_object
-
-    for digest in (d for op in planned if isinstance(op, ops.Load) for d in op.objects):
-        try:
-            elf = read_object(bench.blob("objects", digest))
-            found = elf.program(program)
-            if found is not None:
-                return elf.source_line(found.section, found.first_insn + insn)
-        except (OSError, NeedsHuman, ElfError, BtfError):  # the verifier's own words must reach the user all the same
-            continue
-    return None
-
-
-def describe(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    if isinstance(error, OSError) and not isinstance(error, KernelError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
 
 
 def _hint(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from reloader.errors import LoadRejected
 from reloader.layout import Layout
 from reloader.plan import ops
 from reloader.txn.apply import Bench
-from reloader.txn.transaction import rejected
+from reloader.txn.refusal import rejected
 
 LOG = "0: (bf) r7 = r1\n{insn}: (61) r2 = *(u32 *)(r1 +26)\ninvalid access to packet, off=26 size=4\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reloader.verifier import REASON_LENGTH, TAIL_LINES, summarise
+from reloader.verifier.log import REASON_LENGTH, TAIL_LINES, summarise
 
 PACKET_6_18 = """\
 Live regs before insn:
