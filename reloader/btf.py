@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
-from reloader.typetree import SPECIAL, Leaf, Member, TypeTree, identity, layout_digest, leaves
+from reloader.typetree import SPECIAL, Leaf, Member, TypeTree, identity, layout_digest, leaves, map_of
 
 __all__ = [
     "SPECIAL", "Btf", "BtfError", "Kind", "Leaf", "Member", "SectionVariable", "TypeTree",
-    "identity", "layout_digest", "leaves",
+    "identity", "layout_digest", "leaves", "map_of",
 ]  # fmt: skip
 
 MAX_TYPES = 1 << 20  # the kernel's BTF_MAX_TYPE

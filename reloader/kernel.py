@@ -279,8 +279,9 @@ class Progs(Protocol):
 
     def by_id(self, prog_id: int) -> Fd: ...
 
-    def run(self, fd: Fd, data: bytes, *, cpu: int) -> int:
-        """BPF_PROG_RUN once on that CPU with `data` (at least 14 bytes) as its packet; the return value."""
+    def run(self, fd: Fd, data: bytes, *, cpu: int | None = None) -> int:
+        """BPF_PROG_RUN once with `data` (at least 14 bytes) as its packet; the return value. `cpu` None: wherever
+        this thread is, which is cheaper, for to move there and back takes two turns of the scheduler."""
 
     def metadata(self, prog_id: int) -> dict[str, str]:
         """The bpf_metadata_ strings bound to a program; empty when it has none."""

@@ -32,7 +32,7 @@ class Member:
 class TypeTree:
     """A layout with typedefs and qualifiers seen through. Pointers are leaves: they are never followed."""
 
-    kind: str  # int bool char float enum struct union array ptr datasec
+    kind: str  # int bool char float enum struct union array ptr datasec; map: what a map of maps holds
     name: str = ""  # the outermost typedef or the tag; of a pointer, what it points to
     size: int  # bytes
     signed: bool = False
@@ -67,6 +67,8 @@ class TypeTree:
             return self._scalar_text()
         if self.kind == "array":
             return f"{self.element.text() if self.element else '?'}[{self.count}]"
+        if self.kind == "map":
+            return f"{self.name} of {' → '.join(m.type.text() for m in self.members)}"
         if self.kind == "ptr":
             return f"{self.name or 'void'} {self.tag + ' ' if self.tag else ''}*"
         return f"{self.kind} {self.name}".rstrip()
@@ -110,9 +112,24 @@ def identity(tree: TypeTree | None) -> tuple[object, ...]:
         return (tree.kind, tree.name if tree.special else "", tree.size, *sorted(members, key=lambda m: m[:3]))
     if tree.kind == "array":
         return ("array", tree.count, identity(tree.element))
+    if tree.kind == "map":
+        return ("map", tree.name, *(identity(m.type) for m in tree.members))
     if tree.kind == "ptr":
         return ("ptr", tree.size, tree.tag, tree.name if tree.tag else "")
     return (tree.kind, tree.size, tree.signed, tree.order, *sorted(tree.enumerators))
+
+
+def map_of(kind: str, key: TypeTree, value: TypeTree) -> TypeTree:
+    """What a map of maps holds: maps of that type (as bpftool writes it), whose entries are of these."""
+    sides = (("key", key), ("value", value))
+    return TypeTree(
+        kind="map", name=kind, size=4, members=tuple(Member(name=n, offset_bits=0, type=t) for n, t in sides)
+    )
+
+
+def entry_of(key: TypeTree, value: TypeTree) -> tuple[TypeTree, TypeTree]:
+    """Key and value of the entries that hold the state: of a map of maps, those of the maps in it."""
+    return (value.members[0].type, value.members[1].type) if value.kind == "map" else (key, value)
 
 
 def layout_digest(key: TypeTree | None, value: TypeTree | None) -> str:

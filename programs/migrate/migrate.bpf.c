@@ -23,6 +23,7 @@ const volatile __u32 new_value_size = 8;
 const volatile __u32 pass = MIGRATE_DRAIN;
 const volatile __u32 slots = 0; /* an array: every key is there from the start */
 const volatile __u32 trie = 0;	/* a look-up is content with a prefix that covers the key */
+const volatile __u32 guarded = 1; /* somebody else may want the same entry meanwhile: take its lock */
 const volatile struct rl_table table = {};
 
 struct keys {
@@ -61,9 +62,10 @@ struct {
 	__type(value, struct rl_scratch);
 } rl_scratch SEC(".maps");
 
-/* Which entries to move, one behind the other; a piece for each thread that runs this. */
+/* Which entries to move, one behind the other; several pieces. User space writes them where they lie. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct keys);
@@ -186,12 +188,23 @@ moved:
 		bpf_map_delete_elem(&rl_from, key);
 }
 
+/* NULL when the lock was not to be had. Any other pointer where none is needed. */
+static __always_inline __u64 *lock_entry(struct run *run, const void *new_key)
+{
+	__u32 slot = guarded ? rl_hash(new_key, new_key_size) & (RL_LOCKS - 1) : 0;
+	__u64 *lock = bpf_map_lookup_elem(&rl_locks, &slot);
+
+	if (!guarded || !lock || rl_lock(lock))
+		return lock;
+	run->result->lock_failed++;
+	return NULL;
+}
+
 static __always_inline void visit_key(struct run *run, const void *key)
 {
 	struct rl_scratch *scratch = run->scratch;
 	const void *new_key = key;
 	__u64 *lock;
-	__u32 slot;
 
 	if (table.key_rules) {
 		rl_copy_key(scratch->key, key, key_size);
@@ -201,37 +214,43 @@ static __always_inline void visit_key(struct run *run, const void *key)
 		}
 		new_key = scratch->other;
 	}
-	slot = rl_hash(new_key, new_key_size) & (RL_LOCKS - 1);
-	lock = bpf_map_lookup_elem(&rl_locks, &slot);
+	lock = lock_entry(run, new_key);
 	if (!lock)
 		return;
-	if (!rl_lock(lock)) {
-		run->result->lock_failed++;
-		return;
-	}
 	if (run->asked.forget)
 		bpf_map_delete_elem(&rl_from, key);
 	else
 		move(run, key, new_key);
-	rl_unlock(lock);
+	if (guarded)
+		rl_unlock(lock);
 	run->result->visited++;
 }
 
+/* Each CPU begins elsewhere in a piece, so that they do not all want the same entry. */
 static long visit(__u32 i, struct run *run)
 {
-	__u64 at = (__u64)i * key_size; /* of 32 bits, Linux 6.1 forgets the bound below */
+	__u64 at;
 
 	if (slots) {
 		run->index = run->asked.start + i;
 		visit_key(run, &run->index);
 		return 0;
 	}
+	i += run->asked.start;
+	i = i < run->asked.count ? i : i - run->asked.count;
+	at = (__u64)i * key_size; /* of 32 bits, Linux 6.1 forgets the bound below */
 	if (at > MIGRATE_PIECE)
 		return 1;
 	visit_key(run, run->keys->bytes + at);
 	return 0;
 }
 
+static __always_inline __u64 stuck(const struct migrate_result *result)
+{
+	return result->failed + result->unfit + result->lock_failed;
+}
+
+/* XDP_PASS when all of it moved, XDP_DROP when something stayed. */
 SEC("xdp")
 int migrate(struct xdp_md *ctx)
 {
@@ -239,6 +258,7 @@ int migrate(struct xdp_md *ctx)
 	struct migrate_run *asked = (void *)(long)ctx->data;
 	struct run run = {};
 	__u32 zero = 0;
+	__u64 before;
 
 	if ((void *)(asked + 1) > end)
 		return XDP_ABORTED;
@@ -248,8 +268,9 @@ int migrate(struct xdp_md *ctx)
 	run.result = bpf_map_lookup_elem(&results, &zero);
 	if (!run.keys || !run.scratch || !run.result)
 		return XDP_ABORTED;
+	before = stuck(run.result);
 	bpf_loop(run.asked.count, visit, &run, 0);
-	return XDP_PASS;
+	return stuck(run.result) == before ? XDP_PASS : XDP_DROP;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -19,7 +19,7 @@ enum migrate_pass {
 struct migrate_run {
 	__u32 slot;   /* which piece of rl_keys */
 	__u32 count;  /* keys in it */
-	__u32 start;  /* of arrays: the first index */
+	__u32 start;  /* of arrays: the first index; else which key of the piece comes first */
 	__u32 forget; /* delete these entries, which are in the new map by now */
 	__u32 remote; /* 1 + the CPU whose values are meant; 0: this one's */
 };

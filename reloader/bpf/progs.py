@@ -27,12 +27,16 @@ class LiveProgs:
     def by_id(self, prog_id: int) -> Fd:
         return Fd(syscall.fd_by_id(Command.BPF_PROG_GET_FD_BY_ID, prog_id))
 
-    def run(self, fd: Fd, data: bytes, *, cpu: int) -> int:
+    def run(self, fd: Fd, data: bytes, *, cpu: int | None = None) -> int:
+        def once() -> int:
+            return lasting("prog.run", lambda: syscall.prog_test_run(fd.fileno(), data=data).retval)
+
+        if cpu is None:
+            return once()
         allowed = os.sched_getaffinity(0)  # of this thread only
         os.sched_setaffinity(0, {cpu})
         try:
-            name = self.info(fd).name
-            return lasting(f"prog.run {name}", lambda: syscall.prog_test_run(fd.fileno(), data=data).retval)
+            return once()
         finally:
             os.sched_setaffinity(0, allowed)
 

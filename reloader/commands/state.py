@@ -59,15 +59,24 @@ def _held(args: argparse.Namespace, path: str, registry: Registry | None) -> lis
 
 def _differences(head: LayoutVersion, found: ElfMap) -> list[str]:
     from reloader.plan.compat import differences
+    from reloader.state.scaffold import described
 
+    if not described(found):
+        return _other_sizes(head.inside(), found.inner or found)
     pairs = (("key", head.key, found.key), ("value", head.value, found.value))
     return [str(d) for side, old, new in pairs for d in differences(old, new, path=side)]
+
+
+def _other_sizes(head: LayoutVersion, found: ElfMap) -> list[str]:
+    """All that can be said of a map without BTF."""
+    pairs = (("key", head.key.size, found.key_size), ("value", head.value.size, found.value_size))
+    return [f"{side}: size {old} → {new}" for side, old, new in pairs if old != new]
 
 
 def _judged(registry: Registry, found: ElfMap) -> dict[str, Any]:
     """One map against the recorded head."""
     head = registry.head(found.name)
-    alike = registry.match(found.name, found.key, found.value)
+    alike = (registry.fitting(found) or (None,))[-1]
     return {
         "map": found.name,
         "head": head.version if head else None,
@@ -156,16 +165,13 @@ def new(args: argparse.Namespace, env: Environment) -> int:
 
 def _drafted(args: argparse.Namespace, registry: Registry, found: ElfMap) -> tuple[str, int]:
     """(the file's text, its version); no text where nothing changed."""
-    from reloader.state.scaffold import first_version, next_version, text
+    from reloader.state.scaffold import described, first_version, next_version, text
 
     head = registry.head(found.name)
     made = next_version(head, found) if head else first_version(args.schema, found)
-    if made is None:
-        hint = "compile with -g and declare it with __type, or write the layout by hand"
-        raise InputError([_problem(args.object, f"no BTF describes map {found.name}", hint)])
     if head and not _differences(head, found) and not args.same:
         return "", head.version
-    return text(made, head), made.version
+    return text(made, head, by_hand=not described(found)), made.version
 
 
 def show(args: argparse.Namespace, env: Environment) -> int:

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import replace
 
-from reloader.btf import Btf, Kind, SectionVariable, TypeTree
+from reloader.btf import Btf, Kind, SectionVariable, TypeTree, map_of
 from reloader.elf.file import SHT_NOBITS, SHT_PROGBITS, ElfError, ElfFile, Relocation, Section
 from reloader.frozen import frozen
 from reloader.kernel import MapType
@@ -198,10 +198,17 @@ def _assembled(
         max_entries=numbers.get("max_entries", 0),
         map_flags=numbers.get("map_flags", 0),
         key=trees.get("key"),
-        value=trees.get("value"),
+        value=_nested(inner) if inner else trees.get("value"),
         pinning=numbers.get("pinning", 0),
         inner=inner,
     )
+
+
+def _nested(inner: ElfMap) -> TypeTree | None:
+    """The layout of a map of maps' values; None when that of the inner maps is not known."""
+    if inner.key is None or inner.value is None:
+        return None
+    return map_of(MapType(inner.type).name.lower() if inner.type in list(MapType) else "", inner.key, inner.value)
 
 
 def _pointee(btf: Btf, type_id: int, name: str, field: str) -> int:

@@ -138,6 +138,8 @@ def _compare_parts(old: TypeTree, new: TypeTree, path: str) -> Iterator[Differen
         yield from _compare_fields(old, new, path)
     elif old.kind == new.kind == "array":
         yield from _compare_arrays(old, new, path)
+    elif old.kind == new.kind == "map":
+        yield from _compare_nested(old, new, path)
     elif old.kind == new.kind == "enum":
         yield from _compare_enums(old, new, path)
     else:
@@ -161,6 +163,14 @@ def _compare_fields(old: TypeTree, new: TypeTree, path: str) -> Iterator[Differe
     for name, member in after.items():
         if name not in before and name not in renamed.values():
             yield Difference(path=f"{path}.{name}", what="added", new=_placed(member))
+
+
+def _compare_nested(old: TypeTree, new: TypeTree, path: str) -> Iterator[Difference]:
+    """What two maps of maps hold."""
+    if old.name != new.name:
+        yield Difference(path=path, what=f"maps of type {old.name} → {new.name}")
+    for before, after in zip(old.members, new.members, strict=True):
+        yield from _compare(before.type, after.type, f"{path}.{before.name}")
 
 
 def _by_name(tree: TypeTree) -> dict[str, Member]:

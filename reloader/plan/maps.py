@@ -116,7 +116,8 @@ def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str) -> MapChoice:
         return _refuse(
             wanted,
             live,
-            "no BTF describes its key and value, so equal sizes prove nothing (compile with -g, declare with __type)",
+            "no BTF describes its key and value, so equal sizes prove nothing (compile with -g, declare with __type; or"
+            " write its layout into a state schema)",
         )
     return MapChoice(wanted=wanted, outcome=Outcome.REUSE, seen=live, notes=("the very same map",))
 

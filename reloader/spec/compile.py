@@ -22,7 +22,7 @@ from reloader.spec.objects import OLD, Objects, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
 from reloader.spec.source import read_source
 from reloader.spec.text import dotted
-from reloader.spec.wish import Compiled, EntriesRef, Wish, WishAttachment, WishMap
+from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Wish, WishAttachment, WishMap
 
 if TYPE_CHECKING:
     from reloader.state.rules import LayoutVersion
@@ -181,6 +181,10 @@ class _Compiler:
 
     def _wish_map(self, wish: MapWish, found: ElfMap) -> WishMap:
         max_entries = found.max_entries if wish.max_entries is None else wish.max_entries
+        versions = self._versions(wish, found)
+        key, value = found.key, found.value
+        if versions and (key is None or value is None):  # no BTF describes it; the registry does
+            key, value = versions[-1].key, versions[-1].value
         return WishMap(
             name=wish.name,
             role=wish.role,
@@ -189,22 +193,22 @@ class _Compiler:
             value_size=found.value_size,
             max_entries=max_entries,
             map_flags=found.map_flags,
-            key=found.key,
-            value=found.value,
+            key=key,
+            value=value,
             apply=wish.apply,
             together_with=wish.together_with,
             prune=wish.prune,
             entries=self._entries(wish, found, max_entries),
             pin=wish.pin,
             bridge=OLD + wish.name in self.objects.engine_maps,
-            versions=self._versions(wish, found),
+            versions=versions,
+            inner=_inner(found.inner) if found.inner else None,
         )
 
     def _versions(self, wish: MapWish, found: ElfMap) -> tuple[LayoutVersion, ...]:
-        versions, wrong = registered.versions_of(self.registry, wish, found)
+        versions, wrong, hint = registered.versions_of(self.registry, wish, found)
         if wrong:
-            hint = f"`reloader state new OBJECT --schema {self.pipeline.state_schema} --map {wish.name}` writes it down"
-            self._note(wish.mark, dotted(("spec", "maps", wish.name)), wrong, hint)
+            self._note(wish.marks.get("layout", wish.mark), dotted(("spec", "maps", wish.name)), wrong, hint)
         return versions
 
     def _entries(self, wish: MapWish, found: ElfMap, max_entries: int) -> EntriesRef | None:
@@ -216,6 +220,13 @@ class _Compiler:
         digest = hashlib.sha256(data).hexdigest()
         self.entries[digest] = data
         return EntriesRef(digest=digest, count=len(data) // (found.key_size + found.value_size))
+
+
+def _inner(found: ElfMap) -> InnerMap:
+    return InnerMap(
+        type=found.type, key_size=found.key_size, value_size=found.value_size, max_entries=found.max_entries,
+        map_flags=found.map_flags,
+    )  # fmt: skip
 
 
 def declarations(maps: Iterable[ElfMap]) -> str:

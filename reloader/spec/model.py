@@ -69,6 +69,7 @@ class MapWish:
     byteorder: dict[str, str] | None = None  # dotted field path -> "network" | "host", where BTF cannot say
     pin: str | None = None  # external: the bpffs path
     max_entries: int | None = None  # None: as the object says
+    layout: int | None = None  # state: its version in the registry; None: as BTF shows
     marks: dict[str, Mark] = field(default_factory=dict)  # field, also as `byteorder.key.port` -> place
 
 

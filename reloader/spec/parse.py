@@ -23,6 +23,7 @@ _CONFIG_ONLY = ("entries", "from", "apply", "together_with", "prune", "byteorder
 _RULES = {  # field -> the only roles it means something for
     **dict.fromkeys(_CONFIG_ONLY, frozenset({Role.CONFIG})),
     "pin": frozenset({Role.EXTERNAL}),
+    "layout": frozenset({Role.STATE}),
     "max_entries": frozenset(Role) - {Role.EXTERNAL},
 }
 
@@ -213,6 +214,7 @@ class _Reader:
             byteorder=item.get("byteorder"),
             pin=item.get("pin"),
             max_entries=None if size is None else int(size),
+            layout=None if (version := item.get("layout")) is None else int(version),
             marks=self._map_marks(steps, item),
         )
 

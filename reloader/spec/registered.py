@@ -10,6 +10,7 @@ from reloader.errors import InputError, NotFoundError
 from reloader.spec.model import MapWish, Pipeline
 from reloader.spec.objects import problem_at
 from reloader.spec.words import Role
+from reloader.typetree import layout_digest
 
 if TYPE_CHECKING:
     from reloader.state.registry import Registry
@@ -34,13 +35,26 @@ def files_of(registry: Registry | None) -> list[str]:
     return [registry.folder, *registry.files] if registry else []
 
 
-def versions_of(registry: Registry | None, wish: MapWish, found: ElfMap) -> tuple[tuple[LayoutVersion, ...], str]:
-    """A state map's history up to the layout the object has, and what is wrong (empty: nothing)."""
-    if registry is None or wish.role is not Role.STATE:
-        return (), ""
-    match = registry.match(wish.name, found.key, found.value)
-    if match is not None:
-        return tuple(v for v in registry.history(wish.name) if v.version <= match.version), ""
+Versions = tuple["LayoutVersion", ...]
+
+
+def versions_of(registry: Registry | None, wish: MapWish, found: ElfMap) -> tuple[Versions, str, str]:
+    """A state map's history up to the layout the object has; or what is wrong (empty: nothing), and a hint."""
+    if wish.role is not Role.STATE:
+        return (), "", ""
+    if registry is None:
+        wrong = f"layout: {wish.layout} is a version of a state schema, and the YAML names none"
+        return ((), wrong, "stateSchema: NAME, below spec:") if wish.layout else ((), "", "")
+    fitting = registry.fitting(found)
+    named = [v for v in fitting if wish.layout in (None, v.version)]
+    if len({layout_digest(v.key, v.value) for v in named}) > 1:
+        numbers = ", ".join(str(v.version) for v in named)
+        return (), f"no BTF describes {wish.name}; by its sizes it may be of version {numbers}", "say which: layout: N"
+    if named:
+        return tuple(v for v in registry.history(wish.name) if v.version <= named[-1].version), "", ""
+    if fitting:
+        return (), f"the layout of {wish.name} is that of version {fitting[-1].version}, not of {wish.layout}", ""
     head = registry.head(wish.name)
     what = f"is none of its {head.version} recorded versions" if head else "is not recorded"
-    return (), f"the layout of {wish.name} {what} in state schema {registry.schema!r}"
+    hint = f"`reloader state new OBJECT --schema {registry.schema} --map {wish.name}` writes it down"
+    return (), f"the layout of {wish.name} {what} in state schema {registry.schema!r}", hint

@@ -144,6 +144,14 @@ _MAP = _object(
             "minimum": 1,
             "maximum": _U32,
         },
+        "layout": {
+            "title": "Layout version",
+            "description": "Which version of the state schema this state map has, where BTF does not show it: there is "
+            "none, or two versions look alike and differ in meaning.",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 999999,
+        },
     },
     title="Map",
     description="What may happen to this map when a new version is loaded.",

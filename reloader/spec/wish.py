@@ -26,6 +26,17 @@ class EntriesRef:
 
 
 @frozen
+class InnerMap:
+    """The maps that a map of maps holds, as the object declares them."""
+
+    type: int  # kernel.MapType
+    key_size: int
+    value_size: int
+    max_entries: int
+    map_flags: int
+
+
+@frozen
 class WishMap:
     name: str
     role: Role
@@ -43,6 +54,7 @@ class WishMap:
     pin: str | None = None  # external only
     bridge: bool = False  # the program reaches it by the calls of reloader_state.h
     versions: tuple[LayoutVersion, ...] = ()  # the registry's history of this state map, up to this layout
+    inner: InnerMap | None = None  # what new maps of a map of maps look like
 
 
 @frozen

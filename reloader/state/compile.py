@@ -21,6 +21,7 @@ from reloader.state.rules import (
     Conversion,
     LayoutVersion,
     StateRefused,
+    outer_problem,
 )
 from reloader.state.shape import Atom
 from reloader.typetree import TypeTree
@@ -38,6 +39,7 @@ def compile_conversion(old: LayoutVersion, new: LayoutVersion) -> Conversion:
 
 def compose(chain: Sequence[LayoutVersion]) -> Conversion:
     """From the first version to the last in one pass."""
+    chain = _inside(chain)
     steps = _steps(chain)
     one = {side: _one(steps[side]) for side in SIDES}
     return _Writer(chain[0], chain[-1], one, merging=any(v.collide for v in chain[1:])).conversion()
@@ -45,6 +47,7 @@ def compose(chain: Sequence[LayoutVersion]) -> Conversion:
 
 def invert(chain: Sequence[LayoutVersion]) -> Conversion:
     """From the last version back to the first; `lossy` says what does not come back as it was."""
+    chain = _inside(chain)
     steps = _steps(chain)
     one = {side: _one([pieces.inverted(s, guarded=side == "key") for s in reversed(steps[side])]) for side in SIDES}
     return _Writer(chain[-1], chain[0], one, back=True).conversion()
@@ -57,6 +60,12 @@ def between(versions: Sequence[LayoutVersion], old: int, new: int) -> Conversion
     if [v.version for v in chain] != list(range(first, last + 1)):
         raise StateRefused((f"of the versions {first} to {last} some are not known",))
     return compose(chain) if old <= new else invert(chain)
+
+
+def _inside(chain: Sequence[LayoutVersion]) -> list[LayoutVersion]:
+    if wrong := outer_problem(chain):
+        raise StateRefused((wrong,))
+    return [v.inside() for v in chain]
 
 
 def _steps(chain: Sequence[LayoutVersion]) -> dict[str, list[Step]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from reloader.spec.text import Steps, resolve
-from reloader.typetree import Member, TypeTree
+from reloader.typetree import Member, TypeTree, map_of
 
 _WIDTH = 110
 _SCALAR = re.compile(r"(u|s|be|le|f)(8|16|32|64|128)")
@@ -36,10 +36,14 @@ def read_type(data: Any, steps: Steps = ()) -> TypeTree:
     """A type as the schema lets it be written; LayoutProblem when it contradicts itself."""
     if isinstance(data, str):
         return _named(data)
-    kinds = [k for k in (*_AGGREGATES, "enum", "pointer", "array") if k in data]
+    kinds = [k for k in (*_AGGREGATES, "enum", "pointer", "array", "map") if k in data]
     if len(kinds) != 1:
-        raise LayoutProblem(steps, "one of struct, union, section, enum, pointer and array must stand here")
+        raise LayoutProblem(steps, "one of struct, union, section, enum, pointer, array and map must stand here")
     kind = kinds[0]
+    if kind == "map":
+        return _nested(data, steps)
+    if data.keys() & {"key", "value"}:
+        raise LayoutProblem(steps, "key and value belong to map")
     if kind in _AGGREGATES:
         return _aggregate(kind, data, steps)
     if kind == "pointer":
@@ -55,10 +59,21 @@ def read_type(data: Any, steps: Steps = ()) -> TypeTree:
     return TypeTree(kind="enum", name=data["enum"], size=size, signed=data.get("signed", False), enumerators=values)
 
 
-def _wanted(data: Any, name: str, steps: Steps) -> int:
+def _nested(data: Any, steps: Steps) -> TypeTree:
+    if steps:
+        raise LayoutProblem(steps, "maps are held by a map of maps only, as its value")
+    key, value = (read_type(_given(data, side, steps), (*steps, side)) for side in ("key", "value"))
+    return map_of(data["map"], key, value)
+
+
+def _given(data: Any, name: str, steps: Steps) -> Any:
     if name not in data:
         raise LayoutProblem(steps, f"the field {name!r} is missing")
-    return int(data[name])
+    return data[name]
+
+
+def _wanted(data: Any, name: str, steps: Steps) -> int:
+    return int(_given(data, name, steps))
 
 
 def _named(text: str) -> TypeTree:
@@ -114,6 +129,12 @@ def write_type(tree: TypeTree, indent: int) -> Iterator[str]:
         yield f"{pad}fields:" + ("" if tree.members else " []")
         for member in tree.members:
             yield from _field(member, indent + 2)
+    elif tree.kind == "map":
+        yield f"{pad}map: {tree.name}"
+        for side in tree.members:
+            first, *rest = write_type(side.type, indent + 2)
+            yield f"{pad}{side.name}: {first}".rstrip()
+            yield from rest
     elif tree.kind == "array" and tree.element is not None:
         first, *rest = write_type(tree.element, indent + 2)
         yield f"{pad}array: {first}".rstrip()

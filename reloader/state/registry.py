@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reloader.errors import InputError, NotFoundError, Problem
 from reloader.frozen import frozen
@@ -20,7 +20,10 @@ from reloader.state import shape
 from reloader.state.compile import StateRefused, compile_conversion, invert
 from reloader.state.emit import MERGES, merge_problem, merge_word
 from reloader.state.rules import FieldRule, LayoutVersion
-from reloader.typetree import TypeTree, layout_digest
+from reloader.typetree import TypeTree, entry_of, layout_digest
+
+if TYPE_CHECKING:
+    from reloader.elf import ElfMap
 
 QUESTION = "# QUESTION"
 """Marks what `state new` could not know; a file that holds one is not finished."""
@@ -47,6 +50,12 @@ class Registry:
     def match(self, name: str, key: TypeTree | None, value: TypeTree | None) -> LayoutVersion | None:
         """The version that has this layout; of several that look alike, the last."""
         return (self.alike(name, key, value) or (None,))[-1]
+
+    def fitting(self, found: ElfMap) -> tuple[LayoutVersion, ...]:
+        """Every version that a declared map can have: by layout, and by size alone where no BTF describes a side."""
+        described = found.key is not None and found.value is not None
+        alike = self.alike(found.name, found.key, found.value)
+        return alike if described else tuple(v for v in self.history(found.name) if _fits(v, found))
 
     def alike(self, name: str, key: TypeTree | None, value: TypeTree | None) -> tuple[LayoutVersion, ...]:
         """Every version with this layout. More than one: they differ in meaning, which no map shows."""
@@ -196,7 +205,7 @@ class _Reader:
             value_rules=self._field_rules(file, "value", before),
             collide=rules.get("collide") == "merge",
         )
-        self.problems += _merge_problems(file, made)
+        self.problems += _merge_problems(file, made.inside())
         if rules and number == 1:
             self.problems.append(file.problem(("rules",), "there is no version before the first", key=True))
         if before and len(self.problems) == noted:
@@ -206,8 +215,8 @@ class _Reader:
     def _field_rules(self, file: _File, side: str, before: LayoutVersion | None) -> dict[str, FieldRule]:
         made = {}
         for path, words in ((file.body.get("rules") or {}).get(side) or {}).items():
-            new = file.key if side == "key" else file.value
-            old = (before.key if side == "key" else before.value) if before else None
+            new = _side(file, side)
+            old = _side(before, side) if before else None
             steps = ("rules", side, path)
             made["" if path == WHOLE else path] = self._field_rule(file, steps, words, new, old)
         return made
@@ -239,6 +248,26 @@ class _Reader:
         except ValueProblem as wrong:
             self.problems.append(file.problem(steps, wrong.message, wrong.hint))
             return None
+
+
+def _side(of: _File | LayoutVersion, side: str) -> TypeTree:
+    key, value = entry_of(of.key, of.value)
+    return key if side == "key" else value
+
+
+def _fits(version: LayoutVersion, found: ElfMap) -> bool:
+    """Whether a map of these sizes, with a layout where BTF gives one, can be of this version."""
+    nested = version.value.kind == "map"
+    if nested != (found.inner is not None) or (nested and not _side_fits(version.key, found.key, found.key_size)):
+        return False
+    entries, inside = found.inner or found, version.inside()
+    return _side_fits(inside.key, entries.key, entries.key_size) and _side_fits(
+        inside.value, entries.value, entries.value_size
+    )
+
+
+def _side_fits(recorded: TypeTree, declared: TypeTree | None, size: int) -> bool:
+    return shape.same(recorded, declared) if declared is not None else recorded.size == size
 
 
 def _whole_file(path: Path, message: str) -> Problem:

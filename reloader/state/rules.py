@@ -6,11 +6,12 @@ Light, as every command imports it. compile.py makes conversions, registry.py ve
 from __future__ import annotations
 
 import struct
-from dataclasses import field
+from collections.abc import Sequence
+from dataclasses import field, replace
 from enum import IntEnum
 
 from reloader.frozen import frozen
-from reloader.typetree import TypeTree
+from reloader.typetree import TypeTree, entry_of, identity
 
 MAX_VALUE_RULES = 64  # reloader_rules.h has the same limits
 MAX_KEY_RULES = 16
@@ -102,3 +103,18 @@ class LayoutVersion:
     key_rules: dict[str, FieldRule] = field(default_factory=dict)  # field → rule
     value_rules: dict[str, FieldRule] = field(default_factory=dict)
     collide: bool = False  # two old keys may become one; their values are merged
+
+    def inside(self) -> LayoutVersion:
+        """The version as rules see it: of a map of maps, the layout of the maps in it."""
+        key, value = entry_of(self.key, self.value)
+        return self if value is self.value else replace(self, key=key, value=value)
+
+    def outer(self) -> TypeTree | None:
+        """The key of a map of maps."""
+        return self.key if self.value.kind == "map" else None
+
+
+def outer_problem(chain: Sequence[LayoutVersion]) -> str:
+    """What rules cannot change of a map of maps; empty when nothing of it changes."""
+    digests = {repr((v.outer() and identity(v.outer()), v.value.name if v.outer() else "")) for v in chain}
+    return "key: the key of a map of maps, and the type of the maps in it, cannot change" if len(digests) > 1 else ""

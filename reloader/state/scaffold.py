@@ -18,7 +18,7 @@ from reloader.state.registry import QUESTION, Registry
 from reloader.state.rules import LayoutVersion
 from reloader.state.schema import KIND
 from reloader.state.suggest import Suggestion, merges
-from reloader.typetree import layout_digest
+from reloader.typetree import TypeTree, layout_digest, map_of
 
 ENGINE = "rl_"  # names of reloader_state.h
 
@@ -32,27 +32,51 @@ def state_maps(maps: Iterable[ElfMap], registry: Registry | None) -> list[ElfMap
     ]
 
 
-def first_version(schema: str, found: ElfMap) -> LayoutVersion | None:
-    """Version 1 of a map; None where no BTF describes it."""
+def described(found: ElfMap) -> bool:
+    """Whether BTF gives the layout of a map; else it is written by hand."""
+    return found.key is not None and found.value is not None
+
+
+def first_version(schema: str, found: ElfMap) -> LayoutVersion:
+    """Version 1 of a map; a side that no BTF describes is a struct without fields."""
     return _version(schema, found, 1)
 
 
-def next_version(head: LayoutVersion, found: ElfMap) -> LayoutVersion | None:
+def next_version(head: LayoutVersion, found: ElfMap) -> LayoutVersion:
     return _version(head.schema, found, head.version + 1)
 
 
-def _version(schema: str, found: ElfMap, number: int) -> LayoutVersion | None:
-    if found.key is None or found.value is None:
-        return None
-    return LayoutVersion(schema=schema, map=found.name, version=number, key=found.key, value=found.value)
+def _version(schema: str, found: ElfMap, number: int) -> LayoutVersion:
+    value = found.value or (_nested(found.inner) if found.inner else _unknown(found.value_size))
+    key = found.key or _unknown(found.key_size)
+    return LayoutVersion(schema=schema, map=found.name, version=number, key=key, value=value)
 
 
-def text(new: LayoutVersion, old: LayoutVersion | None) -> str:
-    """The file of a version that follows `old`."""
-    lines = [*_head(new, old), *_layout(new, old), *_merges(new, old)]
-    if old:
-        lines += _rules(old, new)
+def _nested(inner: ElfMap) -> TypeTree:
+    sides = (inner.key or _unknown(inner.key_size), inner.value or _unknown(inner.value_size))
+    return map_of(MapType(inner.type).name.lower(), *sides)
+
+
+def _unknown(size: int) -> TypeTree:
+    if size in (4, 8):  # what most keys are that are declared by size
+        return TypeTree(kind="int", size=size)
+    return TypeTree(kind="struct", size=size)
+
+
+def text(new: LayoutVersion, old: LayoutVersion | None, *, by_hand: bool = False) -> str:
+    """The file of a version that follows `old`. `by_hand`: no BTF gave the layout, so its author has to."""
+    lines = [*_head(new, old), *(_by_hand(new, old) if by_hand else ()), *_layout(new, old)]
+    if not by_hand:
+        lines += _merges(new.inside(), old.inside() if old else None)
+    if old and not by_hand:
+        lines += _rules(old.inside(), new.inside())
     return "\n".join([*lines, ""])
+
+
+def _by_hand(new: LayoutVersion, old: LayoutVersion | None) -> Iterator[str]:
+    yield f"{QUESTION}: no BTF describes {new.map}; write the fields of its key and value, as in state/README.md"
+    yield "# fields: [{name: packets, type: u64, at: 0}]"
+    yield "# and below the layout, merge: {packets: sum}" + (", rules: {value: {…}}" if old else "")
 
 
 def _head(new: LayoutVersion, old: LayoutVersion | None) -> Iterator[str]:

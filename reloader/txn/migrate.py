@@ -2,16 +2,18 @@
 
 The shipped migration program does it: this side lists the keys and hands them over piece by piece, so that no
 CPU is away for long. Called by apply.py for Check, CopyOver and Drain; the rules come with the op.
-Imports kernel, layout, plan.conversion, state.rules.
+Imports kernel, layout, plan.conversion, state.rules, crew.
 """
 
 from __future__ import annotations
 
+import errno
+import itertools
+import mmap
 import os
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from enum import IntEnum
 
@@ -21,12 +23,16 @@ from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES, Fd, Kernel, Loaded, LoadR
 from reloader.layout import shipped_object
 from reloader.plan.conversion import pack_table
 from reloader.state.rules import Conversion
+from reloader.txn import crew
 
-PIECE = 65536  # bytes of keys a run: a few milliseconds
+PIECE = 65536  # MIGRATE_PIECE: bytes of keys there is room for
+KEYS = 2048  # a run: about a millisecond, and their entries fit the cache between listing and moving
 SLOTS = 16384  # of an array a run
+WORKERS = 8  # more do not help: keys are listed by one at a time
 ROUNDS = 100  # through what is left, as long as each moves something
 RESULT = struct.Struct("=6Q")  # struct migrate_result
 RUN = struct.Struct("=5I")  # struct migrate_run
+STAYED, ALL_MOVED = 1, 2  # what a run returns: XDP_DROP, XDP_PASS
 CPUS = "/sys/devices/system/cpu"
 
 
@@ -120,7 +126,7 @@ class _Migration:
         self._slots, self._per_cpu = self._from.type in ARRAY_TYPES, self._from.type in PERCPU_TYPES
         self._trie = self._from.type == MapType.LPM_TRIE
         self._empties = how in (Pass.DRAIN, Pass.MERGE) and not self._slots
-        self._cpus = online_cpus() if self._per_cpu else sorted(os.sched_getaffinity(0))
+        self._cpus = online_cpus() if self._per_cpu else sorted(os.sched_getaffinity(0))[:WORKERS]
         self._away = sorted(set(possible_cpus()) - set(self._cpus)) if self._per_cpu else []
 
     def rehearse(self) -> None:
@@ -128,69 +134,64 @@ class _Migration:
         self._load().close()
 
     def all(self) -> Moved:
-        """Rounds over what is there until nothing is left, or nothing of it moves."""
-        if next(self._pieces(), None) is None:
-            return Moved()
-        loaded = self._load()
-        try:
-            total = Moved()
-            for _ in range(ROUNDS):
-                any_left = self._round(loaded)
-                now = self._moved(loaded)
-                last, total = now.since(total), now
-                if not any_left or not (last.stuck or self._empties):
-                    return total
-                if last.stuck and (not last.moved or self._how is Pass.CHECK):
-                    raise self._complaint(last)
-                time.sleep(0.001 if last.stuck else 0)
-            if last.stuck:
-                raise self._complaint(last)
-            return total  # user space goes on writing: the rest follows once the map is frozen
-        finally:
-            loaded.close()
-
-    def _round(self, loaded: Loaded) -> bool:
-        """Everything that is there once; False when that was nothing."""
+        """A round over what is there; more of them as long as some of it would not move, but others did."""
         pieces = self._pieces()
         first = next(pieces, None)
         if first is None:
-            return False
-        if self._per_cpu:
-            for piece in _chained(first, pieces):
-                self._on_every_cpu(loaded, piece)
-        else:
-            _share(_chained(first, pieces), self._cpus, lambda n, piece: self._run(loaded, piece, n, self._cpus[n]))
-        return True
+            return Moved()
+        loaded = self._load()
+        try:
+            with _Runs(self._kernel, loaded) as runs:
+                return self._rounds(runs, itertools.chain([first], pieces))
+        finally:
+            loaded.close()
+
+    def _rounds(self, runs: _Runs, pieces: Iterator[Piece]) -> Moved:
+        """Of a frozen map, and of one that user space leaves alone, a round leaves nothing unseen; but of a trie."""
+        total = Moved()
+        for _ in range(ROUNDS):
+            self._round(runs, pieces)
+            last, total = runs.moved().since(total), runs.moved()
+            if not last.stuck and not (self._trie and self._empties and last.moved):
+                return total
+            if not last.moved or self._how is Pass.CHECK:
+                break
+            time.sleep(0.001 if last.stuck else 0)
+            pieces = self._pieces()
+        if last.stuck:
+            raise self._complaint(last, total)
+        return total  # user space goes on writing: the rest follows once the map is frozen
+
+    def _round(self, runs: _Runs, pieces: Iterator[Piece]) -> None:
+        if not self._per_cpu:
+            crew.share(pieces, len(self._cpus), lambda slot, piece: runs.run(slot, piece))
+            return
+
+        # Each CPU moves its own values, for programs add to them without atomic instructions. Then the entries go.
+        def work(slot: int, place: int, piece: Piece) -> bool:
+            first = piece.start if self._slots else piece.count * place // len(self._cpus)
+            return runs.run(slot, piece, first=first)
+
+        crew.together(pieces, self._cpus, work, lambda slot, piece: self._behind(runs, slot, piece))
+
+    def _behind(self, runs: _Runs, slot: int, piece: Piece) -> None:
+        """When all CPUs here have moved theirs: the values of those that are off, then the entries."""
+        moved = [runs.run(slot, piece, first=piece.start, remote=cpu + 1) for cpu in self._away]
+        if self._empties and all(moved):
+            runs.run(slot, piece, forget=1)
 
     def _pieces(self) -> Iterator[Piece]:
         if self._slots:
             for start in range(0, self._from.max_entries, SLOTS):
                 yield Piece(count=min(SLOTS, self._from.max_entries - start), start=start)
             return
-        size, most = self._from.key_size, PIECE // self._from.key_size
+        size = self._from.key_size
+        most = min(KEYS, PIECE // size)
         found = self._kernel.maps.keys(self._source, most)
         for listed in list(found) if self._trie else found:  # a trie's walk starts over when its last key was moved
             for at in range(0, len(listed), most * size):
                 keys = listed[at : at + most * size]
                 yield Piece(count=len(keys) // size, keys=keys)
-
-    def _on_every_cpu(self, loaded: Loaded, piece: Piece) -> None:
-        """Each CPU moves its own values, for programs add to them without atomic instructions. Then they go."""
-        before = self._moved(loaded).stuck
-        for cpu in self._cpus:
-            self._run(loaded, piece, 0, cpu)
-        for cpu in self._away:
-            self._run(loaded, piece, 0, self._cpus[0], remote=cpu + 1)
-        if self._empties and self._moved(loaded).stuck == before:
-            self._run(loaded, piece, 0, self._cpus[0], forget=1)
-
-    def _run(self, loaded: Loaded, piece: Piece, slot: int, cpu: int, *, forget: int = 0, remote: int = 0) -> None:
-        if piece.keys:
-            padded = piece.keys.ljust(self._kernel.maps.info(loaded.maps["rl_keys"]).value_size, b"\0")
-            self._kernel.maps.update_many(loaded.maps["rl_keys"], [slot.to_bytes(4, "little")], [padded])
-        data = RUN.pack(slot, piece.count, piece.start, forget, remote).ljust(64, b"\0")
-        if self._kernel.progs.run(loaded.progs["migrate"], data, cpu=cpu) != 2:  # XDP_PASS
-            raise KernelError("BPF_PROG_RUN", 5, "migrate")
 
     def _load(self) -> Loaded:
         numbers = {
@@ -200,6 +201,7 @@ class _Migration:
             "pass": self._how,
             "slots": self._slots,
             "trie": self._trie,
+            "guarded": self._locks is not None or bool(self._rules.key and not self._per_cpu),
         }
         reuse = {"rl_from": self._source, "rl_to": self._target}
         if self._locks is not None:
@@ -212,51 +214,53 @@ class _Migration:
                 **{name: int(value).to_bytes(4, "little") for name, value in numbers.items()},
                 "table": pack_table(0, self._rules.value, self._rules.key, per_cpu=self._per_cpu),
             },
-            max_entries={"rl_keys": len(self._cpus)},
+            max_entries={"rl_keys": max(crew.AHEAD, len(self._cpus))},
             reuse=reuse,
         )
         return self._kernel.progs.load(request)
 
-    def _moved(self, loaded: Loaded) -> Moved:
-        rows = RESULT.iter_unpack(self._kernel.maps.lookup(loaded.maps["results"], bytes(4)) or b"")
+    def _complaint(self, last: Moved, total: Moved) -> KernelError:
+        """Why entries stayed behind; they are whole, in the source."""
+        old, new = self._from.name, self._to.name
+        if last.unfit:
+            return KernelError("convert", errno.ERANGE, f"{old}: {last.unfit} values do not fit a narrowed field")
+        had = f"{total.moved} had moved" if self._how is not Pass.COPY else f"{total.moved} were copied"
+        if last.failed:
+            why = f"{new} takes no more: {last.failed} entries stay as they were, {had}"
+            return KernelError("convert", errno.ENOSPC, why)
+        return KernelError("convert", errno.EAGAIN, f"{old}: {last.lock_failed} entries were locked too long, {had}")
+
+
+class _Runs:
+    """The loaded program, the keys it is given, and what it says it did."""
+
+    def __init__(self, kernel: Kernel, loaded: Loaded) -> None:
+        self._kernel, self._program, self._results = kernel, loaded.progs["migrate"], loaded.maps["results"]
+        keys = kernel.maps.info(loaded.maps["rl_keys"])
+        self._size = keys.value_size
+        self._keys = mmap.mmap(loaded.maps["rl_keys"].fileno(), keys.max_entries * keys.value_size)
+
+    def __enter__(self) -> _Runs:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._keys.close()
+
+    def run(self, slot: int, piece: Piece, *, first: int | None = None, forget: int = 0, remote: int = 0) -> bool:
+        """Move a piece on this CPU; False when some of it stayed. All who run it in a slot give the same keys."""
+        at = slot * self._size
+        self._keys[at : at + len(piece.keys)] = piece.keys
+        start = piece.start if first is None else first
+        data = RUN.pack(slot, piece.count, start, forget, remote).ljust(64, b"\0")
+        verdict = self._kernel.progs.run(self._program, data)
+        if verdict not in (STAYED, ALL_MOVED):
+            raise KernelError("BPF_PROG_RUN", errno.EIO, "migrate")
+        return verdict == ALL_MOVED
+
+    def moved(self) -> Moved:
+        rows = RESULT.iter_unpack(self._kernel.maps.lookup(self._results, bytes(4)) or b"")
         numbers = [sum(column) for column in zip(*rows, strict=True)]
         return Moved(**{f.name: n for f, n in zip(fields(Moved), numbers, strict=True)})
-
-    def _complaint(self, last: Moved) -> KernelError:
-        """Why entries stayed behind; they are whole, in the source."""
-        if last.unfit:
-            return KernelError("convert", 34, f"{self._from.name}: {last.unfit} values do not fit a narrowed field")
-        if last.failed:
-            return KernelError("convert", 28, f"{self._to.name} takes no more: {last.failed} entries stay as they were")
-        return KernelError("convert", 11, f"{self._from.name}: {last.lock_failed} entries were locked for too long")
-
-
-def _chained(first: Piece, rest: Iterator[Piece]) -> Iterator[Piece]:
-    yield first
-    yield from rest
-
-
-def _share(pieces: Iterator[Piece], cpus: list[int], work: Callable[[int, Piece], None]) -> None:
-    """Each worker takes the next piece until there is none; a single piece needs no thread."""
-    first, second = next(pieces, None), next(pieces, None)
-    if first and not second:
-        work(0, first)
-    if not first or not second:
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    todo, turn = iter([first, second]), threading.Lock()
-
-    def following() -> Piece | None:
-        with turn:
-            return next(todo, None) or next(pieces, None)
-
-    def take(worker: int) -> None:
-        while (piece := following()) is not None:
-            work(worker, piece)
-
-    with ThreadPoolExecutor(len(cpus)) as pool:
-        list(pool.map(take, range(len(cpus))))
 
 
 def online_cpus() -> list[int]:

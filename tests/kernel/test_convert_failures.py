@@ -91,7 +91,7 @@ def scene(
     made.apply("v1")
     with Generator(sandbox.tx, flows=FLOWS) as made.generator:
         made.generator.start(rate=100_000)
-        time.sleep(0.2)
+        _wait(lambda: made.seen() > 10_000)
         yield made
 
 

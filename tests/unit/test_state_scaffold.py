@@ -240,6 +240,39 @@ def test_reports_are_as_published(recorded: tuple[Path, Path], run: Run, objects
         assert not list(Draft7Validator(published).iter_errors(json.loads(said)))
 
 
+BY_SIZE = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 100);
+	__uint(key_size, 4);
+	__uint(value_size, %d);
+} flows SEC(".maps");
+"""
+
+
+def test_a_map_without_btf_is_written_down_by_hand(
+    compile_bpf: Callable[[str], Path], tmp_path: Path, run: Run
+) -> None:
+    """`new` says what is missing; once its author wrote it, sizes are checked."""
+    path, wider = compile_bpf(BY_SIZE % 16), compile_bpf(BY_SIZE % 24)
+    words = ("--schema", "edge", "--dir", tmp_path, "--map", "flows")
+    assert run("new", path, *words)[0] == 0
+    file = tmp_path / "edge" / file_name("flows", 1)
+    code, _, err = run("check", path, *words)
+    assert code == 65
+    assert "no BTF describes flows; write the fields" in err
+    written = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+    fields = "    fields: [{name: packets, type: u64, at: 0}, {name: bytes, type: u64, at: 8}]"
+    file.write_text("\n".join(fields if line.strip() == "fields: []" else line for line in written) + "\n")
+    assert run("check", path, *words)[0] == 0
+    code, _, err = run("check", wider, *words)
+    assert code == 65
+    assert "value: size 16 → 24" in err
+    assert "value: size 16 → 24" in run("diff", wider, *words)[1]
+
+
 def test_odd_words_are_told(recorded: tuple[Path, Path], run: Run, tmp_path: Path) -> None:
     found, folder = recorded
     where = ("--schema", "edge", "--dir", folder)

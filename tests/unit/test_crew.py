@@ -1,0 +1,76 @@
+"""Pieces of work are each done once by anyone, or once by everyone; what one worker meets with ends all of them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import pytest
+
+from reloader.txn import crew
+
+CPUS = sorted(os.sched_getaffinity(0))
+EVERYONE = [*CPUS, *CPUS]  # more threads than CPUs, so that they get apart
+
+
+def test_each_piece_is_taken_once() -> None:
+    taken: list[int] = []
+    crew.share(iter(range(1, 500)), 4, lambda _, piece: taken.append(piece))
+    assert sorted(taken) == list(range(1, 500))
+
+
+def test_a_single_piece_needs_no_thread() -> None:
+    where: list[threading.Thread] = []
+    crew.share(iter(["one"]), 4, lambda *_: where.append(threading.current_thread()))
+    assert where == [threading.current_thread()]
+    crew.share(iter([]), 4, lambda *_: pytest.fail("there was nothing to do"))
+
+
+def test_everyone_works_on_every_piece_and_the_last_one_ends_it() -> None:
+    """A slot is one piece's until that is ended; where somebody was not content, nothing is ended."""
+    done: Counter[int] = Counter()
+    begun: dict[int, set[int]] = {}
+    ended: list[int] = []
+
+    def work(slot: int, place: int, piece: int) -> bool:
+        begun.setdefault(slot, set()).add(piece)
+        time.sleep(0.0001 * (place + piece % 3))
+        done[piece] += 1
+        unfinished = {p for p in begun[slot] if done[p] < len(EVERYONE)}
+        assert unfinished <= {piece}, "two pieces in one slot"
+        return piece % 10 != 0
+
+    def last(slot: int, piece: int) -> None:
+        assert done[piece] == len(EVERYONE)
+        ended.append(piece)
+
+    crew.together(iter(range(1, 100)), EVERYONE, work, last)
+    assert done == dict.fromkeys(range(1, 100), len(EVERYONE))
+    assert sorted(ended) == [piece for piece in range(1, 100) if piece % 10]
+
+
+def _endless() -> Iterator[int]:
+    return itertools.count(1)
+
+
+def _fails(*_: object) -> NoReturn:
+    raise OSError("no more")
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda: crew.share(_endless(), 3, _fails),
+        lambda: crew.together(_endless(), EVERYONE, lambda _, place, __: bool(place) or _fails(), _fails),
+        lambda: crew.together(_endless(), EVERYONE, lambda *_: True, _fails),
+    ],
+    ids=["share", "together", "last"],
+)
+def test_one_failure_ends_all(begin: Callable[[], None]) -> None:
+    with pytest.raises(OSError, match="no more"):
+        begin()
