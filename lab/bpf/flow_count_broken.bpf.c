@@ -3,7 +3,7 @@
 #include <linux/if_ether.h>
 #include <linux/ip.h>
 
-#include "flow_count_rest.h"
+#include "flow_count/flow_packets.h"
 
 /* Packets and bytes by flow. */
 struct {

@@ -1,19 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /* The next version of programs/flow_count: other code, a new scratch map, the same state layout. */
-#include "flow_count_rest.h"
-#include "reloader_state.h"
+#include "flow_count/flow_packets.h"
+#include "flow_count/flow_table.h"
 
 #define SIZE_BUCKETS 16
 #define BYTES_PER_BUCKET 128
-
-/* Packets and bytes by flow. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_FLOWS);
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-} flows SEC(".maps");
-RELOADER_STATE(flows);
 
 /* New in this version: packets by size; may start empty at any load. */
 struct {
@@ -33,23 +24,6 @@ static __always_inline void count_size(__u64 length)
 	packets = bpf_map_lookup_elem(&sizes, &bucket);
 	if (packets)
 		++*packets;
-}
-
-static __always_inline void count_flow(const struct flow_key *key, __u64 length, struct flow_counters *counts)
-{
-	struct flow *flow = state_get(flows, key);
-	struct flow empty = {};
-
-	if (!flow) {
-		counts->new_flows++;
-		flow = state_get_or_create(flows, key, &empty);
-	}
-	if (!flow) {
-		counts->insert_failed++;
-		return;
-	}
-	__sync_fetch_and_add(&flow->packets, 1);
-	__sync_fetch_and_add(&flow->bytes, length);
 }
 
 SEC("xdp")

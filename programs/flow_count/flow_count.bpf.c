@@ -1,114 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /* Counts packets and bytes of every IPv4 TCP or UDP flow, and drops what the blocklist names. */
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-
-#include "flow_count.h"
-#include "flow_parse.h"
-#include "reloader_state.h"
-
-const volatile enum xdp_action default_verdict = XDP_PASS;
-const volatile __u32 sample_rate = 0; /* one event for about so many packets; 0: none */
-
-/* Packets and bytes by flow. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_FLOWS);
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-} flows SEC(".maps");
-RELOADER_STATE(flows);
-
-/* Every packet, and why it is in no flow. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct flow_counters);
-} counters SEC(".maps");
-
-/* Source address to the verdict on its packets; filled from the YAML. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_BLOCKED);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __be32);
-	__type(value, struct block);
-} blocklist SEC(".maps");
-
-/* struct flow_event of sampled packets, for a reader in user space. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 256 * 1024);
-} events SEC(".maps");
-
-static __always_inline void add_to(struct flow *flow, __u64 length)
-{
-	__sync_fetch_and_add(&flow->packets, 1);
-	__sync_fetch_and_add(&flow->bytes, length);
-}
-
-/* False when the packet could not be counted: the map is full. */
-static __always_inline int count_flow(const struct flow_key *key, __u64 length, struct flow_counters *counts)
-{
-	struct flow *flow = state_get(flows, key);
-	struct flow first = {};
-
-	if (!flow) {
-		counts->new_flows++;
-		flow = state_get_or_create(flows, key, &first);
-	}
-	if (!flow)
-		return 0;
-	add_to(flow, length);
-	return 1;
-}
-
-static __always_inline void sample(const struct flow_key *key, __u64 length, struct flow_counters *counts)
-{
-	struct flow_event event = {.key = *key, .length = length};
-
-	if (!sample_rate || bpf_get_prandom_u32() % sample_rate)
-		return;
-	if (bpf_ringbuf_output(&events, &event, sizeof(event), 0))
-		counts->events_lost++;
-	else
-		counts->sampled++;
-}
-
-static __always_inline int judge(const struct flow_key *key, struct flow_counters *counts)
-{
-	struct block *block = bpf_map_lookup_elem(&blocklist, &key->saddr);
-
-	if (!block)
-		return default_verdict;
-	counts->blocked++;
-	return block->action;
-}
-
-/* False when the packet belongs to no flow. */
-static __always_inline int note_parsed(enum parsed parsed, struct flow_counters *counts)
-{
-	counts->packets++;
-	switch (parsed) {
-	case PARSED_FLOW:
-		return 1;
-	case PARSED_NOT_IP:
-		counts->not_ip++;
-		break;
-	case PARSED_NOT_L4:
-		counts->not_l4++;
-		break;
-	case PARSED_TRUNCATED:
-		counts->truncated++;
-		break;
-	}
-	return 0;
-}
+#include "flow_packets.h"
+#include "flow_table.h"
 
 SEC("xdp")
 int count_flows(struct xdp_md *ctx)
 {
+	__u64 length = packet_length(ctx);
 	struct flow_counters *counts;
 	struct flow_key key;
 	__u32 zero = 0;
@@ -118,9 +16,8 @@ int count_flows(struct xdp_md *ctx)
 		return XDP_ABORTED;
 	if (!note_parsed(parse_flow(ctx, &key), counts))
 		return default_verdict;
-	if (!count_flow(&key, packet_length(ctx), counts))
-		counts->insert_failed++;
-	sample(&key, packet_length(ctx), counts);
+	count_flow(&key, length, counts);
+	sample(&key, length, counts);
 	return judge(&key, counts);
 }
 

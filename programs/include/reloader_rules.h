@@ -66,6 +66,22 @@ struct rl_scratch {
 	__u8 other[RL_KEY_MAX];
 };
 
+/* What a lock word protects: the keys that hash to it, while an entry moves. A bridge and the drain beside it share them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, RL_LOCKS);
+	__type(key, __u32);
+	__type(value, __u64);
+} rl_locks SEC(".maps");
+
+/* Room to build an entry in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct rl_scratch);
+} rl_scratch SEC(".maps");
+
 static __always_inline __u64 rl_read(const void *p, __u32 size, int is_signed)
 {
 	switch (size) {

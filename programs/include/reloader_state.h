@@ -21,22 +21,6 @@
 
 #define RL_ENOMEM 12
 
-/* What a lock word protects: the keys that hash to it, while an entry moves. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, RL_LOCKS);
-	__type(key, __u32);
-	__type(value, __u64);
-} rl_locks SEC(".maps");
-
-/* Room to build an entry in. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct rl_scratch);
-} rl_scratch SEC(".maps");
-
 struct rl_stats {
 	__u64 taken;	     /* entries taken over on a miss */
 	__u64 insert_failed; /* the new map was full */
@@ -145,12 +129,18 @@ static __always_inline void *rl_bridge(void *map, void *old_map, const volatile 
 	return found;
 }
 
+/* The verifier folds this; what it leaves of it in a clean build is a load off the path of a hit. */
+static __always_inline int rl_is_bridge(const volatile struct rl_table *table)
+{
+	return __builtin_expect(table->mode == RL_BRIDGE, 0);
+}
+
 static __always_inline void *rl_get(void *map, void *old_map, const volatile struct rl_table *table, __u32 key_size,
 				    __u32 value_size, const void *key, const void *first)
 {
 	void *found = bpf_map_lookup_elem(map, key);
 
-	if (found || table->mode != RL_BRIDGE)
+	if (found || !rl_is_bridge(table))
 		return found;
 	return rl_bridge(map, old_map, table, key_size, value_size, key, first);
 }
@@ -158,10 +148,12 @@ static __always_inline void *rl_get(void *map, void *old_map, const volatile str
 static __always_inline void *rl_get_or_create(void *map, void *old_map, const volatile struct rl_table *table,
 					      __u32 key_size, __u32 value_size, const void *key, const void *first)
 {
-	void *found = rl_get(map, old_map, table, key_size, value_size, key, first);
+	void *found = bpf_map_lookup_elem(map, key);
 
-	if (found || table->mode == RL_BRIDGE)
+	if (found)
 		return found;
+	if (rl_is_bridge(table))
+		return rl_bridge(map, old_map, table, key_size, value_size, key, first);
 	/* EEXIST: another CPU was first. */
 	bpf_map_update_elem(map, key, first, BPF_NOEXIST);
 	return bpf_map_lookup_elem(map, key);
@@ -173,7 +165,7 @@ static __always_inline long rl_delete(void *map, void *old_map, const volatile s
 	struct rl_place place = {};
 	int err, old_err = -1; /* what a map says is an int, see migrate.bpf.c */
 
-	if (table->mode != RL_BRIDGE)
+	if (!rl_is_bridge(table))
 		return bpf_map_delete_elem(map, key);
 	if (!rl_find_place(table, key_size, key, &place))
 		return -RL_ENOMEM;

@@ -46,22 +46,6 @@ struct {
 	__uint(value_size, 8);
 } rl_to SEC(".maps");
 
-/* The bridge's own locks: what they guard is the same. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, RL_LOCKS);
-	__type(key, __u32);
-	__type(value, __u64);
-} rl_locks SEC(".maps");
-
-/* Room to build an entry in. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct rl_scratch);
-} rl_scratch SEC(".maps");
-
 /* Which entries to move, one behind the other; several pieces. User space writes them where they lie. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

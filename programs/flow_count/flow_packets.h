@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* What the lab's later versions of programs/flow_count keep of it: all but the flows. */
-#ifndef FLOW_COUNT_REST_H
-#define FLOW_COUNT_REST_H
+/* What every version of flow_count does with a packet, whatever its flows look like; the lab has more of them. */
+#ifndef FLOW_PACKETS_H
+#define FLOW_PACKETS_H
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "flow_count/flow_count.h"
+#include "flow_count.h"
 #include "flow_parse.h"
 
 const volatile enum xdp_action default_verdict = XDP_PASS;
