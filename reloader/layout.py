@@ -7,7 +7,7 @@
 <bpffs>/<pipeline>/import/<map>                    entries on their way in, while `state import` is at it
 <bpffs>/<pipeline>/pub/<map>                       what readers and writers in user space open
 <records>/lock, <records>/objects/<sha256>, <records>/entries/<sha256>, <records>/cache/, <records>/logs/
-<records>/pipelines/<pipeline>/{current.json, generations/<n>.json, journal/<txn>.jsonl,
+<records>/pipelines/<pipeline>/{current.json, generations/<n>.{json,sh}, journal/<txn>.jsonl,
                                 objects/<sha256>, entries/<sha256>}   hard links: a count of one means unused
 
 A leaf: imports nothing of the package.
@@ -116,6 +116,10 @@ class Layout:
 
     def generation_file(self, pipeline: str, number: int) -> Path:
         return self.record_dir(pipeline) / "generations" / f"{number}.json"
+
+    def rescue_file(self, pipeline: str, number: int) -> Path:
+        """The shell script that puts a generation back into service without reloader."""
+        return self.record_dir(pipeline) / "generations" / f"{number}.sh"
 
     def reserve_file(self, pipeline: str) -> Path:
         """Takes room on the disk across a commit; named like the fragments that recover sweeps away."""

@@ -41,5 +41,8 @@ class Hook(Protocol):
     def attachment_id(self, target: Mapping[str, str]) -> str:
         """A stable name of the place; two attachments of the same id would collide."""
 
+    def rescue(self, target: Mapping[str, str], program: str) -> tuple[str, ...]:
+        """Lines of shell that attach a pinned program (a quoted word) with plain tools, where nothing is attached."""
+
 
 HOOKS: Mapping[str, Hook] = {"xdp": xdp}

@@ -6,6 +6,7 @@ target: {"interface": name, "mode": "native" | "skb", "netns": absolute path; ab
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,3 +60,12 @@ def attachment_id(target: Mapping[str, str]) -> str:
     """`xdp:eth0`, or `xdp:eth0@blue` in the namespace /run/netns/blue."""
     netns = target.get("netns", "")
     return f"xdp:{target['interface']}" + (f"@{netns.removeprefix(_NAMED)}" if netns else "")
+
+
+def rescue(target: Mapping[str, str], program: str) -> tuple[str, ...]:
+    """By netlink, which needs nobody to hold it; `again` is of the script these lines go into."""
+    kind = {XdpMode.NATIVE: "xdpdrv", XdpMode.SKB: "xdpgeneric"}[XdpMode(target["mode"])]
+    inside = f"nsenter --net={shlex.quote(target['netns'])} -- " if "netns" in target else ""
+    return (
+        f"again {inside}bpftool net attach {kind} pinned {program} dev {shlex.quote(target['interface'])} overwrite",
+    )

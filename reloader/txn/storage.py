@@ -18,8 +18,10 @@ from reloader.files import make_folders, write_atomic
 from reloader.layout import Layout
 from reloader.records import Current, Generation
 from reloader.spec import cache
+from reloader.txn.rescue import script
 
 KEEP_GENERATIONS = 20
+RESCUE_ROOM = 16384  # bytes; a rescue script takes three or four thousand
 BLOBS = ("objects", "entries")
 
 
@@ -63,7 +65,7 @@ def _unlink_blob(layout: Layout, pipeline: str, blob: str, digest: str) -> None:
 
 def reserve(layout: Layout, generation: Generation | None, current: Current) -> None:
     """Take room for the records that follow the commit: a disk found full there would be found too late."""
-    room = records.room_for(generation, current)
+    room = records.room_for(generation, current) + (RESCUE_ROOM if generation else 0)
     path = layout.reserve_file(current.pipeline)
     lasting("record.reserve", lambda: _allocate(path, room))
 
@@ -85,15 +87,22 @@ def put_record(layout: Layout, generation: Generation | None, current: Current) 
     release(layout, current.pipeline)
     if generation is not None:
         records.write_generation(layout, generation)
+        _write_rescue(layout, generation)
     records.write_current(layout, current)
+
+
+def _write_rescue(layout: Layout, generation: Generation) -> None:
+    objects = {o.digest: read(layout, "objects", o.digest) for o in generation.wish.objects}
+    text = script(generation, layout, objects)
+    write_atomic(layout.rescue_file(generation.wish.pipeline, generation.number), text.encode(), mode=0o700)
 
 
 def prune(layout: Layout, pipeline: str) -> None:
     """Forget generations past the newest KEEP_GENERATIONS and what only they needed."""
     numbers = records.generation_numbers(layout, pipeline)
     for number in numbers[:-KEEP_GENERATIONS]:
-        path = layout.generation_file(pipeline, number)
-        lasting("generation.remove", partial(path.unlink, missing_ok=True))
+        for path in (layout.rescue_file(pipeline, number), layout.generation_file(pipeline, number)):
+            lasting("generation.remove", partial(path.unlink, missing_ok=True))
     _sweep_blobs(layout, pipeline)
 
 
@@ -125,7 +134,7 @@ def leave_no_folders(layout: Layout, pipeline: str) -> None:
 def drop_records(layout: Layout, pipeline: str) -> None:
     """Forget a pipeline; its journal goes last, by its own end."""
     folder = layout.record_dir(pipeline)
-    for path in [folder / "current.json", *sorted((folder / "generations").glob("*.json"))]:
+    for path in [folder / "current.json", *sorted((folder / "generations").glob("*"))]:
         lasting("record.remove", partial(path.unlink, missing_ok=True))
     _sweep_blobs(layout, pipeline)
     for name in (*BLOBS, "generations"):

@@ -1,0 +1,157 @@
+"""A generation as a shell script: what puts it back into service with bpftool, nsenter and coreutils, without Python.
+
+Written beside each generation's record at its commit, for the day on which reloader itself is what fails. Pure but
+for the objects' bytes it is given. Imports records, spec.wish, hooks, elf.file, layout, kernel.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+
+from reloader.elf.file import ElfFile
+from reloader.hooks import HOOKS
+from reloader.kernel import MapType
+from reloader.layout import Layout, pin_name
+from reloader.records import Generation
+from reloader.spec.model import Role
+from reloader.spec.wish import Wish, WishMap
+
+HEAD = """#!/bin/sh
+# {pipeline}, generation {number} of {created}: puts this version back into service.
+# Needs root, bpftool, nsenter and coreutils; neither Python nor reloader. Written by reloader at the commit.
+#
+# Between letting go of reloader's link and attaching this program, packets meet none for some milliseconds. A
+# program that sits there without a link, as of an earlier run of such a script, is replaced in one step.
+# State maps of this very layout are taken up where they are pinned; others start empty, and so do .bss and .data.
+# Once reloader works again: `reloader apply --take-over` or `reloader remove {pipeline}`.
+set -eu
+PATH="$PATH:/usr/sbin:/sbin"
+pins=${{RELOADER_BPFFS:-{bpffs}}}
+records=${{RELOADER_RECORDS:-{records}}}
+at="$pins/{pipeline}/rescue"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# set_bytes FILE OFFSET OCTAL: a constant of .rodata, as this generation had it.
+set_bytes() {{ printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }}
+
+# reuse MAP PIN...: load with the newest of these pinned maps that is there.
+reuse() {{
+	name=$1
+	shift
+	for pin; do
+		if [ -e "$pin" ]; then found=$pin; else continue; fi
+	done
+	[ -z "${{found:-}}" ] || maps="$maps map name $name pinned $found"
+	found=
+}}
+
+# fill MAP KEY_BYTES VALUE_BYTES DIGEST: the entries as they are stored, key and value one behind the other.
+fill() {{
+	od -An -v -tx1 -w$(($2 + $3)) "$records/entries/$4" | awk -v k="$2" -v m="$at/maps/$1" '{{
+		printf "map update pinned %s key hex", m
+		for (i = 1; i <= k; i++) printf " %s", $i
+		printf " value hex"
+		for (; i <= NF; i++) printf " %s", $i
+		print ""
+	}}' | bpftool batch file - >/dev/null
+}}
+
+# again COMMAND...: the kernel lets go of an old attachment in its own time.
+again() {{
+	tries=50
+	until "$@"; do
+		tries=$((tries - 1))
+		[ "$tries" -gt 0 ] || exit 1
+		sleep 0.1
+	done
+}}
+
+rm -rf "$at"
+mkdir -p "$at"
+[ "$(stat -f -c %t "$at")" = cafe4a11 ] || {{
+	echo "$pins is not on a bpf filesystem: mount -t bpf bpf /sys/fs/bpf" >&2
+	exit 1
+}}
+"""
+
+
+def script(generation: Generation, layout: Layout, objects: Mapping[str, bytes]) -> str:
+    """The whole script; `objects` holds the bytes of every object of the generation, by digest."""
+    wish = generation.wish
+    head = HEAD.format(
+        pipeline=wish.pipeline,
+        number=generation.number,
+        created=generation.created,
+        bpffs=shlex.quote(layout.bpffs),
+        records=shlex.quote(str(layout.records)),
+    )
+    parts = [*_objects(wish, objects), *_maps(generation), *_load(), *_entries(wish), *_attach(wish, layout)]
+    return head + "\n".join(parts) + "\n"
+
+
+def _objects(wish: Wish, objects: Mapping[str, bytes]) -> Iterator[str]:
+    names = []
+    for index, found in enumerate(wish.objects):
+        name = f'"$work/{index}.o"'
+        names.append(name)
+        yield f'cp "$records/objects/{found.digest}" {name}'
+        for at, value in _constants(objects[found.digest], wish.rodata):
+            yield f"set_bytes {name} {at} '{_octal(value)}'"
+    if len(names) > 1:
+        yield f'bpftool gen object "$work/all.o" {" ".join(names)}'
+    yield f"object={names[0] if len(names) == 1 else chr(34) + '$work/all.o' + chr(34)}"
+
+
+def _constants(data: bytes, rodata: Mapping[str, bytes]) -> Iterator[tuple[int, bytes]]:
+    """Where in the file each constant lies that this object defines."""
+    elf = ElfFile.parse(data) if rodata else None
+    for section in (s for s in elf.sections if s.name.startswith(".rodata")) if elf else ():
+        assert elf is not None
+        symbols = elf.global_objects(section)
+        for name, value in rodata.items():
+            if name in symbols:
+                yield section.offset + symbols[name].value, value
+
+
+def _octal(value: bytes) -> str:
+    return "".join(f"\\{byte:03o}" for byte in value)
+
+
+def _maps(generation: Generation) -> Iterator[str]:
+    yield "maps="
+    for wanted in generation.wish.maps:
+        if wanted.name.startswith(".") or wanted.type == MapType.PROG_ARRAY:
+            continue  # bpftool knows no pin for the first; the second must not hold another load's programs
+        if wanted.role in (Role.STATE, Role.STREAM, Role.LIVE):
+            yield f"reuse {wanted.name} {_where(generation, wanted)}"
+        elif wanted.role is Role.EXTERNAL and wanted.pin:
+            yield f"reuse {wanted.name} {shlex.quote(wanted.pin)}"
+
+
+def _where(generation: Generation, wanted: WishMap) -> str:
+    """Its pin; a state map's has a serial behind name and layout, which another conversion may have raised."""
+    pin = generation.maps[wanted.name].pin
+    if wanted.role is not Role.STATE:
+        return shlex.quote(pin)
+    folder, _, name = pin.rpartition("/")
+    return f'"$pins/{generation.wish.pipeline}/{folder.rpartition("/")[2]}"/{name.rsplit("-", 1)[0]}-*'
+
+
+def _load() -> Sequence[str]:
+    return ('bpftool prog loadall "$object" "$at/progs" $maps pinmaps "$at/maps"',)
+
+
+def _entries(wish: Wish) -> Iterator[str]:
+    for wanted in wish.maps:
+        if wanted.role is Role.CONFIG and wanted.entries and wanted.entries.count:
+            sizes = f"{wanted.key_size} {wanted.value_size}"
+            yield f"fill {pin_name(wanted.name)} {sizes} {wanted.entries.digest}"
+
+
+def _attach(wish: Wish, layout: Layout) -> Iterator[str]:
+    for attachment in wish.attachments:
+        pin = layout.link_pin(wish.pipeline, attachment.id).removeprefix(layout.bpffs)
+        yield f'rm -f "$pins"{shlex.quote(pin)}'
+        yield from HOOKS[attachment.type].rescue(attachment.target, f'"$at/progs/{attachment.program}"')

@@ -1,0 +1,117 @@
+"""The day on which reloader itself is what fails: a stored generation's shell script, with no Python in reach."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.sandbox import Sandbox
+from tests.kernel.stage import Stage, on_stage
+
+pytestmark = pytest.mark.kernel
+
+TOOLS = (
+    "sh", "bpftool", "nsenter", "od", "awk", "dd", "cp", "rm", "mktemp", "mkdir", "sleep", "stat",
+)  # fmt: skip
+
+
+@pytest.fixture
+def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
+    with on_stage(sandbox, objects, tmp_path) as opened:
+        yield opened
+
+
+def rescue(stage: Stage, number: int) -> subprocess.CompletedProcess[str]:
+    """Generation `number` by its script, with a PATH that holds what the script says it needs and nothing else."""
+    bare = stage.folder / "bin"
+    bare.mkdir(exist_ok=True)
+    for tool in TOOLS:
+        found = shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin")
+        assert found, tool
+        (bare / tool).unlink(missing_ok=True)
+        (bare / tool).symlink_to(found)
+    path = stage.layout.rescue_file("edge", number)
+    text = path.read_text().replace('PATH="$PATH:/usr/sbin:/sbin"', "")
+    command = [str(bare / "sh"), "-c", text]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": str(bare)}, timeout=30)
+
+
+def name_of(stage: Stage) -> str:
+    with stage.kernel.progs.by_id(stage.attached()) as fd:
+        return stage.kernel.progs.info(fd).name
+
+
+def rescued(stage: Stage, name: str) -> dict[bytes, bytes]:
+    with stage.kernel.pins.get(f"{stage.sandbox.bpffs}/edge/rescue/maps/{name}") as fd:
+        return stage.kernel.maps.items(fd)
+
+
+def sweep(stage: Stage) -> None:
+    rx = stage.sandbox.rx
+    rx.run("ip", "link", "set", rx.interface, "xdpdrv", "off")
+    shutil.rmtree(f"{stage.sandbox.bpffs}/edge/rescue", ignore_errors=True)
+
+
+def test_a_generation_without_reloader(stage: Stage) -> None:
+    """Program, constants, entries and state of generation 1, while generation 2 was in service."""
+    entries = [{"key": f"192.0.2.{n}", "value": {"action": "XDP_DROP"}} for n in range(60, 80)]
+    first = stage.spec("v1", rodata={"sample_rate": 7, "default_verdict": "XDP_DROP"})
+    first["maps"]["blocklist"]["entries"] = entries
+    stage.apply(first)
+    stage.assert_counts()
+    wanted, sample = stage.items("blocklist"), stage.attached()
+    stage.apply(stage.spec("v2", rodata={"sample_rate": 1}))
+    done = rescue(stage, 1)
+    assert done.returncode == 0, done.stderr
+    assert stage.attached() not in (0, sample)
+    assert name_of(stage) == "count_flows"
+    assert rescued(stage, "blocklist") == wanted
+    stage.assert_counts()  # in the same state map as before
+    assert int.from_bytes(rodata_of(stage)["sample_rate"], "little") == 7
+    sweep(stage)
+
+
+def rodata_of(stage: Stage) -> dict[str, bytes]:
+    """The constants that the attached program was loaded with."""
+    from reloader.elf import read_object
+
+    variables = read_object((stage.folder / "v1.bpf.o").read_bytes()).rodata
+    with stage.kernel.progs.by_id(stage.attached()) as fd:
+        ids = stage.kernel.progs.info(fd).map_ids
+    for found in ids:
+        with stage.kernel.maps.by_id(found) as fd:
+            if stage.kernel.maps.info(fd).name.endswith(".rodata"):
+                data = stage.kernel.maps.lookup(fd, bytes(4)) or b""
+                return {n: data[v.offset : v.offset + v.size] for n, v in variables.items()}
+    raise AssertionError("no .rodata")
+
+
+def test_after_everything_was_lost(stage: Stage) -> None:
+    """A restart of the kernel: no pins. The script loads all anew; state starts empty."""
+    stage.apply(stage.spec("v1"))
+    stage.call("remove", "edge")
+    shutil.rmtree(f"{stage.sandbox.bpffs}/edge")
+    done = rescue(stage, 1)
+    assert done.returncode == 0, done.stderr
+    stage.send(10)
+    assert sum(int.from_bytes(v[:8], "little") for v in rescued(stage, "flows").values()) == 10
+    before = stage.attached()
+    assert rescue(stage, 1).returncode == 0
+    assert stage.attached() not in (0, before)
+    sweep(stage)
+
+
+def test_every_generation_has_one_and_it_goes_with_it(stage: Stage) -> None:
+    stage.apply(stage.spec("v1"))
+    stage.apply(stage.spec("v2"))
+    for number in (1, 2):
+        path = stage.layout.rescue_file("edge", number)
+        assert path.stat().st_mode & 0o777 == 0o700
+        syntax = subprocess.run(["sh", "-n", str(path)], capture_output=True, text=True, check=False)
+        assert syntax.returncode == 0, syntax.stderr
+    stage.call("remove", "edge", "--state")
+    assert not list(stage.records.rglob("*.sh"))
