@@ -240,7 +240,7 @@ class Maps(Protocol):
     def by_id(self, map_id: int) -> Fd: ...
 
     def create(self, shape: MapInfo) -> Fd:
-        """A new, empty map of that type, name, sizes and flags; no BTF describes it. Gone with its last user."""
+        """A new, empty map of that type, name, sizes, flags and BTF. Gone with its last user."""
 
     def frozen(self, fd: Fd) -> bool: ...
 

@@ -64,6 +64,10 @@ class Layout:
     def map_pin(self, pipeline: str, load: int, map_name: str) -> str:
         return f"{self.load_pins(pipeline, load)}/maps/{pin_name(map_name)}"
 
+    def inner_pin(self, pipeline: str, load: int, map_name: str, generation: int) -> str:
+        """A config map that came to its load with a later generation; no map's name holds an @."""
+        return f"{self.map_pin(pipeline, load, map_name)}@{generation}"
+
     def bridge_pins(self, pipeline: str, load: int) -> str:
         """The programs that serve while state moves to another layout."""
         return f"{self.load_pins(pipeline, load)}/bridge"

@@ -20,6 +20,7 @@ from reloader.plan.entries import in_key_order
 from reloader.records import Current, Generation, MapRecord
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishAttachment, WishMap
+from reloader.spec.words import SIDE, SLOTS
 from reloader.standing import pinned
 
 
@@ -67,6 +68,7 @@ class Observed:
     maps: dict[str, SeenMap] = field(default_factory=dict)  # of the current load, kept state, and external ones
     lost: tuple[str, ...] = ()  # recorded state maps that are nowhere to be found
     strays: tuple[str, ...] = ()  # pins below state/ that no record explains
+    side: int | None = None  # that packets look at, of the config maps with two sides; None: there are none
     unpublished: tuple[str, ...] = ()  # maps of the serving generation that have no pin below pub/
 
     @property
@@ -101,8 +103,19 @@ def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) ->
         maps=maps,
         lost=lost,
         strays=_strays(kernel, layout, pipeline, current),
+        side=_side(kernel, layout, pipeline, generation),
         unpublished=_unpublished(kernel, layout, pipeline, generation),
     )
+
+
+def _side(kernel: Kernel, layout: Layout, pipeline: str, generation: Generation | None) -> int | None:
+    """Which side of its config maps the serving load looks at; None as well when one of their pins is gone."""
+    names = [SLOTS + m.name for m in generation.wish.maps if m.flips] if generation else []
+    pins = [layout.map_pin(pipeline, generation.load, n) for n in (SIDE, *names)] if generation and names else []
+    if not pins or not all(kernel.pins.exists(pin) for pin in pins):
+        return None
+    with kernel.pins.get(pins[0]) as fd:
+        return (kernel.maps.lookup(fd, bytes(4)) or b"\0")[0] & 1
 
 
 def _unpublished(kernel: Kernel, layout: Layout, pipeline: str, generation: Generation | None) -> tuple[str, ...]:

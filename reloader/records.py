@@ -15,7 +15,7 @@ from reloader.errors import NeedsHuman, NotFoundError
 from reloader.files import write_atomic
 from reloader.frozen import frozen
 from reloader.layout import Layout
-from reloader.spec.wish import Wish
+from reloader.spec.wish import Kept, Wish
 
 PAGE = 4096  # what filesystems give room by
 
@@ -65,6 +65,7 @@ class Current:
     wish: str = ""  # digest of the wish this generation serves
     links: dict[str, LinkRecord] = field(default_factory=dict)  # attachment id -> what must be there
     entries: dict[str, str] = field(default_factory=dict)  # config map pin -> digest of its entries
+    kept: dict[str, tuple[Kept, ...]] = field(default_factory=dict)  # config map pin -> what that digest leaves out
     state: dict[str, MapRecord] = field(default_factory=dict)  # every state map kept, also those no version uses now
     orphaned: bool = False  # the watched file is gone; the pipeline runs on
     tried: dict[str, str] = field(default_factory=dict)  # source -> wish digest tried last

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from reloader import records
 from reloader.errors import KernelError, MissingFeature
-from reloader.plan.entries import digest_of, join_records, live_entries, uneven
+from reloader.plan.entries import digest_of, join_records, live_entries, owned, uneven
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from reloader.kernel import Fd, Kernel
     from reloader.layout import Layout
     from reloader.records import Current, LinkRecord
+    from reloader.spec.wish import Kept
 
 
 def in_force(kernel: Kernel, layout: Layout, pipeline: str, wish_digest: str) -> int:
@@ -40,7 +41,11 @@ def all_in_force(kernel: Kernel, layout: Layout, wishes: Mapping[str, str]) -> d
         all(kernel.pins.exists(pin) for current in found for pin in current.pins)
         and all(_link_holds(kernel, link) for link in links)
         and _places_hold(kernel, links)
-        and all(_entries_hold(kernel, pin, digest) for current in found for pin, digest in current.entries.items())
+        and all(
+            _entries_hold(kernel, pin, digest, current.kept.get(pin, ()))
+            for current in found
+            for pin, digest in current.entries.items()
+        )
     )
     return {current.pipeline: current.generation for current in found} if stands else {}
 
@@ -86,7 +91,7 @@ def _places_hold(kernel: Kernel, links: Iterable[LinkRecord]) -> bool:
         return False
 
 
-def _entries_hold(kernel: Kernel, pin: str, digest: str) -> bool:
+def _entries_hold(kernel: Kernel, pin: str, digest: str, kept: Sequence[Kept]) -> bool:
     fd = pinned(kernel, pin)
     if fd is None:
         return False
@@ -95,4 +100,5 @@ def _entries_hold(kernel: Kernel, pin: str, digest: str) -> bool:
         entries = kernel.maps.items(fd)
     if uneven(info.type, info.value_size, entries):
         return False
+    entries = dict(owned(kept, entries))
     return digest_of(join_records(live_entries(info.type, info.value_size, entries))) == digest

@@ -83,7 +83,7 @@ static __always_inline int insert(struct run *run, const void *new_key)
 {
 	struct rl_scratch *scratch = run->scratch;
 
-	if (slots)
+	if (slots || pass == MIGRATE_CARRY)
 		return -EEXIST;
 	if (table.per_cpu && run->asked.remote) {
 		__u32 zero = 0;
@@ -161,7 +161,8 @@ static __always_inline void move(struct run *run, const void *key, const void *n
 	if (!there) {
 		if (pass != MIGRATE_COPY)
 			rl_put_back(table.value, table.value_rules, old, scratch->value);
-		run->result->failed++;
+		if (pass != MIGRATE_CARRY)
+			run->result->failed++;
 		return;
 	}
 	if (pass != MIGRATE_COPY || slots || table.per_cpu)

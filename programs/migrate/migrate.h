@@ -13,6 +13,7 @@ enum migrate_pass {
 	MIGRATE_DRAIN, /* counters move, and the old entry goes */
 	MIGRATE_MERGE, /* counters move, the old entry stays: per-CPU maps and arrays */
 	MIGRATE_LATE,  /* the same, after the commit: only counters, for all else was moved before */
+	MIGRATE_CARRY, /* into entries that are there; none is made, none goes */
 };
 
 /* The packet of a run. */

@@ -7,6 +7,7 @@ descriptor's info. Imports syscall, kernel, errors and effects.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import itertools
@@ -21,6 +22,7 @@ from reloader.kernel import ARRAY_TYPES, Fd, MapInfo, MapType
 
 CHUNK = 64 << 20  # bytes of keys and values in one batch call
 TRIES = 100  # of one batch element the kernel calls busy: another CPU, or an NMI, holds its bucket
+F_NUMA_NODE = 1 << 2  # info does not tell which
 NO_BATCH = frozenset({syscall.ENOTSUPP, errno.EOPNOTSUPP, errno.EINVAL})
 
 
@@ -34,12 +36,18 @@ class LiveMaps:
         return Fd(syscall.fd_by_id(Command.BPF_MAP_GET_FD_BY_ID, map_id))
 
     def create(self, shape: MapInfo) -> Fd:
-        return Fd(
-            syscall.map_create(
-                kind=shape.type, name=shape.name, key_size=shape.key_size, value_size=shape.value_size,
-                max_entries=shape.max_entries, flags=shape.map_flags,
-            )
-        )  # fmt: skip
+        with contextlib.ExitStack() as held:
+            btf: dict[str, int] = {}
+            if shape.btf_id and (shape.btf_key_type_id or shape.btf_value_type_id):
+                fd = held.enter_context(Fd(syscall.fd_by_id(Command.BPF_BTF_GET_FD_BY_ID, shape.btf_id)))
+                types = {"btf_key_type_id": shape.btf_key_type_id, "btf_value_type_id": shape.btf_value_type_id}
+                btf = {"btf_fd": fd.fileno(), **types}
+            return Fd(
+                syscall.map_create(
+                    kind=shape.type, name=shape.name, key_size=shape.key_size, value_size=shape.value_size,
+                    max_entries=shape.max_entries, flags=shape.map_flags & ~F_NUMA_NODE, **btf,
+                )
+            )  # fmt: skip
 
     def frozen(self, fd: Fd) -> bool:
         with open(f"/proc/self/fdinfo/{fd.fileno()}") as file:

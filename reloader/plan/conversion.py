@@ -111,7 +111,7 @@ def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> str:
     return ""
 
 
-def _mebibytes(wanted: WishMap) -> int:
+def mebibytes(wanted: WishMap) -> int:
     """What a preallocated hash of that shape takes, a slot of bookkeeping included; an estimate for the plan."""
     slots = 0 if wanted.type in ARRAY_TYPES else 64
     return max(1, wanted.max_entries * (wanted.key_size + wanted.value_size + slots) >> 20)
@@ -121,7 +121,7 @@ def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
     """What the plan says of one conversion."""
     kind = wanted.type
     out = [f"{pair.entries} entries, about {max(pair.entries / ENTRIES_A_SECOND, 0.01):.2f} s"]
-    out.append(f"a second map of about {_mebibytes(wanted)} MiB until the commit, charged to this process's cgroup")
+    out.append(f"a second map of about {mebibytes(wanted)} MiB until the commit, charged to this process's cgroup")
     if bridged(wanted, pair):
         out.append("bridge and drain: counts exact, established entries always found")
         if kind in PERCPU_TYPES:

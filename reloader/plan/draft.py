@@ -12,17 +12,20 @@ from reloader.btf import layout_digest
 from reloader.frozen import frozen
 from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap
-from reloader.plan import conversion, ops
+from reloader.plan import conversion, flips, ops
 from reloader.plan.attachments import AttachmentChoice, choose_attachment
 from reloader.plan.conversion import Move, Pair
 from reloader.plan.entries import EntryDiff, digest_of, join_records, live_entries
+from reloader.plan.flips import Carried, Flip, Place
 from reloader.plan.identity import metadata
 from reloader.plan.maps import Conversions, MapChoice, choose
 from reloader.plan.model import Outcome
 from reloader.plan.ops import Op
 from reloader.plan.removal import drop_load
-from reloader.spec.model import Role
+from reloader.plan.ways import Way, ways
+from reloader.spec.model import Apply, Role
 from reloader.spec.wish import Wish, WishMap
+from reloader.state.rules import Conversion
 
 OLD = "rl_old_"  # reloader_state.h: the map that a state map is bridged from
 
@@ -50,6 +53,7 @@ class Draft:
     maps: list[MapChoice] = field(default_factory=list)
     attachments: list[AttachmentChoice] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    ways: dict[str, Way] = field(default_factory=dict)  # config map whose entries changed -> how
     before: dict[str, bytes] = field(default_factory=dict)  # digest -> what a changed config map held
 
     def __post_init__(self) -> None:
@@ -61,6 +65,7 @@ class Draft:
         self.attachments = [
             choose_attachment(a, self.seen, self.layout, self.wish.pipeline, self.load) for a in self.wish.attachments
         ]
+        self.ways = ways(self.wish, self.seen, self.request.diffs)
         self.refusals = [c.refusal for c in self.maps if c.refusal]
         self.refusals += [r for c in self.maps if (r := self._lossy(c))]
         self.refusals += [c.refusal for c in self.attachments if c.refusal]
@@ -86,7 +91,7 @@ class Draft:
         if self.fresh:
             loads = [self._load_op(), *self._fills(), *self._pins(), *self._bridge_load()]
             return [*entries, *loads, *self._set_entries(), *self._convert_and_attach()]
-        return [*entries, *self._set_entries(), *self._attach()]
+        return [*entries, *self._set_entries(), *self._flip(), *self._attach()]
 
     def unpinned(self) -> dict[str, SeenMap]:
         """Maps that lost their pin while a program of ours holds them."""
@@ -142,7 +147,10 @@ class Draft:
             ops.PinProgram(program=p, path=self.layout.prog_pin(self.wish.pipeline, self.load, p))
             for p in self.wish.programs
         ]
-        return [*pins, *programs]
+        return [*pins, *self.place().pins(self.wish.maps), *programs]
+
+    def place(self) -> Place:
+        return Place(layout=self.layout, pipeline=self.wish.pipeline, load=self.load)
 
     def _new_pin(self, choice: MapChoice) -> str | None:
         path = self.map_pin(choice)
@@ -175,6 +183,7 @@ class Draft:
         if not moves:
             return []
         shared = {c.wanted.name: pin for c in self.maps if (pin := self.map_pin(c)) is not None}
+        shared |= self.place().shared(self.wish.maps)
         load = replace(
             self._load_op(),
             rodata={**self.wish.rodata, **conversion.bridge_tables(moves)},
@@ -193,8 +202,8 @@ class Draft:
 
     def _convert_and_attach(self) -> list[Op]:
         """Swaps, with the conversions of state around them."""
-        moves, attach = self.moves(), self._attach()
-        if not moves:
+        moves, attach, carried = self.moves(), self._attach(), self.carried()
+        if not moves and not carried:
             return attach
         swaps = [op for op in attach if isinstance(op, ops.SwapLink)]
         others = [op for op in attach if not isinstance(op, ops.SwapLink)]
@@ -205,11 +214,54 @@ class Draft:
             second = [replace(op, old=bridges[op.new]) for op in swaps]
         settled: list[Op] = [ops.Barrier()] if second else []
         return [
-            *conversion.before_swap(moves), *first, *conversion.after_swap(moves), *second, *settled, *others,
+            *conversion.before_swap(moves), *flips.marks(carried), *first, *conversion.after_swap(moves),
+            *second, *settled, *flips.drains(carried), *others,
         ]  # fmt: skip
+
+    def carried(self) -> list[Carried]:
+        """Config maps of a new load that take over counters from the ones they replace."""
+        found = []
+        for choice in self.maps:
+            live, target, wanted = choice.seen, self.map_pin(choice), choice.wanted
+            if choice.outcome is Outcome.REPLACE and live and target and (rules := self._carry_rules(wanted, live)):
+                found.append(Carried(map=wanted.name, source=live.pin, target=target, rules=rules))
+        return found
+
+    def _carry_rules(self, wanted: WishMap, live: SeenMap) -> Conversion | None:
+        """None when there is nothing to carry, or the keys are others."""
+        if not wanted.keep or layout_digest(live.key, None) != layout_digest(wanted.key, None):
+            return None
+        old = wanted.keep
+        if layout_digest(None, live.value) != layout_digest(None, wanted.value):
+            generation = self.seen.generation
+            old = generation.wish.map(wanted.name).keep if generation else ()
+        rules = flips.carry(old, wanted.keep, wanted, old_value_size=live.info.value_size)
+        return rules if rules.value else None
 
     def _program_of(self, attachment: str) -> str:
         return next(a.program for a in self.wish.attachments if a.id == attachment)
+
+    def flipping(self) -> list[Flip]:
+        """Config maps that are exchanged as a whole, within their load."""
+        if self.fresh or self.seen.side is None:
+            return []
+        number = (self.seen.current.last_generation if self.seen.current else 0) + 1
+        names = [n for n, way in self.ways.items() if way.apply is Apply.MAP]
+        pin = self.layout.inner_pin
+        return [
+            Flip(
+                wanted=self.wish.map(n), live=self.seen.maps[n].pin, path=pin(self.wish.pipeline, self.load, n, number)
+            )
+            for n in names
+        ]
+
+    def _flip(self) -> list[Op]:
+        flipping = self.flipping()
+        if not flipping or self.seen.side is None:
+            return []
+        changed = {f.wanted.name for f in flipping}
+        same = {m.name: self.seen.maps[m.name].pin for m in self.wish.maps if m.flips and m.name not in changed}
+        return flips.before_commit(self.place(), self.seen.side, flipping, same)
 
     def _set_entries(self) -> list[Op]:
         out: list[Op] = []
@@ -228,7 +280,8 @@ class Draft:
 
     def changed_entries(self) -> list[tuple[WishMap, EntryDiff]]:
         """Config maps that keep their map and get a difference written."""
-        kept = {c.wanted.name for c in self.maps if c.reused} if self.fresh else {m.name for m in self.wish.maps}
+        written = {n for n, way in self.ways.items() if way.apply is Apply.ENTRIES}
+        kept = {c.wanted.name for c in self.maps if c.reused} if self.fresh else written
         diffs = self.request.diffs
         return [(m, diffs[m.name]) for m in self.wish.maps if m.name in kept and m.name in diffs and diffs[m.name].size]
 
@@ -243,7 +296,13 @@ class Draft:
             [ops.DropFolder(path=self.layout.bridge_pins(self.wish.pipeline, self.load))] if bridged else []
         )
         retired = conversion.retire(self.moves())
-        return [*self._publish(), *folder, *retired, *self._retire(), *self.detach(), *self._drop_old()]
+        flipped = self._after_flip()
+        return [*self._publish(), *flipped, *folder, *retired, *self._retire(), *self.detach(), *self._drop_old()]
+
+    def _after_flip(self) -> list[Op]:
+        flipping = self.flipping()
+        pub = {f.wanted.name: self.layout.pub_pin(self.wish.pipeline, f.wanted.name) for f in flipping}
+        return list(flips.after_commit(self.place(), self.seen.side or 0, flipping, pub))
 
     def _publish(self) -> list[Op]:
         pub, out = self.layout.pub_pin, list[Op]()

@@ -11,7 +11,9 @@ from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, LRU_TYPES, PERCPU_TYPES
 
 if TYPE_CHECKING:
-    from reloader.spec.wish import WishMap
+    from collections.abc import Sequence
+
+    from reloader.spec.wish import Kept, WishMap
 
 
 @frozen
@@ -59,6 +61,19 @@ def live_entries(kind: int, value_size: int, entries: dict[bytes, bytes]) -> dic
     return entries
 
 
+def owned(kept: Sequence[Kept], entries: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    """The same entries as a listing has them: counters that programs write are zero."""
+    if not kept or not entries:
+        return entries
+    size = len(next(iter(entries.values())))
+    pieces, at = [], 0
+    for k in sorted(kept, key=lambda k: k.offset):
+        pieces.append(f"{k.offset - at}s{k.size * k.count}x")
+        at = k.offset + k.size * k.count
+    cut = struct.Struct("=" + "".join(pieces) + f"{size - at}s")
+    return {key: cut.pack(*cut.unpack(value)) for key, value in entries.items()}
+
+
 def uneven(kind: int, value_size: int, entries: Mapping[bytes, bytes]) -> set[bytes]:
     """Keys of a per-CPU map whose value is not the same on every CPU; what is listed holds for all of them."""
     if kind not in PERCPU_TYPES:
@@ -72,7 +87,8 @@ def way_back(wanted: WishMap, before: dict[bytes, bytes], after: dict[bytes, byt
 
     `live` is how many entries there are now.
     """
-    put = {k: v for k, v in before.items() if after.get(k) != v and (wanted.prune or k in after)}
+    was = owned(wanted.keep, before)
+    put = {k: before[k] for k, v in was.items() if after.get(k) != v and (wanted.prune or k in after)}
     gone = [k for k in after if k not in before]
     if wanted.type in ARRAY_TYPES:
         zeros = dict.fromkeys(gone, bytes(wanted.value_size))
@@ -87,7 +103,7 @@ def entry_diff(
 ) -> EntryDiff:
     """What to write so that the live map equals `target` (or holds at least it, when not pruned)."""
     array = wanted.type in ARRAY_TYPES
-    now = live_entries(wanted.type, wanted.value_size, live)
+    now = live_entries(wanted.type, wanted.value_size, dict(owned(wanted.keep, live)))
     zero = bytes(wanted.value_size)
     if odd := uneven(wanted.type, wanted.value_size, live):
         now = {**now, **{k: live[k] for k in odd}}  # longer than any value, so equal to none

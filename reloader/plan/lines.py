@@ -1,13 +1,20 @@
 """What a person reads of a plan: one line per program, attachment and map. Pure.
 
-Called by planner.py with its draft. Imports plan.draft and plan.model.
+Called by planner.py with its draft. Imports plan's other modules.
 """
 
 from __future__ import annotations
 
+from reloader.plan.conversion import mebibytes
 from reloader.plan.draft import Draft
+from reloader.plan.entries import EntryDiff
+from reloader.plan.flips import Flip
 from reloader.plan.model import Line, Sign
 from reloader.plan.removal import parked_line
+from reloader.plan.ways import Way
+from reloader.spec.wish import WishMap
+
+ENTRIES_A_MS = 2000  # what a batch writes on a small machine; for the plan's estimate only
 
 
 def lines_of(draft: Draft) -> list[Line]:
@@ -16,8 +23,15 @@ def lines_of(draft: Draft) -> list[Line]:
 
 def entries_reason(draft: Draft) -> str:
     changed = [m.name for m, _ in draft.changed_entries()]
-    if changed:
-        return f"entries of {', '.join(changed)} changed; written in place"
+    whys = {draft.ways[n].why for n in changed if n in draft.ways} - {""}
+    because = f", because {next(iter(whys))}" if len(changed) == 1 and whys else ""
+    told = [f"entries of {', '.join(changed)} changed; written in place{because}"] if changed else []
+    told += [
+        f"entries of {f.wanted.name} changed; a new map, because {draft.ways[f.wanted.name].why}"
+        for f in draft.flipping()
+    ]
+    if told:
+        return "; ".join(told)
     if lost := sorted({*draft.unpinned(), *draft.unpublished(), *draft.seen.unpinned_progs}):
         return f"pins of {', '.join(lost)} were gone; pinned again"
     return "attachments changed" if any(c.ops for c in draft.attachments) or draft.detach() else "nothing to do"
@@ -52,10 +66,33 @@ def _map_lines(draft: Draft) -> list[Line]:
         Line(sign=Sign.CHANGE, kind="map", name=n, action="pin again", notes=("its pin was gone, the map was not",))
         for n in sorted({*draft.unpinned(), *draft.unpublished()})
     ]
-    for wanted, diff in draft.changed_entries():
-        order = "deletes first, the map is too full" if diff.tight else "written in place, in batches"
-        action = f"{diff.added} added, {len(diff.put) - diff.added} changed, {len(diff.delete)} deleted"
-        lines.append(Line(sign=Sign.CHANGE, kind="map", name=wanted.name, action=f"entries: {action}", notes=(order,)))
+    lines += [_written(wanted, diff) for wanted, diff in draft.changed_entries()]
+    lines += [_flipped(f, draft.request.diffs[f.wanted.name], draft.ways[f.wanted.name]) for f in draft.flipping()]
     wished = {m.name for m in draft.wish.maps}
     parked = [n for n in (draft.seen.current.state if draft.seen.current else {}) if n not in wished]
     return [*lines, *(parked_line(n, draft.seen) for n in parked)]
+
+
+def _written(wanted: WishMap, diff: EntryDiff) -> Line:
+    order = "deletes first, the map is too full" if diff.tight else "written in place, in batches"
+    mixture = f"a mixture for about {max(1, diff.size // ENTRIES_A_MS)} ms" if diff.size > 1 else "none"
+    notes = (order, *_kept(wanted))
+    action = f"entries: {_counts(diff)}"
+    return Line(
+        sign=Sign.CHANGE, kind="map", name=wanted.name, action=action, interruption=mixture, notes=notes
+    )  # fmt: skip
+
+
+def _flipped(flip: Flip, diff: EntryDiff, way: Way) -> Line:
+    wanted = flip.wanted
+    size = f"about {mebibytes(wanted)} MiB twice until the commit"
+    notes = ("a new map, and one store that packets see", way.why, size, *_kept(wanted))
+    return Line(sign=Sign.REPLACE, kind="map", name=wanted.name, action=f"map: {_counts(diff)}", notes=notes)
+
+
+def _counts(diff: EntryDiff) -> str:
+    return f"{diff.added} added, {len(diff.put) - diff.added} changed, {len(diff.delete)} deleted"
+
+
+def _kept(wanted: WishMap) -> tuple[str, ...]:
+    return (f"{', '.join(k.name for k in wanted.keep)} carried over",) if wanted.keep else ()

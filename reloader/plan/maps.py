@@ -82,7 +82,8 @@ def _park(wanted: WishMap) -> MapChoice:
 def _filled(wanted: WishMap) -> tuple[str, ...]:
     if wanted.entries:
         count = wanted.entries.count
-        return (f"{count} {'entry' if count == 1 else 'entries'}",)
+        kept = (f"{', '.join(k.name for k in wanted.keep)} carried over",) if wanted.keep else ()
+        return (f"{count} {'entry' if count == 1 else 'entries'}", *kept)
     return ("empty",) if wanted.role is Role.SCRATCH else ()
 
 

@@ -122,6 +122,38 @@ class SetEntries:
 
 
 @frozen
+class MakeInner:
+    """A new map like the one pinned at `like`, filled and checked, and pinned; packets do not see it yet."""
+
+    TAGGED: ClassVar[bool] = True
+    map: str
+    like: str  # pin path of the live one
+    path: str
+    entries: str  # digest
+
+
+@frozen
+class PutSlot:
+    """Put a map on one side of a config map's two. What is there already is left alone."""
+
+    TAGGED: ClassVar[bool] = True
+    map: str
+    path: str  # pin of the pair of slots
+    side: int
+    inner: str  # pin path
+    before: str  # pin path of what goes there on the way back
+
+
+@frozen
+class FlipSide:
+    """One store: from now on packets look at the other side of every config map."""
+
+    TAGGED: ClassVar[bool] = True
+    path: str  # pin of the word
+    side: int
+
+
+@frozen
 class CheckFit:
     """Look whether the kernel takes the migration program, and every value its narrowed field; changes nothing."""
 
@@ -130,6 +162,7 @@ class CheckFit:
     source: str  # pin path
     target: str
     rules: Conversion
+    kept: bool = False  # as for Drain
 
 
 @frozen
@@ -152,6 +185,7 @@ class Convert:
     source: str
     target: str
     back: Conversion  # target's layout → source's
+    kept: bool = False  # as for Drain
 
 
 @frozen
@@ -164,6 +198,7 @@ class Drain:
     target: str
     rules: Conversion
     late: bool = False  # after the commit: for what user space wrote to the old map last
+    kept: bool = False  # of a config map: counters only, into entries that both maps hold
 
 
 @frozen
@@ -262,6 +297,9 @@ Op = (
     | CreateLink
     | SwapLink
     | SetEntries
+    | MakeInner
+    | PutSlot
+    | FlipSide
     | CheckFit
     | CopyOver
     | Convert
@@ -280,7 +318,7 @@ Op = (
 
 ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel
 INERT = (Load, FillMap, PinAgain, CheckFit, CopyOver, Drain, Barrier)  # nothing owed, or owed by Convert
-VISIBLE = (CreateLink, SwapLink, SetEntries)  # traffic can notice these
+VISIBLE = (CreateLink, SwapLink, SetEntries, FlipSide)  # traffic can notice these
 
 
 def undo_of(op: Op) -> Op | None:
@@ -289,10 +327,14 @@ def undo_of(op: Op) -> Op | None:
         case Load() | FillMap() | PinAgain() | CheckFit() | CopyOver() | Drain() | Barrier():
             return None
         case Convert():
-            return Drain(map=op.map, source=op.target, target=op.source, rules=op.back)
+            return Drain(map=op.map, source=op.target, target=op.source, rules=op.back, kept=op.kept)
         case StoreBlob():
             return DropBlob(blob=op.blob, digest=op.digest)
-        case PinMap() | PinProgram() | CreateLink() | FillFromFile():
+        case PutSlot():
+            return PutSlot(map=op.map, path=op.path, side=op.side, inner=op.before, before=op.inner)
+        case FlipSide():
+            return FlipSide(path=op.path, side=1 - op.side)
+        case PinMap() | PinProgram() | CreateLink() | FillFromFile() | MakeInner():
             return Unpin(path=op.path)
         case SwapLink():
             return SwapLink(attachment=op.attachment, path=op.path, new=op.old, old=op.new)

@@ -12,6 +12,7 @@ from reloader.plan import ops
 from reloader.plan.draft import Draft, Request
 from reloader.plan.lines import entries_reason, lines_of
 from reloader.plan.model import Plan
+from reloader.plan.ways import ways
 from reloader.spec.model import Apply, Role
 from reloader.spec.wish import Wish
 
@@ -59,7 +60,7 @@ def load_reason(wish: Wish, seen: Observed, request: Request) -> str:
         return _what_changed(wish, seen.generation.wish)
     if request.reset:
         return f"reset of {', '.join(sorted(request.reset))}"
-    return _tied_reason(wish, request)
+    return _program_reason(wish, seen, request)
 
 
 def _what_changed(new: Wish, old: Wish) -> str:
@@ -74,16 +75,11 @@ def _what_changed(new: Wish, old: Wish) -> str:
     return f"changed: {'; '.join(parts) or 'map declarations'}"
 
 
-def _tied_reason(wish: Wish, request: Request) -> str:
-    """Why changed entries cannot be written one by one; empty when they can (or none changed)."""
-    for wanted in wish.maps:
-        diff = request.diffs.get(wanted.name)
-        if diff is None or not diff.size:
-            continue
-        if wanted.apply is Apply.PROGRAM:
-            return f"entries of {wanted.name} changed and it says apply: program"
-        if wanted.together_with:
-            return f"entries of {wanted.name} changed and it is tied to {', '.join(wanted.together_with)}"
+def _program_reason(wish: Wish, seen: Observed, request: Request) -> str:
+    """Why changed entries need a new load; empty when there is another way (or none changed)."""
+    for name, way in ways(wish, seen, request.diffs).items():
+        if way.apply is Apply.PROGRAM:
+            return f"entries of {name} changed and {way.why}"
     return ""
 
 

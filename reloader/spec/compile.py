@@ -15,14 +15,15 @@ from reloader.elf import ElfMap
 from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
-from reloader.spec import listing, parse, registered, values
+from reloader.spec import kept, listing, parse, registered, values
 from reloader.spec.check import suggestion
-from reloader.spec.model import Attach, MapWish, Mark, Pipeline, Role
-from reloader.spec.objects import OLD, Objects, read_objects
+from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
+from reloader.spec.objects import OLD, Objects, of_config, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
 from reloader.spec.source import read_source
 from reloader.spec.text import dotted
-from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Wish, WishAttachment, WishMap
+from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Wish, WishAttachment, WishMap
+from reloader.spec.words import SLOTS
 
 if TYPE_CHECKING:
     from reloader.state.rules import LayoutVersion
@@ -87,7 +88,7 @@ class _Compiler:
             rodata=self._rodata(),
             maps=tuple(sorted(maps, key=lambda m: m.name)),
             attachments=attachments,
-            engine_maps=tuple(sorted(self.objects.engine_maps)),
+            engine_maps=tuple(sorted(m for m in self.objects.engine_maps if not of_config(m))),
         )
         files = [*(o.path for o in self.objects.files), *(m.bulk.path for m in self.pipeline.maps if m.bulk)]
         files += registered.files_of(self.registry)
@@ -185,6 +186,8 @@ class _Compiler:
         key, value = found.key, found.value
         if versions and (key is None or value is None):  # no BTF describes it; the registry does
             key, value = versions[-1].key, versions[-1].value
+        held, entries = self._kept(wish, found), self._entries(wish, found, max_entries)
+        self._check_kept(wish, found, held, entries)
         return WishMap(
             name=wish.name,
             role=wish.role,
@@ -198,12 +201,41 @@ class _Compiler:
             apply=wish.apply,
             together_with=wish.together_with,
             prune=wish.prune,
-            entries=self._entries(wish, found, max_entries),
+            entries=entries,
             pin=wish.pin,
             bridge=OLD + wish.name in self.objects.engine_maps,
             versions=versions,
             inner=_inner(found.inner) if found.inner else None,
+            flips=self._flips(wish),
+            keep=held,
         )
+
+    def _flips(self, wish: MapWish) -> bool:
+        """Whether it can be exchanged as a whole; noted when the author counts on it."""
+        flips = wish.role is Role.CONFIG and SLOTS + wish.name in self.objects.engine_maps
+        path = dotted(("spec", "maps", wish.name, "apply"))
+        if wish.apply is Apply.MAP and not flips:
+            hint = "write RELOADER_CONFIG(…) below it (reloader_config.h) and look it up by config_get, or apply: auto"
+            self._note(wish.marks.get("apply", wish.mark), path, f"{wish.name} cannot be exchanged as a whole", hint)
+        bare = [n for n in wish.together_with if SLOTS + n not in self.objects.engine_maps]
+        if wish.apply is Apply.MAP and flips and bare:
+            message = f"{', '.join(bare)}, which it is tied to, cannot be exchanged as a whole"
+            self._note(wish.marks.get("apply", wish.mark), path, message, "RELOADER_CONFIG for all, or apply: program")
+        return flips
+
+    def _kept(self, wish: MapWish, found: ElfMap) -> tuple[Kept, ...]:
+        found_kept, (wrong, hint) = kept.kept_of(wish, found)
+        if wrong:
+            path = dotted(("spec", "maps", wish.name, "keep"))
+            self._note(wish.marks.get("keep", wish.mark), path, wrong, hint)
+        return found_kept
+
+    def _check_kept(self, wish: MapWish, found: ElfMap, held: tuple[Kept, ...], entries: EntriesRef | None) -> None:
+        data = self.entries[entries.digest] if entries and held else b""
+        for name in kept.given(held, found.key_size, found.key_size + found.value_size, data):
+            path = dotted(("spec", "maps", wish.name, "keep"))
+            message = f"{name} is kept, so entries cannot set it"
+            self._note(wish.marks.get("keep", wish.mark), path, message, "leave it out of the entries: it starts at 0")
 
     def _versions(self, wish: MapWish, found: ElfMap) -> tuple[LayoutVersion, ...]:
         versions, wrong, hint = registered.versions_of(self.registry, wish, found)

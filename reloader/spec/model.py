@@ -66,6 +66,7 @@ class MapWish:
     apply: Apply = Apply.AUTO
     together_with: tuple[str, ...] = ()
     prune: bool = True  # False: entries that are not listed stay
+    keep: tuple[str, ...] = ()  # fields of the value that programs count in
     byteorder: dict[str, str] | None = None  # dotted field path -> "network" | "host", where BTF cannot say
     pin: str | None = None  # external: the bpffs path
     max_entries: int | None = None  # None: as the object says

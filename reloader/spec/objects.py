@@ -17,10 +17,16 @@ from reloader.elf import ElfError, ElfMap, ElfObject, ElfProgram, Variable, read
 from reloader.errors import Problem
 from reloader.spec.model import Mark, ObjectRef
 from reloader.spec.wish import WishObject
+from reloader.spec.words import SIDE, SLOTS
 
 MAX_BYTES = 256 << 20
-ENGINE = "rl_"  # names of reloader_state.h
+ENGINE = "rl_"  # names of reloader_state.h and reloader_config.h
 OLD = "rl_old_"  # the map that a state map is bridged from
+
+
+def of_config(engine_map: str) -> bool:
+    """Whether it is one of reloader_config.h, which every load needs."""
+    return engine_map == SIDE or engine_map.startswith(SLOTS)
 
 
 class Objects:
@@ -32,7 +38,7 @@ class Objects:
         self.programs: dict[str, ElfProgram] = {}
         self.maps: dict[str, ElfMap] = {}
         self.rodata: dict[str, Variable] = {}
-        self.engine_maps: list[str] = []  # what reloader_state.h declares; not the author's business
+        self.engine_maps: list[str] = []  # what our headers declare; not the author's business
         self.parts: list[ElfObject] = []
         self.problems: list[Problem] = []
 

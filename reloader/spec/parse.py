@@ -19,7 +19,7 @@ from reloader.spec.model import Apply, Attach, Bulk, Entry, MapWish, Mark, Objec
 from reloader.spec.source import read_source
 from reloader.spec.text import Document, Steps, dotted
 
-_CONFIG_ONLY = ("entries", "from", "apply", "together_with", "prune", "byteorder")
+_CONFIG_ONLY = ("entries", "from", "apply", "together_with", "prune", "keep", "byteorder")
 _RULES = {  # field -> the only roles it means something for
     **dict.fromkeys(_CONFIG_ONLY, frozenset({Role.CONFIG})),
     "pin": frozenset({Role.EXTERNAL}),
@@ -160,8 +160,11 @@ class _Reader:
         for name, item in items.items():
             if name in groups and item.get("apply") == Apply.ENTRIES:
                 message = "apply: entries cannot change maps at the same instant"
-                hint = f"tied to {', '.join(groups[name])}; use apply: program or auto"
+                hint = f"tied to {', '.join(groups[name])}; use apply: map, program or auto"
                 self._note(("spec", "maps", name, "apply"), message, hint)
+            if item.get("apply") == Apply.MAP and item.get("prune") is False:
+                message = "apply: map would lose what others write to it meanwhile"
+                self._note(("spec", "maps", name, "apply"), message, "prune: false shares the map; use apply: entries")
         return tuple(self._map(name, item, groups.get(name, ())) for name, item in items.items())
 
     def _fields_fit_role(self, name: str, item: Mapping[str, Any]) -> None:
@@ -211,6 +214,7 @@ class _Reader:
             apply=Apply(item.get("apply", Apply.AUTO)),
             together_with=together_with,
             prune=item.get("prune", True),
+            keep=tuple(item.get("keep", ())),
             byteorder=item.get("byteorder"),
             pin=item.get("pin"),
             max_entries=None if size is None else int(size),

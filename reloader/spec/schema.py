@@ -106,8 +106,8 @@ _MAP = _object(
         },
         "apply": {
             "title": "How changed entries reach the kernel",
-            "description": "entries: the difference, in batches. program: a new load and one link update. "
-            "auto: the cheapest safe way.",
+            "description": "entries: the difference, in batches. map: a whole new map and one store, for maps with "
+            "RELOADER_CONFIG. program: a new load and one link update. auto: the cheapest safe way.",
             "type": "string",
             "enum": [a.value for a in Apply],
             "default": Apply.AUTO.value,
@@ -124,6 +124,13 @@ _MAP = _object(
             "description": "false keeps entries that are not listed.",
             "type": "boolean",
             "default": True,
+        },
+        "keep": {
+            "title": "Kept fields",
+            "description": "Counters in a config map's values that programs write: carried over by every change.",
+            "type": "array",
+            "items": {"type": "string", "minLength": 1},
+            "uniqueItems": True,
         },
         "byteorder": {
             "title": "Byte order",

@@ -37,6 +37,16 @@ class InnerMap:
 
 
 @frozen
+class Kept:
+    """A field of a config map's value that every change of the configuration carries over."""
+
+    name: str
+    offset: int  # bytes, in the value
+    size: int  # of one counter: 4 or 8
+    count: int = 1  # counters in a row
+
+
+@frozen
 class WishMap:
     name: str
     role: Role
@@ -53,6 +63,8 @@ class WishMap:
     entries: EntriesRef | None = None  # None: reloader does not own this map's contents
     pin: str | None = None  # external only
     bridge: bool = False  # the program reaches it by the calls of reloader_state.h
+    flips: bool = False  # the program reaches it by the calls of reloader_config.h
+    keep: tuple[Kept, ...] = ()  # counters in its values that programs write
     versions: tuple[LayoutVersion, ...] = ()  # the registry's history of this state map, up to this layout
     inner: InnerMap | None = None  # what new maps of a map of maps look like
 
@@ -80,12 +92,12 @@ class Wish:
     rodata: dict[str, bytes]  # variable -> encoded value
     maps: tuple[WishMap, ...]
     attachments: tuple[WishAttachment, ...]
-    engine_maps: tuple[str, ...] = ()  # the header's own maps, which only a bridge needs
+    engine_maps: tuple[str, ...] = ()  # reloader_state.h's own maps, which only a bridge needs
 
     def load_digest(self) -> str:
         """Changes exactly when a new load is needed: code, rodata, programs, map shapes."""
         maps = [
-            {**m, "entries": None, "apply": None, "together_with": None, "prune": None}
+            {**m, "entries": None, "apply": None, "together_with": None, "prune": None, "keep": None}
             for m in (record.to_json(m) for m in self.maps)
         ]
         return _digest(

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+SIDE = "rl_side"  # reloader_config.h: which side of all config maps packets look at
+SLOTS = "rl_slots_"  # the two sides of one config map
+
 
 class Role(StrEnum):
     """What may happen to a map when a new version is loaded."""
@@ -24,4 +27,5 @@ class Apply(StrEnum):
 
     AUTO = "auto"  # the planner picks the cheapest safe way
     ENTRIES = "entries"  # the difference, in batches
+    MAP = "map"  # a whole new map, and one store that makes packets look at it
     PROGRAM = "program"  # a new load with fresh maps, one link update

@@ -15,11 +15,11 @@ from reloader.errors import KernelError, MissingFeature
 from reloader.kernel import Fd, Interface, Kernel, Loaded, LoadRequest, XdpMode
 from reloader.layout import Layout
 from reloader.plan import ops
-from reloader.plan.entries import EntryDiff, entry_diff, split_records, way_back
+from reloader.plan.entries import EntryDiff, split_records
 from reloader.plan.ops import Op
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
-from reloader.txn import storage
+from reloader.txn import config, storage
 
 FREEZE_TRIES = 250
 ENOTSUPP = 524  # the kernel's own, which no errno.h has
@@ -73,10 +73,16 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.SwapLink():
             _swap_link(bench, op)
         case ops.SetEntries():
-            _set_entries(bench, op)
+            config.set_entries(bench, op)
         case ops.Unpin():
             pins.unpin(op.path)
             _prune_folders(bench, os.path.dirname(op.path))
+        case ops.MakeInner():
+            config.make_inner(bench, op)
+        case ops.PutSlot():
+            config.put_slot(bench, op)
+        case ops.FlipSide():
+            config.flip_side(bench, op)
         case ops.CheckFit() | ops.CopyOver() | ops.Drain():
             _move(bench, op)
         case ops.FillFromFile() | ops.Absorb():
@@ -239,30 +245,6 @@ def _swap_link(bench: Bench, op: ops.SwapLink) -> None:
                 raise KernelError(error.call, error.errno or errno.EIO, op.attachment) from error
 
 
-def _set_entries(bench: Bench, op: ops.SetEntries) -> None:
-    maps = bench.kernel.maps
-    with bench.kernel.pins.get(op.path) as fd:
-        planned = None if op.back else bench.diffs.get((op.map, op.entries))
-        diff = _fresh_diff(bench, op, fd) if planned is None else planned
-        if diff.tight and diff.delete:
-            maps.delete_many(fd, diff.delete)
-        if diff.put:
-            maps.update_many(fd, list(diff.put), list(diff.put.values()))
-        if diff.delete and not diff.tight:
-            maps.delete_many(fd, diff.delete)
-
-
-def _fresh_diff(bench: Bench, op: ops.SetEntries, fd: Fd) -> EntryDiff:
-    """On the way back: nobody knows how much was written."""
-    assert bench.wish is not None
-    wanted = bench.wish.map(op.map)
-    target = split_records(bench.blob("entries", op.entries), wanted.key_size, wanted.value_size)
-    if op.back:
-        written = split_records(bench.blob("entries", op.before), wanted.key_size, wanted.value_size)
-        return way_back(wanted, target, written, live=bench.kernel.maps.count(fd))
-    return entry_diff(wanted, bench.kernel.maps.items(fd), target, prune=op.prune)
-
-
 def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
     """Run the migration program over two pinned maps; a source that is gone was emptied before."""
     from reloader.txn import migrate, prefixes
@@ -273,6 +255,9 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
     with pins.get(op.source) as source, pins.get(op.target) as target:
         if isinstance(op, ops.CopyOver):
             migrate.copy_over(bench.kernel, source, target, op.rules)
+            return
+        if op.kept:
+            config.carry(bench, op, source, target)
             return
         if isinstance(op, ops.CheckFit):
             migrate.check(bench.kernel, source, target, op.rules)

@@ -24,7 +24,7 @@ def records_of(bench: Bench, made: Plan, seen: Observed, intake: Intake) -> tupl
     """The records of a plan whose ops are all done, with the kernel's ids."""
     wish, old = intake.wish, seen.generation
     clean = bench.loads.get("clean")
-    maps = _map_records(bench, seen) if clean or old is None else old.maps
+    maps = _map_records(bench, seen) if clean or old is None else {**old.maps, **_exchanged(bench)}
     progs = {n: bench.kernel.progs.info(fd).id for n, fd in clean.progs.items()} if clean else {}
     generation = Generation(
         number=made.generation,
@@ -54,6 +54,7 @@ def _current(bench: Bench, generation: Generation, seen: Observed, intake: Intak
         wish=wish.digest(),
         links={a.id: _link_record(bench, a, seen) for a in wish.attachments},
         entries=_entry_digests(bench, generation),
+        kept={generation.maps[m.name].pin: m.keep for m in wish.maps if m.keep},
         state={**kept, **state},
         boot_id=seen.boot_id,
         pins=_pins(bench.layout, generation),
@@ -89,6 +90,16 @@ def _map_records(bench: Bench, seen: Observed) -> dict[str, MapRecord]:
     wanted = {m.name for m in bench.wish.maps if m.role is not Role.EXTERNAL}
     info = bench.kernel.maps.info
     return {n: MapRecord(pin=pins[n], id=info(fd).id) for n, fd in bench.loads["clean"].maps.items() if n in wanted}
+
+
+def _exchanged(bench: Bench) -> dict[str, MapRecord]:
+    """Config maps that a flip put in the place of the recorded ones."""
+    found = {}
+    for op in bench.done:
+        if isinstance(op, ops.MakeInner):
+            with bench.kernel.pins.get(op.path) as fd:
+                found[op.map] = MapRecord(pin=op.path, id=bench.kernel.maps.info(fd).id)
+    return found
 
 
 def _link_record(bench: Bench, attachment: WishAttachment, seen: Observed) -> LinkRecord:

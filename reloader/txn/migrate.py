@@ -44,6 +44,7 @@ class Pass(IntEnum):
     DRAIN = 2
     MERGE = 3
     LATE = 4
+    CARRY = 5
 
 
 @frozen
@@ -106,6 +107,17 @@ def drain(
     return _Migration(kernel, source, target, rules, _moving(kernel, source, late=late), locks).all()
 
 
+def check_carry(kernel: Kernel, source: Fd, target: Fd, rules: Conversion) -> None:
+    """Whether the program that will carry counters loads; changes nothing."""
+    _Migration(kernel, source, target, rules, Pass.CARRY).rehearse()
+
+
+def carry(kernel: Kernel, source: Fd, target: Fd, rules: Conversion, keys: bytes) -> Moved:
+    """Apply the rules to entries that both maps hold; `keys`, one behind the other, says which. None is added or
+    deleted, and arrays are no exception."""
+    return _Migration(kernel, source, target, rules, Pass.CARRY, keys=keys).all()
+
+
 def _moving(kernel: Kernel, source: Fd, *, late: bool = False) -> Pass:
     """How entries of that type of map are moved."""
     kind = kernel.maps.info(source).type
@@ -118,12 +130,21 @@ class _Migration:
     """One pass over one pair of maps."""
 
     def __init__(
-        self, kernel: Kernel, source: Fd, target: Fd, rules: Conversion, how: Pass, locks: Fd | None = None
+        self,
+        kernel: Kernel,
+        source: Fd,
+        target: Fd,
+        rules: Conversion,
+        how: Pass,
+        locks: Fd | None = None,
+        *,
+        keys: bytes | None = None,
     ) -> None:
         self._kernel, self._source, self._target = kernel, source, target
-        self._rules, self._how, self._locks = rules, how, locks
+        self._rules, self._how, self._locks, self._keys = rules, how, locks, keys
         self._from, self._to = kernel.maps.info(source), kernel.maps.info(target)
-        self._slots, self._per_cpu = self._from.type in ARRAY_TYPES, self._from.type in PERCPU_TYPES
+        self._slots = self._from.type in ARRAY_TYPES and how is not Pass.CARRY
+        self._per_cpu = self._from.type in PERCPU_TYPES
         self._trie = self._from.type == MapType.LPM_TRIE
         self._empties = how in (Pass.DRAIN, Pass.MERGE) and not self._slots
         self._cpus = online_cpus() if self._per_cpu else sorted(os.sched_getaffinity(0))[:WORKERS]
@@ -187,7 +208,7 @@ class _Migration:
             return
         size = self._from.key_size
         most = min(KEYS, PIECE // size)
-        found = self._kernel.maps.keys(self._source, most)
+        found = self._kernel.maps.keys(self._source, most) if self._keys is None else iter([self._keys])
         for listed in list(found) if self._trie else found:  # a trie's walk starts over when its last key was moved
             for at in range(0, len(listed), most * size):
                 keys = listed[at : at + most * size]

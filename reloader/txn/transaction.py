@@ -205,9 +205,9 @@ def _label(op: Op) -> str:
     match op:
         case ops.Load():
             return f"loading {', '.join(op.programs)}"
-        case ops.FillMap() | ops.SetEntries():
+        case ops.FillMap() | ops.SetEntries() | ops.MakeInner():
             return f"writing {op.map}"
-        case ops.SwapLink() | ops.CreateLink():
+        case ops.SwapLink() | ops.CreateLink() | ops.FlipSide():
             return "swapping"
     return "working"
 

@@ -14,6 +14,7 @@ from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader import cli, records
 from reloader.bpf.live import LiveKernel
+from reloader.kernel import ARRAY_TYPES
 from reloader.layout import Layout
 from reloader.spec.model import Role
 from reloader.txn.journal import open_journals
@@ -50,6 +51,20 @@ spec:
     flows: {{role: state}}
     counters: {{role: state}}
 """
+FLIP_YAML = """\
+apiVersion: reloader/v1
+kind: Pipeline
+metadata: {{name: flow-count}}
+spec:
+  objects: [{object}]
+  rodata: {{first_key: 192.0.2.1, last_key: 192.0.2.1}}
+  attach:
+    - {{program: watch, type: xdp, interface: {interface}, netns: {netns}, mode: native}}
+  maps:
+    seen: {{role: state}}
+    classes: {{role: config, apply: map, keep: [hits], entries: [{{key: 1, value: {{stamp: {stamp}}}}}]}}
+    rules: {{role: config, apply: map, keep: [hits], entries: [{{key: 192.0.2.1, value: {{stamp: {stamp}}}}}]}}
+"""
 LAYOUTS = Path(__file__).resolve().parent.parent.parent / "bench" / "layouts"  # flow-state: how s1 becomes s2
 PACKETS_AT = {16: 0, 32: 16}  # struct flow by its size
 ENTRY = "{{key: {}, value: {{action: XDP_DROP}}}}"
@@ -78,6 +93,7 @@ class Scene:
             "v2": objects("lab/bpf/flow_count_v2"),
             "s1": objects("lab/bpf/flow_state_v1"),  # by the state calls; s2 has another layout
             "s2": objects("lab/bpf/flow_state_v2"),
+            "flip": objects("lab/bpf/config_pair"),
         }
         self.generator = generator
         shutil.copytree(LAYOUTS, folder / "state")
@@ -88,9 +104,11 @@ class Scene:
         copied = self.folder / f"{version}.bpf.o"
         if not copied.exists():
             shutil.copyfile(self._objects[version], copied)
+        text = FLIP_YAML if version == "flip" else STATE_YAML if version.startswith("s") else YAML
         path.write_text(
-            (STATE_YAML if version.startswith("s") else YAML).format(
+            text.format(
                 object=copied.name,
+                stamp=len(blocked),
                 interface=self.sandbox.rx.interface,
                 netns=self.sandbox.rx.netns,
                 entries=", ".join(ENTRY.format(b) for b in blocked),
@@ -127,7 +145,16 @@ class Scene:
         folder = f"{self.sandbox.bpffs}/{PIPELINE}/state"
         pins = [p for p in self.kernel.pins.listdir(folder) if p.startswith("flows-")]
         require(len({p.split("-")[1] for p in pins}) == len(pins), f"two flows maps of one layout are pinned: {pins}")
-        return sum(self._counted_in(f"{folder}/{pin}") for pin in pins)
+        return sum(self._counted_in(f"{folder}/{pin}") for pin in pins) + self._counted_in_config()
+
+    def _counted_in_config(self) -> int:
+        """Hits in the rules of a flip, whose counts move from the old map to the new one."""
+        loads, found = f"{self.sandbox.bpffs}/{PIPELINE}/loads", 0
+        for folder in (f"{loads}/{load}/maps" for load in self.kernel.pins.listdir(loads)):
+            for pin in (p for p in self.kernel.pins.listdir(folder) if p.startswith("rules")):
+                with self.kernel.pins.get(f"{folder}/{pin}") as fd:
+                    found += sum(int.from_bytes(v[8:16], "little") for v in self.kernel.maps.items(fd).values())
+        return found
 
     def _counted_in(self, pin: str) -> int:
         with self.kernel.pins.get(pin) as fd:
@@ -187,7 +214,7 @@ class Scene:
 
     def _check_serving(self, current: records.Current) -> None:
         generation = records.read_generation(self.layout, PIPELINE, current.generation)
-        program = generation.progs["count_flows"]
+        (program,) = generation.progs.values()
         require(self.attached() == program, f"{self.attached()} is attached, {program} recorded")
         found, wanted = {f"{self.sandbox.bpffs}/{p}" for p in self.sandbox.pins()}, self._wanted_pins(generation)
         require(found == wanted, f"stray pins {sorted(found - wanted)}, missing pins {sorted(wanted - found)}")
@@ -198,7 +225,10 @@ class Scene:
 
     def _wanted_pins(self, generation: records.Generation) -> set[str]:
         layout = self.layout
+        flipping = [m.name for m in generation.wish.maps if m.flips]
+        sides = ["rl_side", *(f"rl_slots_{name}" for name in flipping)] if flipping else []
         return {
+            *(layout.map_pin(PIPELINE, generation.load, name) for name in sides),
             *(layout.link_pin(PIPELINE, a.id) for a in generation.wish.attachments),
             *(layout.prog_pin(PIPELINE, generation.load, p) for p in generation.progs),
             *(m.pin for m in generation.maps.values()),
@@ -206,14 +236,24 @@ class Scene:
         }
 
     def _check_entries(self, generation: records.Generation) -> None:
-        if "blocklist" not in generation.maps:
-            return
-        wanted = generation.wish.map("blocklist")
-        require(wanted.role is Role.CONFIG and wanted.entries is not None, "blocklist is no config map")
-        with self.kernel.pins.get(self.layout.pub_pin(PIPELINE, "blocklist")) as fd:
-            live = self.kernel.maps.count(fd)
-        count = wanted.entries.count if wanted.entries else 0
-        require(live == count, f"blocklist holds {live} entries, the record says {count}")
+        for wanted in (m for m in generation.wish.maps if m.role is Role.CONFIG and m.type not in ARRAY_TYPES):
+            require(wanted.entries is not None, f"{wanted.name} has no entries of ours")
+            with self.kernel.pins.get(self.layout.pub_pin(PIPELINE, wanted.name)) as fd:
+                live = self.kernel.maps.count(fd)
+            count = wanted.entries.count if wanted.entries else 0
+            require(live == count, f"{wanted.name} holds {live} entries, the record says {count}")
+        if any(m.flips for m in generation.wish.maps):
+            self._check_sides(generation)
+
+    def _check_sides(self, generation: records.Generation) -> None:
+        """Packets look at the recorded maps, and all of them have one stamp."""
+        folder = f"{self.sandbox.bpffs}/{PIPELINE}/loads/{generation.load}/maps"
+        with self.kernel.pins.get(f"{folder}/rl_side") as fd:
+            side = self.kernel.maps.lookup(fd, bytes(4)) or b""
+        for name, pinned in ((m.name, generation.maps[m.name]) for m in generation.wish.maps if m.flips):
+            with self.kernel.pins.get(f"{folder}/rl_slots_{name}") as fd:
+                there = int.from_bytes(self.kernel.maps.lookup(fd, side) or b"", "little")
+            require(there == pinned.id, f"packets look at map {there} for {name}, {pinned.id} is recorded")
 
 
 def _nothing(_scene: Scene) -> None:
@@ -222,6 +262,11 @@ def _nothing(_scene: Scene) -> None:
 
 def _first(scene: Scene) -> None:
     scene.call("apply", scene.yaml("v1", "192.0.2.66"))
+    scene.send(0)
+
+
+def _first_rules(scene: Scene) -> None:
+    scene.call("apply", scene.yaml("flip"))
     scene.send(0)
 
 
@@ -246,6 +291,7 @@ SCENARIOS: dict[str, Scenario] = {
     "create": (_nothing, lambda s: ["apply", s.yaml("v1", "192.0.2.66")]),
     "update": (_first, lambda s: ["apply", s.yaml("v2", "192.0.2.66")]),
     "config": (_first, lambda s: ["apply", s.yaml("v1", "192.0.2.66", "192.0.2.67")]),
+    "flip": (_first_rules, lambda s: ["apply", s.yaml("flip", "1")]),
     "rollback": (_second, lambda _: ["rollback", PIPELINE]),
     "convert": (_first_layout, lambda s: ["apply", s.yaml("s2")]),
     "convert back": (_second_layout, lambda _: ["rollback", PIPELINE]),

@@ -32,7 +32,7 @@ from reloader.plan.ops import Op
 from reloader.plan.planner import Request
 from reloader.records import Current, Generation, LinkRecord, MapRecord
 from reloader.spec.model import Apply, Role
-from reloader.spec.wish import EntriesRef, Wish, WishAttachment, WishMap, WishObject
+from reloader.spec.wish import EntriesRef, Kept, Wish, WishAttachment, WishMap, WishObject
 from reloader.state.rules import Conversion
 from reloader.typetree import Member, TypeTree, layout_digest
 
@@ -109,6 +109,8 @@ def map_of(name: str, text: str | dict[str, Any]) -> WishMap:
         prune=said.get("prune", True),
         entries=EntriesRef(digest=digest_of(entries), count=len(said["entries"])) if entries is not None else None,
         pin=said.get("pin", f"/other/{name}") if role is Role.EXTERNAL else None,
+        flips=said.get("flips", False),
+        keep=tuple(Kept(name=n, offset=offset, size=8) for n, offset in said.get("keep", {}).items()),
     )
 
 
@@ -176,7 +178,8 @@ def spellings(text: dict[str, Any]) -> dict[str, str]:
     found = {letter * 64: letter for letter in "abcd"}
     listings = [m for part in ("was", "wish") for m in listed(text.get(part, {})).values()]
     for entries in [*listings, *text.get("there", {}).get("entries", {}).values()]:
-        found[digest_of(packed(entries, U32))] = "{" + ", ".join(f"{k}: {v}" for k, v in sorted(entries.items())) + "}"
+        spelt = "{" + ", ".join(f"{k}: {v}" for k, v in sorted(entries.items())) + "}"
+        found |= {digest_of(packed(entries, tree)): spelt for tree in (U32, VALUES["flow"])}
     for name, tree in VALUES.items():
         found[layout_digest(U32, tree)] = name
         found[layout_digest(None, tree)] = name
@@ -211,6 +214,7 @@ def observed(was: Wish | None, wish: Wish, there: dict[str, Any], text: dict[str
         maps=maps,
         lost=tuple(n for n in (current.state if current else {}) if n not in maps),
         strays=tuple(f"{ROOT}/{p}" for p in there.get("strays", ())),
+        side=there.get("side", 0) if was and any(m.flips for m in was.maps) else None,
     )
 
 
@@ -336,6 +340,12 @@ def op_text(op: Op, digests: dict[str, str]) -> str:
             words = [op.path, op.before, "→", op.entries, *([] if op.prune else ["keep others"])]
         case ops.Publish():
             words = [op.path, "=", op.source]
+        case ops.MakeInner():
+            words = [op.path, op.entries]
+        case ops.PutSlot():
+            words = [f"{op.path}[{op.side}]", "=", op.inner]
+        case ops.FlipSide():
+            words = [op.path, "=", str(op.side)]
         case ops.CheckFit() | ops.CopyOver() | ops.Convert() | ops.Drain():
             words = [op.source, "→", op.target]
         case ops.Unpin() | ops.Freeze() | ops.DropLoad() | ops.DropFolder():

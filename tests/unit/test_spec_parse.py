@@ -116,7 +116,7 @@ BAD = [
     ("sha256: ab", "sha256: xx", "6:54", "spec.objects[1].sha256", "not allowed here", "64 hexadecimal"),
     ("csv: lists", "cvs: lists", "17:38", "spec.maps.blocklist.from.cvs", "unknown field 'cvs'", "mean 'csv'?"),
     ("{csv: lists/block.csv}", "{csv: a, jsonl: b}", "17:37", "spec.maps.blocklist.from", "more than 1", "exactly one"),
-    ("apply: auto", "apply: map", "17:68", "spec.maps.blocklist.apply", "'map' is none of auto", ""),
+    ("apply: auto", "apply: flip", "17:68", "spec.maps.blocklist.apply", "'flip' is none of auto", ""),
     ("apply: auto", "apply: entries", "17:68", "spec.maps.blocklist.apply", "same instant", "policies"),
     ("with: [policies]", "with: [polices]", "17:90", "spec.maps.blocklist.together_with[0]", "no map", "'policies'?"),
     ("with: [policies]", "with: [flows]", "17:90", "spec.maps.blocklist.together_with[0]", "not config", ""),

@@ -1,0 +1,59 @@
+"""Which way a config map's changed entries reach the kernel: into the live map, by a new map, by a new load. Pure.
+
+Used by planner.py and draft.py; imports plan.entries (types), observe (types), spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reloader.frozen import frozen
+from reloader.observe import Observed
+from reloader.plan.entries import EntryDiff
+from reloader.spec.wish import Wish, WishMap
+from reloader.spec.words import Apply
+
+SHARE = 4  # from one in so many entries on, a new map costs no more than writing the difference
+
+
+@frozen
+class Way:
+    """How one map changes, and why so."""
+
+    apply: Apply  # never AUTO
+    why: str
+
+
+def ways(wish: Wish, seen: Observed, diffs: Mapping[str, EntryDiff]) -> dict[str, Way]:
+    """The way of each config map whose entries changed."""
+    changed = [m for m in wish.maps if m.name in diffs and diffs[m.name].size]
+    return {m.name: _way(m, wish, seen, diffs[m.name]) for m in changed}
+
+
+def _way(wanted: WishMap, wish: Wish, seen: Observed, diff: EntryDiff) -> Way:
+    if wanted.apply is Apply.PROGRAM:
+        return Way(apply=Apply.PROGRAM, why="it says apply: program")
+    tied = [wanted, *(wish.map(n) for n in wanted.together_with)]
+    flips = seen.side is not None and all(m.flips and m.prune for m in tied)
+    if wanted.together_with:
+        why = f"it is tied to {', '.join(wanted.together_with)}"
+        return Way(apply=Apply.MAP if flips else Apply.PROGRAM, why=why)
+    if wanted.apply is Apply.MAP:
+        return Way(apply=Apply.MAP, why="it says apply: map") if flips else _lost_slots()
+    if wanted.apply is Apply.ENTRIES or not flips:
+        return Way(apply=Apply.ENTRIES, why="")
+    return _by_size(wanted, diff)
+
+
+def _lost_slots() -> Way:
+    return Way(apply=Apply.PROGRAM, why="it says apply: map, and the pins of its sides are gone")
+
+
+def _by_size(wanted: WishMap, diff: EntryDiff) -> Way:
+    """Few entries among many go into the live map; for the rest a mixture would show longer than it is worth."""
+    entries = wanted.entries.count if wanted.entries else 0
+    if diff.tight:
+        return Way(apply=Apply.MAP, why="the live map is too full to add before it deletes")
+    if diff.size > 1 and diff.size * SHARE >= max(entries, diff.live):
+        return Way(apply=Apply.MAP, why=f"{diff.size} of {max(entries, diff.live)} entries change")
+    return Way(apply=Apply.ENTRIES, why=f"only {diff.size} of {max(entries, diff.live)} entries change")
