@@ -6,6 +6,7 @@ same stamp. Hit counters in the entries are the programs' own and must survive w
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -290,3 +291,15 @@ def test_a_map_without_sides_cannot_be_flipped(stage: Stage) -> None:
     done = stage.run("validate", stage.write(wish), where=False)
     assert done.code == 65
     assert "blocklist cannot be exchanged as a whole" in done.out + done.err
+
+
+def test_rebuilt_records_know_an_exchanged_map(stage: Stage) -> None:
+    stage.apply(spec(stage, 1))
+    stage.apply(spec(stage, 2))
+    stage.send(6)
+    shutil.rmtree(stage.records / "pipelines" / "edge")
+    stage.call("recover", "edge")
+    stage.apply(spec(stage, 3))
+    assert (stamps(stage), hits(stage)) == ({3}, 6)
+    stage.apply(spec(stage, 4))
+    assert (stamps(stage), hits(stage)) == ({4}, 6)
