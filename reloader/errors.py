@@ -11,7 +11,8 @@ ReloaderError
 │   └── PermissionRefused     77  a privilege or ownership is missing
 └── once a transaction is open
     ├── NothingSwapped         1  it failed before anything was swapped; the old generation never stopped
-    │   └── VerifierRejected   1  the verifier said no (carries a summary and the log's path)
+    │   ├── VerifierRejected   1  the verifier said no (carries a summary and the log's path)
+    │   └── TestsFailed        1  the YAML's own tests said no (the detail says which, and what came instead)
     ├── RolledBack             3  it failed after a swap and everything was put back
     └── NeedsHuman             4  it could not be put back; says what is where
 
@@ -137,6 +138,13 @@ class VerifierRejected(NothingSwapped):
     """Message, detail and hint are the explanation in words; the whole log lies in the file the hint names."""
 
     code = "verifier-rejected"
+
+
+class TestsFailed(NothingSwapped):
+    """Tests of the YAML that failed on the new version, before anything was swapped."""
+
+    __test__ = False  # for pytest, which would take it for one of its own
+    code = "tests-failed"
 
 
 class RolledBack(ReloaderError):

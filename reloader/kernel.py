@@ -203,6 +203,15 @@ class Loaded:
             fd.close()
 
 
+@frozen
+class Ran:
+    """What running a program on a packet brought back."""
+
+    verdict: int
+    data: bytes  # the packet as the program left it
+    ns: float  # mean CPU time of one run
+
+
 class Pins(Protocol):
     """bpffs paths. pin, unpin, rename, mkdir and rmdir are lasting effects."""
 
@@ -270,6 +279,9 @@ class Maps(Protocol):
     def btf(self, btf_id: int) -> bytes:
         """The raw BTF blob that a map or program was created with."""
 
+    def discard(self, fd: Fd) -> None:
+        """Throw away what a ring buffer holds, as a reader that looks at nothing would."""
+
 
 class Progs(Protocol):
     def load(self, request: LoadRequest) -> Loaded:
@@ -282,6 +294,10 @@ class Progs(Protocol):
     def run(self, fd: Fd, data: bytes, *, cpu: int | None = None) -> int:
         """BPF_PROG_RUN once with `data` (at least 14 bytes) as its packet; the return value. `cpu` None: wherever
         this thread is, which is cheaper, for to move there and back takes two turns of the scheduler."""
+
+    def try_out(self, fd: Fd, data: bytes, *, repeat: int = 1) -> Ran:
+        """BPF_PROG_RUN on this CPU, of a program whose maps are scratch: no lasting effect. The verdict does nothing;
+        `repeat` runs go over the packet that the one before left."""
 
     def metadata(self, prog_id: int) -> dict[str, str]:
         """The bpf_metadata_ strings bound to a program; empty when it has none."""

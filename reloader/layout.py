@@ -6,9 +6,9 @@
 <bpffs>/<pipeline>/loads/<n>/maps/<map>            its config and scratch maps
 <bpffs>/<pipeline>/import/<map>                    entries on their way in, while `state import` is at it
 <bpffs>/<pipeline>/pub/<map>                       what readers and writers in user space open
-<records>/lock, <records>/objects/<sha256>, <records>/entries/<sha256>, <records>/cache/, <records>/logs/
+<records>/lock, <records>/{objects,entries,tests}/<sha256>, <records>/cache/, <records>/logs/
 <records>/pipelines/<pipeline>/{current.json, generations/<n>.{json,sh}, journal/<txn>.jsonl,
-                                objects/<sha256>, entries/<sha256>}   hard links: a count of one means unused
+                                {objects,entries,tests}/<sha256>}     hard links: a count of one means unused
 
 A leaf: imports nothing of the package.
 """
@@ -93,7 +93,7 @@ class Layout:
         return self.records / "entries" / digest
 
     def blob_file(self, blob: str, digest: str) -> Path:
-        """The shared copy of a blob; `blob` is "objects" or "entries"."""
+        """The shared copy of a blob; `blob` is "objects", "entries" or "tests"."""
         return self.records / blob / digest
 
     def blob_link(self, pipeline: str, blob: str, digest: str) -> Path:

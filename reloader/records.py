@@ -135,11 +135,12 @@ def room_for(generation: Generation | None, current: Current) -> int:
 
 
 def blobs_needed(layout: Layout, pipeline: str) -> set[str]:
-    """Digests of all objects and entries that a stored generation of the pipeline needs."""
+    """Digests of all objects, entries and tests that a stored generation of the pipeline needs."""
     needed: set[str] = set()
     for number in generation_numbers(layout, pipeline):  # plain JSON: this runs at every commit
         wish = json.loads(layout.generation_file(pipeline, number).read_bytes())["wish"]
         needed |= {o["digest"] for o in wish["objects"]} | {
             m["entries"]["digest"] for m in wish["maps"] if m["entries"]
         }
+        needed |= {wish["tests"]["digest"]} if wish.get("tests") else set()
     return needed

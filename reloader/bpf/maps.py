@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import itertools
+import mmap
 import struct
 from collections.abc import Iterator, Sequence
 
@@ -108,6 +109,13 @@ class LiveMaps:
     def btf(self, btf_id: int) -> bytes:
         with Fd(syscall.fd_by_id(Command.BPF_BTF_GET_FD_BY_ID, btf_id)) as fd:
             return syscall.btf_raw(fd.fileno())
+
+    def discard(self, fd: Fd) -> None:
+        page = mmap.PAGESIZE
+        with mmap.mmap(fd.fileno(), page) as consumer, mmap.mmap(
+            fd.fileno(), page, prot=mmap.PROT_READ, offset=page
+        ) as producer:  # fmt: skip
+            consumer[:8] = producer[:8]  # both begin with a position
 
 
 # reading

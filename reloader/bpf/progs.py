@@ -1,16 +1,22 @@
 """Programs: loading and asking about them. Implements kernel.Progs.
 
-Imports syscall and kernel; loader and metadata only when asked for what needs them, since every command starts here.
+Imports syscall, kernel, errors and effects; loader and metadata only when asked for what needs them, since every
+command starts here.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 
 from reloader.bpf import syscall
 from reloader.bpf.syscall import Command
 from reloader.effects import lasting
-from reloader.kernel import Fd, Loaded, LoadRequest, ProgInfo
+from reloader.errors import KernelError
+from reloader.kernel import Fd, Loaded, LoadRequest, ProgInfo, Ran
+
+TRIES = 5  # of a run that a signal broke off
 
 
 class LiveProgs:
@@ -39,6 +45,18 @@ class LiveProgs:
             return once()
         finally:
             os.sched_setaffinity(0, allowed)
+
+    def try_out(self, fd: Fd, data: bytes, *, repeat: int = 1) -> Ran:
+        before = time.thread_time_ns()  # the kernel's own figure is in whole ns, and counts what pre-empts it
+        for attempt in range(TRIES):
+            try:
+                found = syscall.prog_test_run(fd.fileno(), data=data, repeat=repeat)
+                break
+            except KernelError as error:
+                if error.errno != errno.EINTR or attempt == TRIES - 1:
+                    raise
+                before = time.thread_time_ns()
+        return Ran(verdict=found.retval, data=found.data, ns=(time.thread_time_ns() - before) / repeat)
 
     def metadata(self, prog_id: int) -> dict[str, str]:
         from reloader.bpf import metadata

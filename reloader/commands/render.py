@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reloader import record
 from reloader.commands.environment import Output
 from reloader.plan.model import Line, Plan, Sign
 from reloader.txn.session import Result
+
+if TYPE_CHECKING:
+    from reloader.txn.proving import Result as Proof
 
 SIGN_COLOUR = {Sign.ADD: "green", Sign.REMOVE: "red", Sign.CHANGE: "yellow", Sign.REPLACE: "yellow", Sign.KEEP: ""}
 CAS = {True: "yes", False: "no", None: "-"}
@@ -91,7 +94,24 @@ def result_json(result: Result) -> dict[str, Any]:
         "lines": [line_json(line) for line in result.plan.lines] if result.plan and result.changed else [],
         "seconds": {k: round(v, 6) for k, v in result.seconds.items()},
         "recovered": list(result.recovered),
+        "tests": [test_json(one) for one in result.proof],
     }
+
+
+def test_json(result: Proof) -> dict[str, Any]:
+    """One test as reports print it (schemas/tests.schema.json)."""
+    body = record.to_json(result)
+    return {**body, "seconds": round(result.seconds, 6)}
+
+
+def show_proof(output: Output, proof: tuple[Proof, ...]) -> None:
+    """How many tests passed, and what of them was skipped."""
+    if proof:
+        passed = sum(one.outcome == "passed" for one in proof)
+        output.print(f"  {passed} of {len(proof)} test{'s' * (len(proof) != 1)} passed on scratch maps")
+    for one in proof:
+        for line in one.said:
+            output.print(f"    {one.name}: {line}")
 
 
 def show_result(output: Output, result: Result) -> None:
@@ -103,6 +123,7 @@ def show_result(output: Output, result: Result) -> None:
     took = f" in {result.seconds['total'] * 1000:.0f} ms" if "total" in result.seconds else ""
     where = f"generation {result.generation} serves" if result.generation else "done"
     output.print(f"{result.pipeline}: {where}{took}: {result.plan.why}")
+    show_proof(output, result.proof)
     for line in result.plan.lines:
         if line.sign is not Sign.KEEP:
             output.print("  " + output.paint(line.text(), SIGN_COLOUR[line.sign]))

@@ -11,6 +11,7 @@ from reloader.errors import ReloaderError
 
 if TYPE_CHECKING:
     from reloader.plan.model import Plan
+    from reloader.spec.wish import Wish
 
 
 def init(args: argparse.Namespace, env: Environment) -> int:
@@ -30,10 +31,14 @@ def validate(args: argparse.Namespace, env: Environment) -> int:
         wish = one.wish
         env.output.print(
             f"{path}: {wish.pipeline}: valid ({_count(wish.programs, 'program')}, "
-            f"{_count(wish.maps, 'map')}, {_count(wish.attachments, 'attachment')})"
+            f"{_count(wish.maps, 'map')}, {_count(wish.attachments, 'attachment')}{_tests(wish)})"
         )
     env.output.document("Validation", {"valid": True, "pipelines": [c.wish.pipeline for _, c in pipelines]})
     return 0
+
+
+def _tests(wish: Wish) -> str:
+    return f", {wish.tests.count} test{'s' * (wish.tests.count != 1)}" if wish.tests else ""
 
 
 def _count(things: tuple[Any, ...], word: str) -> str:

@@ -74,7 +74,7 @@ def intake(path: Path, one: Compiled, *, reset: list[str], lossy_rollback: bool)
     mine = [name for name in reset if any(m.name == name for m in one.wish.maps)]
     return Intake(
         wish=one.wish,
-        blobs={**one.objects, **one.entries},
+        blobs=one.blobs,
         reset=mine,
         lossy_rollback=lossy_rollback,
         source=os.path.abspath(path),

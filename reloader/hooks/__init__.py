@@ -35,6 +35,18 @@ class Hook(Protocol):
     def REQUIRED(self) -> tuple[str, ...]:
         """Which of them must be given."""
 
+    @property
+    def VERDICTS(self) -> Mapping[str, int]:
+        """What its programs may return, by name; for tests."""
+
+    @property
+    def PACKET_LEAST(self) -> int:
+        """Bytes of the shortest packet that BPF_PROG_RUN takes for it."""
+
+    @property
+    def PACKET_MOST(self) -> int:
+        """Bytes of the longest."""
+
     def target(self, options: Mapping[str, Any]) -> dict[str, str]:
         """The checked fields of an attachment as the engine's words, with defaults filled in."""
 

@@ -16,6 +16,9 @@ TITLE = "XDP on an interface"
 PROGRAM_TYPE = "xdp"
 SECTION = "xdp"
 REQUIRED = ("interface",)
+VERDICTS: Mapping[str, int] = {"XDP_ABORTED": 0, "XDP_DROP": 1, "XDP_PASS": 2, "XDP_TX": 3, "XDP_REDIRECT": 4}
+PACKET_LEAST = 14  # an Ethernet header
+PACKET_MOST = 4096 - 256 - 320  # a page without the room that XDP keeps before and behind a packet
 PROPERTIES: Mapping[str, Any] = {
     "interface": {
         "title": "Interface",

@@ -5,7 +5,7 @@ Made by planner.py, read by lines.py. Imports plan's other modules, observe, lay
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reloader.btf import layout_digest
@@ -38,6 +38,8 @@ class Request:
     diffs: Mapping[str, EntryDiff] = field(default_factory=dict)  # config map -> what its live map lacks
     conversions: Conversions = field(default_factory=dict)
     lossy_rollback: bool = False  # accept rules whose way back loses something
+    tests: bool = True  # run the wish's tests
+    budget: bool = True  # and hold it to their budgets
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,14 +86,26 @@ class Draft:
 
     def blobs(self) -> list[Op]:
         blobs: list[Op] = [ops.StoreBlob(blob="objects", digest=o.digest) for o in self.wish.objects]
-        return blobs
+        return [*blobs, *([ops.StoreBlob(blob="tests", digest=self.wish.tests.digest)] if self.wish.tests else [])]
 
-    def body(self) -> list[Op]:
+    def body(self, proof: Sequence[Op] = ()) -> list[Op]:
+        """`proof` comes once the new version is loaded, before anything of it is pinned or written."""
         entries = [*self._entry_blobs(), *self._pins_again()]
         if self.fresh:
-            loads = [self._load_op(), *self._fills(), *self._pins(), *self._bridge_load()]
+            loads = [self._load_op(), *self._fills(), *proof, *self._pins(), *self._bridge_load()]
             return [*entries, *loads, *self._set_entries(), *self._convert_and_attach()]
-        return [*entries, *self._set_entries(), *self._flip(), *self._attach()]
+        return [*entries, *proof, *self._set_entries(), *self._flip(), *self._attach()]
+
+    def proof(self) -> list[Op]:
+        """The wish's tests, unless it is in force already and only something about it is mended."""
+        tests, generation = self.wish.tests, self.seen.generation
+        same = generation is not None and generation.wish.digest() == self.wish.digest()
+        if tests is None or not self.request.tests or (same and not self.fresh):
+            return []
+        why = "" if generation and not self.seen.rebooted else "no version is active"
+        why = why if self.request.budget else "a version that served before is held to none"
+        active = generation.number if generation and not why else 0
+        return [ops.Prove(tests=tests.digest, count=tests.count, against=active, unmeasured=why)]
 
     def unpinned(self) -> dict[str, SeenMap]:
         """Maps that lost their pin while a program of ours holds them."""

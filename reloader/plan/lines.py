@@ -5,6 +5,7 @@ Called by planner.py with its draft. Imports plan's other modules.
 
 from __future__ import annotations
 
+from reloader.plan import ops
 from reloader.plan.conversion import mebibytes
 from reloader.plan.draft import Draft
 from reloader.plan.entries import EntryDiff
@@ -18,7 +19,8 @@ ENTRIES_A_MS = 2000  # what a batch writes on a small machine; for the plan's es
 
 
 def lines_of(draft: Draft) -> list[Line]:
-    return [*_program_lines(draft), *(c.line() for c in draft.attachments), *_gone_lines(draft), *_map_lines(draft)]
+    kept = [*_program_lines(draft), *(c.line() for c in draft.attachments), *_gone_lines(draft), *_map_lines(draft)]
+    return [*kept, *_test_lines(draft)]
 
 
 def entries_reason(draft: Draft) -> str:
@@ -49,6 +51,13 @@ def _program_lines(draft: Draft) -> list[Line]:
         for p in sorted(new)
     ]
     return [*kept, *(Line(sign=Sign.REMOVE, kind="program", name=p, action="unload") for p in sorted(old - new))]
+
+
+def _test_lines(draft: Draft) -> list[Line]:
+    """Kept in the plan, not in the history: they leave nothing behind."""
+    counts = [op.count for op in draft.proof() if isinstance(op, ops.Prove)]
+    action = "run on scratch maps before the swap"
+    return [Line(sign=Sign.KEEP, kind="tests", name=str(count), action=action) for count in counts]
 
 
 def _gone_lines(draft: Draft) -> list[Line]:

@@ -19,7 +19,7 @@ class StoreBlob:
     """Keep an object or encoded entries by digest in the record directory, linked to the pipeline."""
 
     TAGGED: ClassVar[bool] = True
-    blob: str  # "objects" or "entries"
+    blob: str  # "objects", "entries" or "tests"
     digest: str
 
 
@@ -53,6 +53,17 @@ class FillMap:
     TAGGED: ClassVar[bool] = True
     map: str
     entries: str  # digest
+
+
+@frozen
+class Prove:
+    """Run the wish's tests on a load of its own with maps of its own, which go with it: no undo is owed."""
+
+    TAGGED: ClassVar[bool] = True
+    tests: str  # digest
+    count: int
+    against: int = 0  # the generation that budgets are measured against; 0: none
+    unmeasured: str = ""  # why none
 
 
 @frozen
@@ -290,6 +301,7 @@ Op = (
     | DropBlob
     | Load
     | FillMap
+    | Prove
     | PinMap
     | PinAgain
     | PinProgram
@@ -317,14 +329,14 @@ Op = (
 )
 
 ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel
-INERT = (Load, FillMap, PinAgain, CheckFit, CopyOver, Drain, Barrier)  # nothing owed, or owed by Convert
+INERT = (Load, FillMap, Prove, PinAgain, CheckFit, CopyOver, Drain, Barrier)  # nothing owed, or owed by Convert
 VISIBLE = (CreateLink, SwapLink, SetEntries, FlipSide)  # traffic can notice these
 
 
 def undo_of(op: Op) -> Op | None:
     """The op that takes `op` back, or None when nothing is owed; LookupError for one that may only follow a commit."""
     match op:
-        case Load() | FillMap() | PinAgain() | CheckFit() | CopyOver() | Drain() | Barrier():
+        case Load() | FillMap() | Prove() | PinAgain() | CheckFit() | CopyOver() | Drain() | Barrier():
             return None
         case Convert():
             return Drain(map=op.map, source=op.target, target=op.source, rules=op.back, kept=op.kept)

@@ -27,7 +27,7 @@ def make_plan(wish: Wish, seen: Observed, layout: Layout, request: Request) -> P
         raise _refused(wish, draft)
     body, after, why = draft.body(), draft.after(), reason or entries_reason(draft)
     if body or after or _unrecorded(wish, seen):
-        body = [*draft.blobs(), *body]
+        body = [*draft.blobs(), *draft.body(draft.proof())]
         after = [ops.PutRecord(), *after, ops.Prune()]
     current = seen.current
     return Plan(

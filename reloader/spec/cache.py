@@ -27,7 +27,7 @@ from reloader.trust import require_ours
 if TYPE_CHECKING:
     from reloader.spec.wish import Compiled, Wish
 
-_FORMAT = 2  # raise when what compile.py makes of the same input changes
+_FORMAT = 3  # raise when what compile.py makes of the same input changes
 _RACY = 50_000_000  # ns: a file changed so shortly before being read may change again under the same times
 
 Signature = tuple[int, int, int, int, int]
@@ -80,6 +80,7 @@ def _summary(wish: Wish) -> dict[str, Any]:
         "digest": wish.digest(),
         "objects": [o.digest for o in wish.objects],
         "entries": [m.entries.digest for m in wish.maps if m.entries],
+        "tests": [wish.tests.digest] if wish.tests else [],
     }
 
 
@@ -111,6 +112,7 @@ def _stored(wishes: Iterable[Mapping[str, Any]], layout: Layout) -> bool:
     objects = {digest for one in wishes for digest in one["objects"]}
     entries = {digest for one in wishes for digest in one["entries"]}
     files = [*map(layout.object_file, objects), *map(layout.entries_file, entries)]
+    files += [layout.blob_file("tests", digest) for one in wishes for digest in one["tests"]]
     return all(os.path.exists(f) for f in files)
 
 

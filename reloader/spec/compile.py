@@ -22,7 +22,7 @@ from reloader.spec.objects import OLD, Objects, of_config, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
 from reloader.spec.source import read_source
 from reloader.spec.text import dotted
-from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Wish, WishAttachment, WishMap
+from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Wish, WishAttachment, WishMap, WishTests
 from reloader.spec.words import SLOTS
 
 if TYPE_CHECKING:
@@ -75,24 +75,43 @@ class _Compiler:
         self.registry = registered.registry_of(pipeline)
         self.problems: list[Problem] = []
         self.entries: dict[str, bytes] = {}
+        self.tests: dict[str, bytes] = {}
+        self.captures: tuple[str, ...] = ()
 
     def compile(self, source_revision: str) -> Compiled:
         attachments = tuple(self._attachment(i, a) for i, a in enumerate(self.pipeline.attach))
         self._all_declared()
         maps = [m for wish in self.pipeline.maps if (m := self._map(wish))]
+        programs = self.objects.to_load([a.program for a in attachments])
+        tests = self._tests(programs) if self.pipeline.tests.items else None
         wish = Wish(
             pipeline=self.pipeline.name,
             source_revision=source_revision,
             objects=tuple(self.objects.files),
-            programs=self.objects.to_load([a.program for a in attachments]),
+            programs=programs,
             rodata=self._rodata(),
             maps=tuple(sorted(maps, key=lambda m: m.name)),
             attachments=attachments,
             engine_maps=tuple(sorted(m for m in self.objects.engine_maps if not of_config(m))),
+            tests=tests,
         )
         files = [*(o.path for o in self.objects.files), *(m.bulk.path for m in self.pipeline.maps if m.bulk)]
         files += registered.files_of(self.registry)
-        return Compiled(wish=wish, objects=self.objects.data, entries=self.entries, files=tuple(files))
+        return Compiled(
+            wish=wish, objects=self.objects.data, entries=self.entries, files=(*files, *self.captures), tests=self.tests
+        )
+
+    def _tests(self, programs: tuple[str, ...]) -> WishTests:
+        from reloader.spec import cases
+        from reloader.spec.tests import resolve  # late: most pipelines had none when they were written
+
+        found, problems = resolve(self.pipeline, self.objects, programs)
+        self.problems += problems
+        self.captures = found.files
+        blob = cases.dump(found.cases)
+        digest = hashlib.sha256(blob).hexdigest()
+        self.tests[digest] = blob
+        return WishTests(digest=digest, count=len(found.cases), file=self.pipeline.file, places=found.places)
 
     def _note(self, mark: Mark, path: str, message: str, hint: str = "") -> None:
         file = self.pipeline.file

@@ -6,13 +6,14 @@ an object file or a kernel. Imports spec.words.
 
 from __future__ import annotations
 
+import os
 from dataclasses import field
-from typing import Any
+from typing import Any, ClassVar
 
 from reloader.frozen import frozen
 from reloader.spec.words import Apply, Role
 
-__all__ = ["Apply", "Attach", "Bulk", "Entry", "MapWish", "Mark", "ObjectRef", "Pipeline", "Role"]
+__all__ = ["Apply", "Attach", "Bulk", "Entry", "MapWish", "Mark", "ObjectRef", "Pipeline", "Role", "TestWish"]
 
 
 @frozen
@@ -75,6 +76,21 @@ class MapWish:
 
 
 @frozen
+class TestWish:
+    """`test:` as it stands, checked by the schema only: tests.py resolves it against the objects."""
+
+    __test__: ClassVar[bool] = False  # for pytest, which would take it for one of its own
+
+    items: tuple[dict[str, Any], ...]
+    mark: Mark
+    marks: dict[str, Mark] = field(default_factory=dict)  # `[0].expect.verdict` -> place
+    base: str = ""  # the folder that files are meant in
+
+    def beside(self, name: str) -> str:
+        return os.path.join(self.base, name)
+
+
+@frozen
 class Pipeline:
     """One YAML document."""
 
@@ -88,3 +104,4 @@ class Pipeline:
     rodata_marks: dict[str, Mark]  # variable, also as `name.field[2]` -> place
     maps_mark: Mark | None = None  # where `maps:` stands, or else `spec:`
     state_schema: str | None = None
+    tests: TestWish = field(default_factory=lambda: TestWish(items=(), mark=Mark(line=0, column=0)))

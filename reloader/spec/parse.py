@@ -15,7 +15,7 @@ from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import pin_name
 from reloader.spec import check, text
-from reloader.spec.model import Apply, Attach, Bulk, Entry, MapWish, Mark, ObjectRef, Pipeline, Role
+from reloader.spec.model import Apply, Attach, Bulk, Entry, MapWish, Mark, ObjectRef, Pipeline, Role, TestWish
 from reloader.spec.source import read_source
 from reloader.spec.text import Document, Steps, dotted
 
@@ -88,6 +88,7 @@ class _Reader:
             rodata=spec.get("rodata", {}),
             rodata_marks=self._marks_below(("spec", "rodata")),
             state_schema=spec.get("stateSchema"),
+            tests=self._tests(spec.get("test", [])),
             maps_mark=self.document.mark(("spec", "maps") if "maps" in spec else ("spec",), key=True),
         )
         self._no_collisions(pipeline.attach)
@@ -118,6 +119,12 @@ class _Reader:
                 children = value.items() if isinstance(value, dict) else enumerate(value)
             pending += [((*steps, step), child) for step, child in children]
         return out
+
+    def _tests(self, items: list[Any]) -> TestWish:
+        steps: Steps = ("spec", "test")
+        return TestWish(
+            items=tuple(items), mark=self.document.mark(steps), marks=self._marks_below(steps), base=self.base
+        )
 
     def _objects(self, items: list[Any]) -> tuple[ObjectRef, ...]:
         refs: list[ObjectRef] = []

@@ -1,7 +1,7 @@
 """The published JSON Schema (draft-07) of a pipeline, composed from its parts and the hooks' fragments.
 
 schemas/pipeline.schema.json is `python -m reloader.spec.schema` written down; a test holds them equal. check.py
-holds documents against it, editors do the same through the modeline. Imports hooks and spec.words.
+holds documents against it, editors do the same through the modeline. Imports hooks and spec.{words,tests_schema}.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reloader.hooks import HOOKS
+from reloader.spec.tests_schema import DEFINITIONS as TEST_DEFINITIONS
+from reloader.spec.tests_schema import TEST
 from reloader.spec.words import Apply, Role
 
 API_VERSION = "reloader/v1"
@@ -246,6 +248,7 @@ _SPEC = _object(
             "propertyNames": {"pattern": _MAP_NAME},
             "additionalProperties": {"$ref": "#/definitions/map"},
         },
+        "test": TEST,
     },
     title="Specification",
     description="What the kernel shall look like.",
@@ -284,6 +287,7 @@ def pipeline_schema() -> dict[str, Any]:
             "map": _MAP,
             "attach": _attach(),
             **_attach_hooks(),
+            **TEST_DEFINITIONS,
         },
     }
 

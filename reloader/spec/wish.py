@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from dataclasses import field
+from typing import Any, ClassVar
 
 from reloader import record
 from reloader.frozen import frozen
@@ -84,6 +85,18 @@ class WishObject:
 
 
 @frozen
+class WishTests:
+    """What a new version has to pass before it serves: cases.Case by digest, and where each step stands."""
+
+    __test__: ClassVar[bool] = False  # for pytest, which would take it for one of its own
+
+    digest: str  # sha256 of the blob
+    count: int
+    file: str = ""  # the YAML they stand in
+    places: tuple[tuple[str, ...], ...] = ()  # `line:column` by case and step; not part of the digest
+
+
+@frozen
 class Wish:
     pipeline: str
     source_revision: str  # "file:<sha256 of the YAML text, 12 digits>" or "git:<commit>"; not part of the digest
@@ -93,6 +106,7 @@ class Wish:
     maps: tuple[WishMap, ...]
     attachments: tuple[WishAttachment, ...]
     engine_maps: tuple[str, ...] = ()  # reloader_state.h's own maps, which only a bridge needs
+    tests: WishTests | None = None
 
     def load_digest(self) -> str:
         """Changes exactly when a new load is needed: code, rodata, programs, map shapes."""
@@ -110,11 +124,12 @@ class Wish:
         )
 
     def digest(self) -> str:
-        """Changes when anything the kernel would show changes."""
+        """Changes when anything the kernel would show changes, or a test."""
         data = record.to_json(self)
         del data["source_revision"]
         data["objects"] = [o.digest for o in self.objects]
-        return _digest(data)
+        tests = data.pop("tests")
+        return _digest({**data, **({"tests": tests["digest"]} if tests else {})})
 
     def map(self, name: str) -> WishMap:
         return next(m for m in self.maps if m.name == name)
@@ -128,6 +143,12 @@ class Compiled:
     objects: dict[str, bytes]  # digest -> file
     entries: dict[str, bytes]  # digest -> packed entries
     files: tuple[str, ...] = ()  # absolute paths of all that was read beside the YAML
+    tests: dict[str, bytes] = field(default_factory=dict)  # digest -> cases
+
+    @property
+    def blobs(self) -> dict[str, bytes]:
+        """All contents by digest."""
+        return {**self.objects, **self.entries, **self.tests}
 
 
 def _digest(data: Any) -> str:

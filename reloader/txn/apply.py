@@ -10,7 +10,9 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from reloader import records
 from reloader.errors import KernelError, MissingFeature
 from reloader.kernel import Fd, Interface, Kernel, Loaded, LoadRequest, XdpMode
 from reloader.layout import Layout
@@ -20,6 +22,9 @@ from reloader.plan.ops import Op
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
 from reloader.txn import config, storage
+
+if TYPE_CHECKING:
+    from reloader.txn.proving import Result as Proof
 
 FREEZE_TRIES = 250
 ENOTSUPP = 524  # the kernel's own, which no errno.h has
@@ -38,6 +43,7 @@ class Bench:
     loads: dict[str, Loaded] = field(default_factory=dict)  # by stage: "clean", "bridge"
     commit: tuple[Generation | None, Current] | None = None  # what PutRecord writes
     told: list[str] = field(default_factory=list)  # what ops have to say to the user
+    proof: tuple[Proof, ...] = ()  # how the wish's tests ended
     done: list[Op] = field(default_factory=list)  # what was begun, in order; the last may have failed
 
     def blob(self, blob: str, digest: str) -> bytes:
@@ -62,6 +68,8 @@ def execute(bench: Bench, op: Op) -> None:
             _load(bench, op)
         case ops.FillMap():
             _fill(bench, op)
+        case ops.Prove():
+            _prove(bench, op)
         case ops.PinMap():
             _pin(bench, _loaded(bench).maps[op.map], op.path)
         case ops.PinAgain():
@@ -181,6 +189,19 @@ def _fill(bench: Bench, op: ops.FillMap) -> None:
     wanted = bench.wish.map(op.map)
     entries = split_records(bench.blob("entries", op.entries), wanted.key_size, wanted.value_size)
     bench.kernel.maps.update_many(_loaded(bench).maps[op.map], list(entries), list(entries.values()))
+
+
+def _prove(bench: Bench, op: ops.Prove) -> None:
+    """TestsFailed when the new version does not do what its tests say."""
+    from reloader.txn import proving
+
+    assert bench.wish is not None
+    active = records.read_generation(bench.layout, bench.pipeline, op.against).wish if op.against else None
+    bench.proof = proving.prove(bench.kernel, bench.wish, bench.blob, active, op.unmeasured)
+    failed = proving.failures(bench.proof)
+    if failed:
+        failed.hint = "`reloader test` runs them alone, and changes nothing"
+        raise failed
 
 
 def _pin(bench: Bench, fd: Fd, path: str) -> None:

@@ -19,4 +19,5 @@ class Intake:
     reset: Collection[str] = ()
     lossy_rollback: bool = False  # accept state rules whose way back loses something
     source: str = ""  # the file it came from
+    tests: bool = True  # False: do not run the wish's tests
     origin: int = 0  # rollback: the generation whose wish this is

@@ -22,6 +22,7 @@ from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
 from reloader.txn.apply import Bench, take_back
 from reloader.txn.journal import Journal, JournalLine, open_journals, read_journal
+from reloader.txn.storage import BLOBS
 from reloader.txn.transaction import end, finish_after_commit
 
 
@@ -107,6 +108,6 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path) -> s
 
 def _sweep_fragments(layout: Layout, pipeline: str) -> None:
     """Half-written files of a process that was killed inside a write."""
-    for folder in (layout.record_dir(pipeline), layout.records / "objects", layout.records / "entries"):
+    for folder in (layout.record_dir(pipeline), *(layout.records / blob for blob in BLOBS)):
         for path in folder.rglob(".*.tmp"):
             lasting("fragment.remove", partial(path.unlink, missing_ok=True))

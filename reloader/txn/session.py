@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import field, replace
+from typing import TYPE_CHECKING
 
 from reloader import records
 from reloader.errors import NotFoundError, RefusedChange
@@ -35,6 +36,9 @@ from reloader.txn.recover import recover
 from reloader.txn.several import each
 from reloader.txn.transaction import Progress, Trip, run
 
+if TYPE_CHECKING:
+    from reloader.txn.proving import Result as Proof
+
 __all__ = ["Intake", "Result", "apply", "plan", "recover_all", "remove", "rollback"]
 
 
@@ -46,6 +50,7 @@ class Result:
     plan: Plan | None  # None: the fast check found nothing to do
     seconds: dict[str, float] = field(default_factory=dict)  # per kind of op, and "total"
     recovered: tuple[str, ...] = ()
+    proof: tuple[Proof, ...] = ()  # how its tests ended
 
 
 def quiet(_: str) -> None:
@@ -76,6 +81,8 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         diffs=_diffs(layout, intake, seen),
         conversions=_conversions(kernel, intake, seen),
         lossy_rollback=intake.lossy_rollback,
+        tests=intake.tests,
+        budget=not intake.origin,
     )
     return make_plan(intake.wish, seen, layout, request), seen, request
 
@@ -118,8 +125,9 @@ def apply(kernel: Kernel, layout: Layout, intake: Intake, lock: WriterLock, *, p
         run(trip, kernel, layout, lock)
     seconds = {**trip.seconds, "total": time.monotonic() - started}
     return Result(
-        pipeline=name, changed=True, generation=made.generation, plan=made, seconds=seconds, recovered=recovered
-    )
+        pipeline=name, changed=True, generation=made.generation, plan=made, seconds=seconds, recovered=recovered,
+        proof=bench.proof,
+    )  # fmt: skip
 
 
 def _planned(wish: Wish, request: Request) -> dict[tuple[str, str], EntryDiff]:

@@ -22,7 +22,7 @@ from reloader.txn.rescue import script
 
 KEEP_GENERATIONS = 20
 RESCUE_ROOM = 16384  # bytes; a rescue script takes three or four thousand
-BLOBS = ("objects", "entries")
+BLOBS = ("objects", "entries", "tests")
 
 
 def read(layout: Layout, blob: str, digest: str) -> bytes:

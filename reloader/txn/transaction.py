@@ -21,6 +21,7 @@ from reloader.errors import (
     NothingSwapped,
     ReloaderError,
     RolledBack,
+    TestsFailed,
 )
 from reloader.frozen import frozen
 from reloader.kernel import Kernel
@@ -176,6 +177,9 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
     stays = (
         "nothing of it is left" if not plan.from_generation else f"generation {plan.from_generation} serves as before"
     )
+    if isinstance(error, TestsFailed):
+        why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
+        return TestsFailed(why, detail=error.detail, hint=error.hint)
     if swapped:
         return RolledBack(f"{plan.pipeline}: {describe(error)}; rolled back, {stays}", hint=_hint(error))
     told = refusal.of_load(error)
@@ -205,6 +209,8 @@ def _label(op: Op) -> str:
     match op:
         case ops.Load():
             return f"loading {', '.join(op.programs)}"
+        case ops.Prove():
+            return f"running {op.count} test{'s' * (op.count != 1)}"
         case ops.FillMap() | ops.SetEntries() | ops.MakeInner():
             return f"writing {op.map}"
         case ops.SwapLink() | ops.CreateLink() | ops.FlipSide():

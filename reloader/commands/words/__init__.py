@@ -15,6 +15,7 @@ from reloader.commands.words.parts import EXIT_CODES, MAIN, Commands, Help, Pars
 COMMANDS = {
     "init": "report",
     "validate": "report",
+    "test": "prove",
     "plan": "report",
     "apply": "change",
     "status": "report",

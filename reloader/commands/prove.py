@@ -1,0 +1,136 @@
+"""test: the YAML's tests on this kernel and scratch maps, as a table, JSON or JUnit XML. Changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reloader.commands.environment import Environment, SlowSteps
+from reloader.errors import ReloaderError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    from reloader.records import Generation
+    from reloader.spec.wish import Compiled
+    from reloader.txn.proving import Result
+
+COLOUR = {"passed": "", "failed": "red", "skipped": "yellow"}
+
+
+def test(args: argparse.Namespace, env: Environment) -> int:
+    """Every pipeline's tests; 1 when one fails."""
+    from reloader.commands.render import test_json
+    from reloader.commands.sources import checked
+    from reloader.txn.proving import FAILED
+
+    steps = SlowSteps(env.output)
+    found: list[tuple[Path, Compiled, Generation | None, tuple[Result, ...]]] = []
+    try:
+        steps.reading(args.files)
+        for path, one in checked(args.files):
+            steps(f"testing {one.wish.pipeline}")
+            active = _active(env, one.wish.pipeline)
+            found.append((path, one, active, _results(env, one, active)))
+    finally:
+        steps.done()
+    for _, one, _, results in found:
+        _show(env, one.wish.pipeline, results)
+    if args.junit:
+        _write_junit(Path(args.junit), [(one.wish.pipeline, results) for _, one, _, results in found])
+    failed = any(r.outcome == FAILED for *_, results in found for r in results)
+    rows = [
+        {
+            "pipeline": one.wish.pipeline,
+            "file": str(path),
+            "against": active.number if active else 0,
+            "tests": [test_json(r) for r in results],
+        }
+        for path, one, active, results in found
+    ]
+    env.output.document("Tests", {"passed": not failed, "pipelines": rows})
+    return int(failed)
+
+
+def _active(env: Environment, pipeline: str) -> Generation | None:
+    """The generation that serves, of this boot. Who may not read the records has none to compare with."""
+    from reloader import records
+
+    try:
+        current = records.read_current(env.layout, pipeline)
+        if current is None or not current.generation:
+            return None
+        generation = records.read_generation(env.layout, pipeline, current.generation)
+    except (OSError, ReloaderError) as error:
+        env.output.note(f"{pipeline}: no budget can be measured: {error}")
+        return None
+    return generation if generation.boot_id == env.kernel.boot_id() else None
+
+
+def _results(env: Environment, one: Compiled, active: Generation | None) -> tuple[Result, ...]:
+    from reloader.errors import LoadRejected
+    from reloader.observe import privileged
+    from reloader.txn import proving
+    from reloader.txn.apply import Bench
+    from reloader.txn.transaction import rejected
+
+    if one.wish.tests is None:
+        return ()
+    bench = Bench(
+        kernel=env.kernel, layout=env.layout, pipeline=one.wish.pipeline, wish=one.wish, blobs=one.blobs
+    )  # fmt: skip
+    try:
+        with privileged(env.layout):
+            wish = active.wish if active else None
+            return proving.prove(env.kernel, one.wish, bench.blob, wish, "no version is active")
+    except LoadRejected as error:
+        raise rejected(bench, error, ()) from error
+
+
+def _show(env: Environment, pipeline: str, results: tuple[Result, ...]) -> None:
+    if not results:
+        env.output.print(f"{pipeline}: no tests")
+        return
+    rows = [
+        (f"{pipeline}: {r.name}", r.program, r.outcome, f"{r.seconds * 1000:.1f} ms", r.said[0] if r.said else "")
+        for r in results
+    ]
+    header = ("TEST", "PROGRAM", "OUTCOME", "TOOK", "NOTES")
+    env.output.table(header, rows, colours=[COLOUR[r.outcome] for r in results])
+    for result in results:
+        if result.outcome == "failed":
+            env.output.print(result.text())
+
+
+def _write_junit(path: Path, suites: list[tuple[str, tuple[Result, ...]]]) -> None:
+    """What CI systems read: a suite for each pipeline."""
+    from xml.etree import ElementTree as Xml
+
+    root = Xml.Element("testsuites", name="reloader test")
+    for pipeline, results in suites:
+        outcomes = [r.outcome for r in results]
+        counts = {"tests": len(results), "failures": outcomes.count("failed"), "skipped": outcomes.count("skipped")}
+        seconds = f"{sum(r.seconds for r in results):.6f}"
+        words = {"name": pipeline, "errors": "0", "time": seconds, **{k: str(n) for k, n in counts.items()}}
+        suite = Xml.SubElement(root, "testsuite", words)
+        for result in results:
+            _add_case(suite, pipeline, result)
+    Xml.indent(root)
+    Xml.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _add_case(suite: Element, pipeline: str, result: Result) -> None:
+    from xml.etree import ElementTree as Xml
+
+    file, line, _ = result.place.rsplit(":", 2)
+    case = Xml.SubElement(
+        suite, "testcase", classname=f"{pipeline}.{result.program}", name=result.name, file=file, line=line,
+        time=f"{result.seconds:.6f}",
+    )  # fmt: skip
+    if result.outcome == "failed":
+        Xml.SubElement(case, "failure", message=result.said[0]).text = result.text()
+    elif result.outcome == "skipped":
+        Xml.SubElement(case, "skipped", message=result.said[0])
+    elif result.said:
+        Xml.SubElement(case, "system-out").text = "\n".join(result.said)

@@ -1,0 +1,300 @@
+"""The `test:` part of a pipeline → cases.Case: packets built, names and fields resolved, every problem at its place.
+
+Called by compile.py with the raw, schema-checked items. Reads the capture files they name. Imports errors, hooks,
+elf, kernel and spec.{cases,packets,pcap,expected,model,objects,shape,text}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from reloader.errors import Problem
+from reloader.frozen import frozen
+from reloader.hooks import HOOKS, Hook
+from reloader.kernel import PLAIN_TYPES
+from reloader.spec import packets
+from reloader.spec.cases import Budget, Case, OutputCheck, Seed, Step
+from reloader.spec.check import suggestion
+from reloader.spec.expected import Expected, output_check
+from reloader.spec.listing import nearest
+from reloader.spec.model import Mark, Pipeline, TestWish
+from reloader.spec.objects import Objects
+from reloader.spec.pcap import PcapProblem, frames
+from reloader.spec.roles import type_name
+from reloader.spec.shape import Shape, encode_side
+from reloader.spec.text import Steps, dotted
+from reloader.spec.values import ValueProblem
+
+MOST_FRAMES = 10_000  # of one capture
+MOST_BYTES = 16 << 20  # of all packets of a pipeline: they are stored with every generation
+_LAYERS = (*packets.LAYERS, "payload", "size")
+
+
+@frozen
+class Resolved:
+    """Cases with the place of each step: `line:column`, outside what is stored by content."""
+
+    cases: tuple[Case, ...]
+    places: tuple[tuple[str, ...], ...]
+    files: tuple[str, ...]  # captures that were read
+
+
+class _Wrong(Exception):
+    """A finding; `steps` leads to it from the item at hand."""
+
+    def __init__(self, steps: Steps, message: str, hint: str = "", tail: str = "") -> None:
+        super().__init__(message)
+        self.steps, self.message, self.hint, self.tail = steps, message, hint, tail
+
+
+def resolve(pipeline: Pipeline, objects: Objects, programs: Sequence[str]) -> tuple[Resolved, list[Problem]]:
+    """Everything `test:` asks for, and all that is wrong with it."""
+    reader = _Reader(pipeline, objects, programs)
+    found = [
+        (case, places) for index, item in enumerate(pipeline.tests.items) for case, places in reader.case(index, item)
+    ]
+    if reader.total > MOST_BYTES:
+        reader.note(_Wrong((), f"the packets come to {reader.total} bytes; {MOST_BYTES >> 20} MiB is the most"))
+    cases, places = tuple(c for c, _ in found), tuple(p for _, p in found)
+    return Resolved(cases=cases, places=places, files=tuple(dict.fromkeys(reader.files))), reader.problems
+
+
+class _Reader:
+    def __init__(self, pipeline: Pipeline, objects: Objects, programs: Sequence[str]) -> None:
+        self.wish: TestWish = pipeline.tests
+        self.file = pipeline.file
+        self.objects = objects
+        self.programs = programs
+        self.attached = sorted({a.program for a in pipeline.attach})
+        self.orders = {m.name: m.byteorder for m in pipeline.maps}
+        self.problems: list[Problem] = []
+        self.files: list[str] = []
+        self.total = 0
+
+    # places and findings
+
+    def mark(self, steps: Steps) -> Mark:
+        return nearest(self.wish.marks, dotted(steps), self.wish.mark)
+
+    def note(self, wrong: _Wrong) -> None:
+        path = dotted(("spec", "test", *wrong.steps)) + wrong.tail
+        mark = nearest(self.wish.marks, dotted(wrong.steps) + wrong.tail, self.wish.mark)
+        found = Problem(
+            file=self.file, line=mark.line, column=mark.column, path=path, message=wrong.message, hint=wrong.hint
+        )
+        if found not in self.problems:
+            self.problems.append(found)
+
+    # cases
+
+    def case(self, index: int, item: dict[str, Any]) -> Iterator[tuple[Case, tuple[str, ...]]]:
+        """The case, unless something in it is wrong, with the place of each step."""
+        before = len(self.problems)
+        try:
+            program, hook = self._program((index,), item)
+            self._whole((index,), item)
+        except _Wrong as wrong:
+            self.note(wrong)
+            return
+        scenario: list[tuple[Steps, dict[str, Any]]] = [
+            ((index, "steps", i), step) for i, step in enumerate(item.get("steps", ()))
+        ]
+        at = scenario or [((index,), item)]
+        steps = [self._step(steps, step, hook) for steps, step in at]
+        budget = self._budget(index, item, steps) if "budget" in item else None
+        if len(self.problems) == before:
+            named = item.get("name", f"#{index + 1}")
+            case = Case(name=named, program=program, type=hook.PROGRAM_TYPE, steps=tuple(steps), budget=budget)
+            yield case, tuple(self._place(steps, step) for steps, step in at)
+
+    def _place(self, steps: Steps, step: dict[str, Any]) -> str:
+        mark = self.mark((*steps, "expect") if "expect" in step else steps)
+        return f"{mark.line}:{mark.column}"
+
+    def _program(self, at: Steps, item: dict[str, Any]) -> tuple[str, Hook]:
+        name = item.get("program")
+        if name is None:
+            if len(self.attached) != 1:
+                raise _Wrong(at, "the field 'program' is missing", f"one of {', '.join(self.attached)}")
+            name = self.attached[0]
+        steps: Steps = (*at, "program")
+        found = self.objects.programs.get(name)
+        if found is None:
+            hint = suggestion(name, self.objects.programs)
+            raise _Wrong(steps, f"no program {name!r} in the objects", hint)
+        if name not in self.programs:
+            raise _Wrong(steps, f"{name} is neither attached nor called by what is", suggestion(name, self.programs))
+        hook = next((h for h in HOOKS.values() if found.type == h.PROGRAM_TYPE), None)
+        if hook is None:
+            raise _Wrong(steps, f"programs of type {found.type or 'unknown'} cannot be tested")
+        return str(name), hook
+
+    def _whole(self, at: Steps, item: dict[str, Any]) -> None:
+        """What belongs together, and what does not."""
+        if "steps" in item:
+            for word in ("packet", "expect", "repeat", "budget"):
+                if word in item:
+                    raise _Wrong((*at, word), f"{word!r} beside 'steps'", "it belongs to a step" * (word != "budget"))
+        elif "packet" not in item:
+            raise _Wrong(at, "a test needs a packet, or steps")
+        if not any(word in item for word in ("steps", "expect", "budget")):
+            raise _Wrong(at, "nothing is expected", "add expect: {verdict: …}")
+
+    def _budget(self, index: int, item: dict[str, Any], steps: list[Step]) -> Budget:
+        if steps and len(steps[0].packets) > 1:
+            self.note(_Wrong((index, "packet"), "a budget measures one packet", "choose one by frames"))
+        asked = item["budget"]
+        return Budget(ns=_factor(asked, "ns_max_vs_active"), insns=_factor(asked, "insns_max_vs_active"))
+
+    # steps
+
+    def _step(self, at: Steps, item: dict[str, Any], hook: Hook) -> Step:
+        inherited = self.wish.items[int(at[0])].get("seed", {}) if len(at) > 1 and at[-1] == 0 else {}
+        seeds = [*self._seeds((at[0], "seed"), inherited), *self._seeds((*at, "seed"), item.get("seed", {}))]
+        expect = item.get("expect", {})
+        if "packet" not in item and expect.keys() & {"verdict", "output"}:
+            self.note(_Wrong((*at, "expect"), "without a packet there is neither a verdict nor an output"))
+        checks = Expected(self.objects.maps, self.orders)
+        return Step(
+            seeds=tuple(seeds),
+            packets=self._packets((*at, "packet"), item["packet"], hook) if "packet" in item else (),
+            repeat=item.get("repeat", 1),
+            verdict=self._verdict((*at, "expect", "verdict"), expect["verdict"], hook) if "verdict" in expect else None,
+            output=self._output((*at, "expect", "output"), expect["output"]) if "output" in expect else None,
+            maps=tuple(
+                found
+                for name, wanted in expect.get("maps", {}).items()
+                for found in self._caught((*at, "expect", "maps", name), checks.map_check, name, wanted)
+            ),
+        )
+
+    def _caught(self, at: Steps, ask: Any, *given: Any) -> list[Any]:
+        """The answer, or nothing and a note of what was wrong."""
+        try:
+            return [ask(*given)]
+        except ValueProblem as wrong:
+            joint = "." if wrong.path and not wrong.path.startswith("[") else ""
+            self.note(_Wrong(at, wrong.message, wrong.hint, joint + wrong.path))
+            return []
+
+    def _verdict(self, at: Steps, given: Any, hook: Hook) -> int | None:
+        known = hook.VERDICTS
+        if isinstance(given, str) and given not in known:
+            self.note(_Wrong(at, f"{given!r} is no verdict of {hook.SECTION}", suggestion(given, known)))
+            return None
+        return known[given] if isinstance(given, str) else int(given)
+
+    def _output(self, at: Steps, given: Any) -> OutputCheck | None:
+        found = self._caught(at, output_check, given)
+        return found[0] if found else None
+
+    # seeds
+
+    def _seeds(self, at: Steps, given: dict[str, Any]) -> list[Seed]:
+        return [seed for name, rows in given.items() for seed in self._seed((*at, name), name, rows)]
+
+    def _seed(self, at: Steps, name: str, rows: list[Any]) -> list[Seed]:
+        found = self.objects.maps.get(name)
+        if found is None or not found.writable:
+            names = [m.name for m in self.objects.maps.values() if m.writable]
+            self.note(_Wrong(at, f"no map {name!r} in the objects", suggestion(name, names)))
+            return []
+        if found.type not in PLAIN_TYPES:
+            self.note(_Wrong(at, f"a {type_name(found.type)} takes no entries"))
+            return []
+        order = self.orders.get(name)
+        shape = Shape(
+            key=found.key, value=found.value, key_size=found.key_size, value_size=found.value_size, byteorder=order
+        )
+        sides = [(i, side, row[side]) for i, row in enumerate(rows) for side in ("key", "value")]
+        pieces = [p for i, side, value in sides for p in self._caught((*at, i), encode_side, shape, side, value)]
+        return [Seed(map=name, records=b"".join(pieces))]
+
+    # packets
+
+    def _packets(self, at: Steps, form: dict[str, Any], hook: Hook) -> tuple[bytes, ...]:
+        kinds: list[str] = [word for word in ("hex", "pcap") if word in form]
+        kinds += ["layers"] if any(word in form for word in _LAYERS) else []
+        if len(kinds) != 1:
+            what = " and ".join(kinds) if kinds else "no bytes"
+            self.note(_Wrong(at, f"a packet is hex, a pcap's frames, or layers; here are {what}"))
+            return ()
+        if "frames" in form and kinds != ["pcap"]:
+            self.note(_Wrong((*at, "frames"), "only a pcap has frames"))
+        try:
+            found = list(self._read(at, kinds[0], form))
+        except _Wrong as wrong:
+            self.note(wrong)
+            return ()
+        cut = form.get("truncate")
+        found = [frame[:cut] for frame in found] if kinds[0] != "layers" else found
+        for number, frame in enumerate(found, 1):
+            self._fits(at, frame, hook, f"frame {number} has" if len(found) > 1 else "it has")
+        self.total += sum(map(len, found))
+        return tuple(found)
+
+    def _fits(self, at: Steps, frame: bytes, hook: Hook, who: str) -> None:
+        if not hook.PACKET_LEAST <= len(frame) <= hook.PACKET_MOST:
+            message = f"{who} {len(frame)} bytes; {hook.SECTION} takes {hook.PACKET_LEAST} to {hook.PACKET_MOST}"
+            self.note(_Wrong(at, message, "a packet must lie in one page, with room before and behind it"))
+
+    def _read(self, at: Steps, kind: str, form: dict[str, Any]) -> Iterator[bytes]:
+        if kind == "hex":
+            yield _hex((*at, "hex"), form["hex"])
+        elif kind == "pcap":
+            yield from self._capture(at, form)
+        else:
+            yield from self._caught(at, packets.build, form)
+
+    def _capture(self, at: Steps, form: dict[str, Any]) -> list[bytes]:
+        path = self.wish.beside(form["pcap"])
+        wanted = _numbers((*at, "frames"), form["frames"]) if "frames" in form else None
+        last = max(wanted) if wanted else MOST_FRAMES + 1
+        self.files.append(path)
+        try:
+            with open(path, "rb") as stream:
+                read = list(islice(frames(stream), last))
+        except OSError as error:
+            raise _Wrong((*at, "pcap"), f"{path} cannot be read: {(error.strerror or '').lower()}") from error
+        except PcapProblem as error:
+            raise _Wrong((*at, "pcap"), f"{path} {error}") from error
+        if wanted and last > len(read):
+            raise _Wrong((*at, "frames"), f"there is no frame {last}: {path} holds {len(read)}")
+        if len(read) > MOST_FRAMES and not wanted:
+            raise _Wrong((*at, "pcap"), f"{path} holds more than {MOST_FRAMES} frames", "choose some by frames")
+        if not read:
+            raise _Wrong((*at, "pcap"), f"{path} holds no frame")
+        return [read[n - 1] for n in wanted] if wanted else read
+
+
+def _factor(asked: dict[str, Any], word: str) -> float | None:
+    return float(asked[word]) if word in asked else None
+
+
+def _hex(at: Steps, text: str) -> bytes:
+    try:
+        return bytes.fromhex(text.removeprefix("hex:").replace(":", " "))
+    except ValueError as error:
+        where = next((i for i, c in enumerate(text) if c not in "0123456789abcdefABCDEF :\t\n"), None)
+        why = f"{text[where]!r} is no digit" if where is not None else "half a byte is left over"
+        raise _Wrong(
+            at, f"this is not hexadecimal: {why}", "two digits a byte; spaces and colons may divide them"
+        ) from error
+
+
+def _numbers(at: Steps, given: Any) -> list[int]:
+    """`3`, `2-5`, or a list of those."""
+    found: list[int] = []
+    for word in given if isinstance(given, list) else [given]:
+        first, dash, last = str(word).partition("-")
+        ends = (first, last if dash else first)
+        if not all(end.isascii() and end.isdecimal() and int(end) for end in ends) or int(ends[0]) > int(ends[1]):
+            raise _Wrong(at, f"{word!r} names no frames", "as 3, 2-5, or a list of those; the first is 1")
+        if int(ends[1]) > 10_000_000 or len(found) + int(ends[1]) - int(ends[0]) > MOST_FRAMES:
+            raise _Wrong(at, f"more than {MOST_FRAMES} frames")
+        found += range(int(ends[0]), int(ends[1]) + 1)
+    if not found:
+        raise _Wrong(at, "no frame is named")
+    return found
