@@ -209,7 +209,7 @@ class Ran:
 
     verdict: int
     data: bytes  # the packet as the program left it
-    ns: float  # mean CPU time of one run
+    ns: float  # mean CPU time of one run, what it costs to begin (some 0.1 ms) included
 
 
 class Pins(Protocol):

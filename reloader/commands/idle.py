@@ -39,5 +39,5 @@ def _all_in_force(found: list[tuple[str, str]], env: Environment) -> bool:
 
 def _unchanged(pipeline: str, generation: int) -> dict[str, Any]:
     """As render.result_json."""
-    empty: dict[str, Any] = {"lines": [], "seconds": {}, "recovered": []}
+    empty: dict[str, Any] = {"lines": [], "seconds": {}, "recovered": [], "tests": []}
     return {"pipeline": pipeline, "changed": False, "generation": generation, "why": "nothing to do", **empty}

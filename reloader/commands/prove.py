@@ -80,12 +80,12 @@ def _results(env: Environment, one: Compiled, active: Generation | None) -> tupl
     bench = Bench(
         kernel=env.kernel, layout=env.layout, pipeline=one.wish.pipeline, wish=one.wish, blobs=one.blobs
     )  # fmt: skip
-    try:
-        with privileged(env.layout):
+    with privileged(env.layout):
+        try:
             wish = active.wish if active else None
             return proving.prove(env.kernel, one.wish, bench.blob, wish, "no version is active")
-    except LoadRejected as error:
-        raise rejected(bench, error, ()) from error
+        except LoadRejected as error:
+            raise rejected(bench, error, ()) from error
 
 
 def _show(env: Environment, pipeline: str, results: tuple[Result, ...]) -> None:

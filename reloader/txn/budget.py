@@ -1,7 +1,7 @@
 """What a packet costs, beside what it costs in the active version: both run in turn, on maps of their own.
 
-Medians of many short runs, and a second and third look before anything is called too slow: on a busy machine a
-single one says little. Used by proving.py. Imports spec.cases, txn.shadow.
+Medians of rounds, each of which runs both: on a busy machine a single one says little, and whatever slows one of a
+round mostly slows the other. Used by proving.py. Imports spec.cases, txn.shadow.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from statistics import median
 
 from reloader.frozen import frozen
-from reloader.kernel import Fd
+from reloader.kernel import Fd, Progs
 from reloader.spec.cases import Case
 from reloader.txn.shadow import Shadow
 
-ROUNDS = 31  # a look: so many short runs of each version, in turn
-LOOKS = 3  # too slow in all of them is too slow
-RUN_NS = 200_000  # a run: long enough for the clock, short enough to be left alone
-MOST_REPEATS = 100_000
+ROUNDS = 31  # at most: so many runs of each version, in turn
+CLEAR = 5  # rounds that say the same are enough
+RUN_NS = 8_000_000  # a run of the slower one: to begin it costs some 0.2 ms, which must not count for much
+MOST_REPEATS = 1 << 20
 
 
 @frozen
@@ -53,7 +53,7 @@ def insns(shadow: Shadow, program: str) -> int:
 
 
 def measured(new: Shadow, old: Shadow, case: Case, most: float) -> Cost:
-    """The lowest of a few looks; the first one within the budget is enough."""
+    """Rounds until it is clear on which side of `most` the new version is, or ROUNDS of them."""
     for shadow in (old, new):
         shadow.fresh()
         for seed in case.steps[0].seeds:
@@ -61,20 +61,25 @@ def measured(new: Shadow, old: Shadow, case: Case, most: float) -> Cost:
     (packet,) = case.steps[0].packets
     progs = new.kernel.progs
     pair = old.program(case.program), new.program(case.program)
-    once = max(progs.try_out(fd, packet, repeat=100).ns for fd in pair)
-    repeat = max(1, min(MOST_REPEATS, int(RUN_NS / max(once, 1))))
-    best = _look(new, pair, packet, repeat)
-    for _ in range(LOOKS - 1):
-        if best.ratio <= most:
+    repeat = min(_repeats(progs, fd, packet) for fd in pair)
+    costs: list[tuple[float, float]] = []
+    for number in range(ROUNDS):
+        first = progs.try_out(pair[number % 2], packet, repeat=repeat).ns
+        second = progs.try_out(pair[1 - number % 2], packet, repeat=repeat).ns
+        costs.append((second, first) if number % 2 else (first, second))
+        if len(costs) >= CLEAR and len({_ratio(c) <= most for c in costs}) == 1:
             break
-        best = min(best, _look(new, pair, packet, repeat), key=lambda c: c.ratio)
-    return best
+    ratio = median(map(_ratio, costs))
+    return Cost(active=median(c[0] for c in costs), new=median(c[1] for c in costs), ratio=ratio)
 
 
-def _look(shadow: Shadow, pair: tuple[Fd, Fd], packet: bytes, repeat: int) -> Cost:
-    costs: tuple[list[float], list[float]] = ([], [])
-    for round_number in range(ROUNDS):
-        for side in (0, 1) if round_number % 2 else (1, 0):
-            costs[side].append(shadow.kernel.progs.try_out(pair[side], packet, repeat=repeat).ns)
-    ratio = median(n / max(a, 0.001) for a, n in zip(*costs, strict=True))
-    return Cost(active=median(costs[0]), new=median(costs[1]), ratio=ratio)
+def _ratio(cost: tuple[float, float]) -> float:
+    return cost[1] / max(cost[0], 0.001)
+
+
+def _repeats(progs: Progs, program: Fd, packet: bytes) -> int:
+    """How often the packet has to come for a run to be as long as it should."""
+    repeat = 16
+    while (took := progs.try_out(program, packet, repeat=repeat).ns * repeat) < RUN_NS and repeat < MOST_REPEATS:
+        repeat *= max(2, min(8, int(RUN_NS / took)))
+    return min(repeat, MOST_REPEATS)

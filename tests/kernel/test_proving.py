@@ -1,0 +1,441 @@
+"""Tests in the YAML on the real kernel: what holds passes, what does not is told and never swapped in, and no live
+map, interface or pin is touched. Each headline check is turned red by a sabotage.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from lab.sandbox import Sandbox
+from lab.traffic import Generator
+from reloader.bpf.maps import LiveMaps
+from reloader.frozen import frozen
+from reloader.txn import apply as apply_module
+from reloader.txn import proving, shadow
+from tests.kernel.stage import ROOT, Stage, on_stage
+from tests.unit.test_packets import classic, next_generation
+
+pytestmark = pytest.mark.kernel
+
+SOURCE = Path(__file__).parent / "bpf" / "proved.bpf.c"
+FROM_ONE = {"udp": {"src": "192.0.2.1", "dport": 53}}
+MAPS: dict[str, Any] = {
+    "tallies": {"role": "state"},
+    "totals": {"role": "state"},
+    "recent": {"role": "state"},
+    "events": {"role": "stream"},
+    "policies": {"role": "config", "entries": [{"key": "203.0.113.0/24", "value": "XDP_DROP"}]},
+    ".bss": {"role": "state"},
+}
+
+
+@pytest.fixture
+def stage(
+    sandbox: Sandbox, objects: Callable[[str], Path], compile_bpf: Callable[[str | Path], Path], tmp_path: Path
+) -> Iterator[Stage]:
+    shutil.copyfile(compile_bpf(SOURCE), tmp_path / "proved.bpf.o")
+    with on_stage(sandbox, objects, tmp_path) as opened:
+        yield opened
+
+
+def spec(stage: Stage, *tests: dict[str, Any], policies: list[Any] | None = None, **rodata: Any) -> dict[str, Any]:
+    listed = MAPS["policies"]["entries"] if policies is None else policies
+    return {
+        "objects": ["proved.bpf.o"],
+        "attach": [stage.attach("judge")],
+        "rodata": rodata,
+        "maps": {**MAPS, "policies": {"role": "config", "entries": listed}},
+        "test": list(tests),
+    }
+
+
+def passes(**more: Any) -> dict[str, Any]:
+    return {"name": "passes", "packet": FROM_ONE, "expect": {"verdict": "XDP_PASS"}, **more}
+
+
+def tried(stage: Stage, *tests: dict[str, Any], code: int = 0, **rodata: Any) -> list[dict[str, Any]]:
+    """The rows of `reloader test`."""
+    done = stage.run("test", stage.write(spec(stage, *tests, **rodata)))
+    assert done.code == code, done.out + done.err
+    rows: list[dict[str, Any]] = done.document["pipelines"][0]["tests"]
+    return rows
+
+
+def refused(stage: Stage, wish: dict[str, Any]) -> Any:
+    """The error of an apply whose tests fail; nothing may have moved."""
+    before = stage.standing()
+    done = stage.run("apply", stage.write(wish))
+    assert done.code == 1, done.out + done.err
+    assert done.error["code"] == "tests-failed"
+    assert stage.standing() == before
+    return done.error
+
+
+# every kind of expectation, where it holds and where not
+
+
+@frozen
+class Expected:
+    """An expectation for FROM_ONE, and what is said where it does not hold (empty: it holds)."""
+
+    expect: dict[str, Any]
+    says: str = ""
+    packet: Any = None
+    rodata: dict[str, Any] | None = None
+
+
+def tally(key: str = "192.0.2.1", **value: Any) -> dict[str, Any]:
+    return {"maps": {"tallies": [{"key": key, "value": value}]}}
+
+
+HOP: dict[str, Any] = {"forward": 1}
+HELD = [
+    Expected(expect={"verdict": "XDP_PASS"}),
+    Expected(expect={"verdict": 2}),
+    Expected(expect={"verdict": "XDP_DROP"}, says="verdict XDP_PASS (2), expected XDP_DROP (1)"),
+    Expected(expect={"verdict": 77}, says="verdict XDP_PASS (2), expected 77"),
+    Expected(expect={"verdict": "XDP_DROP"}, packet={"udp": {"src": "203.0.113.7"}}),
+    Expected(expect={"output": "same"}),
+    Expected(expect={"output": "same"}, says="the packet was changed", rodata=HOP),
+    Expected(expect={"output": {"ipv4": {"ttl": 63, "checksum": "right"}, "udp": {"dport": 53}}}, rodata=HOP),
+    Expected(expect={"output": {"ipv4": {"ttl": 62}}}, says="output ipv4.ttl is 63, expected 62", rodata=HOP),
+    Expected(expect={"output": {"tcp": {"dport": 53}}}, says="output tcp.dport is missing, expected 53"),
+    Expected(expect={"output": {"udp": {"src": "192.0.2.1", "checksum": "right"}, "length": 42}}),
+    Expected(expect={"output": {"eth": {"src": "02:00:00:00:00:02"}}}, says="is 02:00:00:00:00:01, expected 02:00"),
+    Expected(expect={"output": {"hex": "0800 45", "at": 12}}),
+    Expected(expect={"output": {"hex": "0800 4?", "at": 12}}),
+    Expected(expect={"output": {"hex": "0801 45", "at": 12}}, says="- 000c  08 01 45\n    + 000c  08 00 45"),
+    Expected(expect={"output": {"hex": "ff" * 42}}, says="output differs"),
+    Expected(expect={"output": {"payload": "x"}}, says="payload differs (0 bytes, expected 1)"),
+    Expected(expect=tally(packets=1, length=42, hops=64, mood="MOOD_CALM", last=42, mac="02:00:00:00:00:01")),
+    Expected(expect=tally(packets="1..5", hops="..64", length="40..")),
+    Expected(expect=tally(packets=2), says="map tallies, key 192.0.2.1: packets is 1, expected 2"),
+    Expected(expect=tally(hops=63), says="hops is 64, expected 63"),
+    Expected(expect=tally(hops="1..3"), says="hops is 64, expected 1..3"),
+    Expected(expect=tally(mood="MOOD_BUSY"), says="mood is MOOD_CALM, expected MOOD_BUSY"),
+    Expected(expect=tally(last="1..9"), says="last is 42, expected 1..9"),
+    Expected(expect=tally(key="192.0.2.9", packets=1), says="map tallies, key 192.0.2.9: is not there"),
+    Expected(expect={"maps": {"tallies": [{"key": "192.0.2.9", "absent": True}]}}),
+    Expected(expect={"maps": {"tallies": [{"key": "192.0.2.1", "absent": True}]}}, says="is there, expected absent"),
+    Expected(expect={"maps": {"tallies": {"count": 1}, "recent": {"count": "..1"}, "policies": {"count": 1}}}),
+    Expected(expect={"maps": {"tallies": {"count": "2.."}}}, says="map tallies: 1 entries, expected 2.."),
+    Expected(expect={"maps": {"totals": [{"key": 0, "value": 1}, {"key": 1, "value": 0}]}}),
+    Expected(expect={"maps": {"totals": [{"key": 0, "value": 2}]}}, says="the value is 1, expected 2"),
+    Expected(expect={"maps": {".bss": [{"key": 0, "value": {"unsent": 0}}]}}),
+    Expected(expect={"verdict": "XDP_PASS"}, packet={"hex": "02:00:00:00:00:02 020000000001 86dd 60"}),
+    Expected(expect={"maps": {"totals": [{"key": 1, "value": 1}]}}, packet={"icmp": {"src": "2001:db8::1"}}),
+    Expected(expect={"maps": {"totals": [{"key": 1, "value": 1}]}}, packet={"vlan": 7, "tcp": {}}),
+    Expected(expect=tally(length=1400), packet={"tcp": {"src": "192.0.2.1", "flags": "ACK"}, "size": 1400}),
+]
+
+
+def test_every_kind_of_expectation(stage: Stage) -> None:
+    """All of them in one file, with the constants each needs; those that hold pass, the others say what came."""
+    rounds: tuple[dict[str, Any], ...] = ({}, HOP)
+    for rodata in rounds:
+        chosen = [e for e in HELD if (e.rodata or {}) == rodata]
+        tests = [{"name": str(i), "packet": e.packet or FROM_ONE, "expect": e.expect} for i, e in enumerate(chosen)]
+        done = stage.run("test", stage.write(spec(stage, *tests, **rodata)), json_too=False)
+        document = stage.run("test", stage.file).document
+        assert done.code == 1
+        wrong = []
+        for row, one in zip(document["pipelines"][0]["tests"], chosen, strict=True):
+            told = "\n    ".join(row["said"])
+            if (row["outcome"] == "failed") != bool(one.says) or one.says not in told:
+                wrong.append(f"{one.expect}: {row['outcome']}: {told}")
+            assert one.says in done.out
+        assert not wrong, "\n".join(wrong)
+
+
+def test_a_scenario_over_seeded_maps(stage: Stage) -> None:
+    """Seeds lie under the first packet, steps build on each other, and the next test starts afresh."""
+    tests = [
+        {
+            "name": "busy",
+            "seed": {
+                "tallies": [{"key": "192.0.2.1", "value": {"packets": 40, "mood": "MOOD_CALM"}}],
+                "totals": [{"key": 0, "value": 100}],
+                "policies": [{"key": "192.0.2.8/32", "value": "XDP_TX"}],
+            },
+            "steps": [
+                {"expect": tally(packets=40)},
+                {"packet": FROM_ONE, "repeat": 2, "expect": tally(packets=42, mood="MOOD_BUSY")},
+                {"packet": {"udp": {"src": "192.0.2.8"}}, "expect": {"verdict": "XDP_TX"}},
+                {
+                    "seed": {"policies": [{"key": "192.0.2.8/32", "value": "XDP_DROP"}]},
+                    "packet": {"udp": {"src": "192.0.2.8"}},
+                    "expect": {"verdict": "XDP_DROP", "maps": {"totals": [{"key": 0, "value": 104}]}},
+                },
+            ],
+        },
+        passes(expect={**tally(packets=1), "verdict": "XDP_PASS"}),
+        {"name": "the seed is gone", "packet": {"udp": {"src": "192.0.2.8"}}, "expect": {"verdict": "XDP_PASS"}},
+    ]
+    assert [row["outcome"] for row in tried(stage, *tests)] == ["passed"] * 3
+    tests[0]["steps"][1]["expect"] = tally(packets=43)
+    failed = tried(stage, *tests, code=1)[0]
+    assert failed["said"] == ["step 2: map tallies, key 192.0.2.1: packets is 42, expected 43"]
+    line = next(i for i, text in enumerate(stage.file.read_text().splitlines(), 1) if "packets: 43" in text)
+    place = int(failed["place"].split(":")[1])
+    assert line - 6 <= place <= line, "the place is that of the step's expectation"
+
+
+def test_frames_of_a_capture(stage: Stage) -> None:
+    from reloader.spec.packets import build
+
+    captured = [build({"udp": {"src": f"192.0.2.{n}"}}) for n in (1, 2, 203)]
+    dropped = build({"udp": {"src": "203.0.113.5"}})
+    (stage.folder / "some.pcap").write_bytes(classic(*captured, dropped))
+    (stage.folder / "some.pcapng").write_bytes(next_generation(*captured, dropped))
+    for name in ("some.pcap", "some.pcapng"):
+        good = {"packet": {"pcap": name, "frames": "1-3"}, "expect": {"verdict": "XDP_PASS"}}
+        last = {"packet": {"pcap": name, "frames": [4]}, "expect": {"verdict": "XDP_DROP"}}
+        every = {"packet": {"pcap": name}, "expect": {"verdict": "XDP_PASS"}}
+        rows = tried(stage, good, last, every, code=1)
+        assert [row["outcome"] for row in rows] == ["passed", "passed", "failed"]
+        assert rows[2]["said"] == ["packet 4 of 4: verdict XDP_DROP (1), expected XDP_PASS (2)"]
+
+
+def full_ring() -> list[dict[str, Any]]:
+    """Two tests, each of which nearly fills the ring buffer: 4096 bytes, 16 an event."""
+    held = {"maps": {".bss": [{"key": 0, "value": {"unsent": 0}}]}}
+    return [passes(name=n, repeat=200, expect={"verdict": "XDP_PASS", **held}) for n in ("one", "another")]
+
+
+def test_ring_buffers_start_empty_in_each_test(stage: Stage) -> None:
+    assert [row["outcome"] for row in tried(stage, *full_ring())] == ["passed", "passed"]
+
+
+def test_sabotage_without_emptying_the_ring_is_seen(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LiveMaps, "discard", lambda *_: None)
+    assert [row["outcome"] for row in tried(stage, *full_ring(), code=1)] == ["passed", "failed"]
+
+
+# the command alone
+
+
+def test_the_command_touches_nothing(stage: Stage) -> None:
+    """No bpffs, no records, no interface: an attachment to one that does not exist is no hindrance."""
+    wish = spec(stage, passes())
+    wish["attach"] = [{"program": "judge", "type": "xdp", "interface": "nosuch0"}]
+    stage.write(wish)
+    nowhere = stage.folder / "nowhere"
+    done = stage.run("test", stage.file, "--bpffs", str(nowhere), "--records", str(nowhere), where=False)
+    assert done.code == 0, done.err
+    assert not nowhere.exists()
+    assert stage.sandbox.pins() == []
+    assert done.document["pipelines"][0]["against"] == 0
+
+
+def test_the_table_and_junit(stage: Stage) -> None:
+    report = stage.folder / "report.xml"
+    tests = [passes(), passes(name="drops & <more>", expect={"verdict": "XDP_DROP"}), passes(name="cheap")]
+    tests[2] |= {"budget": {"ns_max_vs_active": 1.1}}
+    del tests[2]["expect"]
+    done = stage.run("test", stage.write(spec(stage, *tests)), "--junit", report, json_too=False)
+    assert done.code == 1
+    rows = [line.split("  ")[0] for line in done.out.splitlines()]
+    assert rows[:4] == ["TEST", "edge: passes", "edge: drops & <more>", "edge: cheap"]
+    assert "budget skipped: no version is active" in done.out
+    suite = ElementTree.parse(report).getroot()[0]
+    assert {k: suite.attrib[k] for k in ("name", "tests", "failures", "errors", "skipped")} == {
+        "name": "edge", "tests": "3", "failures": "1", "errors": "0", "skipped": "1",
+    }  # fmt: skip
+    cases = [(c.attrib["name"], [child.tag for child in c]) for c in suite]
+    assert cases == [("passes", []), ("drops & <more>", ["failure"]), ("cheap", ["skipped"])]
+    failure = suite[1][0]
+    assert failure.attrib["message"] == "verdict XDP_PASS (2), expected XDP_DROP (1)"
+    assert str(stage.file) in (failure.text or "")
+
+
+def test_a_version_the_verifier_refuses(stage: Stage) -> None:
+    wish = {**stage.spec("broken"), "test": [passes()]}
+    done = stage.run("test", stage.write(wish))
+    assert done.code == 1
+    assert done.error["code"] == "verifier-rejected"
+
+
+# before the swap
+
+
+def test_a_wrong_version_is_caught_before_any_packet_sees_it(stage: Stage) -> None:
+    """Under traffic: a version that drops all never reaches the hook, and the message says what it did."""
+    expectation = passes(name="DNS passes")
+    stage.apply(spec(stage, expectation))
+    serving = stage.attached()
+    with Generator(stage.sandbox.tx, flows=100) as generator:
+        generator.start()
+        error = refused(stage, spec(stage, expectation, otherwise="XDP_DROP"))
+        generator.stop()
+    assert stage.attached() == serving
+    assert "1 of 1 test failed; nothing was swapped, generation 1 serves as before" in error["message"]
+    line = next(i for i, text in enumerate(stage.file.read_text().splitlines(), 1) if "verdict: XDP_PASS" in text)
+    assert f"{stage.file}:{line}:" in error["detail"]
+    assert "test DNS passes: verdict XDP_DROP (1), expected XDP_PASS (2)" in error["detail"]
+    assert "nosuch" not in error["hint"]
+
+
+def test_sabotage_without_the_test_phase_the_wrong_version_serves(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.apply(spec(stage, passes()))
+    serving = stage.attached()
+    monkeypatch.setattr(apply_module, "_prove", lambda *_: None)
+    assert stage.run("apply", stage.write(spec(stage, passes(), otherwise="XDP_DROP"))).code == 0
+    assert stage.attached() != serving
+
+
+WRITES = passes(
+    seed={"tallies": [{"key": "192.0.2.1", "value": {"packets": 1000}}], "totals": [{"key": 0, "value": 9}]},
+    repeat=50,
+    expect={"maps": {"tallies": [{"key": "192.0.2.1", "value": {"packets": 1050}}]}},
+)
+
+
+def contents(stage: Stage) -> dict[str, dict[bytes, bytes]]:
+    return {name: stage.items(name) for name in ("tallies", "totals", "recent", "policies", ".bss")}
+
+
+def serving_with_state(stage: Stage) -> dict[str, dict[bytes, bytes]]:
+    stage.apply(spec(stage))
+    stage.send(20)
+    before = contents(stage)
+    assert any(before["tallies"])
+    return before
+
+
+@pytest.mark.parametrize("change", [{"spin": 1}, {"policies": []}], ids=["new load", "entries only"])
+def test_live_state_is_untouched_by_a_test_that_writes(stage: Stage, change: dict[str, Any]) -> None:
+    before = serving_with_state(stage)
+    wrong = {**WRITES, "expect": {"verdict": "XDP_TX"}}
+    refused(stage, spec(stage, wrong, **change))
+    assert contents(stage) == before
+    stage.apply(spec(stage, WRITES, **change))
+    after = contents(stage)
+    assert {**after, "policies": {}} == {**before, "policies": {}}
+
+
+def test_sabotage_a_shadow_on_live_maps_is_seen(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = serving_with_state(stage)
+    plain = shadow.request_of
+
+    def shared(*given: Any) -> Any:
+        from dataclasses import replace
+
+        return replace(plain(*given), reuse={"tallies": live})
+
+    monkeypatch.setattr(shadow, "request_of", shared)
+    with stage.pub("tallies") as live:
+        stage.apply(spec(stage, WRITES, spin=1))
+    assert contents(stage) != before
+
+
+def test_entries_alone_are_tested_before_they_are_written(stage: Stage) -> None:
+    stage.apply(spec(stage, passes()))
+    program, load = stage.attached(), stage.map_id("policies")
+    blocked = [{"key": "192.0.2.0/24", "value": "XDP_DROP"}]
+    before = stage.items("policies")
+    refused(stage, spec(stage, passes(), policies=blocked))
+    assert stage.items("policies") == before
+    result = stage.apply(spec(stage, passes(), policies=[{"key": "198.51.100.0/24", "value": "XDP_DROP"}]))
+    assert [row["outcome"] for row in result["tests"]] == ["passed"]
+    assert (stage.attached(), stage.map_id("policies")) == (program, load)
+    assert stage.items("policies") != before
+
+
+def test_a_changed_test_alone_is_recorded_without_a_load(stage: Stage) -> None:
+    stage.apply(spec(stage, passes()))
+    program = stage.attached()
+    plan = stage.call("plan", stage.write(spec(stage, passes(name="renamed"))))["pipelines"][0]
+    assert plan["changes"]
+    assert plan["load"] == 1
+    assert [line["kind"] for line in plan["lines"] if line["sign"]] == []
+    assert stage.apply(spec(stage, passes(name="renamed")))["generation"] == 2
+    assert stage.attached() == program
+    assert stage.apply(spec(stage, passes(name="renamed")))["changed"] is False
+    text = stage.file.read_text()
+    stage.file.write_text(f"# a line more moves every place\n{text}")
+    assert stage.call("apply", stage.file)["pipelines"][0]["changed"] is False
+    refused(stage, spec(stage, passes(name="wrong", expect={"verdict": "XDP_TX"})))
+
+
+# budgets
+
+
+def costs(**budget: float) -> dict[str, Any]:
+    return {"name": "cheap", "packet": FROM_ONE, "budget": budget}
+
+
+def test_ten_times_slower_is_caught(stage: Stage) -> None:
+    budget = costs(ns_max_vs_active=2)
+    first = stage.apply(spec(stage, budget))
+    assert first["tests"][0]["outcome"] == "skipped"
+    assert first["tests"][0]["said"] == ["budget skipped: no version is active"]
+    error = refused(stage, spec(stage, budget, spin=500))
+    assert "ns a packet, the active version takes" in error["detail"]
+    assert "at most 2 allowed" in error["detail"]
+    assert stage.apply(spec(stage, budget, spin=1))["tests"][0]["outcome"] == "passed"
+
+
+def test_more_instructions_are_caught(stage: Stage) -> None:
+    stage.apply(spec(stage, costs(insns_max_vs_active=1.2)))
+    error = refused(stage, spec(stage, costs(insns_max_vs_active=1.2), spin=500))
+    assert "verified instructions, the active version has" in error["detail"]
+    done = stage.run("test", stage.write(spec(stage, costs(insns_max_vs_active=1.2))))
+    assert done.document["pipelines"][0]["against"] == 1
+    assert done.code == 0, done.out
+
+
+# ways back
+
+
+def test_a_rollback_runs_its_own_tests_but_no_budget(stage: Stage) -> None:
+    slow = spec(stage, passes(), costs(ns_max_vs_active=1.5), spin=500)
+    stage.apply(slow)
+    stage.apply(spec(stage, passes(), costs(ns_max_vs_active=1.5)))
+    for path in (stage.file, stage.folder / "proved.bpf.o"):
+        path.unlink()
+    result = stage.call("rollback", "edge")["pipelines"][0]
+    assert [row["outcome"] for row in result["tests"]] == ["passed", "skipped"]
+    assert "served before" in result["tests"][1]["said"][0]
+
+
+def test_killed_in_the_middle_of_a_test_nothing_is_left(stage: Stage) -> None:
+    """A test of millions of packets, cut short by SIGKILL; `recover` finds the old version as it was."""
+    stage.apply(spec(stage, passes()))
+    before = stage.standing()
+    endless = [passes(name=str(i), repeat=100_000) for i in range(50)]
+    words = [sys.executable, "-m", "reloader", "apply", str(stage.write(spec(stage, *endless, spin=2))), *stage.where]
+    process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
+    journal = stage.layout.journal_file("edge", "").parent
+    while not list(journal.glob("*.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert stage.attached() == before.attached
+    assert "taken back" in stage.call("recover")["recovered"][0]
+    assert stage.standing() == before
+
+
+def test_results_are_told_apart() -> None:
+    """Sabotage: a failure among many is never lost."""
+    one = proving.Result(name="a", program="p", outcome="passed", place="f:1:1", seconds=0.0)
+    other = proving.Result(name="b", program="p", outcome="failed", place="f:2:1", seconds=0.0, said=("no", "more"))
+    assert proving.failures([one]) is None
+    failed = proving.failures([one, other])
+    assert failed is not None
+    assert failed.message == "1 of 2 tests failed"
+    assert failed.detail == "f:2:1: test b: no\n    more"
