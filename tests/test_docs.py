@@ -194,10 +194,17 @@ class Tour:
                 self.edit("entries: [", "entries: [{key: 192.0.2.67, value: {action: XDP_DROP}}, ")
             case "reloader apply edge.yaml", 4:
                 self.edit("  attach:", "  rodata: {sample_rate: 1}\n  attach:")
+            case "reloader test edge.yaml", 1:
+                (text,) = [t for t in blocks(README, "yaml") if t.startswith("  test:")]
+                self.file.write_text(self.file.read_text() + text)
+            case "reloader apply edge.yaml", 5:
+                self.edit("rodata: {", "rodata: {default_verdict: XDP_DROP, ")
             case "reloader validate edge.yaml", 2:
                 self.edit("role: config", "role: confg")
 
     def expected(self, command: str) -> int:
+        if "default_verdict: XDP_DROP" in self.file_text() and " apply " in command:
+            return 1
         return 65 if "confg" in self.file_text() and " validate " in command else 0
 
     def file_text(self) -> str:

@@ -23,6 +23,7 @@ def test(args: argparse.Namespace, env: Environment) -> int:
     """Every pipeline's tests; 1 when one fails."""
     from reloader.commands.render import test_json
     from reloader.commands.sources import checked
+    from reloader.trust import require_ours
     from reloader.txn.proving import FAILED
 
     steps = SlowSteps(env.output)
@@ -31,6 +32,7 @@ def test(args: argparse.Namespace, env: Environment) -> int:
         steps.reading(args.files)
         for path, one in checked(args.files):
             steps(f"testing {one.wish.pipeline}")
+            require_ours([str(path), *one.files])
             active = _active(env, one.wish.pipeline)
             found.append((path, one, active, _results(env, one, active)))
     finally:
@@ -73,7 +75,7 @@ def _results(env: Environment, one: Compiled, active: Generation | None) -> tupl
     from reloader.observe import privileged
     from reloader.txn import proving
     from reloader.txn.apply import Bench
-    from reloader.txn.transaction import rejected
+    from reloader.txn.refusal import rejected
 
     if one.wish.tests is None:
         return ()

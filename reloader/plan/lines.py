@@ -13,7 +13,7 @@ from reloader.plan.flips import Flip
 from reloader.plan.model import Line, Sign
 from reloader.plan.removal import parked_line
 from reloader.plan.ways import Way
-from reloader.spec.wish import WishMap
+from reloader.spec.wish import Wish, WishMap
 
 ENTRIES_A_MS = 2000  # what a batch writes on a small machine; for the plan's estimate only
 
@@ -36,7 +36,14 @@ def entries_reason(draft: Draft) -> str:
         return "; ".join(told)
     if lost := sorted({*draft.unpinned(), *draft.unpublished(), *draft.seen.unpinned_progs}):
         return f"pins of {', '.join(lost)} were gone; pinned again"
-    return "attachments changed" if any(c.ops for c in draft.attachments) or draft.detach() else "nothing to do"
+    if any(c.ops for c in draft.attachments) or draft.detach():
+        return "attachments changed"
+    before = draft.seen.generation.wish if draft.seen.generation else None
+    return "tests changed" if _tests(draft.wish) != _tests(before) else "nothing to do"
+
+
+def _tests(wish: Wish | None) -> str:
+    return wish.tests.digest if wish and wish.tests else ""
 
 
 def _program_lines(draft: Draft) -> list[Line]:

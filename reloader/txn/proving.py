@@ -123,15 +123,16 @@ class _Runner:
             raise _Failed(number, f"{_at(case, number)}{lines[0]}", *lines[1:])
 
     def _packets(self, case: Case, step: Step) -> list[str]:
-        """What is wrong with the first packet that something is wrong with."""
+        """What is wrong with the first packet that something is wrong with; the others come all the same."""
         program = self.shadow.program(case.program)
+        first: list[str] = []
         for number, packet in enumerate(step.packets, 1):
             for _ in range(step.repeat):
                 wrong = self._packet(case, step, program, packet)
-                if wrong:
+                if wrong and not first:
                     which = f"packet {number} of {len(step.packets)}: " * (len(step.packets) > 1)
-                    return [which + wrong[0], *wrong[1:]]
-        return []
+                    first = [which + wrong[0], *wrong[1:]]
+        return first
 
     def _packet(self, case: Case, step: Step, program: Fd, packet: bytes) -> list[str]:
         ran = self.shadow.kernel.progs.try_out(program, packet)

@@ -64,7 +64,8 @@ def code_of(bench: Bench, planned: tuple[Op, ...], program: str) -> Code | None:
     """What the object that holds `program` says of it; None when none does."""
     from reloader.elf import BtfError, ElfError, read_object
 
-    for digest in (d for op in planned if isinstance(op, ops.Load) for d in op.objects):
+    planned_objects = [d for op in planned if isinstance(op, ops.Load) for d in op.objects]
+    for digest in planned_objects or [o.digest for o in (bench.wish.objects if bench.wish else ())]:
         try:
             elf = read_object(bench.blob("objects", digest))
             found = elf.program(program)

@@ -360,6 +360,7 @@ def test_a_changed_test_alone_is_recorded_without_a_load(stage: Stage) -> None:
     plan = stage.call("plan", stage.write(spec(stage, passes(name="renamed"))))["pipelines"][0]
     assert plan["changes"]
     assert plan["load"] == 1
+    assert plan["why"] == "tests changed"
     assert [line["kind"] for line in plan["lines"] if line["sign"]] == []
     assert stage.apply(spec(stage, passes(name="renamed")))["generation"] == 2
     assert stage.attached() == program

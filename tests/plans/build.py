@@ -8,7 +8,7 @@
     rules: state map → {forward: [what is lost], back: [what a rollback loses]}: its layout can be converted
     expect: why, ops, after, lines; or refused; or missing
 
-A wish: {objects: ab, rodata: {rate: 1}, maps: {…}, attach: {hook: program}}. A map: a role, or {role, layout,
+A wish: {objects: ab, rodata: {rate: 1}, maps: {…}, attach: {hook: program}, tests: a}. A map: a role, or {role, layout,
 type, max, entries, …}. Everything is left out that does not matter to the case.
 """
 
@@ -32,7 +32,7 @@ from reloader.plan.ops import Op
 from reloader.plan.planner import Request
 from reloader.records import Current, Generation, LinkRecord, MapRecord
 from reloader.spec.model import Apply, Role
-from reloader.spec.wish import EntriesRef, Kept, Wish, WishAttachment, WishMap, WishObject
+from reloader.spec.wish import EntriesRef, Kept, Wish, WishAttachment, WishMap, WishObject, WishTests
 from reloader.state.rules import Conversion
 from reloader.typetree import Member, TypeTree, layout_digest
 
@@ -76,6 +76,7 @@ def wish_of(text: dict[str, Any]) -> Wish:
         rodata={k: int(v).to_bytes(4, "little") for k, v in text.get("rodata", {}).items()},
         maps=tuple(map_of(n, m) for n, m in sorted(text.get("maps", {}).items())),
         attachments=tuple(attachment_of(where, program) for where, program in attach.items()),
+        tests=WishTests(digest=text["tests"] * 64, count=1) if "tests" in text else None,
     )
 
 
@@ -338,6 +339,9 @@ def op_text(op: Op, digests: dict[str, str]) -> str:
             words = [op.attachment, op.old, "→", op.new]
         case ops.SetEntries():
             words = [op.path, op.before, "→", op.entries, *([] if op.prune else ["keep others"])]
+        case ops.Prove():
+            told = f"against {op.against}" if op.against else op.unmeasured
+            return f"Prove {digests.get(op.tests, op.tests)}{' ' if op.against else ', '}{told}"
         case ops.Publish():
             words = [op.path, "=", op.source]
         case ops.MakeInner():
