@@ -19,7 +19,7 @@ from reloader.layout import Layout
 from reloader.plan.entries import in_key_order
 from reloader.records import Current, Generation, MapRecord
 from reloader.spec.model import Role
-from reloader.spec.wish import Wish, WishAttachment, WishMap
+from reloader.spec.wish import InnerMap, Wish, WishAttachment, WishMap
 from reloader.spec.words import SIDE, SLOTS
 from reloader.standing import pinned
 
@@ -52,6 +52,7 @@ class SeenMap:
     key: TypeTree | None  # from the kernel's BTF of the live map; where it keeps none, as recorded with that map id
     value: TypeTree | None
     entries: dict[bytes, bytes] | None = None  # read for config maps only
+    inner: InnerMap | None = None  # of a map of maps: as recorded with that map id
     unpinned: bool = False  # its pin is gone, but a running program of ours holds the very map
 
 
@@ -253,6 +254,7 @@ class _Known:
     id: int  # kernel id when it was recorded; 0: nothing is known
     key: TypeTree | None = None
     value: TypeTree | None = None
+    inner: InnerMap | None = None
 
 
 def _known(name: str, map_record: MapRecord, generation: Generation | None, wish: Wish | None) -> _Known:
@@ -260,14 +262,15 @@ def _known(name: str, map_record: MapRecord, generation: Generation | None, wish
     if generation is None or generation.maps.get(name) != map_record:
         return _parked(name, map_record, wish, listed=wished)
     was = generation.wish.map(name)
-    return _Known(listed=wished or was.role is Role.CONFIG, id=map_record.id, key=was.key, value=was.value)
+    listed = wished or was.role is Role.CONFIG
+    return _Known(listed=listed, id=map_record.id, key=was.key, value=was.value, inner=was.inner)
 
 
 def _parked(name: str, map_record: MapRecord, wish: Wish | None, *, listed: bool) -> _Known:
     """The pin of parked state names its layout: known when it is the wished one."""
     wanted = next((m for m in wish.maps if m.name == name), None) if wish else None
     if wanted and map_record.pin.rsplit("-", 2)[1] == layout_digest(wanted.key, wanted.value):
-        return _Known(listed=listed, id=map_record.id, key=wanted.key, value=wanted.value)
+        return _Known(listed=listed, id=map_record.id, key=wanted.key, value=wanted.value, inner=wanted.inner)
     return _Known(listed=listed, id=0)
 
 
@@ -310,10 +313,11 @@ def _read(kernel: Kernel, fd: Fd, pin: str, known: _Known, trees: dict[int, Btf]
         info = kernel.maps.info(fd)
         listed = known.listed and info.type in PLAIN_TYPES
         key, value = _layout(kernel, info, trees)
+        inner = known.inner if info.id == known.id else None
         if key is value is None and info.id == known.id:  # libbpf keeps no BTF of queues, and retries without some
             key, value = known.key, known.value
         entries = in_key_order(kernel.maps.items(fd), info.key_size) if listed else None
-        return SeenMap(pin=pin, info=info, key=key, value=value, entries=entries)
+        return SeenMap(pin=pin, info=info, key=key, value=value, inner=inner, entries=entries)
 
 
 def _layout(kernel: Kernel, info: MapInfo, trees: dict[int, Btf]) -> tuple[TypeTree | None, TypeTree | None]:

@@ -169,7 +169,7 @@ def _declared_map(btf: Btf, name: str, struct_id: int) -> tuple[ElfMap, int]:
         if field in numbers or field in trees or (field == "values" and values_at >= 0):
             raise ElfError(f"map {name}: attribute {field} stands there twice")
         if field in ("key", "value"):
-            trees[field] = btf.tree(_pointee(btf, type_id, name, field))
+            trees[field] = _side(btf, _pointee(btf, type_id, name, field), name, field)
         elif field in _NUMBERS:
             numbers[field] = _number(btf, type_id, name, field)
         elif field == "values":
@@ -216,6 +216,18 @@ def _pointee(btf: Btf, type_id: int, name: str, field: str) -> int:
     if raw.kind != Kind.PTR:
         raise ElfError(f"map {name}: attribute {field} is not written with __type()")
     return raw.size_or_type
+
+
+def _side(btf: Btf, type_id: int, name: str, field: str) -> TypeTree:
+    """A key's or value's layout. clang knows of inner maps' types by name only, unless something else uses them."""
+    peeled = btf.peel(type_id)[0]
+    if btf.raw(peeled).kind == Kind.FWD:
+        struct = f"struct {btf.name(peeled)}"
+        raise ElfError(
+            f"map {name}: the BTF has the name of its {field}'s type, {struct}, and not its fields; clang leaves them"
+            f" out where only an inner map uses them (add `const volatile {struct} {btf.name(peeled)}_layout = {{}};`)"
+        )
+    return btf.tree(type_id)
 
 
 def _number(btf: Btf, type_id: int, name: str, field: str) -> int:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from reloader.btf import Member, TypeTree, identity
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, MapType
+from reloader.spec.wish import InnerMap
 
 F_NO_COMMON_LRU = 1 << 1
 F_RDONLY = 1 << 3  # of a descriptor, not of the map: the kernel forgets it
@@ -54,6 +55,7 @@ class MapShape:
     map_flags: int
     key: TypeTree | None  # None: no BTF describes it
     value: TypeTree | None
+    inner: InnerMap | None = None  # of a map of maps
 
 
 def map_differences(old: MapShape, new: MapShape) -> tuple[Difference, ...]:
@@ -76,11 +78,22 @@ def _map_differences(old: MapShape, new: MapShape) -> Iterator[Difference]:
         yield Difference(path="max_entries", what=f"{old.max_entries} → {new.max_entries}")
     if _lasting_flags(old) != _lasting_flags(new):
         yield Difference(path="map_flags", what=f"{_lasting_flags(old):#x} → {_lasting_flags(new):#x}")
+    if old.inner is not None and new.inner is not None:
+        yield from _inner_differences(old.inner, new.inner)
     for name in ("key", "value"):
         before, after = getattr(old, name), getattr(new, name)
         if (before is None or after is None) and _needs_no_btf(name, old, new):
             continue
         yield from _compare(before, after, name)
+
+
+def _inner_differences(old: InnerMap, new: InnerMap) -> Iterator[Difference]:
+    """How the maps in it are made; their layouts are compared as its value."""
+    if old.type != new.type:
+        yield Difference(path="inner type", what=f"{_type_name(old.type)} → {_type_name(new.type)}")
+    for name in ("key_size", "value_size", "max_entries", "map_flags"):
+        if getattr(old, name) != getattr(new, name):
+            yield Difference(path=f"inner {name}", what=f"{getattr(old, name)} → {getattr(new, name)}")
 
 
 def _needs_no_btf(part: str, old: MapShape, new: MapShape) -> bool:

@@ -11,19 +11,34 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 
 from reloader.frozen import frozen
-from reloader.kernel import ARRAY_TYPES, LRU_TYPES, PERCPU_TYPES, MapInfo, MapType
+from reloader.kernel import ARRAY_TYPES, LRU_TYPES, NESTED_TYPES, PERCPU_TYPES, MapInfo, MapType
 from reloader.plan import ops
 from reloader.plan.ops import Op
-from reloader.spec.wish import WishMap
+from reloader.spec.wish import InnerMap, WishMap
 from reloader.state.rules import MAX_KEY, MAX_KEY_RULES, MAX_VALUE, MAX_VALUE_RULES, Conversion, Rule
+from reloader.state.shape import holds_special
 
 CONVERTIBLE = frozenset({MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE}) | PERCPU_TYPES | ARRAY_TYPES
-UNBRIDGED = ARRAY_TYPES | {MapType.LPM_TRIE}
+UNBRIDGED = ARRAY_TYPES | NESTED_TYPES | {MapType.LPM_TRIE}
 RULE_SIZE = 16  # struct rl_rule
 BRIDGE = 1  # enum rl_mode
 ENTRIES_A_SECOND = 1_000_000  # what a drain moves on a small machine; for the plan's estimate only
+
+
+@frozen
+class Held:
+    """What is in a live map of maps."""
+
+    maps: int  # distinct ones
+    slots: int  # of the outer map that are filled
+    entries: int  # in all of them
+    fullest: int  # entries of the one that has most
+    inner: MapInfo | None  # the largest of them; None: it is empty
+    template: int  # max_entries that their object declares; 0: not known
+    wrong: str = ""  # why they cannot be converted as they are
 
 
 @frozen
@@ -34,6 +49,7 @@ class Pair:
     back: Conversion
     entries: int  # live ones now
     words: tuple[str, ...] = ()  # field by field, for the plan
+    held: Held | None = None  # of a map of maps
 
 
 @frozen
@@ -45,6 +61,11 @@ class Move:
     target: str
     pair: Pair
     bridge: bool
+    inner: InnerMap | None = None  # of a map of maps: what new inner maps look like
+
+    @property
+    def template(self) -> int:
+        return self.pair.held.template if self.pair.held else 0
 
 
 def bridged(wanted: WishMap, pair: Pair) -> bool:
@@ -59,20 +80,28 @@ def before_swap(moves: Sequence[Move]) -> list[Op]:
     first: list[Op] = []
     for m in moves:
         ahead = (ops.CheckFit,) if m.bridge else (ops.CheckFit, ops.CopyOver)
-        first += [op(map=m.map, source=m.source, target=m.target, rules=m.pair.forward) for op in ahead]
+        first += [
+            op(map=m.map, source=m.source, target=m.target, rules=m.pair.forward, inner=m.inner, template=m.template)
+            for op in ahead
+        ]
     return [*first, *(ops.Convert(map=m.map, source=m.source, target=m.target, back=m.pair.back) for m in moves)]
 
 
 def after_swap(moves: Sequence[Move]) -> list[Op]:
-    return [ops.Drain(map=m.map, source=m.source, target=m.target, rules=m.pair.forward) for m in moves]
+    return [_drain(m) for m in moves]
+
+
+def _drain(m: Move, *, late: bool = False) -> ops.Drain:
+    return ops.Drain(
+        map=m.map, source=m.source, target=m.target, rules=m.pair.forward, inner=m.inner, template=m.template, late=late
+    )
 
 
 def retire(moves: Sequence[Move]) -> list[Op]:
     """After the commit: stop stale writers, fetch what they wrote last, let go."""
     out: list[Op] = []
     for m in moves:
-        drain = ops.Drain(map=m.map, source=m.source, target=m.target, rules=m.pair.forward, late=True)
-        out += [ops.Freeze(path=m.source), drain, ops.Unpin(path=m.source)]
+        out += [ops.Freeze(path=m.source), _drain(m, late=True), ops.Unpin(path=m.source)]
     return out
 
 
@@ -93,6 +122,8 @@ def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> str:
     name = MapType(wanted.type).name.lower()
     if live.type != wanted.type:
         return f"a {MapType(live.type).name.lower()} cannot become a {name}"
+    if pair.held is not None:
+        return _nested_obstacle(wanted, pair, pair.held)
     if wanted.type not in CONVERTIBLE:
         return f"a {name} cannot be converted"
     sizes = (live.key_size, wanted.key_size), (live.value_size, wanted.value_size)
@@ -109,6 +140,23 @@ def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> str:
     if pair.entries > wanted.max_entries and wanted.type not in LRU_TYPES:
         return f"it holds {pair.entries} entries, {wanted.max_entries} is too small"
     return ""
+
+
+def _nested_obstacle(wanted: WishMap, pair: Pair, held: Held) -> str:
+    """The same for the maps in a map of maps, as if each were alone."""
+    if held.wrong or held.slots > wanted.max_entries:
+        return held.wrong or f"it holds {held.slots} maps, {wanted.max_entries} is too small"
+    inner = wanted.inner
+    if inner is None or held.inner is None:
+        return "" if inner else "the object does not say what the maps in it look like"
+    if wanted.value is not None and holds_special(wanted.value):
+        return f"the maps in it hold a {holds_special(wanted.value)}, which only maps that a load makes can have"
+    room = inner.room(held.inner.max_entries, held.template)
+    alone = replace(
+        wanted, type=inner.type, key_size=inner.key_size, value_size=inner.value_size, max_entries=room, inner=None
+    )
+    why = obstacle(held.inner, alone, replace(pair, entries=held.fullest, held=None))
+    return f"of the maps in it: {why}" if why else ""
 
 
 def mebibytes(wanted: WishMap) -> int:
@@ -128,6 +176,12 @@ def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
             out.append("what another CPU has of an entry follows within the drain")
     elif kind in ARRAY_TYPES:
         out.append("copied ahead, then drained: counts exact, other fields as of the copy")
+    elif pair.held is not None:
+        out.append(
+            f"{pair.held.maps} maps in it, each with a successor that is copied ahead, then drained: counts exact,"
+            " other fields as of the copy; entries born during the swap are unknown for milliseconds, and one deleted"
+            " since the copy comes back without counts"
+        )
     elif kind == MapType.LPM_TRIE:
         out.append(
             "copied ahead, then drained: counts exact, other fields as of the copy; packets of a prefix that is added"

@@ -363,7 +363,8 @@ class Draft:
 
 
 def _move(wanted: WishMap, source: str, target: str, pair: Pair) -> Move:
-    return Move(map=wanted.name, source=source, target=target, pair=pair, bridge=conversion.bridged(wanted, pair))
+    bridge = conversion.bridged(wanted, pair)
+    return Move(map=wanted.name, source=source, target=target, pair=pair, bridge=bridge, inner=wanted.inner)
 
 
 def _layout_word(wanted: WishMap) -> str:

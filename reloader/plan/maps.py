@@ -148,6 +148,7 @@ def seen_shape(live: SeenMap) -> MapShape:
         map_flags=live.info.map_flags,
         key=live.key,
         value=live.value,
+        inner=live.inner,
     )
 
 
@@ -160,6 +161,7 @@ def wished_shape(wanted: WishMap) -> MapShape:
         map_flags=wanted.map_flags,
         key=wanted.key,
         value=wanted.value,
+        inner=wanted.inner,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from reloader.frozen import frozen
-from reloader.spec.wish import WishAttachment
+from reloader.spec.wish import InnerMap, WishAttachment
 from reloader.state.rules import Conversion
 
 
@@ -173,6 +173,8 @@ class CheckFit:
     source: str  # pin path
     target: str
     rules: Conversion
+    inner: InnerMap | None = None  # of maps of maps: what new inner maps look like
+    template: int = 0  # and how many entries the old object declares for old ones
     kept: bool = False  # as for Drain
 
 
@@ -185,6 +187,8 @@ class CopyOver:
     source: str  # pin path
     target: str
     rules: Conversion
+    inner: InnerMap | None = None  # of maps of maps: what new inner maps look like
+    template: int = 0  # and how many entries the old object declares for old ones
 
 
 @frozen
@@ -208,6 +212,8 @@ class Drain:
     source: str
     target: str
     rules: Conversion
+    inner: InnerMap | None = None  # as above; None: none are made on the way back
+    template: int = 0
     late: bool = False  # after the commit: for what user space wrote to the old map last
     kept: bool = False  # of a config map: counters only, into entries that both maps hold
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from reloader import records
 from reloader.errors import KernelError, MissingFeature
-from reloader.kernel import Fd, Interface, Kernel, Loaded, LoadRequest, XdpMode
+from reloader.kernel import NESTED_TYPES, Fd, Interface, Kernel, Loaded, LoadRequest, XdpMode
 from reloader.layout import Layout
 from reloader.plan import ops
 from reloader.plan.entries import EntryDiff, split_records
@@ -24,6 +24,7 @@ from reloader.spec.wish import Wish
 from reloader.txn import config, storage
 
 if TYPE_CHECKING:
+    from reloader.txn.nested import Succession
     from reloader.txn.proving import Result as Proof
 
 FREEZE_TRIES = 250
@@ -41,6 +42,7 @@ class Bench:
     blobs: dict[str, bytes] = field(default_factory=dict)  # digest -> bytes not stored yet
     diffs: Mapping[tuple[str, str], EntryDiff] = field(default_factory=dict)  # map, wanted entries -> as planned
     loads: dict[str, Loaded] = field(default_factory=dict)  # by stage: "clean", "bridge"
+    inner: dict[str, Succession] = field(default_factory=dict)  # map of maps -> which inner map came of which
     commit: tuple[Generation | None, Current] | None = None  # what PutRecord writes
     told: list[str] = field(default_factory=list)  # what ops have to say to the user
     proof: tuple[Proof, ...] = ()  # how the wish's tests ended
@@ -274,6 +276,9 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
     if not pins.exists(op.source) or not pins.exists(op.target):
         return
     with pins.get(op.source) as source, pins.get(op.target) as target:
+        if bench.kernel.maps.info(source).type in NESTED_TYPES:
+            _move_nested(bench, op, source, target)
+            return
         if isinstance(op, ops.CopyOver):
             migrate.copy_over(bench.kernel, source, target, op.rules)
             return
@@ -299,6 +304,24 @@ def _bring_in(bench: Bench, op: ops.FillFromFile | ops.Absorb) -> None:
         bench.told += transfer.absorb(bench.kernel, op)
 
 
+def _move_nested(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, source: Fd, target: Fd) -> None:
+    from reloader.txn import nested
+
+    known = bench.inner.setdefault(op.map, nested.Succession())
+    outer = nested.Outer(
+        kernel=bench.kernel, source=source, target=target, rules=op.rules, inner=op.inner, template=op.template
+    )
+    match op:
+        case ops.CheckFit():
+            outer.check()
+        case ops.CopyOver():
+            outer.copy_over(known)
+        case ops.Drain():
+            bench.kernel.barrier()
+            # On the way back the maps have changed sides, and what is known of one side says nothing of the other.
+            outer.drain(known if op.inner else nested.Succession(), late=op.late)
+
+
 def _publish(bench: Bench, op: ops.Publish) -> None:
     pins, fresh = bench.kernel.pins, op.path + "~"
     pins.mkdir(os.path.dirname(op.path))
@@ -313,18 +336,27 @@ def _freeze(bench: Bench, op: ops.Freeze) -> None:
     if not bench.kernel.pins.exists(op.path):
         return
     with bench.kernel.pins.get(op.path) as fd:
-        for attempt in range(FREEZE_TRIES):
-            if bench.kernel.maps.frozen(fd):
+        _freeze_one(bench, fd, op.path)
+        if bench.kernel.maps.info(fd).type in NESTED_TYPES:
+            from reloader.txn import nested
+
+            for inner in nested.inner_maps(bench.kernel, fd):
+                _freeze_one(bench, inner, f"a map in {op.path}")
+
+
+def _freeze_one(bench: Bench, fd: Fd, path: str) -> None:
+    for attempt in range(FREEZE_TRIES):
+        if bench.kernel.maps.frozen(fd):
+            return
+        try:
+            bench.kernel.maps.freeze(fd)
+        except KernelError as error:
+            if error.errno not in (errno.EBUSY, ENOTSUPP):
+                raise
+            if error.errno == ENOTSUPP or attempt == FREEZE_TRIES - 1:
+                _warn(f"{path} cannot be frozen; what still writes to it goes unheard: {error}")
                 return
-            try:
-                bench.kernel.maps.freeze(fd)
-            except KernelError as error:
-                if error.errno not in (errno.EBUSY, ENOTSUPP):
-                    raise
-                if error.errno == ENOTSUPP or attempt == FREEZE_TRIES - 1:
-                    _warn(f"{op.path} cannot be frozen; what still writes to it goes unheard: {error}")
-                    return
-            time.sleep(0.002)  # EBUSY: somebody is inside a write
+        time.sleep(0.002)  # EBUSY: somebody is inside a write
 
 
 def _warn(text: str) -> None:

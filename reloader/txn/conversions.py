@@ -5,16 +5,17 @@ Asked by session.py before a plan; counts live entries, changes nothing. Imports
 
 from __future__ import annotations
 
-from reloader.kernel import PLAIN_TYPES, Kernel
+from reloader.btf import Btf
+from reloader.kernel import NESTED_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo
 from reloader.observe import Observed, SeenMap
 from reloader.plan.compat import map_differences
-from reloader.plan.conversion import Pair
+from reloader.plan.conversion import Held, Pair
 from reloader.plan.maps import seen_shape, wished_shape
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishMap
 from reloader.state.compile import StateRefused, between
 from reloader.state.rules import LayoutVersion
-from reloader.typetree import TypeTree, layout_digest
+from reloader.typetree import TypeTree, entry_of, identity, layout_digest
 
 
 def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | str]:
@@ -22,13 +23,14 @@ def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | 
     found: dict[str, Pair | str] = {}
     for wanted in wish.maps:
         live = seen.maps.get(wanted.name)
-        if wanted.role is not Role.STATE or live is None or live.info.type not in PLAIN_TYPES:
+        if wanted.role is not Role.STATE or live is None or live.info.type not in PLAIN_TYPES | NESTED_TYPES:
             continue
         recorded = _recorded(wanted.name, seen)
         meaning = (_head(recorded), _head(wanted.versions))
         if map_differences(seen_shape(live), wished_shape(wanted)) or (all(meaning) and meaning[0] != meaning[1]):
             history = max(wanted.versions, recorded, key=len)
-            found[wanted.name] = _rules(kernel, wanted, live, history, meaning)
+            ours = {m.info.id: name for name, m in seen.maps.items()}
+            found[wanted.name] = _rules(kernel, wanted, live, history, meaning, ours)
     return found
 
 
@@ -49,6 +51,7 @@ def _rules(
     live: SeenMap,
     history: tuple[LayoutVersion, ...],
     meaning: tuple[int | None, int | None],
+    ours: dict[int, str],
 ) -> Pair | str:
     if not history:
         return "no rules: name a stateSchema that records its layouts (`reloader state new`)"
@@ -63,8 +66,40 @@ def _rules(
         return "no rules: " + "\n    ".join(refused.reasons)
     words = [note for note in forward.notes if not note.endswith(": as it is")]
     with kernel.pins.get(live.pin) as fd:
-        entries = kernel.maps.count(fd)
-    return Pair(forward=forward, back=back, entries=entries, words=(f"version {old} → {new}", *words))
+        held = _held(kernel, fd, live, ours) if live.info.type in NESTED_TYPES else None
+        entries = kernel.maps.count(fd) if held is None else held.entries
+    return Pair(forward=forward, back=back, entries=entries, words=(f"version {old} → {new}", *words), held=held)
+
+
+def _held(kernel: Kernel, outer: Fd, live: SeenMap, ours: dict[int, str]) -> Held:
+    from reloader.txn import nested
+
+    infos, counts, wrong = list[MapInfo](), list[int](), ""
+    for fd in nested.inner_maps(kernel, outer):
+        infos.append(kernel.maps.info(fd))
+        counts.append(kernel.maps.count(fd))
+        wrong = wrong or _unlike(kernel, infos[-1], live, ours)
+    return Held(
+        maps=len(infos), slots=len(nested.slots(kernel, outer)), entries=sum(counts), fullest=max(counts, default=0),
+        inner=max(infos, key=lambda i: i.max_entries, default=None), wrong=wrong,
+        template=live.inner.max_entries if live.inner else 0,
+    )  # fmt: skip
+
+
+def _unlike(kernel: Kernel, found: MapInfo, live: SeenMap, ours: dict[int, str]) -> str:
+    """Why a map in a map of maps is not what the rules are for; empty when it is."""
+    if found.id in ours:
+        return f"it holds {ours[found.id]}, which is a map of the pipeline itself"
+    recorded = live.inner
+    if recorded and (found.type, found.key_size, found.value_size) != (
+        recorded.type, recorded.key_size, recorded.value_size,
+    ):  # fmt: skip
+        return f"a map in it ({found.name}, id {found.id}) has other sizes than recorded"
+    if found.btf_value_type_id and live.key is not None and live.value is not None:
+        tree = Btf.parse(kernel.maps.btf(found.btf_id)).tree(found.btf_value_type_id)
+        if identity(tree) != identity(entry_of(live.key, live.value)[1]):
+            return f"a map in it ({found.name}, id {found.id}) has another layout than recorded"
+    return ""
 
 
 def _version(history: tuple[LayoutVersion, ...], key: TypeTree | None, value: TypeTree | None) -> int | None:

@@ -275,7 +275,6 @@ char LICENSE[] SEC("license") = "GPL";
 """
 PLAIN = "__type(key, __u64); __type(value, %(value)s);"
 REFUSED = {
-    "nested": ("HASH_OF_MAPS", "HASH_OF_MAPS", "__type(key, __u32); __array(values, struct inner);", "no BTF"),
     "type": ("HASH", "LRU_HASH", PLAIN, "a hash cannot become a lru_hash"),
     "key": ("HASH", "HASH", "__type(key, struct { __u64 words[33]; }); __type(value, %(value)s);", "more than 256"),
 }
