@@ -312,6 +312,22 @@ class Links(Protocol):
         """Compare-and-swap (BPF_F_REPLACE with old_prog_fd): EPERM when `old` is not what runs there,
         ENOLINK when the interface is gone."""
 
+    def take_over_xdp(
+        self, prog: Fd, *, theirs: Fd, theirs_mode: XdpMode, ifindex: int, mode: XdpMode, netns: str | None
+    ) -> Fd:
+        """Take `theirs`, attached by netlink, off the hook (EEXIST unless that very program sits there) and link
+        `prog` to it at once. Between the two the hook is bare, for microseconds: the kernel has no swap for this.
+        When the link cannot be made, theirs is put back."""
+
+    def give_back_xdp(self, theirs: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> None:
+        """Attach by netlink; EBUSY when something is attached."""
+
+    def detach(self, link: Fd) -> None:
+        """Off the hook at once, whoever else holds the link."""
+
+    def all(self) -> Iterator[LinkInfo]:
+        """Every link of the machine."""
+
     def info(self, fd: Fd) -> LinkInfo: ...
 
 
@@ -341,6 +357,9 @@ class Kernel(Protocol):
 
     def possible_cpus(self) -> int:
         """How many values an entry of a per-CPU map has."""
+
+    def holders(self, kind: str, number: int) -> tuple[str, ...]:
+        """Who keeps the program, map or link ("prog", "map", "link") of that id: processes and pins, in words. Slow."""
 
     def boot_id(self) -> str:
         """/proc/sys/kernel/random/boot_id."""

@@ -4,6 +4,7 @@
 <bpffs>/<pipeline>/state/<map>-<layout>-<serial>   a state map; survives loads and `remove`
 <bpffs>/<pipeline>/loads/<n>/progs/<program>       the programs of load n
 <bpffs>/<pipeline>/loads/<n>/maps/<map>            its config and scratch maps
+<bpffs>/<pipeline>/taken/<attachment>              somebody else's program, while it is taken over
 <bpffs>/<pipeline>/import/<map>                    entries on their way in, while `state import` is at it
 <bpffs>/<pipeline>/pub/<map>                       what readers and writers in user space open
 <records>/lock, <records>/{objects,entries,tests}/<sha256>, <records>/cache/, <records>/logs/
@@ -74,6 +75,10 @@ class Layout:
 
     def bridge_pin(self, pipeline: str, load: int, program: str) -> str:
         return f"{self.bridge_pins(pipeline, load)}/{pin_name(program)}"
+
+    def taken_pin(self, pipeline: str, attachment: str) -> str:
+        """Somebody else's program, until it is certain that ours stays in its place."""
+        return f"{self.bpffs}/{pipeline}/taken/{pin_name(attachment)}"
 
     def import_pin(self, pipeline: str, map_name: str) -> str:
         """Entries on their way from a file into a state map."""

@@ -25,12 +25,27 @@ from reloader.standing import pinned
 
 
 @frozen
+class Foreign:
+    """A program on our hook that no link of ours runs."""
+
+    prog_id: int
+    link_id: int  # 0: attached by netlink
+    holders: tuple[str, ...]  # who keeps it alive, in words
+
+    @property
+    def words(self) -> str:
+        held = ", ".join(self.holders) or "nobody that can be seen"
+        return f"by bpf_link {self.link_id}, held by {held}" if self.link_id else f"by netlink (held by {held})"
+
+
+@frozen
 class SeenAttachment:
     """One attachment, wished or recorded. Both None: neither the interface nor a link is there."""
 
     interface: Interface | None
     link: LinkInfo | None  # from our pin
     owner: str = ""  # who sits on the hook, when a program is attached
+    foreign: Foreign | None = None  # the same, when it is not there by our link
 
     @property
     def alive(self) -> bool:
@@ -162,7 +177,16 @@ def _attachment(kernel: Kernel, layout: Layout, pipeline: str, attachment: WishA
         interface = None
     link = _link(kernel, layout.link_pin(pipeline, attachment.id))
     owner = _owner(kernel, interface.xdp_prog_id) if interface and interface.xdp_prog_id else ""
-    return SeenAttachment(interface=interface, link=link, owner=owner)
+    seen = SeenAttachment(interface=interface, link=link, owner=owner)
+    return replace(seen, foreign=_foreign(kernel, interface)) if interface and owner and not seen.alive else seen
+
+
+def _foreign(kernel: Kernel, interface: Interface) -> Foreign:
+    number = interface.xdp_prog_id
+    links = (link for link in kernel.links.all() if (link.prog_id, link.ifindex) == (number, interface.ifindex))
+    link = next(links, None)
+    holders = kernel.holders("link", link.id) if link else kernel.holders("prog", number)
+    return Foreign(prog_id=number, link_id=link.id if link else 0, holders=holders)
 
 
 def _link(kernel: Kernel, pin: str) -> LinkInfo | None:

@@ -1,16 +1,21 @@
 """Links: a program on a hook. Implements kernel.Links.
 
-Imports syscall, netns, kernel, errors and effects.
+Imports syscall, netlink, netns, kernel, errors and effects.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
+import os
 import socket
+from collections.abc import Iterator
+from typing import NamedTuple
 
+from reloader.bpf import netlink, syscall
 from reloader.bpf import netns as namespaces
-from reloader.bpf import syscall
+from reloader.bpf.syscall import Command
 from reloader.effects import lasting
 from reloader.errors import KernelError
 from reloader.kernel import Fd, LinkInfo, XdpMode
@@ -29,8 +34,53 @@ class LiveLinks:
     def update(self, link: Fd, *, new: Fd, old: Fd) -> None:
         lasting("link.update", lambda: syscall.link_update(link.fileno(), new.fileno(), old.fileno()))
 
+    def take_over_xdp(
+        self, prog: Fd, *, theirs: Fd, theirs_mode: XdpMode, ifindex: int, mode: XdpMode, netns: str | None
+    ) -> Fd:
+        their_place = _Place(ifindex, theirs, _MODE_FLAGS[theirs_mode])
+        take = functools.partial(_take_over, prog, mode, their_place)
+        return Fd(lasting(f"link.take_over xdp {ifindex}", lambda: namespaces.inside(netns, take)))
+
+    def give_back_xdp(self, theirs: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> None:
+        def attach() -> int:
+            with netlink.open_socket() as channel:
+                flags = _MODE_FLAGS[mode] | netlink.XDP_FLAGS_UPDATE_IF_NOEXIST
+                netlink.set_xdp(channel, ifindex, theirs.fileno(), flags)
+            return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # what runs inside hands back a descriptor
+
+        lasting(f"xdp.give_back {ifindex}", lambda: os.close(namespaces.inside(netns, attach)))
+
+    def detach(self, link: Fd) -> None:
+        lasting("link.detach", lambda: syscall.link_detach(link.fileno()))
+
+    def all(self) -> Iterator[LinkInfo]:
+        number = 0
+        while found := syscall.next_id(Command.BPF_LINK_GET_NEXT_ID, number):
+            number = found
+            with contextlib.suppress(KernelError), Fd(syscall.fd_by_id(Command.BPF_LINK_GET_FD_BY_ID, number)) as fd:
+                yield self.info(fd)
+
     def info(self, fd: Fd) -> LinkInfo:
         return syscall.link_info(fd.fileno())
+
+
+class _Place(NamedTuple):
+    """Somebody else's program on a hook, attached by netlink."""
+
+    ifindex: int
+    prog: Fd
+    mode: int  # XDP_FLAGS_*_MODE
+
+
+def _take_over(prog: Fd, mode: XdpMode, theirs: _Place) -> int:
+    with netlink.open_socket() as channel:
+        expected = theirs.prog.fileno()
+        netlink.set_xdp(channel, theirs.ifindex, -1, theirs.mode | netlink.XDP_FLAGS_REPLACE, expected=expected)
+        try:
+            return _create_xdp(prog, theirs.ifindex, mode)
+        except BaseException:
+            netlink.set_xdp(channel, theirs.ifindex, expected, theirs.mode | netlink.XDP_FLAGS_UPDATE_IF_NOEXIST)
+            raise
 
 
 def _create_xdp(prog: Fd, ifindex: int, mode: XdpMode) -> int:

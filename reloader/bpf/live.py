@@ -51,6 +51,11 @@ class LiveKernel:
     def possible_cpus(self) -> int:
         return syscall.possible_cpus()
 
+    def holders(self, kind: str, number: int) -> tuple[str, ...]:
+        from reloader.bpf.holders import holders  # seldom asked
+
+        return holders(kind, number)
+
     def boot_id(self) -> str:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from reloader.errors import KernelError
 from reloader.kernel import XdpMode
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x200, 0x400
 NETLINK_SOCK_DIAG, SOCK_DESTROY = 4, 21
@@ -25,6 +25,9 @@ RTMGRP_LINK = 1
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_EXT_MASK, IFLA_XDP = 3, 4, 18, 29, 43
 IFLA_INFO_KIND = 1
 IFLA_XDP_ATTACHED, IFLA_XDP_PROG_ID, IFLA_XDP_DRV_PROG_ID, IFLA_XDP_SKB_PROG_ID, IFLA_XDP_HW_PROG_ID = 2, 4, 5, 6, 7
+IFLA_XDP_FD, IFLA_XDP_FLAGS, IFLA_XDP_EXPECTED_FD = 1, 3, 8
+XDP_FLAGS_UPDATE_IF_NOEXIST, XDP_FLAGS_REPLACE = 1 << 0, 1 << 4
+NLA_F_NESTED = 1 << 15
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 IFNAMSIZ = 16
 SIOCGIFINDEX = 0x8933  # include/uapi/linux/sockios.h; of struct ifreq, 40 bytes
@@ -111,6 +114,15 @@ def ask(channel: socket.socket, kind: int, body: bytes, subject: str, flags: int
     for answer, payload in _messages(channel.recv(BUFFER)):
         if answer == NLMSG_ERROR and (code := -struct.unpack_from("=i", payload)[0]):
             raise KernelError(subject, code)
+
+
+def set_xdp(channel: socket.socket, ifindex: int, fd: int, flags: int, *, expected: int = -1) -> None:
+    """RTM_SETLINK of the XDP program; fd -1 takes it off. With XDP_FLAGS_REPLACE only if `expected` sits there."""
+    nested = _attr(IFLA_XDP_FD, struct.pack("=i", fd)) + _attr(IFLA_XDP_FLAGS, struct.pack("=I", flags))
+    if expected >= 0:
+        nested += _attr(IFLA_XDP_EXPECTED_FD, struct.pack("=i", expected))
+    body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + _attr(IFLA_XDP | NLA_F_NESTED, nested)
+    ask(channel, RTM_SETLINK, body, f"xdp on interface {ifindex}")
 
 
 class LinkEvents:

@@ -30,7 +30,9 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
         _known_resets(args.reset, pairs)
         with writer_lock(env.layout) as lock:
             for path, one in pairs:
-                request = intake(path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback)
+                request = intake(
+                    path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback, take_over=args.take_over
+                )
                 results.append(session.apply(env.kernel, env.layout, request, lock, progress=steps))
     except (ReloaderError, OSError, KeyboardInterrupt):
         _say_committed(env, results)

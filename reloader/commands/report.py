@@ -73,7 +73,9 @@ def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tu
     for path, one in compiled(args.files, env.layout):
         _say_unfinished(env, one.wish.pipeline)
         steps(f"planning {one.wish.pipeline}")
-        request = intake(path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback)
+        request = intake(
+            path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback, take_over=args.take_over
+        )
         try:
             plans.append(session.plan(env.kernel, env.layout, request))
         except ReloaderError as error:

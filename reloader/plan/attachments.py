@@ -23,6 +23,8 @@ class AttachmentChoice:
     ops: tuple[Op, ...] = ()
     refusal: str = ""  # why it cannot be done; empty when it can
     missing: bool = False  # the refusal is that the host has no such interface
+    taken: str = ""  # pin that holds somebody else's program until the commit
+    note: str = ""
 
     def line(self) -> Line:
         return Line(
@@ -32,19 +34,21 @@ class AttachmentChoice:
             action=self.action,
             cas=self.cas,
             interruption=self.interruption,
-            notes=(f"program {self.wanted.program}",),
+            notes=(f"program {self.wanted.program}", *([self.note] if self.note else [])),
         )
 
 
 def choose_attachment(
-    wanted: WishAttachment, seen: Observed, layout: Layout, pipeline: str, load: int
+    wanted: WishAttachment, seen: Observed, layout: Layout, pipeline: str, load: int, *, take_over: bool = False
 ) -> AttachmentChoice:
-    """The outcome for one wished attachment."""
+    """The outcome for one wished attachment; somebody else's program is only touched with `take_over`."""
     there = seen.attachments[wanted.id]
     base = AttachmentChoice(wanted=wanted)
     if there.interface is None:
         why = f"attachment {wanted.id}: no interface {wanted.target['interface']!r}{_where(wanted)}"
         return replace(base, refusal=why, missing=True)
+    if take_over and (taken := _taken(base, there, seen, layout, pipeline, load)):
+        return taken
     if not there.alive:
         return _create(base, there, seen, layout, pipeline, load)
     return _swap(base, there, seen, layout, pipeline, load)
@@ -83,7 +87,39 @@ def _occupied(wanted: WishAttachment, there: SeenAttachment, seen: Observed, pip
             f"it is the same interface as {own} of this pipeline, which lets go only after the commit. "
             f"{_way_out(pipeline)}"
         )
-    return f"{there.owner} is attached there already, and it is not ours to replace"
+    if there.foreign and there.foreign.link_id:
+        return (
+            f"{there.owner} is attached there already, {there.foreign.words}, and it is not ours to replace: only "
+            "who holds a link can let it go"
+        )
+    how = f", {there.foreign.words}" if there.foreign else ""
+    return f"{there.owner} is attached there already{how}, and it is not ours to replace (--take-over does, on purpose)"
+
+
+def _taken(
+    base: AttachmentChoice, there: SeenAttachment, seen: Observed, layout: Layout, pipeline: str, load: int
+) -> AttachmentChoice | None:
+    """Somebody else's program gives way: on our own link by compare-and-swap, else with a gap. None: there is none
+    that could be taken over."""
+    wanted, interface = base.wanted, there.interface
+    held, program = layout.taken_pin(pipeline, wanted.id), layout.prog_pin(pipeline, load, wanted.program)
+    path = layout.link_pin(pipeline, wanted.id)
+    said = replace(base, sign=Sign.REPLACE, cas=True, taken=held, note=f"instead of {there.owner}")
+    if there.alive and there.link and not _ours(there.link.prog_id, seen):
+        swap = ops.SwapLink(attachment=wanted.id, path=path, new=program, old=held)
+        return replace(said, action="link update", ops=(ops.HoldForeign(id=there.link.prog_id, path=held), swap))
+    foreign = there.foreign
+    if foreign is None or foreign.link_id or there.elsewhere or interface is None or interface.xdp_mode is None:
+        return None
+    take = ops.TakeOver(attachment=wanted, program=program, path=path, theirs=held, mode=interface.xdp_mode)
+    action = f"take over by bpf_link, {wanted.target['mode']} mode"
+    hold = ops.HoldForeign(id=foreign.prog_id, path=held)
+    return replace(said, action=action, interruption="drops", ops=(hold, take))
+
+
+def _ours(prog_id: int, seen: Observed) -> bool:
+    known = seen.generation.progs.values() if seen.generation else ()
+    return seen.generation is None or prog_id in {*known, *seen.progs.values()}
 
 
 def _way_out(pipeline: str) -> str:

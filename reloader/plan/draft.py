@@ -40,6 +40,7 @@ class Request:
     lossy_rollback: bool = False  # accept rules whose way back loses something
     tests: bool = True  # run the wish's tests
     budget: bool = True  # and hold it to their budgets
+    take_over: bool = False  # somebody else's programs on our hooks give way
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,7 +66,10 @@ class Draft:
         if self.fresh:
             self.maps = [choose(m, self.seen, self.request.reset, self.request.conversions) for m in self.wish.maps]
         self.attachments = [
-            choose_attachment(a, self.seen, self.layout, self.wish.pipeline, self.load) for a in self.wish.attachments
+            choose_attachment(
+                a, self.seen, self.layout, self.wish.pipeline, self.load, take_over=self.request.take_over
+            )
+            for a in self.wish.attachments
         ]
         self.ways = ways(self.wish, self.seen, self.request.diffs)
         self.refusals = [c.refusal for c in self.maps if c.refusal]
@@ -311,7 +315,9 @@ class Draft:
         )
         retired = conversion.retire(self.moves())
         flipped = self._after_flip()
-        return [*self._publish(), *flipped, *folder, *retired, *self._retire(), *self.detach(), *self._drop_old()]
+        taken = [ops.Unpin(path=c.taken) for c in self.attachments if c.taken]
+        gone = [*self._retire(), *self.detach(), *taken, *self._drop_old()]
+        return [*self._publish(), *flipped, *folder, *retired, *gone]
 
     def _after_flip(self) -> list[Op]:
         flipping = self.flipping()

@@ -109,6 +109,39 @@ class CreateLink:
 
 
 @frozen
+class HoldForeign:
+    """Pin somebody else's program, so that it can be put back."""
+
+    TAGGED: ClassVar[bool] = True
+    id: int  # kernel id
+    path: str
+
+
+@frozen
+class TakeOver:
+    """Put our link in the place of a program that was attached by netlink: the kernel has no swap for this."""
+
+    TAGGED: ClassVar[bool] = True
+    attachment: WishAttachment
+    program: str  # pin path
+    path: str  # the link's pin
+    theirs: str  # pin path; what must sit there
+    mode: str  # theirs
+
+
+@frozen
+class GiveBack:
+    """Take our link off, and attach theirs by netlink unless something sits there."""
+
+    TAGGED: ClassVar[bool] = True
+    attachment: WishAttachment
+    program: str
+    path: str
+    theirs: str
+    mode: str
+
+
+@frozen
 class SwapLink:
     """Compare-and-swap the program behind a pinned link."""
 
@@ -313,6 +346,9 @@ Op = (
     | PinProgram
     | Unpin
     | CreateLink
+    | HoldForeign
+    | TakeOver
+    | GiveBack
     | SwapLink
     | SetEntries
     | MakeInner
@@ -336,7 +372,7 @@ Op = (
 
 ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel
 INERT = (Load, FillMap, Prove, PinAgain, CheckFit, CopyOver, Drain, Barrier)  # nothing owed, or owed by Convert
-VISIBLE = (CreateLink, SwapLink, SetEntries, FlipSide)  # traffic can notice these
+VISIBLE = (CreateLink, TakeOver, SwapLink, SetEntries, FlipSide)  # traffic can notice these
 
 
 def undo_of(op: Op) -> Op | None:
@@ -352,8 +388,10 @@ def undo_of(op: Op) -> Op | None:
             return PutSlot(map=op.map, path=op.path, side=op.side, inner=op.before, before=op.inner)
         case FlipSide():
             return FlipSide(path=op.path, side=1 - op.side)
-        case PinMap() | PinProgram() | CreateLink() | FillFromFile() | MakeInner():
+        case PinMap() | PinProgram() | CreateLink() | FillFromFile() | MakeInner() | HoldForeign():
             return Unpin(path=op.path)
+        case TakeOver():
+            return GiveBack(attachment=op.attachment, program=op.program, path=op.path, theirs=op.theirs, mode=op.mode)
         case SwapLink():
             return SwapLink(attachment=op.attachment, path=op.path, new=op.old, old=op.new)
         case SetEntries():

@@ -80,6 +80,8 @@ def execute(bench: Bench, op: Op) -> None:
             _pin(bench, _loaded(bench, op.stage).progs[op.program], op.path)
         case ops.CreateLink():
             _create_link(bench, op)
+        case ops.HoldForeign() | ops.TakeOver() | ops.GiveBack():
+            _take_over(bench, op)
         case ops.SwapLink():
             _swap_link(bench, op)
         case ops.SetEntries():
@@ -292,6 +294,19 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
         bench.kernel.barrier()
         locks = bridge.maps.get("rl_locks") if bridge else None
         migrate.drain(bench.kernel, source, target, op.rules, locks, late=op.late)
+
+
+def _take_over(bench: Bench, op: ops.HoldForeign | ops.TakeOver | ops.GiveBack) -> None:
+    from reloader.txn import takeover
+
+    match op:
+        case ops.HoldForeign():
+            with bench.kernel.progs.by_id(op.id) as fd:
+                _pin(bench, fd, op.path)
+        case ops.TakeOver():
+            takeover.take(bench.kernel, op, _interface(bench, op.attachment.target))
+        case ops.GiveBack():
+            takeover.give_back(bench.kernel, op)
 
 
 def _bring_in(bench: Bench, op: ops.FillFromFile | ops.Absorb) -> None:

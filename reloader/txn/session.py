@@ -83,6 +83,7 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         lossy_rollback=intake.lossy_rollback,
         tests=intake.tests,
         budget=not intake.origin,
+        take_over=intake.take_over,
     )
     return make_plan(intake.wish, seen, layout, request), seen, request
 

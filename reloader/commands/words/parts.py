@@ -104,3 +104,8 @@ def reset(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="convert state although going back would lose something of it (the plan names what)",
     )
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="replace somebody else's program on our hooks (not one that a bpf_link of theirs holds)",
+    )
