@@ -300,6 +300,9 @@ class Progs(Protocol):
         """BPF_PROG_RUN on this CPU, of a program whose maps are scratch: no lasting effect. The verdict does nothing;
         `repeat` runs go over the packet that the one before left."""
 
+    def count_runs(self) -> Fd:
+        """While it is open, run_cnt and run_time_ns of all programs of the host count (BPF_ENABLE_STATS)."""
+
     def metadata(self, prog_id: int) -> dict[str, str]:
         """The bpf_metadata_ strings bound to a program; empty when it has none."""
 
@@ -339,6 +342,13 @@ class Net(Protocol):
     def indices(self, names: Collection[str], netns: str | None) -> tuple[str, dict[str, int]]:
         """The identity of a namespace, and the ifindex of those of the named interfaces that are in it. Cheap for
         many names: the namespace is entered once. MissingFeature as above."""
+
+    def counters(self, name: str, netns: str | None) -> dict[str, int]:
+        """What the interface and its driver count, by the names of `ip -s link` and `ethtool -S`; those a driver
+        keeps for each queue also summed up. MissingFeature when there is no such interface."""
+
+    def stream(self, family: int, netns: str | None) -> Fd:
+        """A TCP socket of that address family that belongs to a network namespace, not connected."""
 
 
 class Kernel(Protocol):

@@ -25,6 +25,7 @@ PIPELINE_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
 DEFAULT_BPFFS = "/sys/fs/bpf/reloader"
 DEFAULT_RECORDS = "/var/lib/reloader"
 HOST_STATE = "/etc/reloader/state"  # state layouts of this host
+HOST_FILE = "/etc/reloader/host.yaml"  # the commands that pipelines may name
 
 
 def pin_name(name: str) -> str:
@@ -43,6 +44,7 @@ class Layout:
 
     bpffs: str = DEFAULT_BPFFS
     records: Path = Path(DEFAULT_RECORDS)
+    host_file: Path = Path(HOST_FILE)
 
     def pipeline_pins(self, pipeline: str) -> str:
         return f"{self.bpffs}/{pipeline}"

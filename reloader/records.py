@@ -7,6 +7,7 @@ Read by observe.py, written by txn/. Imports files, layout, spec.wish, record.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 
@@ -38,6 +39,21 @@ class LinkRecord:
 
 
 @frozen
+class Trial:
+    """A generation that has not proved itself yet: by when it must, and who sees to it. Times are boot-time seconds,
+    good in one boot only."""
+
+    generation: int
+    back_to: int  # what comes back otherwise; 0: nothing served before
+    boot_id: str
+    healthy_at: float  # the end of its health window; the start of the trial when it has none
+    until: float  # past this without a word it goes back
+    confirm: bool  # whether a person has to say so
+    guard: int  # process id
+    guard_born: int  # when that process started, in clock ticks since boot: ids are used again
+
+
+@frozen
 class Generation:
     """One commit of a pipeline."""
 
@@ -52,6 +68,7 @@ class Generation:
     origin: int = 0  # the generation this one's wish first came with; its own number unless rolled back to
     changes: tuple[str, ...] = ()  # the plan's lines, for history
     rebuilt: bool = False  # from what the kernel shows, after its record was lost: its objects are gone
+    outcome: str = ""  # of its trial, in words; empty: it had none, or is still on it
 
 
 @frozen
@@ -71,6 +88,7 @@ class Current:
     tried: dict[str, str] = field(default_factory=dict)  # source -> wish digest tried last
     last_error: str = ""
     pins: tuple[str, ...] = ()  # programs, maps and published maps that must be there; empty: an older record
+    trial: Trial | None = None  # None: what serves is confirmed
     boot_id: str = ""  # the boot in which `state` was last seen; empty: the records are of before this was kept
     restarted: dict[str, str] = field(default_factory=dict)  # state map -> when it started empty after a restart
 
@@ -114,6 +132,16 @@ def pipelines(layout: Layout) -> list[str]:
     """Every pipeline with records."""
     root = layout.pipelines_dir
     return sorted(p.name for p in root.iterdir() if (p / "current.json").exists()) if root.is_dir() else []
+
+
+def on_trial(layout: Layout) -> list[str]:
+    """Pipelines whose generation is unconfirmed; damaged records are left to whoever reads them."""
+    found = []
+    for name in pipelines(layout):
+        with suppress(NeedsHuman):
+            current = read_current(layout, name)
+            found += [name] if current and current.trial else []
+    return found
 
 
 def _dump(value: object) -> bytes:

@@ -55,7 +55,7 @@ def _recorded(layout: Layout, pipeline: str, wish_digest: str) -> Current | None
     current = records.read_current(layout, pipeline)
     if current is None or not current.generation or current.wish != wish_digest:
         return None
-    if current.orphaned or current.last_error:  # both are to be cleared
+    if current.orphaned or current.last_error or current.trial:  # all are to be cleared, or to be waited for
         return None
     return None if any(layout.journal_file(pipeline, "").parent.glob("*.jsonl")) else current
 

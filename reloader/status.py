@@ -18,6 +18,7 @@ from reloader.records import Generation, MapRecord
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish
 from reloader.standing import pinned
+from reloader.trial import guarded, left, overdue
 
 
 def collect(kernel: Kernel, layout: Layout, names: list[str]) -> list[dict[str, Any]]:
@@ -38,6 +39,7 @@ def _status(kernel: Kernel, layout: Layout, name: str) -> dict[str, Any]:
     generation = seen.generation
     problems = _problems(layout, seen, name)
     body = {**_blank(name), "state": _state(seen, problems, layout, name), "problems": problems, "notes": _notes(seen)}
+    body["trial"] = _trial(seen)
     if generation is not None:
         body |= {
             "generation": generation.number,
@@ -52,7 +54,7 @@ def _status(kernel: Kernel, layout: Layout, name: str) -> dict[str, Any]:
 def _blank(name: str) -> dict[str, Any]:
     text = dict.fromkeys(("since", "reason", "source"), "")
     lists: dict[str, list[Any]] = {key: [] for key in ("attachments", "maps", "problems", "notes")}
-    return {"pipeline": name, "generation": 0, "load": 0, **text, **lists}
+    return {"pipeline": name, "generation": 0, "load": 0, "trial": None, **text, **lists}
 
 
 def _notes(seen: Observed) -> list[str]:
@@ -65,7 +67,28 @@ def _notes(seen: Observed) -> list[str]:
     ]
     if seen.generation and seen.generation.rebuilt:
         notes.append("its records were lost and rebuilt from the kernel; the next apply takes over, nothing rolls back")
+    if trial := _trial(seen):
+        guard = f"guarded by process {trial['guard']}" if trial["guard"] else "its guard is gone"
+        else_ = f"generation {trial['back_to']} comes back" if trial["back_to"] else "it is taken off"
+        waits = (
+            f"{trial['seconds_left']:.0f} s left of its {'health window' if trial['waits_for'] == 'health' else 'time'}"
+        )
+        notes.append(f"unconfirmed: {waits}, {guard}; `reloader confirm` keeps it, else {else_}")
     return notes
+
+
+def _trial(seen: Observed) -> dict[str, Any] | None:
+    """The trial of the generation that serves."""
+    trial = seen.current.trial if seen.current else None
+    if trial is None:
+        return None
+    return {
+        "generation": trial.generation,
+        "back_to": trial.back_to,
+        "seconds_left": round(left(trial, seen.boot_id), 3),
+        "waits_for": "confirm" if trial.confirm else "health",
+        "guard": trial.guard if guarded(trial) else 0,
+    }
 
 
 def _state(seen: Observed, problems: list[str], layout: Layout, name: str) -> str:
@@ -75,7 +98,9 @@ def _state(seen: Observed, problems: list[str], layout: Layout, name: str) -> st
         return "removed"
     if seen.current and seen.current.orphaned:
         return "orphaned"
-    return "drift" if problems else "serving"
+    if problems:
+        return "drift"
+    return "unconfirmed" if seen.current and seen.current.trial else "serving"
 
 
 def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
@@ -84,6 +109,9 @@ def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
         problems.append(f"a transaction did not end; `reloader recover {name}` finishes it or takes it back")
     if seen.rebooted:
         problems.append("the kernel was restarted since; `reloader apply` loads it again")
+    if seen.current and seen.current.trial and overdue(seen.current.trial, seen.boot_id):
+        number = seen.current.trial.generation
+        problems.append(f"generation {number} was not confirmed in time; `reloader recover {name}` takes it back")
     if seen.current and seen.current.last_error:
         problems.append(f"last attempt: {seen.current.last_error}")
     problems += [f"attachment {a['id']}: {a['seen']}" for a in _attachments(seen) if a["seen"] != "as recorded"]
@@ -177,6 +205,7 @@ def history(layout: Layout, pipeline: str) -> list[dict[str, Any]]:
                 "reason": generation.reason,
                 "objects": [o.digest[:12] for o in generation.wish.objects],
                 "changes": list(generation.changes),
+                "outcome": generation.outcome,
             }
         )
     return rows

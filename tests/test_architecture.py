@@ -28,7 +28,7 @@ LAYERS = tuple(
         "follow",
         "txn",
         "status metrics diagnosis",
-        "observe plan standing",
+        "observe plan standing health trial",
         "workloads",
         "records",
         "spec state",
@@ -39,7 +39,7 @@ LAYERS = tuple(
         "kernel layout errors effects record typetree frozen __init__",
     )
 )
-PURE = frozenset({"plan", "workloads", "btf", "elf", "typetree", "record"})
+PURE = frozenset({"plan", "health", "workloads", "btf", "elf", "typetree", "record"})
 TOUCHING = frozenset(
     {"pathlib", "subprocess", "socket", "shutil", "time", "tempfile", "select", "mmap", "fcntl", "signal", "threading"}
 )

@@ -1,6 +1,6 @@
 """Interfaces of any network namespace. Implements kernel.Net.
 
-Imports netlink, netns, kernel and errors.
+Imports netlink, netns, kernel and errors; ethtool only when counters are asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Collection
 from reloader.bpf import netlink
 from reloader.bpf import netns as namespaces
 from reloader.bpf.netlink import LinkEvents
-from reloader.kernel import Interface
+from reloader.errors import MissingFeature
+from reloader.kernel import Fd, Interface
 
 
 class LiveNet:
@@ -31,6 +32,18 @@ class LiveNet:
         with _socket(netns) as channel:
             found = {name: index for name in names if (index := netlink.index_by_name(channel, name))}
         return namespaces.identity(netns), found
+
+    def counters(self, name: str, netns: str | None) -> dict[str, int]:
+        from reloader.bpf import ethtool
+
+        with _socket(netns) as channel:
+            found = netlink.statistics(channel, name)
+            if found is None:
+                raise MissingFeature(f"no interface {name}", hint=f"in {netns}" if netns else "see `ip link`")
+            return {**ethtool.statistics(channel, name), **found}
+
+    def stream(self, family: int, netns: str | None) -> Fd:
+        return Fd(namespaces.inside(netns, lambda: socket.socket(family, socket.SOCK_STREAM).detach()))
 
 
 def link_events(namespace: str | None = None) -> LinkEvents:

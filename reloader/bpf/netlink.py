@@ -22,7 +22,7 @@ NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x200, 0x400
 NETLINK_SOCK_DIAG, SOCK_DESTROY = 4, 21
 RTMGRP_LINK = 1
-IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_EXT_MASK, IFLA_XDP = 3, 4, 18, 29, 43
+IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_STATS64, IFLA_EXT_MASK, IFLA_XDP = 3, 4, 18, 23, 29, 43
 IFLA_INFO_KIND = 1
 IFLA_XDP_ATTACHED, IFLA_XDP_PROG_ID, IFLA_XDP_DRV_PROG_ID, IFLA_XDP_SKB_PROG_ID, IFLA_XDP_HW_PROG_ID = 2, 4, 5, 6, 7
 IFLA_XDP_FD, IFLA_XDP_FLAGS, IFLA_XDP_EXPECTED_FD = 1, 3, 8
@@ -33,6 +33,14 @@ IFNAMSIZ = 16
 SIOCGIFINDEX = 0x8933  # include/uapi/linux/sockios.h; of struct ifreq, 40 bytes
 NLA_TYPE_MASK = 0x3FFF
 BUFFER = 1 << 16
+
+STATISTICS = (  # struct rtnl_link_stats64, in its order; newer kernels have more behind
+    "rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped",
+    "multicast", "collisions", "rx_length_errors", "rx_over_errors", "rx_crc_errors", "rx_frame_errors",
+    "rx_fifo_errors", "rx_missed_errors", "tx_aborted_errors", "tx_carrier_errors", "tx_fifo_errors",
+    "tx_heartbeat_errors", "tx_window_errors", "rx_compressed", "tx_compressed", "rx_nohandler",
+    "rx_otherhost_dropped",
+)  # fmt: skip
 
 _MODES = (  # in the order we name one when an interface has several
     (IFLA_XDP_DRV_PROG_ID, XdpMode.NATIVE),
@@ -68,11 +76,25 @@ def open_socket(groups: int = 0) -> socket.socket:
 
 def link_by_name(channel: socket.socket, name: str) -> Link | None:
     """The interface of that name in the socket's namespace."""
+    found = _ask(channel, name, _attr(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS)))
+    return None if found is None else _link(found)
+
+
+def statistics(channel: socket.socket, name: str) -> dict[str, int] | None:
+    """What the kernel counts of an interface; None when there is none of that name."""
+    found = _ask(channel, name, b"")
+    if found is None:
+        return None
+    data = _attrs(found[16:]).get(IFLA_STATS64, b"")
+    numbers = struct.unpack(f"={len(data) // 8}Q", data[: len(data) // 8 * 8])
+    return dict(zip(STATISTICS, numbers, strict=False))
+
+
+def _ask(channel: socket.socket, name: str, more: bytes) -> bytes | None:
+    """The payload of RTM_NEWLINK for a name."""
     if not 0 < len(os.fsencode(name)) < IFNAMSIZ:
         return None
-    attrs = _attr(IFLA_IFNAME, os.fsencode(name) + b"\0") + _attr(
-        IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS)
-    )
+    attrs = _attr(IFLA_IFNAME, os.fsencode(name) + b"\0") + more
     body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + attrs
     channel.send(struct.pack("=IHHII", 16 + len(body), RTM_GETLINK, NLM_F_REQUEST, 1, 0) + body)
     for kind, payload in _messages(channel.recv(BUFFER)):
@@ -82,7 +104,7 @@ def link_by_name(channel: socket.socket, name: str) -> Link | None:
                 return None
             raise KernelError("RTM_GETLINK", code, name)
         if kind == RTM_NEWLINK:
-            return _link(payload)
+            return payload
     raise KernelError("RTM_GETLINK", errno.EBADMSG, name)
 
 

@@ -58,6 +58,9 @@ class LiveProgs:
                 before = time.thread_time_ns()
         return Ran(verdict=found.retval, data=found.data, ns=(time.thread_time_ns() - before) / repeat)
 
+    def count_runs(self) -> Fd:
+        return Fd(syscall.enable_stats())
+
     def metadata(self, prog_id: int) -> dict[str, str]:
         from reloader.bpf import metadata
 

@@ -1,4 +1,4 @@
-"""apply, rollback, remove: the commands that change something, each under the writer lock."""
+"""apply, confirm, rollback, remove: the commands that change something, each under the writer lock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import ReloaderError, UsageError
 
 if TYPE_CHECKING:
+    from reloader.txn.on_trial import Watched
     from reloader.txn.session import Result
+
+LONGEST = 7 * 86400.0  # seconds in which a confirmation may come
 
 
 def apply(args: argparse.Namespace, env: Environment) -> int:
@@ -18,28 +21,90 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
 
     if not args.reset and nothing_to_do(args.files, env):
         return 0
-    from reloader.commands.sources import compiled, intake
-    from reloader.lock import writer_lock
-    from reloader.txn import session
+    from reloader.commands.sources import compiled
 
     steps = SlowSteps(env.output)
     results: list[Result] = []
     try:
+        confirm_within = _seconds(args.confirm_timeout)
         steps.reading(args.files)
         pairs = compiled(args.files, env.layout)
         _known_resets(args.reset, pairs)
-        with writer_lock(env.layout) as lock:
-            for path, one in pairs:
-                request = intake(
-                    path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback, take_over=args.take_over
-                )
-                results.append(session.apply(env.kernel, env.layout, request, lock, progress=steps))
+        _long_enough(confirm_within, pairs)
+        _apply_each(args, env, pairs, confirm_within, steps, results)
     except (ReloaderError, OSError, KeyboardInterrupt):
         _say_committed(env, results)
         raise
     finally:
         steps.done()
     return _report(env, results)
+
+
+def _seconds(text: str | None) -> float:
+    from reloader.spec.checks import seconds
+
+    found = seconds(text) if text else 0.0
+    if found is None or (text and not 0 < found <= LONGEST):
+        raise UsageError(f"--confirm-timeout {text}: no such time", hint="as 120s or 5m, a week at most")
+    return found
+
+
+def _long_enough(confirm_within: float, pairs: list[Any]) -> None:
+    for _, one in pairs:
+        health = one.wish.health
+        if confirm_within and health and confirm_within < health.window:
+            why = f"--confirm-timeout is shorter than the health window of {one.wish.pipeline}, {health.window:g} s"
+            raise UsageError(why, hint="nobody should confirm what is still looked at")
+
+
+def _apply_each(
+    args: argparse.Namespace,
+    env: Environment,
+    pairs: list[Any],
+    confirm_within: float,
+    steps: SlowSteps,
+    results: list[Result],
+) -> None:
+    """One after the other, under one writer lock that is let go during health windows."""
+    from reloader.commands.sources import intake
+    from reloader.txn import on_trial, trial
+
+    patience = 0.0
+    while pairs:
+        prepared = [on_trial.prepare(env.kernel, env.layout, one.wish, confirm_within) for _, one in pairs]
+        watched: Watched | None = None
+        try:
+            with trial.lock_in_turn(env.layout, patience) as lock:
+                while pairs and not (watched and watched.guard):
+                    (path, one), watched = pairs.pop(0), prepared.pop(0)
+                    request = intake(
+                        path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback, take_over=args.take_over
+                    )
+                    results.append(on_trial.apply(env.kernel, env.layout, request, lock, watched, progress=steps))
+            steps.done()
+            if watched and watched.guard:
+                results[-1] = _outcome(env, watched, results[-1], results)
+        except KeyboardInterrupt:
+            on_trial.take_back(watched)
+            raise
+        patience = on_trial.PATIENCE  # what is left of our own work is not given up because others write
+
+
+def _outcome(env: Environment, watched: Watched, result: Result, results: list[Result]) -> Result:
+    """Wait for it, and say what is waited for."""
+    from reloader.txn import on_trial
+
+    health = watched.wish.health
+    if health is not None:
+        checks = f"{len(health.checks)} check{'s' * (len(health.checks) != 1)}"
+        env.output.note(
+            f"{result.pipeline}: generation {result.generation} serves, on trial for {health.window:g} s ({checks})"
+        )
+    try:
+        return on_trial.outcome(watched, result, env.output.note)
+    except (ReloaderError, KeyboardInterrupt):
+        results.pop()
+        raise
 
 
 def _known_resets(reset: list[str], pairs: list[Any]) -> None:
@@ -63,6 +128,21 @@ def _report(env: Environment, results: list[Result]) -> int:
     for result in results:
         show_result(env.output, result)
     env.output.document("Result", {"pipelines": [result_json(r) for r in results]})
+    return 0
+
+
+def confirm(args: argparse.Namespace, env: Environment) -> int:
+    """The generation on trial stays."""
+    from reloader.lock import writer_lock
+    from reloader.txn import session, trial
+
+    with writer_lock(env.layout) as lock:
+        recovered = session.ready(env.kernel, env.layout, args.pipeline, lock)
+        for line in recovered:
+            env.output.note(line)
+        generation = trial.confirm(env.layout, args.pipeline, lock)
+    env.output.print(f"{args.pipeline}: generation {generation} is confirmed")
+    env.output.document("Confirmation", {"pipeline": args.pipeline, "generation": generation})
     return 0
 
 

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from reloader.errors import InputError, ReloaderError
 from reloader.kernel import Kernel
-from reloader.layout import Layout
+from reloader.layout import HOST_FILE, Layout
 
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
 
@@ -82,7 +82,9 @@ class Environment:
     def of(cls, args: argparse.Namespace, make_kernel: Callable[[], Kernel]) -> Environment:
         tty = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         output = Output(json=getattr(args, "output", "text") == "json", quiet=args.quiet, colour=tty)
-        return cls(Layout(bpffs=args.bpffs.rstrip("/"), records=Path(args.records)), output, make_kernel)
+        host = Path(os.environ.get("RELOADER_HOST", HOST_FILE))
+        layout = Layout(bpffs=args.bpffs.rstrip("/"), records=Path(args.records), host_file=host)
+        return cls(layout, output, make_kernel)
 
     @property
     def kernel(self) -> Kernel:

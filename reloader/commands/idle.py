@@ -39,5 +39,12 @@ def _all_in_force(found: list[tuple[str, str]], env: Environment) -> bool:
 
 def _unchanged(pipeline: str, generation: int) -> dict[str, Any]:
     """As render.result_json."""
-    empty: dict[str, Any] = {"lines": [], "seconds": {}, "recovered": [], "tests": []}
+    empty: dict[str, Any] = {
+        "lines": [],
+        "seconds": {},
+        "recovered": [],
+        "tests": [],
+        "outcome": "",
+        "unconfirmed": 0.0,
+    }
     return {"pipeline": pipeline, "changed": False, "generation": generation, "why": "nothing to do", **empty}

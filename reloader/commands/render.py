@@ -95,6 +95,8 @@ def result_json(result: Result) -> dict[str, Any]:
         "seconds": {k: round(v, 6) for k, v in result.seconds.items()},
         "recovered": list(result.recovered),
         "tests": [test_json(one) for one in result.proof],
+        "outcome": result.outcome,
+        "unconfirmed": round(result.unconfirmed, 3),
     }
 
 
@@ -124,6 +126,11 @@ def show_result(output: Output, result: Result) -> None:
     where = f"generation {result.generation} serves" if result.generation else "done"
     output.print(f"{result.pipeline}: {where}{took}: {result.plan.why}")
     show_proof(output, result.proof)
+    if result.outcome:
+        output.print(f"  {result.outcome}")
+    if result.unconfirmed:
+        keep = f"`reloader confirm {result.pipeline}` keeps it"
+        output.print(f"  unconfirmed: goes back in {result.unconfirmed:.0f} s; {keep}")
     for line in result.plan.lines:
         if line.sign is not Sign.KEEP:
             output.print("  " + output.paint(line.text(), SIGN_COLOUR[line.sign]))

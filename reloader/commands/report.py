@@ -104,6 +104,7 @@ def status(args: argparse.Namespace, env: Environment) -> int:
 
 STATE_COLOUR = {
     "serving": "green",
+    "unconfirmed": "yellow",
     "removed": "dim",
     "orphaned": "yellow",
     "drift": "red",
@@ -134,7 +135,7 @@ def history(args: argparse.Namespace, env: Environment) -> int:
 
     rows = status_of.history(env.layout, args.pipeline)
     env.output.table(
-        ("GENERATION", "LOAD", "CREATED", "SOURCE", "WHY", "CHANGES"),
+        ("GENERATION", "LOAD", "CREATED", "SOURCE", "WHY", "TRIAL", "CHANGES"),
         [
             (
                 f"{'*' if r['current'] else ' '} {r['generation']}",
@@ -142,6 +143,7 @@ def history(args: argparse.Namespace, env: Environment) -> int:
                 r["created"],
                 r["source"],
                 r["reason"],
+                r["outcome"] or "-",
                 _short(r),
             )
             for r in rows

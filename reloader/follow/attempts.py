@@ -20,6 +20,7 @@ from reloader.errors import (
     LockedError,
     MissingFeature,
     NeedsHuman,
+    NotFoundError,
     PermissionRefused,
     Problem,
     ReloaderError,
@@ -31,7 +32,7 @@ from reloader.lock import WriterLock, writer_lock
 from reloader.records import Current
 from reloader.spec.wish import Compiled, Wish
 from reloader.standing import pinned
-from reloader.txn import session
+from reloader.txn import on_trial, session
 
 Target = tuple[str, str | None]  # interface, network namespace
 World = tuple[object, ...]  # what, besides the text, decides how an attempt ends
@@ -77,6 +78,7 @@ class Attempts:
         self._inputs: dict[str, Collection[str]] = {}
         self._names: dict[str, frozenset[str]] = {}  # file -> pipelines it defined when it last compiled
         self._owner: dict[str, str] = {}  # pipeline -> the file that defines it
+        self._trials: dict[str, int] = {}  # pipeline -> the generation that its guard looks after
 
     def known(self, directory: str) -> set[str]:
         """Files of the directory that recorded pipelines came from; forgets those that only orphans came from."""
@@ -161,15 +163,20 @@ class Attempts:
         if self._in_force(path, name, digest):
             return
         last.world = self._world(path, last)
+        watched = self._prepared(path, one)
         with writer_lock(self._in.layout) as lock:
             was = records.read_current(self._in.layout, name)
-            result = self._carry_out(path, one, was, lock)
+            result = self._carry_out(path, one, was, watched, lock)
             session.note_attempt(self._in.layout, name, path, digest, "", lock)
+        if watched is not None and result.unconfirmed:
+            on_trial.leave(watched)
+            self._trials[name] = result.generation
         for line in result.recovered:
             self._in.say(line)
         if result.changed:
             self._in.say(
                 f"{name}: generation {result.generation} serves ({(time.monotonic() - started) * 1000:.0f} ms)"
+                + (f", on trial for {result.unconfirmed:.0f} s" if result.unconfirmed else "")
             )
         elif was and was.orphaned:
             self._in.say(f"{name}: no longer an orphan; generation {result.generation} serves")
@@ -182,14 +189,32 @@ class Attempts:
         if not session.is_unchanged(self._in.kernel, self._in.layout, name, current.wish):
             return False
         if current.wish != digest:
-            self._in.say(f"{name}: generation {current.generation} serves, put there by hand; left so until an edit")
+            self._in.say(f"{name}: generation {current.generation} serves, {self._why(current)}; left so until an edit")
         return True
 
-    def _carry_out(self, path: str, one: Compiled, was: Current | None, lock: WriterLock) -> session.Result:
+    def _why(self, current: Current) -> str:
+        """How something else than the file came to serve."""
+        reason = records.read_generation(self._in.layout, current.pipeline, current.generation).reason
+        return f"after a {reason}" if "failed" in reason else "put there by hand"
+
+    def _prepared(self, path: str, one: Compiled) -> on_trial.Watched | None:
+        """What its trial needs; a file whose checks cannot be made is bad, and remembered as such."""
+        try:
+            return on_trial.prepare(self._in.kernel, self._in.layout, one.wish)
+        except (ReloaderError, OSError) as error:
+            with writer_lock(self._in.layout) as lock:
+                self._note(one.wish.pipeline, path, one.wish.digest(), error, lock)
+            raise
+
+    def _carry_out(
+        self, path: str, one: Compiled, was: Current | None, watched: on_trial.Watched | None, lock: WriterLock
+    ) -> session.Result:
         where, digest = self._in, one.wish.digest()
         try:
             intake = self._intake(path, one, digest, was)
-            return session.apply(where.kernel, where.layout, intake, lock, progress=where.steps)
+            return on_trial.apply(where.kernel, where.layout, intake, lock, watched, progress=where.steps)
+        except LockedError:  # the generation that serves is on trial: nothing was tried yet
+            raise
         except (ReloaderError, OSError) as error:
             if not where.stopping():  # an interrupted attempt was none
                 self._note(one.wish.pipeline, path, digest, error, lock)
@@ -226,12 +251,25 @@ class Attempts:
 
     def revisit(self) -> list[str]:
         """Files whose attempt might end otherwise now: an interface came or went, or another file let a name go."""
+        self._say_outcomes()
         found = []
         for path, last in self._last.items():
             if last.digests and self._moved(path, last):
                 last.digests = ()
                 found.append(path)
         return found
+
+    def _say_outcomes(self) -> None:
+        """Trials that have ended since, and how."""
+        for name, number in list(self._trials.items()):
+            current = records.read_current(self._in.layout, name)
+            if current is not None and current.trial is not None and current.trial.generation == number:
+                continue
+            del self._trials[name]
+            with contextlib.suppress(NotFoundError):
+                told = records.read_generation(self._in.layout, name, number).outcome
+                serves = f"generation {current.generation} serves" if current and current.generation else "it is off"
+                self._in.say(f"{name}: generation {number}: {told or 'its trial is over'}; {serves}")
 
     def _moved(self, path: str, last: _Last) -> bool:
         if last.world is None:

@@ -48,8 +48,13 @@ def target(options: Mapping[str, Any]) -> dict[str, str]:
     """The checked fields of an attachment as the engine's words."""
     out = {"interface": str(options["interface"]), "mode": str(options.get("mode", XdpMode.NATIVE.value))}
     if netns := options.get("netns"):
-        out["netns"] = _normal(netns) if netns.startswith("/") else _NAMED + netns
+        out["netns"] = netns_path(netns)
     return out
+
+
+def netns_path(netns: str) -> str:
+    """A namespace as the YAML names it, as an absolute path."""
+    return _normal(netns) if netns.startswith("/") else _NAMED + netns
 
 
 def _normal(path: str) -> str:

@@ -20,7 +20,18 @@ ENTRIES_A_MS = 2000  # what a batch writes on a small machine; for the plan's es
 
 def lines_of(draft: Draft) -> list[Line]:
     kept = [*_program_lines(draft), *(c.line() for c in draft.attachments), *_gone_lines(draft), *_map_lines(draft)]
-    return [*kept, *_test_lines(draft)]
+    return [*kept, *_test_lines(draft), *_health_lines(draft)]
+
+
+def _health_lines(draft: Draft) -> list[Line]:
+    """What a new version has to prove afterwards; a repair has to prove nothing."""
+    health, serving = draft.wish.health, draft.seen.generation
+    if health is None or (serving is not None and serving.wish.digest() == draft.wish.digest()):
+        return []
+    action = f"on trial for {health.window:g} s, a look every {health.interval:g} s"
+    back = f"else generation {serving.number} comes back" if serving else "else it is taken off"
+    checks = tuple(check.text() for check in health.checks)
+    return [Line(sign=Sign.KEEP, kind="health", name="checks", action=action, notes=(back,), detail=checks)]
 
 
 def entries_reason(draft: Draft) -> str:

@@ -48,6 +48,7 @@ def make_removal(seen: Observed, current: Current, layout: Layout, *, drop_state
         pins=(),
         state={} if drop_state else current.state,
         tried={},
+        trial=None,
     )
     return plan, parked
 

@@ -14,7 +14,7 @@ from reloader.spec.fits import ecma, fits
 from reloader.spec.schema import pipeline_schema
 from reloader.spec.text import Document, Steps, dotted
 
-_PLANNED = frozenset({"chain", "cgroup", "health", "layout", "source"})  # fields that are promised
+_PLANNED = frozenset({"chain", "cgroup", "layout", "source"})  # fields that are promised
 _WORDS = {
     "string": "text",
     "integer": "a whole number",

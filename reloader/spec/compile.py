@@ -15,8 +15,9 @@ from reloader.elf import ElfMap
 from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
-from reloader.spec import kept, listing, parse, registered, values
+from reloader.spec import health, kept, listing, parse, registered, values
 from reloader.spec.check import suggestion
+from reloader.spec.checks import Health
 from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
 from reloader.spec.objects import OLD, Objects, of_config, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
@@ -94,6 +95,7 @@ class _Compiler:
             attachments=attachments,
             engine_maps=tuple(sorted(m for m in self.objects.engine_maps if not of_config(m))),
             tests=tests,
+            health=self._health(programs),
         )
         files = [*(o.path for o in self.objects.files), *(m.bulk.path for m in self.pipeline.maps if m.bulk)]
         files += registered.files_of(self.registry)
@@ -118,6 +120,13 @@ class _Compiler:
         self.problems.append(
             Problem(file=file, line=mark.line, column=mark.column, path=path, message=message, hint=hint)
         )
+
+    def _health(self, programs: tuple[str, ...]) -> Health | None:
+        if self.pipeline.health is None:
+            return None
+        orders = {m.name: m.byteorder or {} for m in self.pipeline.maps}
+        maps = {m.name: self.objects.maps[m.name] for m in self.pipeline.maps if m.name in self.objects.maps}
+        return health.resolved(self.pipeline.health, maps, programs, orders, self._note)
 
     # --- attachments
 

@@ -1,7 +1,7 @@
 """One pipeline as its author wrote it: frozen values with the place of each in the text.
 
 Made by spec/parse.py from marked YAML, consumed by spec/compile.py. Nothing here is resolved against
-an object file or a kernel. Imports spec.words.
+an object file or a kernel. Imports spec.words and spec.checks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import field
 from typing import Any, ClassVar
 
 from reloader.frozen import frozen
+from reloader.spec.checks import Health
 from reloader.spec.words import Apply, Role
 
 __all__ = ["Apply", "Attach", "Bulk", "Entry", "MapWish", "Mark", "ObjectRef", "Pipeline", "Role", "TestWish"]
@@ -91,6 +92,28 @@ class TestWish:
 
 
 @frozen
+class CheckPlace:
+    """Where a health check stands, and the key it gives as written."""
+
+    index: int
+    mark: Mark
+    marks: dict[str, Mark]  # field -> place of its value
+    key: Any = None
+
+    def at(self, field: str) -> Mark:
+        return self.marks.get(field, self.mark)
+
+    def path(self, field: str) -> str:
+        return f"spec.health.checks[{self.index}].{field}"
+
+
+@frozen
+class HealthWish:
+    health: Health
+    places: tuple[CheckPlace, ...]  # of its checks, in their order
+
+
+@frozen
 class Pipeline:
     """One YAML document."""
 
@@ -105,3 +128,4 @@ class Pipeline:
     maps_mark: Mark | None = None  # where `maps:` stands, or else `spec:`
     state_schema: str | None = None
     tests: TestWish = field(default_factory=lambda: TestWish(items=(), mark=Mark(line=0, column=0)))
+    health: HealthWish | None = None

@@ -14,7 +14,7 @@ from typing import Any
 from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import pin_name
-from reloader.spec import check, text
+from reloader.spec import check, health, text
 from reloader.spec.model import Apply, Attach, Bulk, Entry, MapWish, Mark, ObjectRef, Pipeline, Role, TestWish
 from reloader.spec.source import read_source
 from reloader.spec.text import Document, Steps, dotted
@@ -89,6 +89,7 @@ class _Reader:
             rodata_marks=self._marks_below(("spec", "rodata")),
             state_schema=spec.get("stateSchema"),
             tests=self._tests(spec.get("test", [])),
+            health=health.read(self.document, spec["health"], self._note) if "health" in spec else None,
             maps_mark=self.document.mark(("spec", "maps") if "maps" in spec else ("spec",), key=True),
         )
         self._no_collisions(pipeline.attach)

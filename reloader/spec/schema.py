@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reloader.hooks import HOOKS
+from reloader.spec.health_schema import CHECK, HEALTH
 from reloader.spec.tests_schema import DEFINITIONS as TEST_DEFINITIONS
 from reloader.spec.tests_schema import TEST
 from reloader.spec.words import Apply, Role
@@ -249,6 +250,7 @@ _SPEC = _object(
             "additionalProperties": {"$ref": "#/definitions/map"},
         },
         "test": TEST,
+        "health": HEALTH,
     },
     title="Specification",
     description="What the kernel shall look like.",
@@ -285,6 +287,7 @@ def pipeline_schema() -> dict[str, Any]:
             "object": _OBJECT_REF,
             "entry": _ENTRY,
             "map": _MAP,
+            "check": CHECK,
             "attach": _attach(),
             **_attach_hooks(),
             **TEST_DEFINITIONS,

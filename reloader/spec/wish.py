@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from reloader import record
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES
+from reloader.spec.checks import Health
 from reloader.spec.words import Apply, Role
 from reloader.state.rules import LayoutVersion
 from reloader.typetree import TypeTree
@@ -115,6 +116,7 @@ class Wish:
     attachments: tuple[WishAttachment, ...]
     engine_maps: tuple[str, ...] = ()  # reloader_state.h's own maps, which only a bridge needs
     tests: WishTests | None = None
+    health: Health | None = None  # what it must prove after a swap; not part of the digest
 
     def load_digest(self) -> str:
         """Changes exactly when a new load is needed: code, rodata, programs, map shapes."""
@@ -134,7 +136,7 @@ class Wish:
     def digest(self) -> str:
         """Changes when anything the kernel would show changes, or a test."""
         data = record.to_json(self)
-        del data["source_revision"]
+        del data["source_revision"], data["health"]
         data["objects"] = [o.digest for o in self.objects]
         tests = data.pop("tests")
         return _digest({**data, **({"tests": tests["digest"]} if tests else {})})

@@ -1,7 +1,7 @@
 """After a restart of the kernel: what served is loaded again, from stored objects and entries alone.
 
 `recover --boot`, which an init system calls before the network comes up: no YAML, no object file, no compiler.
-Imports session, records, recover's errors; called by commands/recover.py.
+Imports session, records, errors; called by commands/recover.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from reloader.lock import WriterLock
 from reloader.records import Current, Generation
 from reloader.txn import session
 from reloader.txn.intake import Intake
-from reloader.txn.recover import recover
 from reloader.txn.several import each
 from reloader.txn.transaction import Progress
 
@@ -33,7 +32,7 @@ def boot(
 
 
 def _boot_one(kernel: Kernel, layout: Layout, lock: WriterLock, name: str, progress: Progress) -> list[str]:
-    done = recover(kernel, layout, name, lock)
+    done = session.ready(kernel, layout, name, lock)
     current = records.read_current(layout, name)
     if current is None or not current.generation:
         return done

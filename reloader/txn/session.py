@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from reloader import records
 from reloader.errors import NotFoundError, RefusedChange
@@ -22,11 +22,11 @@ from reloader.plan.entries import EntryDiff, entry_diff, split_records
 from reloader.plan.model import Plan
 from reloader.plan.planner import Request, make_plan
 from reloader.plan.removal import make_removal
-from reloader.records import Generation
+from reloader.records import Current, Generation, Trial
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish
 from reloader.standing import in_force
-from reloader.txn import storage
+from reloader.txn import storage, trial
 from reloader.txn.apply import Bench
 from reloader.txn.commit import records_of
 from reloader.txn.conversions import conversions
@@ -39,7 +39,9 @@ from reloader.txn.transaction import Progress, Trip, run
 if TYPE_CHECKING:
     from reloader.txn.proving import Result as Proof
 
-__all__ = ["Intake", "Result", "apply", "plan", "recover_all", "remove", "rollback"]
+__all__ = ["Intake", "Result", "apply", "plan", "ready", "recover_all", "remove", "rollback", "send_home"]
+
+FORGOTTEN = "nobody confirmed it in time, and its guard is gone"
 
 
 @frozen
@@ -51,6 +53,18 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)  # per kind of op, and "total"
     recovered: tuple[str, ...] = ()
     proof: tuple[Proof, ...] = ()  # how its tests ended
+    unconfirmed: float = 0.0  # seconds that its generation is on trial for; 0: it is not
+    outcome: str = ""  # of the trial, in words
+
+
+class Post(Protocol):
+    """Who watches over what is about to be swapped; on_trial.py has one."""
+
+    def stand(self, made: Plan, seen: Observed) -> None:
+        """Before anything is done. An error here leaves everything as it was."""
+
+    def trial(self) -> Trial | None:
+        """Asked for the commit record; None: this change needs no trial."""
 
 
 def quiet(_: str) -> None:
@@ -108,11 +122,45 @@ def _diffs(layout: Layout, intake: Intake, seen: Observed) -> dict[str, EntryDif
     return diffs
 
 
-def apply(kernel: Kernel, layout: Layout, intake: Intake, lock: WriterLock, *, progress: Progress = quiet) -> Result:
+def ready(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> list[str]:
+    """What every change does first: end what a dead predecessor left, and take back what nobody confirmed in time."""
+    done = recover(kernel, layout, pipeline, lock)
+    current = records.read_current(layout, pipeline)
+    if current is not None and current.trial and trial.overdue(current.trial, kernel.boot_id()):
+        result = send_home(kernel, layout, current, FORGOTTEN, lock)
+        done.append(f"{pipeline}: generation {current.trial.generation}: {FORGOTTEN}; {home(current, result)}")
+    return done
+
+
+def apply(
+    kernel: Kernel,
+    layout: Layout,
+    intake: Intake,
+    lock: WriterLock,
+    *,
+    progress: Progress = quiet,
+    post: Post | None = None,
+) -> Result:
     """Make the kernel look like the wish, or leave it as it was (see transaction.run for the errors)."""
+    recovered = tuple(ready(kernel, layout, intake.wish.pipeline, lock))
+    current = records.read_current(layout, intake.wish.pipeline)
+    if current is not None and current.trial:
+        raise trial.refuse(current, kernel.boot_id())
+    return _apply(kernel, layout, intake, lock, progress=progress, post=post, recovered=recovered)
+
+
+def _apply(
+    kernel: Kernel,
+    layout: Layout,
+    intake: Intake,
+    lock: WriterLock,
+    *,
+    progress: Progress = quiet,
+    post: Post | None = None,
+    recovered: tuple[str, ...] = (),
+) -> Result:
     started = time.monotonic()
     name = intake.wish.pipeline
-    recovered = tuple(recover(kernel, layout, name, lock))
     if not intake.reset and is_unchanged(kernel, layout, name, intake.wish.digest()):
         return unchanged(layout, name, None, recovered)
     made, seen, request = _plan(kernel, layout, intake)
@@ -121,7 +169,14 @@ def apply(kernel: Kernel, layout: Layout, intake: Intake, lock: WriterLock, *, p
         return unchanged(layout, name, made, recovered)
     blobs, diffs = {**intake.blobs, **made.blobs}, _planned(intake.wish, request)
     bench = Bench(kernel=kernel, layout=layout, pipeline=name, wish=intake.wish, blobs=blobs, diffs=diffs)
-    trip = Trip(plan=made, bench=bench, finish=lambda b: records_of(b, made, seen, intake), progress=progress)
+    if post is not None:
+        post.stand(made, seen)
+
+    def finish(done: Bench) -> tuple[Generation, Current]:
+        generation, current = records_of(done, made, seen, intake)
+        return generation, replace(current, trial=post.trial() if post is not None else None)
+
+    trip = Trip(plan=made, bench=bench, finish=finish, progress=progress)
     with privileged(kernel, made):
         run(trip, kernel, layout, lock)
     seconds = {**trip.seconds, "total": time.monotonic() - started}
@@ -171,15 +226,43 @@ def rollback(
     kernel: Kernel, layout: Layout, pipeline: str, to: int | None, lock: WriterLock, *, progress: Progress = quiet
 ) -> Result:
     """Apply a stored generation's wish again, from stored objects. `to` None: the one before the current."""
-    recover(kernel, layout, pipeline, lock)
+    recovered = tuple(ready(kernel, layout, pipeline, lock))
     target = rollback_target(layout, pipeline, to)
-    intake = Intake(
-        wish=target.wish,
-        reason=f"rollback to {target.number}",
-        origin=target.origin or target.number,
-        lossy_rollback=True,
-    )
-    return apply(kernel, layout, intake, lock, progress=progress)
+    current = records.read_current(layout, pipeline)
+    intake = _again(target, f"rollback to {target.number}")
+    result = _apply(kernel, layout, intake, lock, progress=progress, recovered=recovered)
+    if current is not None and current.trial and result.changed:  # its guard sees that it was decided
+        trial.note_outcome(layout, current, "rolled back by hand")
+    return result
+
+
+def _again(target: Generation, reason: str) -> Intake:
+    """A stored generation's wish, to be applied once more."""
+    return Intake(wish=target.wish, reason=reason, origin=target.origin or target.number, lossy_rollback=True)
+
+
+def send_home(kernel: Kernel, layout: Layout, current: Current, reason: str, lock: WriterLock) -> Result:
+    """The generation on trial is taken back: what served before serves again, with the state as it is now; where
+    nothing did, it is taken off and its state parked."""
+    on_trial = current.trial
+    assert on_trial is not None
+    trial.note_outcome(layout, current, f"rolled back: {reason}")
+    if on_trial.back_to:
+        target = records.read_generation(layout, current.pipeline, on_trial.back_to)
+        why = f"rollback to {target.number}: generation {on_trial.generation} failed: {reason}"
+        intake = replace(_again(target, why), tests=False)  # it served; what it is measured against is what failed
+        return _apply(kernel, layout, intake, lock)
+    result = _remove(kernel, layout, current.pipeline, lock)
+    note_attempt(layout, current.pipeline, "", "", f"generation {on_trial.generation} failed: {reason}", lock)
+    return result
+
+
+def home(before: Current, result: Result) -> str:
+    """What stands after `send_home`, in words."""
+    assert before.trial is not None
+    if not before.trial.back_to:
+        return "taken off, as nothing served before"
+    return f"rolled back, generation {result.generation} serves as {before.trial.back_to} did"
 
 
 def rollback_target(layout: Layout, pipeline: str, to: int | None) -> Generation:
@@ -217,7 +300,19 @@ def remove(
     kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, *, drop_state: bool, progress: Progress = quiet
 ) -> Result:
     """Detach and unpin everything; state maps stay parked unless `drop_state`."""
-    recover(kernel, layout, pipeline, lock)
+    ready(kernel, layout, pipeline, lock)
+    return _remove(kernel, layout, pipeline, lock, drop_state=drop_state, progress=progress)
+
+
+def _remove(
+    kernel: Kernel,
+    layout: Layout,
+    pipeline: str,
+    lock: WriterLock,
+    *,
+    drop_state: bool = False,
+    progress: Progress = quiet,
+) -> Result:
     seen = observe(kernel, layout, None, pipeline)
     if seen.current is None:
         raise NotFoundError(f"no pipeline {pipeline}", hint=_known(layout))
@@ -231,10 +326,11 @@ def remove(
 
 
 def recover_all(kernel: Kernel, layout: Layout, lock: WriterLock, names: Collection[str]) -> list[str]:
-    """Recover the named pipelines (all with an open journal when none is named); one bad one does not stop the rest."""
+    """Recover the named pipelines (when none is named, all with an open journal or on trial); one bad one does not
+    stop the rest."""
     unknown = sorted(n for n in set(names) if not PIPELINE_NAME.match(n) or not layout.record_dir(n).is_dir())
     if unknown:
         raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=_known(layout))
     folders = layout.pipelines_dir.glob("*/journal/*.jsonl")
-    todo = sorted(set(names) or {p.parent.parent.name for p in folders})
-    return each(todo, lambda name: recover(kernel, layout, name, lock))
+    todo = sorted(set(names) or {*(p.parent.parent.name for p in folders), *records.on_trial(layout)})
+    return each(todo, lambda name: ready(kernel, layout, name, lock))

@@ -227,7 +227,7 @@ def test_words_for_people(stage: Stage) -> None:
     assert "pipeline: edge\n" in shown
     assert re.search(r"name=flows  role=state  type=hash", shown)
     history = stage.run("history", "edge", json_too=False).out.splitlines()
-    assert history[0].split() == ["GENERATION", "LOAD", "CREATED", "SOURCE", "WHY", "CHANGES"]
+    assert history[0].split() == ["GENERATION", "LOAD", "CREATED", "SOURCE", "WHY", "TRIAL", "CHANGES"]
     assert history[1].startswith("* 1")
     assert stage.run("recover", json_too=False).out == "nothing to recover\n"
     gone = stage.run("remove", "edge", "--state", json_too=False).out

@@ -31,6 +31,16 @@ GOOD: dict[str, Any] = {
             ".bss": {"role": "state", "max_entries": 7},
             "e": {"role": "external", "pin": "/sys/fs/bpf/e"},
         },
+        "health": {
+            "window": "10s",
+            "interval": "500ms",
+            "failures": 2,
+            "checks": [
+                {"map": "n", "field": "a.b[1]", "key": 1, "above": 0.5, "rate_below": "1/s", "failures": 3},
+                {"interface": "eth0", "counter": "rx_dropped", "netns": "blue", "rate_below": 7},
+                {"http": "http://192.0.2.1/x", "status": 204, "body": "ok", "timeout": "1s"},
+            ],
+        },
     },
 }
 

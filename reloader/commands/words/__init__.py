@@ -22,6 +22,7 @@ COMMANDS = {
     "history": "report",
     "show": "report",
     "diff": "report",
+    "confirm": "change",
     "rollback": "change",
     "watch": "follow",
     "remove": "change",

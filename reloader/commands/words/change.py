@@ -1,4 +1,4 @@
-"""The words of what changes something: apply, rollback, remove."""
+"""The words of what changes something: apply, confirm, rollback, remove."""
 
 from __future__ import annotations
 
@@ -13,10 +13,33 @@ def apply(commands: Commands) -> None:
         "make the kernel look like the YAML",
         """One transaction per document, in order. The new version is loaded beside the running one, its maps are
 filled or shared, and each attachment is swapped by a compare-and-swap link update. When the verifier, the
-kernel or the disk says no, the running generation stays (exit 1) or is put back (exit 3).""",
+kernel or the disk says no, the running generation stays (exit 1) or is put back (exit 3).
+
+With `health:` in the YAML the new version is unconfirmed until its window is over. The first check that fails
+takes it back, state included (exit 3); so does ^C. A guard process sees to it, whatever becomes of this command:
+when the terminal is lost or the command killed, the window goes on. Another apply of the same pipeline is
+refused meanwhile (exit 75), other pipelines go on.
+
+--confirm-timeout asks for a person's word too: the command ends when the window does (at once without one), and
+the new version goes back unless `reloader confirm NAME` comes within that time after the swap.""",
     )
     files(parser)
     reset(parser)
+    parser.add_argument(
+        "--confirm-timeout", metavar="TIME", help="go back unless confirmed within this time, as 120s or 5m"
+    )
+
+
+def confirm(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "confirm",
+        "change",
+        "keep a generation that is on trial",
+        """Ends the trial of the generation that serves: neither its health nor a missing word takes it back any
+more. Exit 65 when nothing is unconfirmed, because it was taken back, say; `status` and `history` tell which.""",
+    )
+    parser.add_argument("pipeline", metavar="PIPELINE")
 
 
 def rollback(commands: Commands) -> None:

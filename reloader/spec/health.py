@@ -1,0 +1,221 @@
+"""`health:` of a pipeline: its schema, and from the checked text to frozen checks.
+
+What needs the objects (fields, keys, programs) is settled by compile.py, through `resolved` here. Imports
+spec.{checks,model,field,values,text}, elf's types, and hooks.xdp for the spelling of namespaces.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from reloader.elf import ElfMap
+from reloader.hooks.xdp import netns_path
+from reloader.kernel import PLAIN_TYPES
+from reloader.spec import values
+from reloader.spec.check import suggestion
+from reloader.spec.checks import (
+    UNITS,
+    Bound,
+    Check,
+    Counter,
+    Health,
+    HostCommand,
+    Http,
+    InterfaceCounter,
+    MapField,
+    Of,
+    ProgramRuns,
+    Question,
+    Tcp,
+    seconds,
+)
+from reloader.spec.field import find
+from reloader.spec.health_schema import BOUNDS
+from reloader.spec.model import CheckPlace, HealthWish, Mark
+from reloader.spec.text import Document, Steps
+from reloader.typetree import leaves
+
+INTERVAL = "1s"
+SHORTEST = 0.05  # seconds between looks
+LONGEST = 24 * 3600.0  # seconds of a window
+_COUNTED = frozenset(BOUNDS)
+_FIELDS: Mapping[str, frozenset[str]] = {  # kind of check -> the fields it may have besides
+    "map": _COUNTED | {"field", "key"},
+    "program": _COUNTED,
+    "interface": _COUNTED | {"counter", "netns"},
+    "tcp": frozenset({"netns", "timeout"}),
+    "http": frozenset({"status", "body", "netns", "timeout"}),
+    "command": frozenset({"timeout"}),
+}
+_ROOT: Steps = ("spec", "health")
+
+
+class Note(Protocol):
+    """How a finding is told."""
+
+    def __call__(self, steps: Steps, message: str, hint: str = "", *, key: bool = False) -> None: ...
+
+
+def read(document: Document, item: Mapping[str, Any], note: Note) -> HealthWish:
+    """The checks of one document; what does not fit together is noted."""
+    window, interval = seconds(item["window"]) or 0.0, seconds(item.get("interval", INTERVAL)) or 0.0
+    sound = SHORTEST <= interval <= window
+    if not sound:
+        note((*_ROOT, "interval"), f"must be between {SHORTEST * 1000:g}ms and the window", "how often it is looked")
+    if window > LONGEST:
+        note((*_ROOT, "window"), "is longer than a day", "confirm by hand instead: apply --confirm-timeout")
+    checks, places = [], []
+    for index, one in enumerate(item["checks"]):
+        steps: Steps = (*_ROOT, "checks", index)
+        found = _Reader(one, steps, note, item.get("failures", 1)).check()
+        if found is not None:
+            if sound:
+                _fits_window(found, steps, window, interval, note)
+            checks.append(found)
+            marks = {name: document.mark((*steps, name)) for name in one}
+            places.append(CheckPlace(index=index, mark=document.mark(steps), marks=marks, key=one.get("key")))
+    return HealthWish(health=Health(window=window, interval=interval, checks=tuple(checks)), places=tuple(places))
+
+
+def _fits_window(check: Check, steps: Steps, window: float, interval: float, note: Note) -> None:
+    looks = int(window / interval + 1e-9) + (0 if check.bounds else 1)  # a rate needs two looks
+    if check.failures > looks:
+        message = f"{check.failures} failures in a row cannot happen in a window of {looks} looks"
+        note(steps, message, "a longer window, a shorter interval, or fewer failures")
+
+
+class _Reader:
+    """One check of a kind that its fields tell."""
+
+    def __init__(self, item: Mapping[str, Any], steps: Steps, note: Note, failures: int) -> None:
+        self._item = item
+        self._steps = steps
+        self._note = note
+        self._failures = int(item.get("failures", failures))
+
+    def check(self) -> Check | None:
+        kinds = [kind for kind in _FIELDS if kind in self._item]
+        if len(kinds) != 1:
+            wrong = f"names {' and '.join(kinds)}" if kinds else "names nothing to check"
+            self._note(self._steps, wrong, f"exactly one of {', '.join(_FIELDS)}")
+            return None
+        (kind,) = kinds
+        self._only(kind)
+        what: Counter | Question | None = getattr(self, f"_{kind}")()
+        bounds = self._bounds(kind)
+        return None if what is None else Check(what=what, bounds=bounds, failures=self._failures)
+
+    def _only(self, kind: str) -> None:
+        for name in self._item:
+            if name not in _FIELDS[kind] | {kind, "failures"}:
+                self._note((*self._steps, name), f"{name!r} means nothing for a {kind} check", key=True)
+
+    def _bounds(self, kind: str) -> tuple[Bound, ...]:
+        found = [_bound(word, self._item[word]) for word in BOUNDS if word in self._item]
+        if not found and "above" in _FIELDS[kind]:
+            self._note(self._steps, "says no bound", f"at least one of {', '.join(BOUNDS)}")
+        return tuple(found)
+
+    def _map(self) -> MapField:
+        return MapField(map=self._item["map"], field=self._item.get("field", ""))
+
+    def _program(self) -> ProgramRuns:
+        return ProgramRuns(program=self._item["program"])
+
+    def _interface(self) -> InterfaceCounter | None:
+        if "counter" not in self._item:
+            self._note(self._steps, "the field 'counter' is missing", "as rx_dropped, rx_errors or xdp_drops", key=True)
+            return None
+        return InterfaceCounter(
+            interface=self._item["interface"], counter=self._item["counter"], netns=self._netns()
+        )  # fmt: skip
+
+    def _tcp(self) -> Tcp | None:
+        place = self._address("tcp", self._item["tcp"])
+        return place and Tcp(address=place[0], port=place[1], netns=self._netns(), timeout=self._timeout(1.0))
+
+    def _http(self) -> Http | None:
+        host, rest = re.fullmatch(r"http://([^/?]*)(.*)", self._item["http"]).groups()  # type: ignore[union-attr]
+        place = self._address("http", host if re.search(r":\d+$", host.rpartition("]")[2]) else f"{host}:80")
+        path = rest if rest.startswith("/") else f"/{rest}"
+        return place and Http(
+            address=place[0], port=place[1], path=path, status=int(self._item.get("status", 200)),
+            body=self._item.get("body", ""), netns=self._netns(), timeout=self._timeout(1.0),
+        )  # fmt: skip
+
+    def _command(self) -> HostCommand:
+        return HostCommand(command=self._item["command"], timeout=self._timeout(5.0))
+
+    def _netns(self) -> str | None:
+        return netns_path(self._item["netns"]) if "netns" in self._item else None
+
+    def _timeout(self, default: float) -> float:
+        return (seconds(self._item["timeout"]) or SHORTEST) if "timeout" in self._item else default
+
+    def _address(self, field: str, text: str) -> tuple[str, int] | None:
+        """An address and a port. A name would be looked up elsewhere than the check is made."""
+        host, _, port = text.rpartition(":")
+        try:
+            address = ipaddress.ip_address(host[1:-1] if host.startswith("[") else host)
+            if not 0 < int(port) < 65536:
+                raise ValueError(port)
+        except ValueError:
+            self._note((*self._steps, field), f"{text!r} is no address with a port", "192.0.2.1:80 or [2001:db8::1]:80")
+            return None
+        return str(address), int(port)
+
+
+def _bound(word: str, limit: Any) -> Bound:
+    of, _, side = word.rpartition("_")
+    if isinstance(limit, str):
+        number, unit = limit.split("/")
+        limit = float(number) / UNITS[unit]
+    return Bound(of=Of(of or "value"), above=side == "above", limit=float(limit))
+
+
+# against the objects
+
+Tell = Callable[[Mark, str, str, str], None]
+
+
+def resolved(
+    wish: HealthWish, maps: Mapping[str, ElfMap], programs: Collection[str], byteorder: Mapping[str, Any], tell: Tell
+) -> Health:
+    """The checks with their keys encoded; what the objects do not have is told by place, path, message and hint."""
+    checks = []
+    for check, place in zip(wish.health.checks, wish.places, strict=True):
+        match check.what:
+            case ProgramRuns(program=name) if name not in programs:
+                hint = suggestion(name, programs)
+                tell(place.at("program"), place.path("program"), f"{name!r} is no program that is loaded", hint)
+            case MapField() as what:
+                check = replace(check, what=_map_field(what, place, maps, byteorder, tell))
+        checks.append(check)
+    return replace(wish.health, checks=tuple(checks))
+
+
+def _map_field(
+    what: MapField, place: CheckPlace, maps: Mapping[str, ElfMap], byteorder: Mapping[str, Any], tell: Tell
+) -> MapField:
+    found = maps.get(what.map)
+    if found is None or found.type not in PLAIN_TYPES:
+        message = f"no map {what.map!r} in the objects" if found is None else f"{what.map} holds nothing to sum up"
+        tell(place.at("map"), place.path("map"), message, suggestion(what.map, maps) if found is None else "")
+        return what
+    if find(found.value, what.field) is None:
+        there = [leaf.path for leaf in leaves(found.value)][:50] if found.value else []
+        message = f"{what.text()!r} is no number" if what.field else f"say which field of {what.map}"
+        tell(place.at("field"), place.path("field"), message, suggestion(what.field, filter(None, there)))
+    if place.key is None:
+        return what
+    try:
+        orders = {k.removeprefix("key").removeprefix("."): v for k, v in byteorder.get(what.map, {}).items()}
+        key = values.encode(found.key, place.key, path="key", byteorder=orders, size=found.key_size)
+    except values.ValueProblem as wrong:
+        tell(place.at("key"), f"{place.path('')}{wrong.path}", wrong.message, wrong.hint)
+        return what
+    return replace(what, key=key)

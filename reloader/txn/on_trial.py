@@ -1,0 +1,239 @@
+"""A change whose new version has to prove itself: a guard is posted before the swap, the trial is written with the
+commit, and the command may wait for the outcome.
+
+The command's side; duty.py is the guard's. Called by commands/ and follow/. Imports session, guard, trial, health.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from reloader import records
+from reloader.errors import NeedsHuman, RefusedChange, RolledBack
+from reloader.health import Figures, compared
+from reloader.kernel import Kernel
+from reloader.layout import Layout
+from reloader.lock import WriterLock
+from reloader.observe import Observed
+from reloader.plan.model import Plan
+from reloader.records import Trial
+from reloader.spec.checks import Health
+from reloader.spec.wish import Wish
+from reloader.standing import in_force
+from reloader.txn import duty, guard, session, trial
+from reloader.txn.guard import Channel, Guard, Message
+from reloader.txn.health import Subject, counting, look_before, require_counters
+from reloader.txn.intake import Intake
+from reloader.txn.recover import recover
+from reloader.txn.session import Result
+from reloader.txn.transaction import Progress
+
+KILLED = "its guard was killed"
+LONGEST_BEFORE = 2.0  # seconds in which the version before is measured, at most
+PATIENCE = 60.0  # seconds to wait for the writer lock once our guard is gone
+
+
+@dataclass(slots=True)
+class Watched:
+    """One change, and the guard of it. See session.Post."""
+
+    kernel: Kernel
+    layout: Layout
+    wish: Wish
+    confirm: float = 0.0  # seconds in which a person has to say so; 0: none needs to
+    before: Sequence[Figures] = ()
+    commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    guard: Guard | None = None  # None: no trial was needed, so far
+    generation: int = 0  # of the version on trial
+    _back_to: int = 0
+
+    def stand(self, made: Plan, seen: Observed) -> None:
+        serving = seen.generation
+        if serving is not None and serving.wish.digest() == self.wish.digest():
+            return  # a repair: what it brings back has proved itself, or never had to
+        if serving is not None and serving.rebuilt:
+            why = (
+                f"{self.wish.pipeline}: generation {serving.number} was rebuilt from the kernel: nothing to go back to"
+            )
+            raise RefusedChange(why, hint="apply it once without `health:` and --confirm-timeout")
+        self._back_to, self.generation = serving.number if serving else 0, made.generation
+        task = duty.Duty(
+            kernel=self.kernel, layout=self.layout, pipeline=self.wish.pipeline, health=self.wish.health,
+            before=self.before, commands=self.commands,
+        )  # fmt: skip
+        self.guard = guard.post(partial(duty.serve, task))
+
+    def trial(self) -> Trial | None:
+        if self.guard is None:
+            return None
+        began, window = trial.now(), self.wish.health.window if self.wish.health else 0.0
+        return Trial(
+            generation=self.generation, back_to=self._back_to, boot_id=self.kernel.boot_id(),
+            healthy_at=began + window, until=began + max(window, self.confirm), confirm=self.confirm > 0,
+            guard=self.guard.pid, guard_born=self.guard.born,
+        )  # fmt: skip
+
+    def committed(self) -> bool:
+        """Whether our generation is on trial, as the records have it."""
+        current = records.read_current(self.layout, self.wish.pipeline)
+        ours = self.guard.pid if self.guard else 0
+        return bool(current and current.trial and current.trial.guard == ours)
+
+
+def prepare(kernel: Kernel, layout: Layout, wish: Wish, confirm: float = 0.0) -> Watched | None:
+    """What has to be known before the swap, found out without the writer lock: the host's commands, the counters,
+    and what the version that serves does, where a check compares. None: this wish needs no trial."""
+    health, current = wish.health, records.read_current(layout, wish.pipeline)
+    if current is not None and current.trial and not trial.overdue(current.trial, kernel.boot_id()):
+        raise trial.refuse(current, kernel.boot_id())
+    if health is None:
+        return Watched(kernel, layout, wish, confirm) if confirm else None
+    commands: Mapping[str, tuple[str, ...]] = {}
+    if health.commands:
+        from reloader.spec.host import commands as declared
+
+        commands = declared(layout.host_file, health.commands)
+    require_counters(kernel, health)
+    before = _before(kernel, layout, wish, health) if health.compares else ()
+    return Watched(kernel, layout, wish, confirm, before, commands)
+
+
+def _before(kernel: Kernel, layout: Layout, wish: Wish, health: Health) -> Sequence[Figures]:
+    """Two looks at the version that serves, about an interval apart; nothing where there is none, or it is this one."""
+    current = records.read_current(layout, wish.pipeline)
+    if current is None or not current.generation or in_force(kernel, layout, wish.pipeline, wish.digest()):
+        return ()
+    subject = Subject(
+        kernel=kernel, generation=records.read_generation(layout, wish.pipeline, current.generation), commands={}
+    )
+    with counting(kernel, health):
+        first = look_before(subject, health)
+        time.sleep(min(health.interval, LONGEST_BEFORE))
+        return compared([first, look_before(subject, health)])
+
+
+def apply(
+    kernel: Kernel, layout: Layout, intake: Intake, lock: WriterLock, watched: Watched | None, *, progress: Progress
+) -> Result:
+    """session.apply, under guard. A guard is left behind exactly when a generation is on trial."""
+    if watched is None:
+        return session.apply(kernel, layout, intake, lock, progress=progress)
+    try:
+        result = session.apply(kernel, layout, intake, lock, progress=progress, post=watched)
+    except NeedsHuman:
+        leave(watched)  # what is committed stands: the guard looks into the records and ends what we could not
+        raise
+    except KeyboardInterrupt:
+        if watched.guard is None or not watched.committed():
+            _dismiss(watched)
+        raise  # too late for the transaction, but not for the trial: `take_back`, once the lock is let go
+    except BaseException:
+        _dismiss(watched)
+        raise
+    if watched.guard is None:
+        return result
+    watched.guard.channel.say(go=True)
+    now = watched.trial()
+    return replace(result, unconfirmed=now.until - trial.now() if now else 0.0)
+
+
+def take_back(watched: Watched | None) -> None:
+    """After an interrupt, wherever it struck, and without the writer lock: RolledBack once our guard has taken the
+    version back, if it is on trial."""
+    if watched is None or watched.guard is None or not watched.committed():
+        return
+    channel = watched.guard.channel
+    channel.say(go=True)
+    channel.say(back=True)
+    made = Result(pipeline=watched.wish.pipeline, changed=True, generation=watched.generation, plan=None)
+    try:
+        _heard(watched, made, channel, lambda _: None)
+    finally:
+        leave(watched)
+
+
+def leave(watched: Watched) -> None:
+    """Its guard does the rest; the records tell the outcome."""
+    if watched.guard:
+        watched.guard.channel.close()
+    watched.guard = None
+
+
+def _dismiss(watched: Watched) -> None:
+    if watched.guard:
+        watched.guard.channel.say(go=False)
+        watched.guard.channel.close()
+    watched.guard = None
+
+
+def outcome(watched: Watched, result: Result, say: Callable[[str], None]) -> Result:
+    """Wait for the health window to end, without the lock: others write meanwhile. RolledBack when the version was
+    taken back, NeedsHuman when that failed. An interrupt asks the guard to take it back at once; a second one leaves
+    it to the guard."""
+    if watched.guard is None or watched.wish.health is None:
+        leave(watched)
+        return result
+    channel = watched.guard.channel
+    try:
+        return _heard(watched, result, channel, say)
+    except KeyboardInterrupt:
+        say(f"{result.pipeline}: interrupted: taking generation {result.generation} back")
+        channel.say(back=True)
+        return _heard(watched, result, channel, say)
+    finally:
+        leave(watched)
+
+
+def _heard(watched: Watched, result: Result, channel: Channel, say: Callable[[str], None]) -> Result:
+    while True:
+        word = channel.hear()
+        if word is None:
+            return _take_over(watched, result)
+        if "say" in word:
+            say(f"{result.pipeline}: {word['say']}")
+        if "end" in word:
+            return _ended(watched, result, word)
+
+
+def _ended(watched: Watched, result: Result, word: Message) -> Result:
+    name, generation = result.pipeline, result.generation
+    match word["end"]:
+        case "confirmed":
+            return replace(result, outcome=word["outcome"], unconfirmed=0.0)
+        case "healthy":  # but still to be confirmed
+            return replace(result, outcome=word["outcome"], unconfirmed=_left(watched))
+        case "home":
+            raise RolledBack(f"{name}: generation {generation} failed: {word['reason']}; {word['told']}")
+        case "stuck":
+            why = f"{name}: generation {generation} failed: {word['reason']}; taking it back failed: {word['why']}"
+            raise NeedsHuman(why, hint=f"mend the cause, then `reloader rollback {name}`")
+    return _decided(watched, result)
+
+
+def _left(watched: Watched) -> float:
+    current = records.read_current(watched.layout, watched.wish.pipeline)
+    return trial.left(current.trial, watched.kernel.boot_id()) if current and current.trial else 0.0
+
+
+def _decided(watched: Watched, result: Result) -> Result:
+    """Somebody else has ended the trial meanwhile."""
+    current = records.read_current(watched.layout, watched.wish.pipeline)
+    if current is not None and current.generation == result.generation:
+        told = records.read_generation(watched.layout, current.pipeline, current.generation).outcome
+        return replace(result, outcome=told or "confirmed", unconfirmed=0.0)
+    raise RolledBack(f"{result.pipeline}: generation {result.generation} was taken back by another command")
+
+
+def _take_over(watched: Watched, result: Result) -> Result:
+    """The guard is dead and nobody judges any more: back, while we can."""
+    with trial.lock_in_turn(watched.layout, PATIENCE) as lock:
+        recover(watched.kernel, watched.layout, watched.wish.pipeline, lock)
+        current = records.read_current(watched.layout, watched.wish.pipeline)
+        if current is None or not current.trial or current.trial.generation != result.generation:
+            return _decided(watched, result)
+        sent = session.send_home(watched.kernel, watched.layout, current, KILLED, lock)
+    told = session.home(current, sent)
+    raise RolledBack(f"{result.pipeline}: generation {result.generation}: {KILLED}; {told}")

@@ -1,0 +1,85 @@
+"""A generation on trial, written: how it ends, what else is refused meanwhile, and the lock waited for.
+
+The trial is written with the commit that swaps, so that no swapped version is ever without an owner of its
+deadline. Used by session.py, duty.py, on_trial.py and commands. Imports reloader.trial, records, lock, errors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+
+from reloader import records
+from reloader.errors import LockedError, NotFoundError
+from reloader.layout import Layout
+from reloader.lock import WriterLock, writer_lock
+from reloader.records import Current
+from reloader.trial import born, guarded, left, now, overdue
+
+__all__ = [
+    "born", "conclude", "confirm", "guarded", "left", "lock_in_turn", "note_outcome", "now", "overdue", "refuse",
+]  # fmt: skip
+
+CONFIRMED = "confirmed"
+PAUSE, LONGEST_PAUSE = 0.01, 0.5  # seconds between two tries for the writer lock
+
+
+def refuse(current: Current, boot_id: str) -> LockedError:
+    """What a change to a pipeline on trial meets. It must not be built on what has not proved itself: the way back
+    would lead to a version that nobody vouches for."""
+    trial, name = current.trial, current.pipeline
+    assert trial is not None
+    why = f"{name}: generation {trial.generation} is unconfirmed for another {left(trial, boot_id):.0f} s"
+    keep = f"`reloader confirm {name}` keeps it, `reloader rollback {name}` takes it back at once"
+    return LockedError(why, hint=f"wait for the outcome; or {keep}")
+
+
+def conclude(layout: Layout, current: Current, outcome: str, lock: WriterLock) -> None:
+    """The trial is over and its generation stays. The outcome first: without it the trial is only judged again."""
+    assert lock.fd >= 0
+    note_outcome(layout, current, outcome)
+    records.write_current(layout, replace(current, trial=None))
+
+
+def confirm(layout: Layout, pipeline: str, lock: WriterLock) -> int:
+    """A person says that what serves may stay: the generation. NotFoundError when nothing waits for that."""
+    current = records.read_current(layout, pipeline)
+    if current is None:
+        known = ", ".join(records.pipelines(layout)) or "none"
+        raise NotFoundError(f"no pipeline {pipeline}", hint=f"known pipelines: {known}")
+    if current.trial is None:
+        where = f"generation {current.generation} serves" if current.generation else "it is removed"
+        raise NotFoundError(f"{pipeline} has nothing to confirm: {where}", hint=f"see `reloader history {pipeline}`")
+    conclude(layout, current, CONFIRMED, lock)
+    return current.generation
+
+
+def note_outcome(layout: Layout, current: Current, outcome: str) -> None:
+    """Remember with the generation how its trial ended, for history."""
+    assert current.trial is not None
+    with suppress(NotFoundError):
+        generation = records.read_generation(layout, current.pipeline, current.trial.generation)
+        if generation.outcome != outcome:
+            records.write_generation(layout, replace(generation, outcome=outcome))
+
+
+@contextmanager
+def lock_in_turn(layout: Layout, patience: float = float("inf")) -> Iterator[WriterLock]:
+    """The writer lock, waited for: a guard's duty does not go away because another writes. LockedError when the
+    patience is over."""
+    with ExitStack() as held:
+        yield _taken(layout, held, time.monotonic() + patience)
+
+
+def _taken(layout: Layout, held: ExitStack, end: float) -> WriterLock:
+    pause = PAUSE
+    while True:
+        try:
+            return held.enter_context(writer_lock(layout))
+        except LockedError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,0 +1,395 @@
+"""An unproven version always has an owner of its deadline: whoever is killed, whatever terminal is lost.
+
+The commands run in processes of their own and are killed for real; so are their guards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.sandbox import Sandbox
+from reloader import records
+from reloader.records import Trial
+from reloader.trial import born, guarded
+from tests.kernel.stage import ROOT, VERSIONS, Stage, on_stage, wait_until
+from tests.kernel.test_watch import Watch
+from tests.kernel.trials import (
+    DROP,
+    PASS,
+    Beside,
+    assert_no_guard,
+    generation_of,
+    guards,
+    health,
+    on_trial,
+    outcomes,
+    server,
+    settled,
+    sleep_until,
+    tcp,
+    trial_of,
+    verdict,
+)
+
+pytestmark = pytest.mark.kernel
+
+LONG = {"window": "60s", "interval": "100ms"}  # longer than any test: what ends it is what the test does
+HOLDS = {"map": "counters", "field": "packets", "above": -1}
+
+
+@pytest.fixture
+def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
+    with on_stage(sandbox, objects, tmp_path) as opened:
+        yield opened
+        assert_no_guard(opened)
+
+
+def served(stage: Stage, **changes: Any) -> None:
+    """Generation 1 serves, and needs no confirmation."""
+    stage.apply(stage.spec(rodata=PASS, **changes))
+
+
+def wished(stage: Stage, *checks: dict[str, Any], rodata: Any = DROP, **more: Any) -> Path:
+    """The YAML of generation 2."""
+    return stage.write(stage.spec(rodata=rodata, health=health(*(checks or (HOLDS,)), **{**LONG, **more})))
+
+
+def assert_back(stage: Stage, reason: str) -> None:
+    """THE check: generation 1 serves again, as 3, and history says why."""
+    settled(stage)
+    assert verdict(stage) == "XDP_PASS"
+    assert generation_of(stage) == 3
+    assert reason in outcomes(stage)[2]
+    stage.assert_counts()
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: born(pid) == 0)
+
+
+# what others see, and may do
+
+
+def test_a_window_is_seen_and_others_go_on(stage: Stage) -> None:
+    """The pipeline refuses changes, its state is unconfirmed, and another pipeline is changed meanwhile."""
+    served(stage)
+    with Beside(stage, "apply", wished(stage)) as apply:
+        trial = on_trial(stage)
+        (status,) = stage.call("status", stage.name)["pipelines"]
+        assert status["state"] == "unconfirmed"
+        assert status["trial"]["guard"] == trial.guard == guards(stage)[0]
+        assert 0 < status["trial"]["seconds_left"] <= 60
+        assert (status["trial"]["back_to"], status["trial"]["waits_for"]) == (1, "health")
+        assert any(f"guarded by process {trial.guard}" in note for note in status["notes"])
+        refused = stage.run("apply", stage.write(stage.spec("v2", rodata=PASS)))
+        assert refused.code == 75
+        assert "generation 2 is unconfirmed for another" in refused.error["message"]
+        assert "reloader confirm edge" in refused.error["hint"]
+        same = stage.run("apply", wished(stage))
+        assert same.code == 75, "what may go back is not in force"
+        other(stage)
+        assert stage.call("confirm", stage.name)["generation"] == 2
+        done = apply.done()
+    assert done.code == 0, done.err
+    assert "confirmed" in done.out
+    assert verdict(stage) == "XDP_DROP"
+    assert outcomes(stage)[2] == "confirmed"
+    nothing = stage.run("confirm", stage.name)
+    assert nothing.code == 65
+    assert "nothing to confirm: generation 2 serves" in nothing.error["message"]
+
+
+def other(stage: Stage) -> None:
+    """A second pipeline, on the other end of the wire."""
+    tx = stage.sandbox.tx
+    attach = {"program": "count_flows", "type": "xdp", "interface": tx.interface, "netns": tx.netns}
+    spec = stage.spec(rodata=PASS, attach=[attach])
+    path = stage.folder / "other.yaml"
+    path.write_text(json.dumps(stage.document(spec, "other")))
+    assert stage.call("apply", path)["pipelines"][0]["generation"] == 1
+
+
+def test_rollback_and_remove_end_a_trial(stage: Stage) -> None:
+    served(stage)
+    with Beside(stage, "apply", wished(stage)) as apply:
+        on_trial(stage)
+        assert stage.call("rollback", stage.name)["pipelines"][0]["generation"] == 3
+        done = apply.done()
+    assert done.code == 3
+    assert "taken back by another command" in done.err
+    assert_back(stage, "rolled back by hand")
+    with Beside(stage, "apply", wished(stage)) as apply:
+        on_trial(stage)
+        stage.call("remove", stage.name)
+        assert apply.done().code == 3
+    assert stage.attached() == 0
+
+
+def test_several_documents_one_after_the_other(stage: Stage) -> None:
+    """The window of the first is over before the second begins; what is committed before a failure is said."""
+    tx = stage.sandbox.tx
+    attach = {"program": "count_flows", "type": "xdp", "interface": tx.interface, "netns": tx.netns}
+    spec = stage.spec(rodata=PASS, health=health(HOLDS, window="200ms"))
+    bad = {**spec, "attach": [attach], "health": health(tcp(stage), window="200ms")}
+    done = stage.run("apply", stage.write(spec, stage.document(bad, "other")))
+    assert done.code == 3
+    assert "committed before the failure, and left so: edge (generation 1)" in done.err
+    assert outcomes(stage)[1] == "healthy for 0.2 s"
+    assert generation_of(stage, "other") == 0
+
+
+# a person's word
+
+
+def test_confirm_timeout_goes_back_unless_confirmed(stage: Stage) -> None:
+    served(stage)
+    path = stage.write(stage.spec(rodata=DROP))
+    (result,) = stage.call("apply", path, "--confirm-timeout", "900ms")["pipelines"]
+    assert 0 < result["unconfirmed"] <= 0.9
+    assert verdict(stage) == "XDP_DROP"
+    assert_back(stage, "nobody confirmed it in time")
+    stage.call("apply", path, "--confirm-timeout", "60s")
+    trial = on_trial(stage)
+    stage.call("confirm", stage.name)
+    wait_until(lambda: not guarded(trial), 5)
+    assert not guarded(trial), "its guard goes when it has nothing to guard"
+    assert (verdict(stage), outcomes(stage)[4]) == ("XDP_DROP", "confirmed")
+
+
+def test_health_first_then_a_word(stage: Stage) -> None:
+    served(stage)
+    path = stage.write(stage.spec(rodata=DROP, health=health(HOLDS, window="200ms")))
+    done = stage.run("apply", path, "--confirm-timeout", "100ms")
+    assert (done.code, generation_of(stage)) == (64, 1)
+    (result,) = stage.call("apply", path, "--confirm-timeout", "1s")["pipelines"]
+    assert result["outcome"] == "healthy for 0.2 s"
+    assert 0 < result["unconfirmed"] < 0.8
+    assert_back(stage, "nobody confirmed it in time")
+
+
+# whoever dies
+
+
+def test_apply_is_killed_and_the_guard_goes_on(stage: Stage) -> None:
+    served(stage)
+    with Beside(stage, "apply", wished(stage, tcp(stage, failures=20))) as apply, server(stage):
+        # the wrong version is noticed only once the checks have failed so often
+        on_trial(stage)
+        apply.kill()
+        assert apply.done().code == -signal.SIGKILL
+        assert_back(stage, "no answer within 0.2 s")
+
+
+def test_the_guard_is_killed_and_apply_takes_over(stage: Stage) -> None:
+    served(stage)
+    with Beside(stage, "apply", wished(stage)) as apply:
+        kill(on_trial(stage).guard)
+        done = apply.done()
+    assert done.code == 3
+    assert "its guard was killed; rolled back, generation 3 serves as 1 did" in done.err
+    assert_back(stage, "its guard was killed")
+
+
+@pytest.mark.parametrize("command", ["recover", "apply", "confirm"])
+def test_both_are_killed_and_the_next_command_takes_it_back(stage: Stage, command: str) -> None:
+    """Not before its time: until then somebody may still confirm."""
+    served(stage)
+    path = wished(stage, window="1500ms")
+    with Beside(stage, "apply", path) as apply:
+        trial = on_trial(stage)
+        apply.kill()
+        apply.done()
+        kill(trial.guard)
+    (status,) = stage.call("status", stage.name)["pipelines"]
+    assert status["trial"]["guard"] == 0
+    assert any("its guard is gone" in note for note in status["notes"])
+    assert stage.run("apply", path).code == 75
+    sleep_until(trial.until)
+    (status,) = stage.call("status", stage.name)["pipelines"]
+    assert status["state"] == "drift"
+    assert "was not confirmed in time; `reloader recover edge` takes it back" in status["problems"][0]
+    if command == "apply":
+        assert stage.run("apply", stage.write(stage.spec(rodata=PASS))).code == 0
+    elif command == "confirm":
+        assert stage.run("confirm", stage.name).code == 65  # too late
+    else:
+        (line,) = stage.call("recover")["recovered"]
+        assert "rolled back, generation 3 serves as 1 did" in line
+    assert_back(stage, "its guard is gone")
+
+
+def test_a_stuck_guard_is_not_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped, it lives and does nothing; woken, it finds that it was decided without it."""
+    from reloader import trial as times
+
+    monkeypatch.setattr(times, "GRACE", 0.5)
+    served(stage)
+    stage.call("apply", stage.write(stage.spec(rodata=DROP)), "--confirm-timeout", "500ms")
+    trial = on_trial(stage)
+    os.kill(trial.guard, signal.SIGSTOP)
+    try:
+        sleep_until(trial.until + 0.6)
+        assert "rolled back" in stage.call("recover")["recovered"][0]
+    finally:
+        os.kill(trial.guard, signal.SIGCONT)
+    assert_back(stage, "its guard is gone")
+
+
+STRUCK = ["before 1 journal.commit", "after 1 journal.commit", "after 1 record.release", "after 1 journal.end"]
+
+
+@pytest.mark.parametrize("point", STRUCK)
+def test_apply_is_killed_around_its_commit(stage: Stage, point: str) -> None:
+    """The swapped version has an owner at every moment: its guard ends the transaction itself, and the trial."""
+    served(stage)
+    path = wished(stage, tcp(stage))
+    when, _, what = point.partition(" ")
+    gate = ["-m", "tests.crash.gated", "kill", when, what, "--"]
+    words = [sys.executable, *gate, "apply", str(path), *stage.where]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    wait_until(lambda: not guards(stage), 20)
+    assert not list(stage.layout.journal_file(stage.name, "").parent.glob("*.jsonl")), "the guard left it unfinished"
+    settled(stage)
+    assert verdict(stage) == "XDP_PASS"
+    assert generation_of(stage) == (1 if when == "before" else 3)
+    stage.assert_counts()
+
+
+def test_a_refused_version_leaves_no_guard(stage: Stage) -> None:
+    served(stage)
+    done = stage.run("apply", stage.write(stage.spec("broken", rodata=PASS, health=health(HOLDS))))
+    assert done.code == 1
+    assert_no_guard(stage)
+    assert trial_of(stage) is None
+
+
+def test_the_terminal_is_lost(stage: Stage) -> None:
+    """SIGHUP ends the command; the guard is in a session of its own."""
+    served(stage)
+    master, slave = pty.openpty()
+    path = wished(stage, tcp(stage, failures=10))
+    script = "import fcntl, os, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"  # the terminal controls the session
+    code = f"{script}; import sys; from reloader.cli import entry; sys.argv[0] = 'reloader'; entry()"
+    words = [sys.executable, "-c", code, "apply", str(path), *stage.where]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        words, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=environment, cwd=ROOT
+    ) as process:
+        os.close(slave)
+        trial = on_trial(stage)
+        os.close(master)
+        assert process.wait(20) == -signal.SIGHUP
+    assert guarded(trial)
+    assert_back(stage, "tcp ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_takes_it_back_at_once(stage: Stage, number: int) -> None:
+    served(stage)
+    with Beside(stage, "apply", wished(stage)) as apply:
+        on_trial(stage)
+        apply.kill(number)
+        done = apply.done()
+    assert done.code == 3, done.err
+    assert "generation 2 failed: interrupted; rolled back, generation 3 serves as 1 did" in done.err
+    assert_back(stage, "interrupted")
+
+
+def test_an_interrupt_at_any_moment(stage: Stage) -> None:
+    """Before the swap, between commit and window, in the window: never is the version left on trial."""
+    served(stage)
+    path = wished(stage)
+    codes = set()
+    for number in range(10):
+        with Beside(stage, "apply", path) as apply:
+            if number % 2:
+                wait_until(lambda: trial_of(stage) is not None, 20)  # the lock is held still
+            else:
+                time.sleep(0.04 * number)
+            apply.kill(signal.SIGINT)
+            codes.add(apply.done().code)
+        assert_no_guard(stage)
+        assert trial_of(stage) is None
+        assert verdict(stage) == "XDP_PASS"
+    assert codes <= {-signal.SIGINT, 130, 1, 3}
+    assert 3 in codes
+
+
+def test_after_a_restart_what_was_unconfirmed_is_not_loaded_again(stage: Stage) -> None:
+    """Another boot: nobody can vouch for it any more. Played by a record of another boot."""
+    served(stage)
+    stage.call("apply", stage.write(stage.spec(rodata=DROP)), "--confirm-timeout", "60s")
+    trial = on_trial(stage)
+    current = records.read_current(stage.layout, stage.name)
+    assert current is not None
+    records.write_current(stage.layout, replace(current, trial=replace(trial, boot_id="another", guard=1)))
+    assert "rolled back" in stage.call("recover", "--boot")["recovered"][0]
+    assert_back(stage, "its guard is gone")
+
+
+def test_sabotage_a_guard_that_dies_with_its_command(stage: Stage) -> None:
+    """Without a session and a life of its own, test_the_terminal_is_lost and its kin must fail: nobody acts."""
+    served(stage)
+    path = wished(stage, tcp(stage), window="2s")
+    with Beside(stage, "apply", path) as apply:
+        trial = on_trial(stage)
+        kill(trial.guard)
+        apply.kill()
+        apply.done()
+    with pytest.raises(AssertionError):
+        settled_soon(stage, trial)
+    sleep_until(trial.until)
+    stage.call("recover")
+    assert_back(stage, "")
+
+
+def settled_soon(stage: Stage, trial: Trial) -> None:
+    sleep_until(trial.until)
+    settled(stage, 0.5)
+
+
+# watch
+
+
+def test_watch_goes_on_while_one_is_on_trial(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> None:
+    """The window of one pipeline does not hold up another; the outcome is said; the bad text is not tried again."""
+    with on_stage(sandbox, objects, tmp_path) as stage:
+        watch = Watch(sandbox, objects, tmp_path)
+        watch.install(VERSIONS["v1"])
+        tx = sandbox.tx
+        watch.file.write_text(watch.text())
+        watch.start()
+        try:
+            assert "edge: generation 1 serves" in watch.lines[0]
+            check = f"{{tcp: '192.0.2.1:9', netns: {tx.name}}}"
+            checks = f"  health: {{window: 3s, interval: 200ms, failures: 10, checks: [{check}]}}\n"
+            watch.file.write_text(watch.text(rate=7) + checks)
+            assert "on trial for 3 s" in watch.hears("edge: generation 2 serves")
+            second = watch.text(name="other", interface=tx.interface).replace(sandbox.rx.netns, tx.netns)
+            (watch.folder / "other.yaml").write_text(second)
+            watch.hears("other: generation 1 serves")
+            assert trial_of(stage) is not None, "the other had to wait"
+            told = watch.hears("edge: generation 2: rolled back: tcp 192.0.2.1:9: ")
+            assert "generation 3 serves" in told
+            watch.stop()
+            watch.start()  # the text is the one that failed; it is not tried again
+            left = "edge: generation 3 serves, after a rollback to 1: generation 2 failed"
+            assert any(left in line for line in watch.lines), watch.lines
+            assert generation_of(stage) == 3
+        finally:
+            watch.close()
+        assert_no_guard(stage)
