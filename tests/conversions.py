@@ -28,6 +28,7 @@ from reloader.spec.model import Role
 from reloader.state.registry import file_name
 from reloader.state.rules import Conversion, Op, Rule
 from reloader.txn import session
+from reloader.txn.transaction import Progress
 from reloader.typetree import TypeTree
 
 MEANING = {
@@ -253,9 +254,9 @@ class Shifting:
     def plan(self, version: str) -> Plan:
         return session.plan(self.kernel, self.layout, self.intake(version))
 
-    def apply(self, version: str) -> session.Result:
+    def apply(self, version: str, progress: Progress = session.quiet) -> session.Result:
         with writer_lock(self.layout) as lock:
-            done = session.apply(self.kernel, self.layout, self.intake(version), lock)
+            done = session.apply(self.kernel, self.layout, self.intake(version), lock, progress=progress)
         self.version = version
         return done
 

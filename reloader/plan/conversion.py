@@ -81,7 +81,15 @@ def before_swap(moves: Sequence[Move]) -> list[Op]:
     for m in moves:
         ahead = (ops.CheckFit,) if m.bridge else (ops.CheckFit, ops.CopyOver)
         first += [
-            op(map=m.map, source=m.source, target=m.target, rules=m.pair.forward, inner=m.inner, template=m.template)
+            op(
+                map=m.map,
+                source=m.source,
+                target=m.target,
+                rules=m.pair.forward,
+                inner=m.inner,
+                template=m.template,
+                entries=m.pair.entries,
+            )
             for op in ahead
         ]
     return [*first, *(ops.Convert(map=m.map, source=m.source, target=m.target, back=m.pair.back) for m in moves)]
@@ -93,7 +101,14 @@ def after_swap(moves: Sequence[Move]) -> list[Op]:
 
 def _drain(m: Move, *, late: bool = False) -> ops.Drain:
     return ops.Drain(
-        map=m.map, source=m.source, target=m.target, rules=m.pair.forward, inner=m.inner, template=m.template, late=late
+        map=m.map,
+        source=m.source,
+        target=m.target,
+        rules=m.pair.forward,
+        inner=m.inner,
+        template=m.template,
+        late=late,
+        entries=0 if late else m.pair.entries,
     )
 
 

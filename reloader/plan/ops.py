@@ -209,6 +209,7 @@ class CheckFit:
     inner: InnerMap | None = None  # of maps of maps: what new inner maps look like
     template: int = 0  # and how many entries the old object declares for old ones
     kept: bool = False  # as for Drain
+    entries: int = 0  # as counted for the plan; 0: unknown
 
 
 @frozen
@@ -222,6 +223,7 @@ class CopyOver:
     rules: Conversion
     inner: InnerMap | None = None  # of maps of maps: what new inner maps look like
     template: int = 0  # and how many entries the old object declares for old ones
+    entries: int = 0  # as counted for the plan; 0: unknown
 
 
 @frozen
@@ -249,6 +251,7 @@ class Drain:
     template: int = 0
     late: bool = False  # after the commit: for what user space wrote to the old map last
     kept: bool = False  # of a config map: counters only, into entries that both maps hold
+    entries: int = 0  # as counted for the plan; 0: unknown
 
 
 @frozen

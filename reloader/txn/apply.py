@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from reloader import records
@@ -31,6 +32,10 @@ FREEZE_TRIES = 250
 ENOTSUPP = 524  # the kernel's own, which no errno.h has
 
 
+def silent(_: str) -> None:
+    """Progress that goes nowhere."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Bench:
     """What ops work with: the kernel, the stored blobs, and the descriptors of this transaction's load."""
@@ -46,6 +51,8 @@ class Bench:
     commit: tuple[Generation | None, Current] | None = None  # what PutRecord writes
     told: list[str] = field(default_factory=list)  # what ops have to say to the user
     proof: tuple[Proof, ...] = ()  # how the wish's tests ended
+    moved: dict[str, int] = field(default_factory=dict)  # map -> entries that drains found and moved
+    progress: Callable[[str], None] = silent
     done: list[Op] = field(default_factory=list)  # what was begun, in order; the last may have failed
 
     def blob(self, blob: str, digest: str) -> bytes:
@@ -119,6 +126,26 @@ def execute(bench: Bench, op: Op) -> None:
             storage.prune(bench.layout, bench.pipeline)
         case ops.DropPipeline():
             _drop_pipeline(bench, op)
+
+
+def doing(op: Op) -> str:
+    """What to call an op while it lasts."""
+    match op:
+        case ops.Load():
+            return f"loading {', '.join(op.programs)}"
+        case ops.Prove():
+            return f"running {op.count} test{'s' * (op.count != 1)}"
+        case ops.FillMap() | ops.SetEntries() | ops.MakeInner():
+            return f"writing {op.map}"
+        case ops.SwapLink() | ops.CreateLink() | ops.FlipSide():
+            return "swapping"
+        case ops.CheckFit():
+            return f"checking that the values of {op.map} fit"
+        case ops.CopyOver():
+            return f"copying the entries of {op.map}"
+        case ops.Drain():
+            return f"moving the entries of {op.map}"
+    return "working"
 
 
 def take_back(bench: Bench, op: Op) -> None:
@@ -277,23 +304,30 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
     pins, bridge = bench.kernel.pins, bench.loads.get("bridge")
     if not pins.exists(op.source) or not pins.exists(op.target):
         return
+    said = partial(_so_far, bench, op)
     with pins.get(op.source) as source, pins.get(op.target) as target:
         if bench.kernel.maps.info(source).type in NESTED_TYPES:
             _move_nested(bench, op, source, target)
             return
         if isinstance(op, ops.CopyOver):
-            migrate.copy_over(bench.kernel, source, target, op.rules)
+            migrate.copy_over(bench.kernel, source, target, op.rules, said=said)
             return
         if op.kept:
             config.carry(bench, op, source, target)
             return
         if isinstance(op, ops.CheckFit):
-            migrate.check(bench.kernel, source, target, op.rules)
+            migrate.check(bench.kernel, source, target, op.rules, said=said)
             prefixes.check(bench.kernel, source, target, op.rules)
             return
         bench.kernel.barrier()
         locks = bridge.maps.get("rl_locks") if bridge else None
-        migrate.drain(bench.kernel, source, target, op.rules, locks, late=op.late)
+        moved = migrate.drain(bench.kernel, source, target, op.rules, locks, late=op.late, said=said)
+        bench.moved[op.map] = bench.moved.get(op.map, 0) + moved.moved
+
+
+def _so_far(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, seen: int) -> None:
+    of = f" of {op.entries:,}" if op.entries >= seen else ""
+    bench.progress(f"{doing(op)}: {seen:,}{of} entries")
 
 
 def _take_over(bench: Bench, op: ops.HoldForeign | ops.TakeOver | ops.GiveBack) -> None:

@@ -13,7 +13,7 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from enum import IntEnum
 
@@ -29,11 +29,22 @@ PIECE = 65536  # MIGRATE_PIECE: bytes of keys there is room for
 KEYS = 2048  # a run: about a millisecond, and their entries fit the cache between listing and moving
 SLOTS = 16384  # of an array a run
 WORKERS = 8  # more do not help: keys are listed by one at a time
+EVERY = 1.0  # seconds between two words on how far it is
 ROUNDS = 100  # through what is left, as long as each moves something
 RESULT = struct.Struct("=6Q")  # struct migrate_result
 RUN = struct.Struct("=5I")  # struct migrate_run
 STAYED, ALL_MOVED = 1, 2  # what a run returns: XDP_DROP, XDP_PASS
 CPUS = "/sys/devices/system/cpu"
+
+
+class Stuck(KernelError):
+    """Entries that would not move. They are whole, in the source."""
+
+    def __str__(self) -> str:
+        return self.subject
+
+
+Said = Callable[[int], None]  # told now and then how many entries were handed out to be moved
 
 
 class Pass(IntEnum):
@@ -79,7 +90,11 @@ class Piece:
     keys: bytes = b""
 
 
-def check(kernel: Kernel, source: Fd, target: Fd, rules: Conversion) -> Moved:
+def silent(_: int) -> None:
+    """Progress that goes nowhere."""
+
+
+def check(kernel: Kernel, source: Fd, target: Fd, rules: Conversion, *, said: Said = silent) -> Moved:
     """Whether the program that will move entries loads, and every value fits; changes nothing.
 
     KernelError ERANGE when a value does not, LoadRejected when the verifier says no.
@@ -87,16 +102,23 @@ def check(kernel: Kernel, source: Fd, target: Fd, rules: Conversion) -> Moved:
     _Migration(kernel, source, target, rules, _moving(kernel, source)).rehearse()
     if not any(r.dst_size < r.src_size for r in (*rules.value, *rules.key)):
         return Moved()
-    return _Migration(kernel, source, target, rules, Pass.CHECK).all()
+    return _Migration(kernel, source, target, rules, Pass.CHECK, said=said).all()
 
 
-def copy_over(kernel: Kernel, source: Fd, target: Fd, rules: Conversion) -> Moved:
+def copy_over(kernel: Kernel, source: Fd, target: Fd, rules: Conversion, *, said: Said = silent) -> Moved:
     """Every entry of `source` into `target`, which nobody uses yet, counters at zero."""
-    return _Migration(kernel, source, target, rules, Pass.COPY).all()
+    return _Migration(kernel, source, target, rules, Pass.COPY, said=said).all()
 
 
 def drain(
-    kernel: Kernel, source: Fd, target: Fd, rules: Conversion, locks: Fd | None = None, *, late: bool = False
+    kernel: Kernel,
+    source: Fd,
+    target: Fd,
+    rules: Conversion,
+    locks: Fd | None = None,
+    *,
+    late: bool = False,
+    said: Said = silent,
 ) -> Moved:
     """Move everything. `locks`: the bridge's, when one serves. KernelError when something would not move.
 
@@ -104,7 +126,7 @@ def drain(
     goes on writing there may stay behind; from a frozen hash nothing does. `late`: programs have the new map to
     themselves by now, so that of an array, where nothing can be taken away, only counts are still moved.
     """
-    return _Migration(kernel, source, target, rules, _moving(kernel, source, late=late), locks).all()
+    return _Migration(kernel, source, target, rules, _moving(kernel, source, late=late), locks, said).all()
 
 
 def check_carry(kernel: Kernel, source: Fd, target: Fd, rules: Conversion) -> None:
@@ -137,9 +159,11 @@ class _Migration:
         rules: Conversion,
         how: Pass,
         locks: Fd | None = None,
+        said: Said = silent,
         *,
         keys: bytes | None = None,
     ) -> None:
+        self._seen, self._said, self._said_at = 0, said, time.monotonic()
         self._kernel, self._source, self._target = kernel, source, target
         self._rules, self._how, self._locks, self._keys = rules, how, locks, keys
         self._from, self._to = kernel.maps.info(source), kernel.maps.info(target)
@@ -202,6 +226,14 @@ class _Migration:
             runs.run(slot, piece, forget=1)
 
     def _pieces(self) -> Iterator[Piece]:
+        for piece in self._listed():
+            self._seen += piece.count
+            if time.monotonic() - self._said_at >= EVERY:
+                self._said_at = time.monotonic()
+                self._said(self._seen)
+            yield piece
+
+    def _listed(self) -> Iterator[Piece]:
         if self._slots:
             for start in range(0, self._from.max_entries, SLOTS):
                 yield Piece(count=min(SLOTS, self._from.max_entries - start), start=start)
@@ -241,15 +273,13 @@ class _Migration:
         return self._kernel.progs.load(request)
 
     def _complaint(self, last: Moved, total: Moved) -> KernelError:
-        """Why entries stayed behind; they are whole, in the source."""
         old, new = self._from.name, self._to.name
         if last.unfit:
-            return KernelError("convert", errno.ERANGE, f"{old}: {last.unfit} values do not fit a narrowed field")
-        had = f"{total.moved} had moved" if self._how is not Pass.COPY else f"{total.moved} were copied"
+            return Stuck("convert", errno.ERANGE, f"{old}: {last.unfit} values do not fit a narrowed field")
+        stay = f"{last.failed or last.lock_failed:,} entries stay as they were, {total.moved:,} had moved"
         if last.failed:
-            why = f"{new} takes no more: {last.failed} entries stay as they were, {had}"
-            return KernelError("convert", errno.ENOSPC, why)
-        return KernelError("convert", errno.EAGAIN, f"{old}: {last.lock_failed} entries were locked too long, {had}")
+            return Stuck("convert", errno.ENOSPC, f"{new}: the new map takes no more; {stay}")
+        return Stuck("convert", errno.EAGAIN, f"{old}: locks were not to be had in time; {stay}")
 
 
 class _Runs:

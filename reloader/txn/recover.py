@@ -93,7 +93,7 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path) -> s
     journal = Journal(path, seq=len(lines))
     if decision.forward:
         finish_after_commit(bench, decision.ops, journal)
-        return f"{pipeline}: an interrupted transaction was completed"
+        return f"{pipeline}: an interrupted transaction was completed{_moved(bench, 'were still in the old map')}"
     try:
         for op in decision.ops:
             take_back(bench, op)
@@ -103,7 +103,12 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path) -> s
             f"{pipeline}: taking back an interrupted transaction failed: {error}", hint=f"its journal is {path}"
         ) from error
     end(bench, journal)
-    return f"{pipeline}: an interrupted transaction was taken back"
+    return f"{pipeline}: an interrupted transaction was taken back{_moved(bench, 'had moved, and are back')}"
+
+
+def _moved(bench: Bench, what: str) -> str:
+    """How much state was not where it belongs."""
+    return "".join(f"; {name}: {count:,} entries {what}" for name, count in sorted(bench.moved.items()) if count)
 
 
 def _sweep_fragments(layout: Layout, pipeline: str) -> None:

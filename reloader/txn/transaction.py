@@ -32,7 +32,7 @@ from reloader.plan.model import Plan
 from reloader.plan.ops import Op
 from reloader.records import Current, Generation
 from reloader.txn import refusal, storage
-from reloader.txn.apply import Bench, execute, take_back
+from reloader.txn.apply import Bench, doing, execute, take_back
 from reloader.txn.journal import Journal
 from reloader.txn.refusal import describe
 
@@ -61,6 +61,7 @@ def run(trip: Trip, kernel: Kernel, layout: Layout, lock: WriterLock) -> None:
     Raises NothingSwapped or VerifierRejected (exit 1), RolledBack (3), NeedsHuman (4).
     """
     assert lock.fd >= 0
+    trip.bench.progress = trip.progress
     journal = _open_journal(trip, layout)
     with ExitStack() as held:
         try:
@@ -91,7 +92,7 @@ def _forward(trip: Trip, journal: Journal) -> None:
         bench.done.append(op)
         journal.intent(index)
         started = time.monotonic()
-        trip.progress(_label(op))
+        trip.progress(doing(op))
         execute(bench, op)
         name = type(op).__name__
         trip.seconds[name] = trip.seconds.get(name, 0.0) + time.monotonic() - started
@@ -203,19 +204,6 @@ def _hint(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC and not isinstance(error, KernelError):
         return "the disk of the record directory is full"
     return ""
-
-
-def _label(op: Op) -> str:
-    match op:
-        case ops.Load():
-            return f"loading {', '.join(op.programs)}"
-        case ops.Prove():
-            return f"running {op.count} test{'s' * (op.count != 1)}"
-        case ops.FillMap() | ops.SetEntries() | ops.MakeInner():
-            return f"writing {op.map}"
-        case ops.SwapLink() | ops.CreateLink() | ops.FlipSide():
-            return "swapping"
-    return "working"
 
 
 @contextmanager

@@ -234,7 +234,7 @@ def test_sabotage_copy_then_swap_turns_the_check_red(
 ) -> None:
     """As a script would: all entries read, converted, written, then the swap."""
 
-    def by_script(kernel: Kernel, source: Fd, target: Fd, rules: Conversion) -> migrate.Moved:
+    def by_script(kernel: Kernel, source: Fd, target: Fd, rules: Conversion, **_: Any) -> migrate.Moved:
         entries = kernel.maps.items(source)
         values = [apply_by_hand(rules.value, v, kernel.maps.info(target).value_size) for v in entries.values()]
         kernel.maps.update_many(target, list(entries), values)

@@ -5,6 +5,7 @@ CPUs that are away. Counts are in one of the two maps at any instant, and end up
 from __future__ import annotations
 
 import mmap
+import re
 import signal
 import struct
 import subprocess
@@ -32,7 +33,7 @@ from reloader.errors import (
 from reloader.kernel import Loaded, LoadRequest
 from reloader.plan import ops
 from reloader.txn import apply as apply_module
-from reloader.txn import session
+from reloader.txn import migrate, session
 from reloader.txn.apply import Bench
 from tests.conversions import Shifting, column, conversions, cpu_values
 
@@ -42,6 +43,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MAPS = "flows: {role: state}, counters: {role: state}"
 FLOWS = 10_000
 PACKETS_AT = {16: 0, 32: 16}
+MOVING = r"moving the entries of flows: ([0-9,]+) of 10,000 entries"
 
 
 class Scene(Shifting):
@@ -125,7 +127,10 @@ def test_no_room_in_the_new_map_rolls_back(scene: Scene, monkeypatch: pytest.Mon
     before_drain(monkeypatch, crowd)
     scene.generator.stop()
     scene.generator.start(rate=2_000)
-    with pytest.raises(RolledBack, match="takes no more"):
+    told = (
+        r"flows: the new map takes no more; [1-9][\d,]* entries stay as they were, [1-9][\d,]* had moved; rolled back"
+    )
+    with pytest.raises(RolledBack, match=told):
         scene.apply("v2")
     scene.assert_whole()
 
@@ -188,7 +193,22 @@ def test_going_back_fails_too_until_recover(scene: Scene, monkeypatch: pytest.Mo
     assert len(scene.pins_of("flows")) == 2
     assert scene.counted() == scene.seen()
     scene.generator.start(rate=100_000)
-    assert scene.recover() == ["edge: an interrupted transaction was taken back"]
+    (line,) = scene.recover()
+    assert re.fullmatch("edge: an interrupted transaction was taken back; flows: [1-9][0-9,]* entries had moved, and "
+                        "are back", line)  # fmt: skip
+    scene.assert_whole()
+
+
+def test_a_long_drain_says_how_far_it_is(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrate, "EVERY", 0.0)
+    said: list[str] = []
+    scene.generator.stop()
+    before_drain(monkeypatch, lambda *_: said.clear())
+    scene.apply("v2", progress=said.append)
+    moved = [int(m[1].replace(",", "")) for text in said if (m := re.fullmatch(MOVING, text))]
+    assert moved
+    assert moved == sorted(moved)
+    assert moved[-1] <= FLOWS
     scene.assert_whole()
 
 
@@ -214,7 +234,8 @@ def test_killed_in_the_middle_of_a_large_drain(scene: Scene) -> None:
         scene.settle()
         assert scene.counted() == scene.seen() + extra
         scene.generator.start(rate=100_000)
-        scene.recover()
+        (line,) = scene.recover()
+        assert re.search(r"taken back; flows: [0-9,]{5,} entries had moved", line)
         scene.settle()
         assert len(scene.pins_of("flows")) == 1
         assert scene.counted() == scene.seen() + extra

@@ -198,7 +198,7 @@ def test_a_misfit_met_in_the_drain_rolls_back(
     away = expected(stage, expected(stage, before, "v1", "v2"), "v2", "v1")
     pass_over = migrate.Moved()
     for check in ("check", "copy_over"):
-        monkeypatch.setattr(migrate, check, lambda *_: pass_over)
+        monkeypatch.setattr(migrate, check, lambda *_, **__: pass_over)
     for name in ("hash", "percpu_hash"):
         overflow(stage, name, "bytes")
     stuck = stage.everything()
