@@ -252,6 +252,9 @@ class Maps(Protocol):
     def create(self, shape: MapInfo) -> Fd:
         """A new, empty map of that type, name, sizes, flags and BTF. Gone with its last user."""
 
+    def memory(self, fd: Fd) -> int:
+        """Bytes that the kernel accounts for the map; of a map of maps, those of the maps in it are not among them."""
+
     def frozen(self, fd: Fd) -> bool: ...
 
     def freeze(self, fd: Fd) -> None: ...

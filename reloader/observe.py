@@ -68,6 +68,7 @@ class SeenMap:
     value: TypeTree | None
     entries: dict[bytes, bytes] | None = None  # read for config maps only
     inner: InnerMap | None = None  # of a map of maps: as recorded with that map id
+    memory: int = 0  # bytes that the kernel accounts for it
     unpinned: bool = False  # its pin is gone, but a running program of ours holds the very map
 
 
@@ -341,7 +342,8 @@ def _read(kernel: Kernel, fd: Fd, pin: str, known: _Known, trees: dict[int, Btf]
         if key is value is None and info.id == known.id:  # libbpf keeps no BTF of queues, and retries without some
             key, value = known.key, known.value
         entries = in_key_order(kernel.maps.items(fd), info.key_size) if listed else None
-        return SeenMap(pin=pin, info=info, key=key, value=value, inner=inner, entries=entries)
+        held = kernel.maps.memory(fd)
+        return SeenMap(pin=pin, info=info, key=key, value=value, inner=inner, entries=entries, memory=held)
 
 
 def _layout(kernel: Kernel, info: MapInfo, trees: dict[int, Btf]) -> tuple[TypeTree | None, TypeTree | None]:

@@ -50,9 +50,11 @@ class LiveMaps:
                 )
             )  # fmt: skip
 
+    def memory(self, fd: Fd) -> int:
+        return int(_fdinfo(fd).get("memlock", 0))
+
     def frozen(self, fd: Fd) -> bool:
-        with open(f"/proc/self/fdinfo/{fd.fileno()}") as file:
-            return any(line.split() == ["frozen:", "1"] for line in file)
+        return _fdinfo(fd).get("frozen") == "1"
 
     def freeze(self, fd: Fd) -> None:
         lasting(f"map.freeze {self.info(fd).name}", lambda: syscall.map_freeze(fd.fileno()))
@@ -116,6 +118,12 @@ class LiveMaps:
             fd.fileno(), page, prot=mmap.PROT_READ, offset=page
         ) as producer:  # fmt: skip
             consumer[:8] = producer[:8]  # both begin with a position
+
+
+def _fdinfo(fd: Fd) -> dict[str, str]:
+    """What procfs says of a descriptor."""
+    with open(f"/proc/self/fdinfo/{fd.fileno()}") as file:
+        return {words[0].rstrip(":"): words[1] for line in file if len(words := line.split()) == 2}
 
 
 # reading

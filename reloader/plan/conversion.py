@@ -184,7 +184,6 @@ def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
     """What the plan says of one conversion."""
     kind = wanted.type
     out = [f"{pair.entries} entries, about {max(pair.entries / ENTRIES_A_SECOND, 0.01):.2f} s"]
-    out.append(f"a second map of about {mebibytes(wanted)} MiB until the commit, charged to this process's cgroup")
     if bridged(wanted, pair):
         out.append("bridge and drain: counts exact, established entries always found")
         if kind in PERCPU_TYPES:

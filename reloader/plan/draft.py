@@ -37,6 +37,8 @@ class Request:
     reset: Collection[str] = ()  # maps whose contents may go
     diffs: Mapping[str, EntryDiff] = field(default_factory=dict)  # config map -> what its live map lacks
     conversions: Conversions = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)  # map that is to be emptied -> its live entries
+    cgroup: str = ""  # the memory cgroup that new maps are charged to
     lossy_rollback: bool = False  # accept rules whose way back loses something
     tests: bool = True  # run the wish's tests
     budget: bool = True  # and hold it to their budgets

@@ -9,6 +9,7 @@ from reloader.plan import ops
 from reloader.plan.conversion import mebibytes
 from reloader.plan.draft import Draft
 from reloader.plan.entries import EntryDiff
+from reloader.plan.facts import with_facts
 from reloader.plan.flips import Flip
 from reloader.plan.model import Line, Sign
 from reloader.plan.removal import parked_line
@@ -88,7 +89,7 @@ def _gone_lines(draft: Draft) -> list[Line]:
 
 
 def _map_lines(draft: Draft) -> list[Line]:
-    lines = [c.line() for c in draft.maps]
+    lines = [with_facts(c, draft.request.counts, draft.request.cgroup) for c in draft.maps]
     lines += [
         Line(sign=Sign.CHANGE, kind="map", name=n, action="pin again", notes=("its pin was gone, the map was not",))
         for n in sorted({*draft.unpinned(), *draft.unpublished()})

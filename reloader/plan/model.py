@@ -30,6 +30,19 @@ class Outcome(StrEnum):
 
 
 @frozen
+class StateFacts:
+    """What becomes of one state map, for machines."""
+
+    method: str  # "none": the very same map; "bridge and drain", "copy, swap, drain", "reset", "start empty"
+    entries: int | None  # live now; None: not counted, since nothing happens to them
+    bytes_now: int  # memory of the live map as the kernel accounts for it; 0: there is none, or it does not say
+    bytes_new: int  # about as much for the map that takes over; 0: none is made
+    cgroup: str  # the memory cgroup that is charged for that one
+    seconds: float  # about, for all entries
+    noticed: str  # what packets of established flows can notice
+
+
+@frozen
 class Line:
     """One row of `plan`: a program, attachment or map and what happens to it."""
 
@@ -41,6 +54,7 @@ class Line:
     interruption: str = "none"  # what traffic can notice
     notes: tuple[str, ...] = ()
     detail: tuple[str, ...] = ()  # of a conversion: field by field
+    state: StateFacts | None = None  # of a state map
 
     def text(self) -> str:
         told = self.notes[:1] if self.detail else self.notes

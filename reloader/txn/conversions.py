@@ -5,6 +5,8 @@ Asked by session.py before a plan; counts live entries, changes nothing. Imports
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from reloader.btf import Btf
 from reloader.kernel import NESTED_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo
 from reloader.observe import Observed, SeenMap
@@ -32,6 +34,25 @@ def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | 
             ours = {m.info.id: name for name, m in seen.maps.items()}
             found[wanted.name] = _rules(kernel, wanted, live, history, meaning, ours)
     return found
+
+
+def counts(kernel: Kernel, seen: Observed, names: Collection[str]) -> dict[str, int]:
+    """Live entries of maps that are named for a reset."""
+    found = {}
+    for name in set(names) & seen.maps.keys():
+        if seen.maps[name].info.type in PLAIN_TYPES:
+            with kernel.pins.get(seen.maps[name].pin) as fd:
+                found[name] = kernel.maps.count(fd)
+    return found
+
+
+def memory_cgroup() -> str:
+    """The cgroup that maps of this process, and of its children, are charged to."""
+    with open("/proc/self/cgroup") as file:
+        rows = [line.rstrip("\n").split(":", 2) for line in file]
+    of = {controllers: path for _, controllers, path in rows}
+    first = next((path for names, path in of.items() if "memory" in names.split(",")), None)
+    return first if first is not None else of.get("", "/")
 
 
 def _recorded(name: str, seen: Observed) -> tuple[LayoutVersion, ...]:

@@ -29,7 +29,7 @@ from reloader.standing import in_force
 from reloader.txn import storage, trial
 from reloader.txn.apply import Bench
 from reloader.txn.commit import records_of
-from reloader.txn.conversions import conversions
+from reloader.txn.conversions import conversions, counts, memory_cgroup
 from reloader.txn.intake import Intake
 from reloader.txn.privilege import privileged
 from reloader.txn.recover import recover
@@ -94,6 +94,8 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         reset=intake.reset,
         diffs=_diffs(layout, intake, seen),
         conversions=_conversions(kernel, intake, seen),
+        counts=counts(kernel, seen, intake.reset),
+        cgroup=memory_cgroup(),
         lossy_rollback=intake.lossy_rollback,
         tests=intake.tests,
         budget=not intake.origin,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,41 @@ def test_more_and_fewer_entries(stage: Types, chance: random.Random) -> None:
         stage.apply("v1")
     for words in ("it holds 300 entries, 299 is too small", "it holds 14 entries, 13 is too small"):
         assert words in refused.value.detail
+
+
+def test_the_plan_tells_what_memory_it_takes_as_the_kernel_will(stage: Types, chance: random.Random) -> None:
+    """What it says of the live map is the kernel's figure, and what it foretells of the next one comes near it."""
+    stage.start(*ALL)
+    fill(stage, chance)
+    facts = {line.name: line.state for line in stage.plan("v2").lines if line.state}
+    assert set(facts) == set(ALL)
+    for name, told in facts.items():
+        with stage.pub(name) as fd:
+            assert told.bytes_now == stage.kernel.maps.memory(fd) > 0
+            assert told.entries == len(stage.contents(name))
+    stage.apply("v2")
+    for name, told in facts.items():
+        with stage.pub(name) as fd:
+            ratio = told.bytes_new / stage.kernel.maps.memory(fd)
+        assert 0.6 < ratio < 1.6, f"{name}: {told.bytes_new} foretold, {ratio:.2f} of what it is"
+
+
+def test_the_plan_names_the_cgroup_that_is_charged(stage: Types) -> None:
+    stage.start("hash")
+    told = next(line for line in stage.plan("v2").lines if line.name == "hash")
+    assert told.state is not None
+    assert told.state.cgroup in Path("/proc/self/cgroup").read_text()
+    assert f"charged to cgroup {told.state.cgroup}" in "; ".join(told.notes)
+
+
+def test_a_reset_says_how_many_entries_it_drops(stage: Types, chance: random.Random) -> None:
+    stage.start("hash")
+    fill(stage, chance)
+    intake = replace(stage.intake("v2"), reset=["hash"])
+    told = next(line for line in session.plan(stage.kernel, stage.layout, intake).lines if line.name == "hash")
+    assert "300 entries are dropped" in told.notes
+    assert told.state is not None
+    assert (told.state.method, told.state.entries) == ("reset", 300)
 
 
 HEAD = """

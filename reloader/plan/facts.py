@@ -1,0 +1,94 @@
+"""What a plan knows of each state map: how it gets there, what it holds, what it costs, who can notice. Pure.
+
+Memory now is the kernel's own figure; that of a map which does not exist yet is scaled from it by the sizes of both.
+Used by lines.py. Imports kernel, plan.{conversion,maps,model}, observe's types.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from reloader.kernel import ARRAY_TYPES, LRU_TYPES, NESTED_TYPES, PERCPU_TYPES, MapInfo
+from reloader.plan.conversion import ENTRIES_A_SECOND, bridged
+from reloader.plan.maps import MapChoice
+from reloader.plan.model import Line, Outcome, StateFacts
+from reloader.spec.model import Role
+from reloader.spec.wish import WishMap
+
+BOOKKEEPING = 56  # bytes: struct htab_elem and its share of a bucket
+
+
+def with_facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str) -> Line:
+    """The line of one map; of a state map with its facts, the costly ones among the notes. `counts`: live entries of
+    maps that are to be emptied."""
+    line = choice.line()
+    if choice.wanted.role is not Role.STATE:
+        return line
+    facts = _facts(choice, counts, cgroup)
+    first, *rest = line.notes or ("",)
+    if choice.outcome is Outcome.CONVERT:
+        new = f"; about {size(facts.bytes_new)} more until the commit, charged to cgroup {cgroup}" if cgroup else ""
+        told = (first, f"{size(facts.bytes_now)} now{new}", *rest)
+        return replace(line, notes=told, state=facts, interruption=_interruption(facts))
+    more = [f"{facts.entries} entries are dropped"] if facts.entries and choice.outcome is Outcome.RESET else []
+    more += [size(facts.bytes_now)] if facts.bytes_now else []
+    return replace(line, notes=(*line.notes, *more), state=facts)
+
+
+def _facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str) -> StateFacts:
+    wanted, pair = choice.wanted, choice.pair
+    now = choice.seen.memory if choice.seen else 0
+    if pair is None or choice.seen is None:
+        method = "reset" if choice.outcome is Outcome.RESET else "none" if choice.reused else "start empty"
+        held = counts.get(wanted.name)
+        return StateFacts(method=method, entries=held, bytes_now=now, bytes_new=0, cgroup="", seconds=0.0, noticed="")
+    serving = bridged(wanted, pair)
+    return StateFacts(
+        method="bridge and drain" if serving else "copy, swap, drain",
+        entries=pair.entries,
+        bytes_now=now,
+        bytes_new=estimate(now, choice.seen.info, wanted),
+        cgroup=cgroup,
+        seconds=max(pair.entries / ENTRIES_A_SECOND, 0.01),
+        noticed=_noticed(wanted, bridge=serving),
+    )
+
+
+def _interruption(facts: StateFacts) -> str:
+    return "none" if facts.noticed.startswith("nothing") else "see below"
+
+
+def _noticed(wanted: WishMap, *, bridge: bool) -> str:
+    """What packets of established flows can meet."""
+    lru = "; the kernel may evict some" if wanted.type in LRU_TYPES else ""
+    if bridge:
+        return f"nothing{lru}"
+    if wanted.type in ARRAY_TYPES:
+        return "values without counts for milliseconds"
+    return f"those born during the swap: unknown for milliseconds{lru}"
+
+
+def estimate(now: int, live: MapInfo, wanted: WishMap) -> int:
+    """Bytes of the map that takes over, from the kernel's figure for the one that serves."""
+    old = _slot(live.type, live.key_size, live.value_size) * live.max_entries
+    new = _slot(wanted.type, wanted.key_size, wanted.value_size) * wanted.max_entries
+    if live.type in NESTED_TYPES:  # the maps in it are not among the kernel's figure
+        return now
+    return round(now * new / old) if old else 0
+
+
+def _slot(kind: int, key_size: int, value_size: int) -> int:
+    """What one entry takes in the kernel, about."""
+    value = (value_size + 7) // 8 * 8
+    if kind in PERCPU_TYPES:
+        value = value * (os.cpu_count() or 1) + 8
+    return value if kind in ARRAY_TYPES else BOOKKEEPING + (key_size + 7) // 8 * 8 + value
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    if count >= 1 << 20:
+        return f"{count / (1 << 20):.1f} MiB"
+    return f"{count / 1024:.0f} KiB" if count >= 1024 else f"{count} bytes"
