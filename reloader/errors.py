@@ -141,10 +141,17 @@ class VerifierRejected(NothingSwapped):
 
 
 class TestsFailed(NothingSwapped):
-    """Tests of the YAML that failed on the new version, before anything was swapped."""
+    """Tests of the YAML that failed on the new version, before anything was swapped. `tests`: all of them, as rows."""
 
     __test__ = False  # for pytest, which would take it for one of its own
     code = "tests-failed"
+
+    def __init__(self, message: str, *, tests: list[dict[str, object]], hint: str = "", detail: str = "") -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.tests = tests
+
+    def to_json(self) -> dict[str, object]:
+        return {**super().to_json(), "tests": self.tests}
 
 
 class RolledBack(ReloaderError):

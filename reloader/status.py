@@ -241,6 +241,7 @@ def show(layout: Layout, pipeline: str, number: int | None) -> dict[str, Any]:
             {"id": a.id, "type": a.type, "program": a.program, "target": a.target} for a in wish.attachments
         ],
         "maps": [_shown_map(generation, m.name) for m in wish.maps],
+        "tests": wish.tests.count if wish.tests else 0,
         "changes": list(generation.changes),
     }
 
@@ -273,7 +274,14 @@ def diff(layout: Layout, pipeline: str, old: int, new: int) -> list[str]:
         *_dict_diff("rodata", record.to_json(before.rodata), record.to_json(after.rodata)),
         *_dict_diff("attachment", _attach_words(before), _attach_words(after)),
         *_map_diff(before, after),
+        *_test_diff(before, after),
     ]
+
+
+def _test_diff(before: Wish, after: Wish) -> list[str]:
+    old, new = (wish.tests.digest if wish.tests else "" for wish in (before, after))
+    counts = [wish.tests.count if wish.tests else 0 for wish in (before, after)]
+    return [f"~ tests: {counts[0]} → {counts[1]}"] if old != new else []
 
 
 def _attach_words(wish: Wish) -> dict[str, str]:

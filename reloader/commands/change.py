@@ -153,7 +153,9 @@ def rollback(args: argparse.Namespace, env: Environment) -> int:
     steps = SlowSteps(env.output)
     try:
         with writer_lock(env.layout) as lock:
-            result = session.rollback(env.kernel, env.layout, args.pipeline, args.to, lock, progress=steps)
+            result = session.rollback(
+                env.kernel, env.layout, args.pipeline, args.to, lock, progress=steps, tests=not args.skip_tests
+            )
     finally:
         steps.done()
     return _report(env, [result])

@@ -21,7 +21,6 @@ COLOUR = {"passed": "", "failed": "red", "skipped": "yellow"}
 
 def test(args: argparse.Namespace, env: Environment) -> int:
     """Every pipeline's tests; 1 when one fails."""
-    from reloader.commands.render import test_json
     from reloader.commands.sources import checked
     from reloader.trust import require_ours
     from reloader.txn.proving import FAILED
@@ -47,7 +46,7 @@ def test(args: argparse.Namespace, env: Environment) -> int:
             "pipeline": one.wish.pipeline,
             "file": str(path),
             "against": active.number if active else 0,
-            "tests": [test_json(r) for r in results],
+            "tests": [r.to_json() for r in results],
         }
         for path, one, active, results in found
     ]

@@ -94,16 +94,10 @@ def result_json(result: Result) -> dict[str, Any]:
         "lines": [line_json(line) for line in result.plan.lines] if result.plan and result.changed else [],
         "seconds": {k: round(v, 6) for k, v in result.seconds.items()},
         "recovered": list(result.recovered),
-        "tests": [test_json(one) for one in result.proof],
+        "tests": [one.to_json() for one in result.proof],
         "outcome": result.outcome,
         "unconfirmed": round(result.unconfirmed, 3),
     }
-
-
-def test_json(result: Proof) -> dict[str, Any]:
-    """One test as reports print it (schemas/tests.schema.json)."""
-    body = record.to_json(result)
-    return {**body, "seconds": round(result.seconds, 6)}
 
 
 def show_proof(output: Output, proof: tuple[Proof, ...]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from reloader import records
-from reloader.errors import NeedsHuman, NothingSwapped, ReloaderError, VerifierRejected
+from reloader.errors import NeedsHuman, NothingSwapped, ReloaderError, TestsFailed, VerifierRejected
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
@@ -36,11 +36,11 @@ def _boot_one(kernel: Kernel, layout: Layout, lock: WriterLock, name: str, progr
     current = records.read_current(layout, name)
     if current is None or not current.generation:
         return done
-    refused: VerifierRejected | None = None
+    refused: VerifierRejected | TestsFailed | None = None
     for generation in _candidates(layout, current):
         try:
             result = session.apply(kernel, layout, _intake(generation), lock, progress=progress)
-        except VerifierRejected as error:  # this kernel will not have what the last one ran
+        except (VerifierRejected, TestsFailed) as error:  # this kernel will not have what the last one ran
             refused = refused or error
             continue
         return [*done, _told(name, generation, result, refused)]

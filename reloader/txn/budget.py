@@ -17,6 +17,7 @@ ROUNDS = 31  # at most: so many runs of each version, in turn
 CLEAR = 5  # rounds that say the same are enough
 RUN_NS = 8_000_000  # a run of the slower one: to begin it costs some 0.2 ms, which must not count for much
 MOST_REPEATS = 1 << 20
+UNCOUNTED = "instructions skipped: this kernel does not say how many it verified"
 
 
 @frozen
@@ -34,8 +35,8 @@ def judge(new: Shadow, old: Shadow, case: Case) -> tuple[str, tuple[str, ...]]:
     if case.budget.insns is not None:
         before, after = insns(old, case.program), insns(new, case.program)
         text = f"{after} verified instructions, the active version has {before}"
-        into = said if after <= before * case.budget.insns else wrong
-        into.append(f"{text}: {_factor(after / before, case.budget.insns)}")
+        into = said if not before or after <= before * case.budget.insns else wrong
+        into.append(f"{text}: {_factor(after / before, case.budget.insns)}" if before else UNCOUNTED)
     if case.budget.ns is not None:
         cost = measured(new, old, case, case.budget.ns)
         text = f"{cost.new:.1f} ns a packet, the active version takes {cost.active:.1f}"
@@ -49,7 +50,7 @@ def _factor(ratio: float, most: float) -> str:
 
 
 def insns(shadow: Shadow, program: str) -> int:
-    return shadow.kernel.progs.info(shadow.program(program)).verified_insns or 1
+    return shadow.kernel.progs.info(shadow.program(program)).verified_insns
 
 
 def measured(new: Shadow, old: Shadow, case: Case, most: float) -> Cost:
@@ -81,5 +82,5 @@ def _repeats(progs: Progs, program: Fd, packet: bytes) -> int:
     """How often the packet has to come for a run to be as long as it should."""
     repeat = 16
     while (took := progs.try_out(program, packet, repeat=repeat).ns * repeat) < RUN_NS and repeat < MOST_REPEATS:
-        repeat *= max(2, min(8, int(RUN_NS / took)))
+        repeat *= max(2, min(8, int(RUN_NS / max(took, 1))))
     return min(repeat, MOST_REPEATS)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from reloader.errors import KernelError, TestsFailed
+from reloader.errors import KernelError, ReloaderError, TestsFailed
 from reloader.frozen import frozen
 from reloader.kernel import PERCPU_TYPES, Fd, Kernel
 from reloader.spec.cases import Case, EntryCheck, MapCheck, Step, load
@@ -34,6 +34,17 @@ class Result:
     seconds: float
     said: tuple[str, ...] = ()  # why it failed or what was skipped; measured figures
 
+    def to_json(self) -> dict[str, object]:
+        """As reports print it (schemas/tests.schema.json)."""
+        return {
+            "name": self.name,
+            "program": self.program,
+            "outcome": self.outcome,
+            "place": self.place,
+            "seconds": round(self.seconds, 6),
+            "said": list(self.said),
+        }
+
     def text(self) -> str:
         """Everything about a failure, the place first."""
         head, *rest = self.said or ("",)
@@ -55,11 +66,16 @@ def prove(kernel: Kernel, wish: Wish, blobs: Blobs, active: Wish | None, why_not
     """
     assert wish.tests is not None
     cases = load(blobs("tests", wish.tests.digest))
-    measured = any(c.budget for c in cases)
+    measured = sum(c.budget is not None for c in cases)
     with ExitStack() as held:
         held.enter_context(_one_cpu())
-        shadow = held.enter_context(Shadow(kernel, wish, blobs))
-        old = held.enter_context(Shadow(kernel, active, blobs)) if active and measured else None
+        shadow = held.enter_context(Shadow(kernel, wish, blobs, uses=len(cases) + measured))
+        old = None
+        if active and measured:
+            try:
+                old = held.enter_context(Shadow(kernel, active, blobs, uses=measured))
+            except (OSError, ReloaderError) as error:  # too little memory for both, a stored object that is gone
+                why_not = f"the active version cannot be loaded beside it: {error}"
         runner = _Runner(shadow, old, why_not)
         return tuple(runner.result(index, case) for index, case in enumerate(cases))
 
@@ -70,7 +86,7 @@ def failures(results: Sequence[Result]) -> TestsFailed | None:
     if not failed:
         return None
     count = f"{len(failed)} of {len(results)} test{'s' * (len(results) != 1)} failed"
-    return TestsFailed(count, detail="\n".join(r.text() for r in failed))
+    return TestsFailed(count, tests=[r.to_json() for r in results], detail="\n".join(r.text() for r in failed))
 
 
 @contextmanager

@@ -225,13 +225,21 @@ def note_orphan(layout: Layout, pipeline: str, lock: WriterLock) -> int:
 
 
 def rollback(
-    kernel: Kernel, layout: Layout, pipeline: str, to: int | None, lock: WriterLock, *, progress: Progress = quiet
+    kernel: Kernel,
+    layout: Layout,
+    pipeline: str,
+    to: int | None,
+    lock: WriterLock,
+    *,
+    progress: Progress = quiet,
+    tests: bool = True,
 ) -> Result:
-    """Apply a stored generation's wish again, from stored objects. `to` None: the one before the current."""
+    """Apply a stored generation's wish again, from stored objects. `to` None: the one before the current. `tests`:
+    whether it has to pass its own."""
     recovered = tuple(ready(kernel, layout, pipeline, lock))
     target = rollback_target(layout, pipeline, to)
     current = records.read_current(layout, pipeline)
-    intake = _again(target, f"rollback to {target.number}")
+    intake = replace(_again(target, f"rollback to {target.number}"), tests=tests)
     result = _apply(kernel, layout, intake, lock, progress=progress, recovered=recovered)
     if current is not None and current.trial and result.changed:  # its guard sees that it was decided
         trial.note_outcome(layout, current, "rolled back by hand")

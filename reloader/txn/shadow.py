@@ -25,12 +25,12 @@ ONE_WAY = 1 << 3 | 1 << 4  # BPF_F_RDONLY, BPF_F_WRONLY: not for user space to w
 
 
 class Shadow:
-    """One such load. Close it."""
+    """One such load, for so many `uses` of fresh(). Close it."""
 
-    def __init__(self, kernel: Kernel, wish: Wish, blobs: Blobs) -> None:
+    def __init__(self, kernel: Kernel, wish: Wish, blobs: Blobs, *, uses: int) -> None:
         self.kernel, self.wish = kernel, wish
         self._blobs = blobs
-        self._wiped = all(map(_can_be_wiped, wish.maps))
+        self._wiped = all(map(_can_be_wiped, wish.maps)) and uses > 1  # one use leaves nothing to be wiped for
         self._used = False
         self._start()
 

@@ -180,7 +180,7 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
     )
     if isinstance(error, TestsFailed):
         why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
-        return TestsFailed(why, detail=error.detail, hint=error.hint)
+        return TestsFailed(why, tests=error.tests, detail=error.detail, hint=error.hint)
     if swapped:
         return RolledBack(f"{plan.pipeline}: {describe(error)}; rolled back, {stays}", hint=_hint(error))
     told = refusal.of_load(error)

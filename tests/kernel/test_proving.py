@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -259,6 +260,47 @@ def test_the_table_and_junit(stage: Stage) -> None:
     assert str(stage.file) in (failure.text or "")
 
 
+def test_what_others_could_change_is_not_even_loaded(stage: Stage) -> None:
+    stage.write(spec(stage, passes()))
+    (stage.folder / "proved.bpf.o").chmod(0o666)
+    done = stage.run("test", stage.file)
+    assert done.code == 77
+    assert "proved.bpf.o" in done.error["detail"]
+
+
+QUEUE = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 2);
+	__type(value, __u32);
+} waiting SEC(".maps");
+SEC("xdp") int judge(struct xdp_md *ctx)
+{
+	__u32 one = 1;
+
+	return bpf_map_push_elem(&waiting, &one, 0) ? XDP_DROP : XDP_PASS;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+def test_maps_that_cannot_be_emptied_are_made_anew(stage: Stage, compile_bpf: Callable[[str | Path], Path]) -> None:
+    """A queue of two: each test may push twice, and the third time is refused."""
+    shutil.copyfile(compile_bpf(QUEUE), stage.folder / "proved.bpf.o")
+    third = {
+        "name": "third",
+        "steps": [
+            {"packet": FROM_ONE, "repeat": 2, "expect": {"verdict": "XDP_PASS"}},
+            {"packet": FROM_ONE, "expect": {"verdict": "XDP_DROP"}},
+        ],
+    }
+    wish = spec(stage, passes(repeat=2), third, passes(repeat=2))
+    wish["maps"] = {"waiting": {"role": "scratch"}}
+    assert stage.run("test", stage.write(wish), json_too=False).code == 0
+
+
 def test_a_version_the_verifier_refuses(stage: Stage) -> None:
     wish = {**stage.spec("broken"), "test": [passes()]}
     done = stage.run("test", stage.write(wish))
@@ -278,6 +320,7 @@ def test_a_wrong_version_is_caught_before_any_packet_sees_it(stage: Stage) -> No
         generator.start()
         error = refused(stage, spec(stage, expectation, otherwise="XDP_DROP"))
         generator.stop()
+    assert error["tests"][0]["outcome"] == "failed"
     assert stage.attached() == serving
     assert "1 of 1 test failed; nothing was swapped, generation 1 serves as before" in error["message"]
     line = next(i for i, text in enumerate(stage.file.read_text().splitlines(), 1) if "verdict: XDP_PASS" in text)
@@ -331,8 +374,6 @@ def test_sabotage_a_shadow_on_live_maps_is_seen(stage: Stage, monkeypatch: pytes
     plain = shadow.request_of
 
     def shared(*given: Any) -> Any:
-        from dataclasses import replace
-
         return replace(plain(*given), reuse={"tallies": live})
 
     monkeypatch.setattr(shadow, "request_of", shared)
@@ -412,6 +453,33 @@ def test_a_rollback_runs_its_own_tests_but_no_budget(stage: Stage) -> None:
     assert "served before" in result["tests"][1]["said"][0]
 
 
+def test_a_rollback_that_fails_its_tests_is_refused_unless_they_are_skipped(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a kernel where the old version does something else: here a shadow with another constant."""
+    stage.apply(spec(stage, passes()))
+    stage.apply(spec(stage, passes(), spin=1))
+    plain = shadow.request_of
+
+    def otherwise(*given: Any) -> Any:
+        return replace(plain(*given), rodata={"otherwise": (1).to_bytes(4, "little")})
+
+    monkeypatch.setattr(shadow, "request_of", otherwise)
+    before = stage.standing()
+    done = stage.run("rollback", "edge")
+    assert (done.code, done.error["code"]) == (1, "tests-failed")
+    assert done.error["tests"][0]["outcome"] == "failed"
+    assert stage.standing() == before
+    assert stage.call("rollback", "edge", "--skip-tests")["pipelines"][0]["generation"] == 3
+
+
+def test_what_a_generation_had_to_pass_is_shown(stage: Stage) -> None:
+    stage.apply(spec(stage, passes()))
+    stage.apply(spec(stage, passes(), passes(name="more")))
+    assert stage.call("show", "edge")["tests"] == 2
+    assert stage.call("diff", "edge", "1", "2")["lines"] == ["~ tests: 1 → 2"]
+
+
 def test_killed_in_the_middle_of_a_test_nothing_is_left(stage: Stage) -> None:
     """A test of millions of packets, cut short by SIGKILL; `recover` finds the old version as it was."""
     stage.apply(spec(stage, passes()))
@@ -438,5 +506,6 @@ def test_results_are_told_apart() -> None:
     assert proving.failures([one]) is None
     failed = proving.failures([one, other])
     assert failed is not None
+    assert [row["name"] for row in failed.tests] == ["a", "b"]
     assert failed.message == "1 of 2 tests failed"
     assert failed.detail == "f:2:1: test b: no\n    more"

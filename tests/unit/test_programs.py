@@ -39,6 +39,19 @@ def test_the_example_is_valid(
     )
 
 
+@pytest.mark.kernel
+@pytest.mark.parametrize("source", PIPELINES, ids=named)
+def test_the_example_passes_its_own_tests(
+    source: Path, objects: Callable[[str], Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    stem = source.name.removesuffix(".bpf.c")
+    built = objects(f"programs/{stem}/{stem}")
+    assert cli.main(["test", str(built.with_name(f"{stem}.yaml")), "--records", str(tmp_path)]) == 0, (
+        capsys.readouterr()
+    )
+    assert "passed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("source", ALL_SOURCES, ids=named)
 def test_sources_keep_the_order_of_the_house(source: Path) -> None:
     """Licence first; structs and maps before functions, programs last; a comment over each map."""

@@ -49,10 +49,12 @@ def rollback(commands: Commands) -> None:
         "change",
         "put an earlier generation back into service",
         """Applies a stored generation again, from its stored objects and entries: no source tree is needed. It
-becomes a new generation; state maps serve on. Without --to, the one before the version that serves now.""",
+becomes a new generation; state maps serve on. Without --to, the one before the version that serves now. The
+tests stored with it run first, its budgets do not.""",
     )
     parser.add_argument("pipeline", metavar="PIPELINE")
     parser.add_argument("--to", type=int, metavar="N", help="the generation to go back to")
+    parser.add_argument("--skip-tests", action="store_true", help="go back even if that generation fails its own tests")
 
 
 def remove(commands: Commands) -> None:
