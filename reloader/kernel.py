@@ -353,6 +353,21 @@ class Net(Protocol):
     def stream(self, family: int, netns: str | None) -> Fd:
         """A TCP socket of that address family that belongs to a network namespace, not connected."""
 
+    def changes(self, netns: str | None) -> LinkChanges:
+        """Changes of a namespace's interfaces from now on; the caller closes it. MissingFeature as above."""
+
+
+class LinkChanges(Protocol):
+    """rtnetlink events of one namespace."""
+
+    def fileno(self) -> int:
+        """For poll(2)."""
+
+    def read(self) -> Sequence[object]:
+        """What happened since the last call; does not wait. Events that were lost count as one."""
+
+    def close(self) -> None: ...
+
 
 class Kernel(Protocol):
     """All of it; engine functions take this and nothing else from below."""

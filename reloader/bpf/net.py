@@ -45,6 +45,9 @@ class LiveNet:
     def stream(self, family: int, netns: str | None) -> Fd:
         return Fd(namespaces.inside(netns, lambda: socket.socket(family, socket.SOCK_STREAM).detach()))
 
+    def changes(self, netns: str | None) -> LinkEvents:
+        return link_events(netns)
+
 
 def link_events(namespace: str | None = None) -> LinkEvents:
     """Changes of a namespace's interfaces from now on; the caller closes it."""

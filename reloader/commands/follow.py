@@ -69,18 +69,20 @@ def _say(line: str) -> None:
 def _follow(args: argparse.Namespace, env: Environment, stop: _Stop, queue: SimpleQueue[str]) -> None:
     from reloader.follow.events import Events
     from reloader.follow.files import Files
+    from reloader.follow.interfaces import Interfaces
     from reloader.follow.loop import Follower, run
 
     directory = _checked(args, env)
     engine = _attempts(env, stop)
     follower = Follower(Files(directory), engine, _say, debounce=args.debounce)
-    events = Events(queue, env.output.note)
+    events, interfaces = Events(queue, env.output.note), Interfaces(env.kernel.net, queue)
     try:
         events.point_at(*follower.files.places())  # before the first look, so that no change falls between
         follower.start(time.monotonic(), engine.known(directory), stopping=stop.stopping)
         _say(f"watching {directory}")
-        run(follower, events, queue, stopping=stop.stopping)
+        run(follower, events, interfaces, queue, stopping=stop.stopping)
     finally:
+        interfaces.stop()
         events.stop()
 
 

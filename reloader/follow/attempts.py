@@ -249,6 +249,10 @@ class Attempts:
                         f"{name}: orphaned; generation {generation} runs on (`reloader remove {name}` lets go)"
                     )
 
+    def namespaces(self) -> set[str | None]:
+        """Network namespaces that hold interfaces of ours."""
+        return {netns for last in self._last.values() for _, netns in last.targets}
+
     def revisit(self) -> list[str]:
         """Files whose attempt might end otherwise now: an interface came or went, or another file let a name go."""
         self._say_outcomes()

@@ -1,6 +1,6 @@
 """The order of events: a change waits until it is quiet, then becomes one attempt; what came of it is said once.
 
-Knows no kernel and no clock of its own: `tick(now)` does what is due. Imports errors and follow.files.
+Knows no kernel and no clock of its own: `tick(now)` does what is due. Imports errors and follow's files and interfaces.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Protocol
 
 from reloader.errors import InputError, LockedError, ReloaderError
 from reloader.follow.files import Files
+from reloader.follow.interfaces import MOVED
 
 SWEEP = 2.0  # seconds between looks when nothing wakes us
 PATIENCE = 10  # a file that never gets quiet is read after this many times the quiet time
@@ -34,6 +35,9 @@ class Engine(Protocol):
 
     def vanished(self, path: str) -> None:
         """The file is gone. LockedError: not now."""
+
+    def namespaces(self) -> Collection[str | None]:
+        """Network namespaces whose interfaces matter."""
 
     def revisit(self) -> Collection[str]:
         """Files worth another attempt though nobody wrote them."""
@@ -79,6 +83,14 @@ class Follower:
         self._say_problem()
         self._settle_due(now, stopping)
         return max(0.0, min([self._next_sweep, *(p.due for p in self._pending.values())]) - now)
+
+    def namespaces(self) -> Collection[str | None]:
+        """Where interfaces that matter are."""
+        return self._engine.namespaces()
+
+    def look_again(self) -> None:
+        """At what nobody wrote, in the next tick."""
+        self._next_sweep = 0.0
 
     def _settle_due(self, now: float, stopping: Callable[[], bool]) -> None:
         due = [path for path, waiting in self._pending.items() if waiting.due <= now]
@@ -153,16 +165,28 @@ class Wake(Protocol):
     def point_at(self, directories: list[str], names: frozenset[str]) -> bool: ...
 
 
-def run(follower: Follower, wake: Wake, queue: SimpleQueue[str], *, stopping: Callable[[], bool]) -> None:
+class Listen(Protocol):
+    """What interfaces.py does for run()."""
+
+    def point_at(self, namespaces: Collection[str | None]) -> bool: ...
+
+
+def run(
+    follower: Follower, wake: Wake, listen: Listen, queue: SimpleQueue[str], *, stopping: Callable[[], bool]
+) -> None:
     """Tick until asked to stop."""
     while not stopping():
         pause = follower.tick(time.monotonic(), stopping=stopping)
+        if listen.point_at(follower.namespaces()):
+            follower.look_again()
+            continue
         if wake.point_at(*follower.files.places()):
             continue  # what happened before the new watch stood must be looked for
         try:
-            queue.get(timeout=pause)
+            words = {queue.get(timeout=pause)}
         except Empty:
             continue
         time.sleep(GATHER)
-        for _ in range(queue.qsize()):
-            queue.get_nowait()
+        words.update(queue.get_nowait() for _ in range(queue.qsize()))
+        if MOVED in words:
+            follower.look_again()

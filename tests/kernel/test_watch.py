@@ -70,8 +70,10 @@ class Watch:
             blocked=blocked, rate=rate, state="state",
         )  # fmt: skip
 
-    def start(self) -> None:
-        command = [str(ROOT / ".venv" / "bin" / "python"), "-m", "reloader", "watch", str(self.folder), *self.where]
+    def start(self, code: str = "") -> None:
+        """`code`: Python to run in place of the plain command line."""
+        start = ["-c", code] if code else ["-m", "reloader"]
+        command = [str(ROOT / ".venv" / "bin" / "python"), *start, "watch", str(self.folder), *self.where]
         self.lines, self.heard = [], 0
         self._process = subprocess.Popen(
             [*command, "--debounce", "0.05"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
@@ -98,6 +100,10 @@ class Watch:
     def stays_quiet(self, seconds: float = 0.5) -> None:
         time.sleep(seconds)
         assert self.lines[self.heard :] == []
+
+    def send(self, number: int) -> None:
+        assert self._process
+        self._process.send_signal(number)
 
     def stop(self, number: int = signal.SIGTERM) -> float:
         """Ask it to end; the seconds it took."""

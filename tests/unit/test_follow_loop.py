@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -55,6 +55,9 @@ class Recorder:
         self.last.pop(path, None)
         self.gone.append(Path(path).name)
         self.order.append(f"vanished {Path(path).name}")
+
+    def namespaces(self) -> list[str | None]:
+        return []
 
     def revisit(self) -> list[str]:
         again, self.again = self.again, []
@@ -237,6 +240,14 @@ def test_a_stop_between_two_files(scene: Scene) -> None:
     assert scene.engine.take() == [("a.yaml", "1")]
 
 
+class Deaf:
+    """Hears of no interface."""
+
+    def point_at(self, namespaces: Collection[str | None]) -> bool:
+        assert not namespaces
+        return False
+
+
 class Live:
     """run() with the real observer, as `reloader watch` puts it together, in a thread of the test's."""
 
@@ -254,7 +265,7 @@ class Live:
         self._thread.start()
 
     def _run(self) -> None:
-        run(self.follower, self.events, self._queue, stopping=lambda: self._stopping)
+        run(self.follower, self.events, Deaf(), self._queue, stopping=lambda: self._stopping)
 
     def stop(self) -> None:
         self._stopping = True
