@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lab.sandbox import Sandbox
 from tests import leaks
@@ -24,6 +25,10 @@ NO_ROOT = "needs root; `make test` runs it by sudo"
 
 def may_use_kernel() -> bool:
     return os.geteuid() == 0
+
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
