@@ -49,6 +49,7 @@ class Trial:
     healthy_at: float  # the end of its health window; the start of the trial when it has none
     until: float  # past this without a word it goes back
     confirm: bool  # whether a person has to say so
+    grace: float  # seconds past `until` in which a living guard may still be about to act: its last look takes time
     guard: int  # process id
     guard_born: int  # when that process started, in clock ticks since boot: ids are used again
 

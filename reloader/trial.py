@@ -10,8 +10,6 @@ from contextlib import suppress
 
 from reloader.records import Trial
 
-GRACE = 30.0  # seconds past its end in which a living guard may still be about to act
-
 
 def now() -> float:
     """Seconds since boot, suspended ones too."""
@@ -37,7 +35,7 @@ def overdue(trial: Trial, boot_id: str) -> bool:
     if trial.boot_id != boot_id:
         return True
     late = now() - trial.until
-    return late >= 0 and (late > GRACE or not guarded(trial))
+    return late >= 0 and (late > trial.grace or not guarded(trial))
 
 
 def left(trial: Trial, boot_id: str) -> float:

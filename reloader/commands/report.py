@@ -66,7 +66,7 @@ def plan(args: argparse.Namespace, env: Environment) -> int:
 
 def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tuple[list[Plan], list[ReloaderError]]:
     from reloader.commands.sources import compiled, intake
-    from reloader.txn import session
+    from reloader.txn import on_trial, session
 
     plans, errors = [], []
     steps.reading(args.files)
@@ -78,6 +78,7 @@ def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tu
         )
         try:
             plans.append(session.plan(env.kernel, env.layout, request))
+            on_trial.checkable(env.kernel, env.layout, one.wish)
         except ReloaderError as error:
             errors.append(error)
     return plans, errors

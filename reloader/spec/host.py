@@ -87,6 +87,6 @@ def _is_command(document: Document, path: Path, name: Any, words: Any, problems:
 
 
 def _problem(path: Path, document: Document | None, steps: Steps, message: str, hint: str = "") -> Problem:
-    mark = document.mark(steps) if document else None
+    mark = document.mark(steps, key=len(steps) == 1) if document else None  # what is wrong with a command is its value
     line, column = (mark.line, mark.column) if mark else (0, 0)
     return Problem(file=str(path), line=line, column=column, path=dotted(steps), message=message, hint=hint)

@@ -165,10 +165,10 @@ def _send_home(duty: Duty, channel: Channel, reason: str) -> None:
             return
         else:
             return
-    channel.say(end="stuck", reason=reason, why=str(failure))
     with trial.lock_in_turn(duty.layout), contextlib.suppress(ReloaderError, OSError, Over):
         current, _ = _mine(duty)
         records.write_current(duty.layout, replace(current, last_error=f"{reason}; taking it back failed: {failure}"))
+    channel.say(end="stuck", reason=reason, why=str(failure))
 
 
 def _take_back(duty: Duty, channel: Channel, reason: str) -> None:

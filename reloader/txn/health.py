@@ -1,22 +1,22 @@
 """Looks at a generation: its counters through the Protocols, and what others answer. Changes nothing.
 
-Used by guard.py, and before a swap by watched.py. Imports kernel, records, health, spec.{checks,field}, questions.
+Used by duty.py, and before a swap by on_trial.py. Imports kernel, records, health, spec.{checks,field}, questions.
 """
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from reloader.errors import KernelError, MissingFeature
+from reloader.errors import KernelError, MissingFeature, PermissionRefused
 from reloader.frozen import frozen
 from reloader.health import Look, Reading
 from reloader.kernel import PERCPU_TYPES, Kernel, MapInfo
 from reloader.records import Generation
 from reloader.spec.checks import Check, Health, InterfaceCounter, MapField, Of, ProgramRuns
 from reloader.spec.field import find
-from reloader.txn import questions
 
 Commands = Mapping[str, tuple[str, ...]]  # name -> program and arguments, as the host declares them
 
@@ -58,6 +58,8 @@ def _reading(subject: Subject, check: Check) -> Reading:
             case InterfaceCounter() as what:
                 return Reading(at=now(), amount=_counter(subject.kernel, what))
             case question:
+                from reloader.txn import questions  # late: a command that posts a guard asks none itself
+
                 began = now()
                 wrong = questions.ask(subject.kernel, question, subject.commands, _environment(subject.generation))
                 return Reading(at=began, wrong=wrong)
@@ -104,6 +106,12 @@ def _environment(generation: Generation) -> dict[str, str]:
     return {"RELOADER_PIPELINE": generation.wish.pipeline, "RELOADER_GENERATION": str(generation.number)}
 
 
+def longest_look(health: Health | None) -> float:
+    """Seconds that one look may take, when nobody answers."""
+    waits = [getattr(check.what, "timeout", 0.0) for check in health.checks] if health else []
+    return float(sum(waits))
+
+
 def require_counters(kernel: Kernel, health: Health) -> None:
     """MissingFeature unless every interface's counter is there: said before anything is swapped."""
     for check in health.checks:
@@ -112,6 +120,19 @@ def require_counters(kernel: Kernel, health: Health) -> None:
                 _counter(kernel, check.what)
             except MissingFeature as error:
                 raise MissingFeature(f"health: {error.message}; nothing was touched", hint=error.hint) from error
+
+
+def require_statistics(kernel: Kernel, health: Health) -> None:
+    """PermissionRefused unless the kernel lets us count runs, where a check asks for them."""
+    if not health.counts_runs:
+        return
+    try:
+        kernel.progs.count_runs().close()
+    except KernelError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES):
+            raise
+        why = "health: to count runs of programs takes CAP_SYS_ADMIN; nothing was touched"
+        raise PermissionRefused(why, hint="run as root, or leave `program:` checks out") from error
 
 
 def counting(kernel: Kernel, health: Health) -> AbstractContextManager[object]:

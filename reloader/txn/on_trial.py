@@ -25,13 +25,14 @@ from reloader.spec.wish import Wish
 from reloader.standing import in_force
 from reloader.txn import duty, guard, session, trial
 from reloader.txn.guard import Channel, Guard, Message
-from reloader.txn.health import Subject, counting, look_before, require_counters
+from reloader.txn.health import Subject, counting, longest_look, look_before, require_counters, require_statistics
 from reloader.txn.intake import Intake
 from reloader.txn.recover import recover
 from reloader.txn.session import Result
 from reloader.txn.transaction import Progress
 
 KILLED = "its guard was killed"
+GRACE = 30.0  # seconds that a guard may need to take a version back
 LONGEST_BEFORE = 2.0  # seconds in which the version before is measured, at most
 PATIENCE = 60.0  # seconds to wait for the writer lock once our guard is gone
 
@@ -73,6 +74,7 @@ class Watched:
         return Trial(
             generation=self.generation, back_to=self._back_to, boot_id=self.kernel.boot_id(),
             healthy_at=began + window, until=began + max(window, self.confirm), confirm=self.confirm > 0,
+            grace=GRACE + longest_look(self.wish.health),
             guard=self.guard.pid, guard_born=self.guard.born,
         )  # fmt: skip
 
@@ -91,14 +93,23 @@ def prepare(kernel: Kernel, layout: Layout, wish: Wish, confirm: float = 0.0) ->
         raise trial.refuse(current, kernel.boot_id())
     if health is None:
         return Watched(kernel, layout, wish, confirm) if confirm else None
-    commands: Mapping[str, tuple[str, ...]] = {}
-    if health.commands:
-        from reloader.spec.host import commands as declared
-
-        commands = declared(layout.host_file, health.commands)
-    require_counters(kernel, health)
+    commands = checkable(kernel, layout, wish)
     before = _before(kernel, layout, wish, health) if health.compares else ()
     return Watched(kernel, layout, wish, confirm, before, commands)
+
+
+def checkable(kernel: Kernel, layout: Layout, wish: Wish) -> Mapping[str, tuple[str, ...]]:
+    """The host's commands that the checks name. An error says what of the checks this host cannot do: a command it
+    does not declare, a counter its interface has not."""
+    if wish.health is None:
+        return {}
+    require_counters(kernel, wish.health)
+    require_statistics(kernel, wish.health)
+    if not wish.health.commands:
+        return {}
+    from reloader.spec.host import commands
+
+    return commands(layout.host_file, wish.health.commands)
 
 
 def _before(kernel: Kernel, layout: Layout, wish: Wish, health: Health) -> Sequence[Figures]:

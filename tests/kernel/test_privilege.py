@@ -69,6 +69,21 @@ def test_three_capabilities_suffice(stage: Stage) -> None:
     assert not stage.sandbox.pins()
 
 
+def test_a_trial_needs_no_more(stage: Stage) -> None:
+    """Its guard goes home with the same three; what takes more is told before anything is touched."""
+    assert as_user(stage, ENOUGH, "apply", stage.file).code == 0
+    text = stage.file.read_text().replace("XDP_DROP", "XDP_PASS")
+    health = "  health: {window: 200ms, interval: 100ms, checks: [{%s}]}\n"
+    stage.file.write_text(text + health % "map: counters, field: packets, below: 0")
+    done = as_user(stage, ENOUGH, "apply", stage.file)
+    assert done.code == 3, done.err
+    assert "rolled back, generation 3 serves as 1 did" in done.err
+    stage.file.write_text(text + health % "program: count_flows, above: 0")
+    done = as_user(stage, ENOUGH, "apply", stage.file)
+    assert done.code == 77, done.err
+    assert "CAP_SYS_ADMIN" in done.err
+
+
 @pytest.mark.parametrize("missing", ENOUGH)
 def test_each_capability_removed_in_turn(stage: Stage, missing: str) -> None:
     rest = tuple(c for c in ENOUGH if c != missing)

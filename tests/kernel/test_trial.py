@@ -233,9 +233,9 @@ def test_both_are_killed_and_the_next_command_takes_it_back(stage: Stage, comman
 
 def test_a_stuck_guard_is_not_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped, it lives and does nothing; woken, it finds that it was decided without it."""
-    from reloader import trial as times
+    from reloader.txn import on_trial as command
 
-    monkeypatch.setattr(times, "GRACE", 0.5)
+    monkeypatch.setattr(command, "GRACE", 0.5)
     served(stage)
     stage.call("apply", stage.write(stage.spec(rodata=DROP)), "--confirm-timeout", "500ms")
     trial = on_trial(stage)
@@ -393,3 +393,88 @@ def test_watch_goes_on_while_one_is_on_trial(sandbox: Sandbox, objects: Callable
         finally:
             watch.close()
         assert_no_guard(stage)
+
+
+# the way back itself is cut short
+
+GATED_GUARD = """\
+import os, sys
+from pathlib import Path
+from reloader import effects
+from reloader.cli import entry
+from tests.crash.gated import Striking
+
+when, point, *words = sys.argv[1:]
+strike = Striking("kill", when, point)
+
+
+def gate(at, name):
+    if Path("/proc/self/comm").read_text().strip() == "reloader-guard":
+        strike.owner = os.getpid()
+        strike(at, name)
+
+
+effects.install(gate)
+sys.argv = ["reloader", *words]
+entry()
+"""
+
+
+@pytest.mark.parametrize("point", ["after 1 journal.begin", "before 1 link.update", "after 1 journal.commit"])
+def test_the_guard_is_killed_on_its_way_back(stage: Stage, point: str) -> None:
+    """In the middle of its own transaction: `apply` ends that, and sees to it that the old version serves."""
+    served(stage)
+    path = wished(stage, tcp(stage))
+    when, _, what = point.partition(" ")
+    done = stage.spawn(when, what, "apply", path, code=GATED_GUARD)
+    assert done.code == 3, done.err
+    assert_no_guard(stage)
+    settled(stage)
+    assert verdict(stage) == "XDP_PASS"
+    assert "no answer within 0.2 s" in outcomes(stage)[2] or "its guard was killed" in outcomes(stage)[2]
+    stage.assert_counts()
+
+
+def test_no_way_back_needs_a_human(stage: Stage) -> None:
+    """What served before cannot be loaded: the version stays, unconfirmed, and everybody says so. Mended, it goes."""
+    served(stage)
+    old = records.read_generation(stage.layout, stage.name, 1).wish
+    path = stage.write(stage.spec("v2", rodata=DROP, health=health(tcp(stage))))
+    stored = stage.layout.blob_file("objects", old.objects[0].digest)
+    whole = stored.read_bytes()
+    stored.write_bytes(b"damaged")
+    done = stage.run("apply", path)
+    assert done.code == 4, done.err
+    assert "failed: tcp" in done.error["message"]
+    assert "taking it back failed" in done.error["message"]
+    assert verdict(stage) == "XDP_DROP"
+    (status,) = stage.call("status", stage.name)["pipelines"]
+    assert any("taking it back failed" in problem for problem in status["problems"])
+    stored.write_bytes(whole)
+    trial = on_trial(stage)
+    sleep_until(trial.until)
+    wait_until(lambda: not guarded(trial), 5)
+    stage.call("recover")
+    assert verdict(stage) == "XDP_PASS"
+
+
+def test_two_pipelines_on_trial_at_once(stage: Stage) -> None:
+    """Each has a guard of its own; one goes home, the other stays."""
+    tx = stage.sandbox.tx
+    attach = {"program": "count_flows", "type": "xdp", "interface": tx.interface, "netns": tx.netns}
+    served(stage)
+    other = stage.folder / "other.yaml"
+    spec = stage.spec(rodata=PASS, attach=[attach], health=health(HOLDS, **LONG))
+    other.write_text(json.dumps(stage.document(spec, "other")))
+    with Beside(stage, "apply", other) as good:
+        on_trial(stage, "other")
+        with Beside(stage, "apply", wished(stage, tcp(stage, failures=3))) as bad:
+            on_trial(stage)
+            assert len(guards(stage)) == 2
+            done = bad.done()
+        assert done.code == 3, done.err
+        assert trial_of(stage, "other") is not None
+        stage.call("confirm", "other")
+        assert good.done().code == 0
+    assert_back(stage, "no answer")
+    assert generation_of(stage, "other") == 1
