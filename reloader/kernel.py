@@ -314,6 +314,12 @@ class Links(Protocol):
     def create_xdp(self, prog: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> Fd:
         """bpf_link on an interface's XDP hook; EBUSY when something is attached already."""
 
+    def create_tcx(self, prog: Fd, *, ifindex: int, direction: str, netns: str | None) -> Fd:
+        """bpf_link on an interface's traffic control, "ingress" or "egress", behind those that are there already."""
+
+    def has_tcx(self) -> bool:
+        """Whether this kernel has such links: since Linux 6.6. Attaches nothing."""
+
     def update(self, link: Fd, *, new: Fd, old: Fd) -> None:
         """Compare-and-swap (BPF_F_REPLACE with old_prog_fd): EPERM when `old` is not what runs there,
         ENOLINK when the interface is gone."""

@@ -14,6 +14,7 @@ from reloader import records
 from reloader.btf import Btf, TypeTree, layout_digest
 from reloader.errors import KernelError, MissingFeature, PermissionRefused
 from reloader.frozen import frozen
+from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout
 from reloader.plan.entries import in_key_order
@@ -46,13 +47,17 @@ class SeenAttachment:
     link: LinkInfo | None  # from our pin
     owner: str = ""  # who sits on the hook, when a program is attached
     foreign: Foreign | None = None  # the same, when it is not there by our link
+    missing: str = ""  # what the kernel lacks for a new link there
+    several: bool = False  # others may sit there as well: what the interface shows says nothing of our link
 
     @property
     def alive(self) -> bool:
         """Whether our link sits on that very interface (a recreated interface leaves a dead link behind, a renamed
         one, or a namespace made anew beside the old, one that lives elsewhere)."""
         link, interface = self.link, self.interface
-        return bool(link and interface and link.ifindex == interface.ifindex and link.prog_id == interface.xdp_prog_id)
+        if not link or not interface or link.ifindex != interface.ifindex:
+            return False
+        return self.several or link.prog_id == interface.xdp_prog_id
 
     @property
     def elsewhere(self) -> bool:
@@ -177,9 +182,14 @@ def _attachment(kernel: Kernel, layout: Layout, pipeline: str, attachment: WishA
     except MissingFeature:  # the namespace is gone; so is the interface
         interface = None
     link = _link(kernel, layout.link_pin(pipeline, attachment.id))
-    owner = _owner(kernel, interface.xdp_prog_id) if interface and interface.xdp_prog_id else ""
-    seen = SeenAttachment(interface=interface, link=link, owner=owner)
-    return replace(seen, foreign=_foreign(kernel, interface)) if interface and owner and not seen.alive else seen
+    hook = HOOKS[attachment.type]
+    several, missing = hook.SEVERAL, "" if link else hook.missing(kernel.links)
+    runs = link.prog_id if several and link else interface.xdp_prog_id if interface and not several else 0
+    owner = _owner(kernel, runs) if runs else ""
+    seen = SeenAttachment(interface=interface, link=link, owner=owner, several=several, missing=missing)
+    if not interface or not owner or several or seen.alive:
+        return seen
+    return replace(seen, foreign=_foreign(kernel, interface))
 
 
 def _foreign(kernel: Kernel, interface: Interface) -> Foreign:

@@ -20,6 +20,7 @@ from reloader.effects import lasting
 from reloader.errors import KernelError
 from reloader.kernel import Fd, LinkInfo, XdpMode
 
+_TCX = {"ingress": syscall.BPF_TCX_INGRESS, "egress": syscall.BPF_TCX_EGRESS}
 _MODE_FLAGS = {XdpMode.SKB: 1 << 1, XdpMode.NATIVE: 1 << 2, XdpMode.HW: 1 << 3}  # XDP_FLAGS_*_MODE
 
 
@@ -30,6 +31,22 @@ class LiveLinks:
         # Held by this descriptor only, it dies with us until it is pinned; but packets meet it from here on.
         create = functools.partial(_create_xdp, prog, ifindex, mode)
         return Fd(lasting(f"link.create xdp {ifindex}", lambda: namespaces.inside(netns, create)))
+
+    def create_tcx(self, prog: Fd, *, ifindex: int, direction: str, netns: str | None) -> Fd:
+        create = functools.partial(_create_tcx, prog, ifindex, _TCX[direction])
+        return Fd(lasting(f"link.create tcx {ifindex}", lambda: namespaces.inside(netns, create)))
+
+    def has_tcx(self) -> bool:
+        from reloader.bpf import rawprog
+
+        prog = rawprog.load(rawprog.ProgType.SCHED_CLS, rawprog.returns(-1))
+        try:  # no interface has this index, which a kernel looks up only for attach types that it knows
+            syscall.link_create(prog, 0, syscall.BPF_TCX_INGRESS)
+        except KernelError as error:
+            return error.errno != errno.EINVAL
+        finally:
+            os.close(prog)
+        return True
 
     def update(self, link: Fd, *, new: Fd, old: Fd) -> None:
         lasting("link.update", lambda: syscall.link_update(link.fileno(), new.fileno(), old.fileno()))
@@ -93,6 +110,10 @@ def _create_xdp(prog: Fd, ifindex: int, mode: XdpMode) -> int:
         if error.errno == errno.EINVAL and not _exists(ifindex):
             raise KernelError(error.call, errno.ENODEV, subject) from error
         raise
+
+
+def _create_tcx(prog: Fd, ifindex: int, attach_type: int) -> int:
+    return syscall.link_create(prog.fileno(), ifindex, attach_type, 0, f"on interface {ifindex}")
 
 
 def _exists(ifindex: int) -> bool:

@@ -24,6 +24,8 @@ BPF_F_TEST_XDP_LIVE_FRAMES = 1 << 1
 BPF_F_RDONLY_PROG = 1 << 7
 BPF_F_MMAPABLE = 1 << 10
 BPF_XDP = 37  # enum bpf_attach_type
+BPF_TCX_INGRESS = 46
+BPF_TCX_EGRESS = 47
 ENOTSUPP = 524  # the kernel's own; not for user space, yet batch commands return it
 
 
@@ -215,10 +217,11 @@ def prog_info(fd: int) -> ProgInfo:
 def link_info(fd: int) -> LinkInfo:
     raw = obj_info(fd, bytes(64))
     kind, found, prog_id, _, ifindex = struct.unpack_from("=5I", raw)
-    return LinkInfo(type=kind, id=found, prog_id=prog_id, ifindex=ifindex if kind == LINK_TYPE_XDP else 0)
+    return LinkInfo(type=kind, id=found, prog_id=prog_id, ifindex=ifindex if kind in ON_INTERFACES else 0)
 
 
-LINK_TYPE_XDP = 6  # enum bpf_link_type
+LINK_TYPE_XDP, LINK_TYPE_TCX = 6, 11  # enum bpf_link_type
+ON_INTERFACES = frozenset({LINK_TYPE_XDP, LINK_TYPE_TCX})
 
 
 def _text(name: bytes) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from reloader.hooks import xdp
+from reloader.hooks import tcx, xdp
+from reloader.kernel import Fd, Links
 
 
 class Hook(Protocol):
@@ -53,8 +54,18 @@ class Hook(Protocol):
     def attachment_id(self, target: Mapping[str, str]) -> str:
         """A stable name of the place; two attachments of the same id would collide."""
 
+    @property
+    def SEVERAL(self) -> bool:
+        """Whether programs of others may sit there too; where not, one that is there already is in the way."""
+
+    def missing(self, links: Links) -> str:
+        """What this kernel lacks for it; empty when it has all."""
+
+    def attach(self, links: Links, prog: Fd, target: Mapping[str, str], ifindex: int) -> Fd:
+        """A new link at that place, held by its descriptor only."""
+
     def rescue(self, target: Mapping[str, str], program: str) -> tuple[str, ...]:
         """Lines of shell that attach a pinned program (a quoted word) with plain tools, where nothing is attached."""
 
 
-HOOKS: Mapping[str, Hook] = {"xdp": xdp}
+HOOKS: Mapping[str, Hook] = {"xdp": xdp, "tcx": tcx}

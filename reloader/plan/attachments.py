@@ -20,11 +20,11 @@ class AttachmentChoice:
     action: str = "unchanged"
     cas: bool | None = None
     interruption: str = "none"
+    notes: tuple[str, ...] = ()
     ops: tuple[Op, ...] = ()
     refusal: str = ""  # why it cannot be done; empty when it can
     missing: bool = False  # the refusal is that the host has no such interface
     taken: str = ""  # pin that holds somebody else's program until the commit
-    note: str = ""
 
     def line(self) -> Line:
         return Line(
@@ -34,7 +34,7 @@ class AttachmentChoice:
             action=self.action,
             cas=self.cas,
             interruption=self.interruption,
-            notes=(f"program {self.wanted.program}", *([self.note] if self.note else [])),
+            notes=(f"program {self.wanted.program}", *self.notes),
         )
 
 
@@ -47,6 +47,8 @@ def choose_attachment(
     if there.interface is None:
         why = f"attachment {wanted.id}: no interface {wanted.target['interface']!r}{_where(wanted)}"
         return replace(base, refusal=why, missing=True)
+    if not there.alive and there.missing:
+        return replace(base, refusal=f"attachment {wanted.id}: {there.missing}", missing=True)
     if take_over and (taken := _taken(base, there, seen, layout, pipeline, load)):
         return taken
     if not there.alive:
@@ -69,7 +71,8 @@ def _create(
         program=layout.prog_pin(pipeline, load, wanted.program),
         path=layout.link_pin(pipeline, wanted.id),
     )
-    action = f"attach by bpf_link, {wanted.target['mode']} mode"
+    how = f"{wanted.target['mode']} mode" if "mode" in wanted.target else wanted.target.get("direction", "")
+    action = f"attach by bpf_link, {how}"
     return replace(base, sign=Sign.ADD, action=action, ops=(op,))
 
 
@@ -80,7 +83,7 @@ def _occupied(wanted: WishAttachment, there: SeenAttachment, seen: Observed, pip
             f"our link serves on interface {there.link.ifindex}, which is no longer {wanted.target['interface']!r}"
             f"{_where(wanted)}; it is not taken off there for a change. {_way_out(pipeline)}"
         )
-    if not there.interface or not there.interface.xdp_prog_id:
+    if there.several or not there.interface or not there.interface.xdp_prog_id:
         return ""
     if own := _under_another_name(there, seen):
         return (
@@ -104,7 +107,7 @@ def _taken(
     wanted, interface = base.wanted, there.interface
     held, program = layout.taken_pin(pipeline, wanted.id), layout.prog_pin(pipeline, load, wanted.program)
     path = layout.link_pin(pipeline, wanted.id)
-    said = replace(base, sign=Sign.REPLACE, cas=True, taken=held, note=f"instead of {there.owner}")
+    said = replace(base, sign=Sign.REPLACE, cas=True, taken=held, notes=(f"instead of {there.owner}",))
     if there.alive and there.link and not _ours(there.link.prog_id, seen):
         swap = ops.SwapLink(attachment=wanted.id, path=path, new=program, old=held)
         return replace(said, action="link update", ops=(ops.HoldForeign(id=there.link.prog_id, path=held), swap))
@@ -133,7 +136,7 @@ def _under_another_name(there: SeenAttachment, seen: Observed) -> str:
     places = {
         key: (a.interface.netns, a.interface.ifindex, a.link.prog_id)
         for key, a in seen.attachments.items()
-        if a.alive and a.interface and a.link
+        if a.alive and a.interface and a.link and not a.several
     }
     return next((key for key, place in places.items() if place == here), "")
 
@@ -150,7 +153,8 @@ def _swap(
         )
     if there.link.prog_id != seen.progs.get(old.program, generation.progs.get(old.program)):
         return replace(base, refusal=f"attachment {wanted.id}: our link runs {there.owner}, which no record explains")
-    if there.interface and there.interface.xdp_mode and there.interface.xdp_mode != wanted.target["mode"]:
+    mode = there.interface.xdp_mode if there.interface and not there.several else None
+    if there.interface and mode and mode != wanted.target["mode"]:
         why = f"the mode is fixed when the link is made ({there.interface.xdp_mode} now); remove the attachment first"
         return replace(base, refusal=f"attachment {wanted.id}: {why}")
     if load == generation.load and wanted.program == old.program:

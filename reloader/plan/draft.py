@@ -12,11 +12,12 @@ from reloader.btf import layout_digest
 from reloader.frozen import frozen
 from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap
-from reloader.plan import conversion, flips, ops
+from reloader.plan import conversion, flips, gate, ops
 from reloader.plan.attachments import AttachmentChoice, choose_attachment
 from reloader.plan.conversion import Move, Pair
 from reloader.plan.entries import EntryDiff, digest_of, join_records, live_entries
 from reloader.plan.flips import Carried, Flip, Place
+from reloader.plan.gate import Gate
 from reloader.plan.identity import metadata
 from reloader.plan.maps import Conversions, MapChoice, choose
 from reloader.plan.model import Outcome
@@ -57,6 +58,7 @@ class Draft:
     load: int = 0
     maps: list[MapChoice] = field(default_factory=list)
     attachments: list[AttachmentChoice] = field(default_factory=list)
+    gate: Gate = field(default_factory=Gate)
     refusals: list[str] = field(default_factory=list)
     ways: dict[str, Way] = field(default_factory=dict)  # config map whose entries changed -> how
     before: dict[str, bytes] = field(default_factory=dict)  # digest -> what a changed config map held
@@ -73,6 +75,9 @@ class Draft:
             )
             for a in self.wish.attachments
         ]
+        converting = bool(self.moves())
+        self.gate = gate.gate_of(self.wish, self.seen, self.attachments, fresh=self.fresh, converting=converting)
+        self.attachments = gate.told(self.attachments, self.gate)
         self.ways = ways(self.wish, self.seen, self.request.diffs)
         self.refusals = [c.refusal for c in self.maps if c.refusal]
         self.refusals += [r for c in self.maps if (r := self._lossy(c))]
@@ -144,7 +149,7 @@ class Draft:
             load=self.load,
             objects=tuple(o.digest for o in self.wish.objects),
             programs=self.wish.programs,
-            rodata=self.wish.rodata,
+            rodata={**self.wish.rodata, **gate.rodata(self.wish, self.load)},
             omit=self.wish.engine_maps,
             max_entries={m.name: m.max_entries for m in new if m.max_entries and not m.name.startswith(".")},
             reuse={c.wanted.name: c.seen.pin for c in self.maps if c.reused and c.seen},
@@ -167,7 +172,8 @@ class Draft:
             ops.PinProgram(program=p, path=self.layout.prog_pin(self.wish.pipeline, self.load, p))
             for p in self.wish.programs
         ]
-        return [*pins, *self.place().pins(self.wish.maps), *programs]
+        ours = [*self.place().pins(self.wish.maps), *gate.pins(self.wish, self.place())]
+        return [*pins, *ours, *programs]
 
     def place(self) -> Place:
         return Place(layout=self.layout, pipeline=self.wish.pipeline, load=self.load)
@@ -204,9 +210,10 @@ class Draft:
             return []
         shared = {c.wanted.name: pin for c in self.maps if (pin := self.map_pin(c)) is not None}
         shared |= self.place().shared(self.wish.maps)
+        clean = self._load_op()
         load = replace(
-            self._load_op(),
-            rodata={**self.wish.rodata, **conversion.bridge_tables(moves)},
+            clean,
+            rodata={**clean.rodata, **conversion.bridge_tables(moves)},
             omit=tuple(n for n in self.wish.engine_maps if n.startswith(OLD) and n not in {OLD + m.map for m in moves}),
             max_entries={},
             reuse={**shared, **{OLD + m.map: m.source for m in moves}},
@@ -223,8 +230,8 @@ class Draft:
     def _convert_and_attach(self) -> list[Op]:
         """Swaps, with the conversions of state around them."""
         moves, attach, carried = self.moves(), self._attach(), self.carried()
-        if not moves and not carried:
-            return attach
+        if not moves:
+            return [*flips.marks(carried), *attach, *flips.drains(carried)]
         swaps = [op for op in attach if isinstance(op, ops.SwapLink)]
         others = [op for op in attach if not isinstance(op, ops.SwapLink)]
         first, second = swaps, list[ops.SwapLink]()
@@ -306,7 +313,11 @@ class Draft:
         return [(m, diffs[m.name]) for m in self.wish.maps if m.name in kept and m.name in diffs and diffs[m.name].size]
 
     def _attach(self) -> list[Op]:
-        return [op for choice in self.attachments for op in choice.ops]
+        if not self.wish.gates:
+            return [op for choice in self.attachments for op in choice.ops]
+        opened = self.gate.open
+        handed = gate.handed_back(self.wish, self.place(), self.attachments) if opened else []
+        return [*handed, *gate.in_order(self.wish, self.attachments, opened=opened)]
 
     # -- after the commit -------------------------------------------------------------------------
 
@@ -317,6 +328,7 @@ class Draft:
         )
         retired = conversion.retire(self.moves())
         flipped = self._after_flip()
+        flipped += gate.closed(self.wish, self.place()) if self.gate.open else []
         taken = [ops.Unpin(path=c.taken) for c in self.attachments if c.taken]
         gone = [*self._retire(), *self.detach(), *taken, *self._drop_old()]
         return [*self._publish(), *flipped, *folder, *retired, *gone]

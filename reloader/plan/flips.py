@@ -28,11 +28,15 @@ class Place:
     pipeline: str
     load: int
 
+    def engine_map(self, name: str) -> str:
+        """One of our headers' maps."""
+        return self.layout.map_pin(self.pipeline, self.load, name)
+
     def side(self) -> str:
-        return self.layout.map_pin(self.pipeline, self.load, SIDE)
+        return self.engine_map(SIDE)
 
     def slots(self, name: str) -> str:
-        return self.layout.map_pin(self.pipeline, self.load, SLOTS + name)
+        return self.engine_map(SLOTS + name)
 
     def pins(self, maps: Sequence[WishMap]) -> list[Op]:
         """What has to be pinned beside the maps of a new load."""

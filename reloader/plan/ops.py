@@ -150,6 +150,8 @@ class SwapLink:
     path: str  # the link's pin
     new: str  # program pin path
     old: str  # program pin path; what must be running there
+    waits: float = 0.0  # s before it, after a barrier: for packets between two hooks
+    grace: float = 0.0  # s that its undo has to wait
 
 
 @frozen
@@ -312,6 +314,24 @@ class Barrier:
     """Wait until no instance of a replaced program still runs."""
 
     TAGGED: ClassVar[bool] = True
+    grace: float = 0.0  # s more: for packets on their way from one hook to another
+
+
+@frozen
+class SetGate:
+    """Let a later hook's new program find the version before it, for packets of that generation."""
+
+    TAGGED: ClassVar[bool] = True
+    path: str  # pin of the program array
+    program: str  # pin path of the version before
+
+
+@frozen
+class ClearGate:
+    """Let go of the version before."""
+
+    TAGGED: ClassVar[bool] = True
+    path: str
 
 
 @frozen
@@ -357,6 +377,8 @@ Op = (
     | MakeInner
     | PutSlot
     | FlipSide
+    | SetGate
+    | ClearGate
     | CheckFit
     | CopyOver
     | Convert
@@ -374,14 +396,14 @@ Op = (
 )
 
 ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel
-INERT = (Load, FillMap, Prove, PinAgain, CheckFit, CopyOver, Drain, Barrier)  # nothing owed, or owed by Convert
+INERT = (Load, FillMap, Prove, PinAgain, CheckFit, CopyOver, Drain, Barrier, SetGate)  # nothing owed, or by Convert
 VISIBLE = (CreateLink, TakeOver, SwapLink, SetEntries, FlipSide)  # traffic can notice these
 
 
 def undo_of(op: Op) -> Op | None:
     """The op that takes `op` back, or None when nothing is owed; LookupError for one that may only follow a commit."""
     match op:
-        case Load() | FillMap() | Prove() | PinAgain() | CheckFit() | CopyOver() | Drain() | Barrier():
+        case Load() | FillMap() | Prove() | PinAgain() | CheckFit() | CopyOver() | Drain() | Barrier() | SetGate():
             return None
         case Convert():
             return Drain(map=op.map, source=op.target, target=op.source, rules=op.back, kept=op.kept)
@@ -396,7 +418,7 @@ def undo_of(op: Op) -> Op | None:
         case TakeOver():
             return GiveBack(attachment=op.attachment, program=op.program, path=op.path, theirs=op.theirs, mode=op.mode)
         case SwapLink():
-            return SwapLink(attachment=op.attachment, path=op.path, new=op.old, old=op.new)
+            return SwapLink(attachment=op.attachment, path=op.path, new=op.old, old=op.new, waits=op.grace)
         case SetEntries():
             return SetEntries(map=op.map, path=op.path, entries=op.before, before=op.entries, prune=op.prune, back=True)
     raise LookupError(f"{type(op).__name__} has no undo and may only follow the commit")

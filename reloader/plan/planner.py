@@ -91,7 +91,8 @@ def _unrecorded(wish: Wish, seen: Observed) -> bool:
 def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
     refusals = draft.refusals
     if len(refusals) == sum(c.missing for c in draft.attachments):
-        return MissingFeature(f"{wish.pipeline}: {'; '.join(refusals)}", hint="nothing was touched; see `ip link`")
+        hint = "nothing was touched; see `ip link`, and `reloader doctor --features`"
+        return MissingFeature(f"{wish.pipeline}: {'; '.join(refusals)}", hint=hint)
     maps = any(c.refusal and c.wanted.role is not Role.EXTERNAL for c in draft.maps)
     return RefusedChange(
         f"{wish.pipeline}: the change is refused; nothing was touched",

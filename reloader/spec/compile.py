@@ -19,12 +19,12 @@ from reloader.spec import health, kept, listing, parse, registered, values
 from reloader.spec.check import suggestion
 from reloader.spec.checks import Health
 from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
-from reloader.spec.objects import OLD, Objects, of_config, read_objects
+from reloader.spec.objects import OLD, Objects, always_loaded, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
 from reloader.spec.source import read_source
 from reloader.spec.text import dotted
 from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Wish, WishAttachment, WishMap, WishTests
-from reloader.spec.words import SLOTS
+from reloader.spec.words import GATE, SLOTS
 
 if TYPE_CHECKING:
     from reloader.state.rules import LayoutVersion
@@ -93,7 +93,8 @@ class _Compiler:
             rodata=self._rodata(),
             maps=tuple(sorted(maps, key=lambda m: m.name)),
             attachments=attachments,
-            engine_maps=tuple(sorted(m for m in self.objects.engine_maps if not of_config(m))),
+            gates=self._gates(),
+            engine_maps=tuple(sorted(m for m in self.objects.engine_maps if not always_loaded(m))),
             tests=tests,
             health=self._health(programs),
         )
@@ -150,6 +151,21 @@ class _Compiler:
 
     def _programs_hint(self, attach: Attach) -> str:
         return suggestion(attach.program, self.objects.programs) or "the objects hold no program at all"
+
+    def _gates(self) -> tuple[str, ...]:
+        """The attached programs that obey the gate; noted when that cannot be what the author means."""
+        if not self.pipeline.gate:
+            return ()
+        attached = {a.program for a in self.pipeline.attach}
+        obey = {p for p in attached if f"{GATE}_{p}" in self.objects.engine_maps}
+        path, mark = "spec.gate", self.pipeline.mark
+        if not obey:
+            hint = "write RELOADER_GATE(name) before a later hook's program, and gate_check(skb, name) first in it"
+            self._note(mark, path, "no attached program obeys a gate", hint)
+        elif obey == attached or not self.objects.carries:
+            hint = "call gate_enter(ctx) in the XDP program that packets meet first"
+            self._note(mark, path, "no attached program hands its generation on", hint)
+        return tuple(sorted(obey))
 
     # --- rodata
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from reloader.elf import ElfMap
-from reloader.hooks.xdp import netns_path
+from reloader.hooks.places import netns_path
 from reloader.kernel import PLAIN_TYPES
 from reloader.spec import values
 from reloader.spec.check import suggestion

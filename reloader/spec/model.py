@@ -126,6 +126,7 @@ class Pipeline:
     rodata: dict[str, Any]
     rodata_marks: dict[str, Mark]  # variable, also as `name.field[2]` -> place
     maps_mark: Mark | None = None  # where `maps:` stands, or else `spec:`
+    gate: bool = False  # the attachments change together, by reloader_gate.h
     state_schema: str | None = None
     tests: TestWish = field(default_factory=lambda: TestWish(items=(), mark=Mark(line=0, column=0)))
     health: HealthWish | None = None

@@ -17,16 +17,16 @@ from reloader.elf import ElfError, ElfMap, ElfObject, ElfProgram, Variable, read
 from reloader.errors import Problem
 from reloader.spec.model import Mark, ObjectRef
 from reloader.spec.wish import WishObject
-from reloader.spec.words import SIDE, SLOTS
+from reloader.spec.words import GATE, SIDE, SLOTS
 
 MAX_BYTES = 256 << 20
 ENGINE = "rl_"  # names of reloader_state.h and reloader_config.h
 OLD = "rl_old_"  # the map that a state map is bridged from
 
 
-def of_config(engine_map: str) -> bool:
-    """Whether it is one of reloader_config.h, which every load needs."""
-    return engine_map == SIDE or engine_map.startswith(SLOTS)
+def always_loaded(engine_map: str) -> bool:
+    """Whether it is one of reloader_config.h or reloader_gate.h, which every load needs."""
+    return engine_map == SIDE or engine_map.startswith((SLOTS, GATE))
 
 
 class Objects:
@@ -38,6 +38,7 @@ class Objects:
         self.programs: dict[str, ElfProgram] = {}
         self.maps: dict[str, ElfMap] = {}
         self.rodata: dict[str, Variable] = {}
+        self.carries = False  # whether a program can hand its generation on
         self.engine_maps: list[str] = []  # what our headers declare; not the author's business
         self.parts: list[ElfObject] = []
         self.problems: list[Problem] = []
@@ -57,6 +58,7 @@ class Objects:
         twins = sorted(self.programs.keys() & {p.name for p in part.programs})
         self.programs |= {p.name: p for p in part.programs}
         self.rodata |= {n: v for n, v in part.rodata.items() if not n.startswith(ENGINE)}
+        self.carries = self.carries or GATE in part.rodata
         authors = [m for m in part.maps if not m.name.startswith(ENGINE)]
         self.engine_maps += [m.name for m in part.maps if m.name.startswith(ENGINE) and m.name not in self.engine_maps]
         clash = [m.name for m in authors if m.name in self.maps and _conflict(m, self.maps[m.name])]

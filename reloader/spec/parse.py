@@ -88,6 +88,7 @@ class _Reader:
             rodata=spec.get("rodata", {}),
             rodata_marks=self._marks_below(("spec", "rodata")),
             state_schema=spec.get("stateSchema"),
+            gate=spec.get("gate", False),
             tests=self._tests(spec.get("test", [])),
             health=health.read(self.document, spec["health"], self._note) if "health" in spec else None,
             maps_mark=self.document.mark(("spec", "maps") if "maps" in spec else ("spec",), key=True),

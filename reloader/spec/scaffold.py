@@ -114,7 +114,8 @@ def _attach(objects: Objects, programs: Sequence[ElfProgram]) -> Iterator[str]:
     for index, program in enumerate(programs, 1):
         interface = "CHANGE-ME" if index == 1 else f"CHANGE-ME-{index}"
         yield f"    - {{program: {program.name}, type: {types[program.type]}, interface: {interface}}}"
-    yield "    # also: mode: native (default) or skb · netns: a name or an absolute path"
+    yield "    # also, of xdp: mode: native (default) or skb · of tcx: direction: ingress (default) or egress"
+    yield "    # of both: netns: a name or an absolute path"
     for other in objects.programs.values():
         if other.type not in types:
             yield f"    # not attached: {other.name}, section {other.section}"

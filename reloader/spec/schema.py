@@ -242,6 +242,13 @@ _SPEC = _object(
             "minItems": 1,
             "items": {"$ref": "#/definitions/attach"},
         },
+        "gate": {
+            "title": "Generation gate",
+            "description": "Attachments change together: the first hook's programs call gate_enter, later ones "
+            "gate_check (reloader_gate.h).",
+            "type": "boolean",
+            "default": False,
+        },
         "maps": {
             "title": "Maps",
             "description": "The role of every writable map, by its name in the object.",

@@ -114,6 +114,7 @@ class Wish:
     rodata: dict[str, bytes]  # variable -> encoded value
     maps: tuple[WishMap, ...]
     attachments: tuple[WishAttachment, ...]
+    gates: tuple[str, ...] = ()  # attached programs that obey the generation a first hook hands on
     engine_maps: tuple[str, ...] = ()  # reloader_state.h's own maps, which only a bridge needs
     tests: WishTests | None = None
     health: Health | None = None  # what it must prove after a swap; not part of the digest
@@ -128,6 +129,7 @@ class Wish:
             {
                 "objects": [o.digest for o in self.objects],
                 "programs": self.programs,
+                "gates": self.gates,
                 "rodata": record.to_json(self.rodata),
                 "maps": maps,
             }

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 SIDE = "rl_side"  # reloader_config.h: which side of all config maps packets look at
 SLOTS = "rl_slots_"  # the two sides of one config map
+GATE = "rl_gate"  # reloader_gate.h: what a first hook writes; with _ and a later program's name, where it finds its old
+GATE_STATS = "rl_gate_stats"
 
 
 class Role(StrEnum):

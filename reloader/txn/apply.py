@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from reloader import records
 from reloader.errors import KernelError, MissingFeature
+from reloader.hooks import HOOKS
 from reloader.kernel import NESTED_TYPES, Fd, Interface, Kernel, Loaded, LoadRequest, XdpMode
 from reloader.layout import Layout
 from reloader.plan import ops
@@ -119,7 +121,13 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.Freeze():
             _freeze(bench, op)
         case ops.Barrier():
-            bench.kernel.barrier()
+            _wait(bench, op.grace)
+        case ops.SetGate():
+            with pins.get(op.path) as gate, pins.get(op.program) as program:
+                bench.kernel.maps.update_many(gate, [bytes(4)], [program.fileno().to_bytes(4, sys.byteorder)])
+        case ops.ClearGate():
+            with pins.get(op.path) as gate:
+                bench.kernel.maps.delete_many(gate, [bytes(4)])
         case ops.DropLoad():
             _drop_load(bench, op)
         case ops.Prune():
@@ -277,9 +285,7 @@ def _create_link(bench: Bench, op: ops.CreateLink) -> None:
             raise KernelError("link create", errno.EBUSY, f"{op.path}: our link serves on another interface")
         kernel.pins.unpin(op.path)  # of an interface that is gone
     with kernel.pins.get(op.program) as prog:
-        link = kernel.links.create_xdp(
-            prog, ifindex=interface.ifindex, mode=XdpMode(target["mode"]), netns=target.get("netns")
-        )
+        link = HOOKS[op.attachment.type].attach(kernel.links, prog, target, interface.ifindex)
     with link:
         kernel.pins.pin(link, op.path)
 
@@ -290,11 +296,19 @@ def _swap_link(bench: Bench, op: ops.SwapLink) -> None:
     with kernel.pins.get(op.path) as link, kernel.pins.get(op.new) as new:
         if kernel.links.info(link).prog_id == kernel.progs.info(new).id:
             return
+        if op.waits:
+            _wait(bench, op.waits)
         with kernel.pins.get(op.old) as old:
             try:
                 kernel.links.update(link, new=new, old=old)
             except KernelError as error:  # it knows the link by its descriptor only
                 raise KernelError(error.call, error.errno or errno.EIO, op.attachment) from error
+
+
+def _wait(bench: Bench, grace: float) -> None:
+    """Until nobody runs what was replaced, and `grace` seconds for packets that it handed on."""
+    bench.kernel.barrier()
+    time.sleep(grace)
 
 
 def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:

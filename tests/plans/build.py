@@ -76,13 +76,17 @@ def wish_of(text: dict[str, Any]) -> Wish:
         rodata={k: int(v).to_bytes(4, "little") for k, v in text.get("rodata", {}).items()},
         maps=tuple(map_of(n, m) for n, m in sorted(text.get("maps", {}).items())),
         attachments=tuple(attachment_of(where, program) for where, program in attach.items()),
+        gates=tuple(text.get("gates", ())),
         tests=WishTests(digest=text["tests"] * 64, count=1) if "tests" in text else None,
     )
 
 
 def attachment_of(where: str, program: str) -> WishAttachment:
-    """`eth0`, or `eth0 skb` for a mode."""
+    """`eth0`, or `eth0 skb` for a mode; `eth0 ingress` is traffic control."""
     interface, _, mode = where.partition(" ")
+    if mode == "ingress":
+        target = {"interface": interface, "direction": mode}
+        return WishAttachment(id=f"tcx-ingress:{interface}", type="tcx", program=program, target=target)
     target = {"interface": interface, "mode": mode or "native"}
     return WishAttachment(id=f"xdp:{interface}", type="xdp", program=program, target=target)
 
@@ -299,6 +303,8 @@ def seen_attachment(wanted: WishAttachment, generation: Generation | None, there
         theirs = replace(link, prog_id=77)
         return SeenAttachment(interface=interface(wanted, 77), link=theirs, owner=f"{said[11:]} (id 77)")
     assert not said, f"no such hook: {said}"
+    if wanted.type == "tcx":
+        return SeenAttachment(interface=interface(wanted, 0), link=link, several=True)
     mode = XdpMode(recorded[wanted.id].target["mode"]) if ours else None
     return SeenAttachment(interface=interface(wanted, ours, mode), link=link)
 
@@ -348,11 +354,15 @@ def op_text(op: Op, digests: dict[str, str]) -> str:
             words = [op.path, op.entries]
         case ops.PutSlot():
             words = [f"{op.path}[{op.side}]", "=", op.inner]
+        case ops.SetGate():
+            words = [op.path, "=", op.program]
+        case ops.Barrier():
+            words = [f"and {op.grace} s"] if op.grace else []
         case ops.FlipSide():
             words = [op.path, "=", str(op.side)]
         case ops.CheckFit() | ops.CopyOver() | ops.Convert() | ops.Drain():
             words = [op.source, "→", op.target]
-        case ops.Unpin() | ops.Freeze() | ops.DropLoad() | ops.DropFolder():
+        case ops.Unpin() | ops.Freeze() | ops.ClearGate() | ops.DropLoad() | ops.DropFolder():
             words = [op.path]
         case _:
             words = []

@@ -45,7 +45,7 @@ def test_what_it_says_of_the_subject(tmp_path: Path, compile_bpf: Callable[[Path
         "  #   sample_rate: 64  # u32",
         "    - {program: look, type: xdp, interface: CHANGE-ME}",
         "    - {program: jump, type: xdp, interface: CHANGE-ME-2}",
-        "    # not attached: classify, section tc",
+        "    - {program: classify, type: tcx, interface: CHANGE-ME-3}",
         "    # hash, struct pair → struct policy, 300000 entries",
         "    #   key: struct pair {u32 id; u16 port}",
         "    #   roles: state, config, scratch, external",
@@ -93,12 +93,12 @@ def test_pipeline_names(name: str, expected: str) -> None:
 
 
 def test_nothing_to_attach_names_the_sections(tmp_path: Path, compile_bpf: Callable[[str], Path]) -> None:
-    text = '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nSEC("tc") int c(void *x) { return 0; }\n'
+    text = '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nSEC("lsm/x") int c(void *x) { return 0; }\n'
     with pytest.raises(InputError) as caught:
         first_yaml([compile_bpf(text)])
     (problem,) = caught.value.problems
     assert "no program that can be attached" in problem.message
-    assert "tc" in problem.hint
+    assert "lsm/x" in problem.hint
 
 
 def test_a_file_that_is_no_object(tmp_path: Path) -> None:

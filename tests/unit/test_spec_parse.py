@@ -108,7 +108,7 @@ BAD = [
     ("interface: eth0}", "interface: a/b}", "10:52", "spec.attach[0].interface", "'a/b' is not", "15 characters"),
     ("interface: eth0}", "chain: {}, interface: x}", "10:41", "spec.attach[0].chain", "unknown", "not in this version"),
     ("mode: skb", "mode: hw", "11:61", "spec.attach[1].mode", "'hw' is none of native, skb", ""),
-    ("type: xdp\n", "type: tc\n", "13:13", "spec.attach[2].type", "'tc' is none of xdp", "not in this version"),
+    ("type: xdp\n", "type: lsm\n", "13:13", "spec.attach[2].type", "'lsm' is none of xdp", "not in this version"),
     ("mode: skb, netns: blue", "mode: skb", "11:7", "spec.attach[1]", "xdp:eth0 is taken already, at 10:7", ""),
     ("netns: blue", "netns: a/b", "11:73", "spec.attach[1].netns", "'a/b' is not allowed", "absolute path"),
     ("edge.bpf.o, ", "/abs/b.bpf.o, ", "6:27", "spec.objects[1]", "listed twice", ""),
