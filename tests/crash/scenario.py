@@ -65,6 +65,21 @@ spec:
     classes: {{role: config, apply: map, keep: [hits], entries: [{{key: 1, value: {{stamp: {stamp}}}}}]}}
     rules: {{role: config, apply: map, keep: [hits], entries: [{{key: 192.0.2.1, value: {{stamp: {stamp}}}}}]}}
 """
+GATE_YAML = """\
+apiVersion: reloader/v1
+kind: Pipeline
+metadata: {{name: flow-count}}
+spec:
+  objects: [{object}]
+  rodata: {{version: {stamp}}}
+  gate: true
+  attach:
+    - {{program: enter, type: xdp, interface: {interface}, netns: {netns}, mode: native}}
+    - {{program: leave, type: tcx, interface: {interface}, netns: {netns}}}
+  maps:
+    pairs: {{role: state}}
+"""
+TEXTS = {"flip": FLIP_YAML, "gate": GATE_YAML, "s1": STATE_YAML, "s2": STATE_YAML}  # by version; else YAML
 LAYOUTS = Path(__file__).resolve().parent.parent.parent / "bench" / "layouts"  # flow-state: how s1 becomes s2
 PACKETS_AT = {16: 0, 32: 16}  # struct flow by its size
 ENTRY = "{{key: {}, value: {{action: XDP_DROP}}}}"
@@ -94,6 +109,7 @@ class Scene:
             "s1": objects("lab/bpf/flow_state_v1"),  # by the state calls; s2 has another layout
             "s2": objects("lab/bpf/flow_state_v2"),
             "flip": objects("lab/bpf/config_pair"),
+            "gate": objects("lab/bpf/gate_pair"),
         }
         self.generator = generator
         shutil.copytree(LAYOUTS, folder / "state")
@@ -104,9 +120,8 @@ class Scene:
         copied = self.folder / f"{version}.bpf.o"
         if not copied.exists():
             shutil.copyfile(self._objects[version], copied)
-        text = FLIP_YAML if version == "flip" else STATE_YAML if version.startswith("s") else YAML
         path.write_text(
-            text.format(
+            TEXTS.get(version, YAML).format(
                 object=copied.name,
                 stamp=len(blocked),
                 interface=self.sandbox.rx.interface,
@@ -145,7 +160,18 @@ class Scene:
         folder = f"{self.sandbox.bpffs}/{PIPELINE}/state"
         pins = [p for p in self.kernel.pins.listdir(folder) if p.startswith("flows-")]
         require(len({p.split("-")[1] for p in pins}) == len(pins), f"two flows maps of one layout are pinned: {pins}")
-        return sum(self._counted_in(f"{folder}/{pin}") for pin in pins) + self._counted_in_config()
+        elsewhere = self._counted_in_config() + self._counted_in_pairs(folder)
+        return sum(self._counted_in(f"{folder}/{pin}") for pin in pins) + elsewhere
+
+    def _counted_in_pairs(self, folder: str) -> int:
+        """Packets that came to the second of two hooks; none of them may have met two versions."""
+        found = 0
+        for pin in (p for p in self.kernel.pins.listdir(folder) if p.startswith("pairs-")):
+            with self.kernel.pins.get(f"{folder}/{pin}") as fd:
+                seen = self.kernel.maps.lookup(fd, bytes(4)) or b""
+            found += int.from_bytes(seen[8:16], "little")
+            require(not any(seen[16:24]), "packets met two versions at two hooks")
+        return found
 
     def _counted_in_config(self) -> int:
         """Hits in the rules of a flip, whose counts move from the old map to the new one."""
@@ -214,7 +240,8 @@ class Scene:
 
     def _check_serving(self, current: records.Current) -> None:
         generation = records.read_generation(self.layout, PIPELINE, current.generation)
-        (program,) = generation.progs.values()
+        first = next(a.program for a in generation.wish.attachments if a.type == "xdp")
+        program = generation.progs[first]
         require(self.attached() == program, f"{self.attached()} is attached, {program} recorded")
         found, wanted = {f"{self.sandbox.bpffs}/{p}" for p in self.sandbox.pins()}, self._wanted_pins(generation)
         require(found == wanted, f"stray pins {sorted(found - wanted)}, missing pins {sorted(wanted - found)}")
@@ -227,6 +254,8 @@ class Scene:
         layout = self.layout
         flipping = [m.name for m in generation.wish.maps if m.flips]
         sides = ["rl_side", *(f"rl_slots_{name}" for name in flipping)] if flipping else []
+        gates = [f"rl_gate_{program}" for program in generation.wish.gates]
+        sides += [*gates, "rl_gate_stats"] if gates else []
         return {
             *(layout.map_pin(PIPELINE, generation.load, name) for name in sides),
             *(layout.link_pin(PIPELINE, a.id) for a in generation.wish.attachments),
@@ -270,6 +299,11 @@ def _first_rules(scene: Scene) -> None:
     scene.send(0)
 
 
+def _first_pair(scene: Scene) -> None:
+    scene.call("apply", scene.yaml("gate"))
+    scene.send(0)
+
+
 def _second(scene: Scene) -> None:
     _first(scene)
     scene.call("apply", scene.yaml("v2", "192.0.2.66"))
@@ -292,6 +326,7 @@ SCENARIOS: dict[str, Scenario] = {
     "update": (_first, lambda s: ["apply", s.yaml("v2", "192.0.2.66")]),
     "config": (_first, lambda s: ["apply", s.yaml("v1", "192.0.2.66", "192.0.2.67")]),
     "flip": (_first_rules, lambda s: ["apply", s.yaml("flip", "1")]),
+    "gate": (_first_pair, lambda s: ["apply", s.yaml("gate", "1")]),
     "rollback": (_second, lambda _: ["rollback", PIPELINE]),
     "convert": (_first_layout, lambda s: ["apply", s.yaml("s2")]),
     "convert back": (_second_layout, lambda _: ["rollback", PIPELINE]),
