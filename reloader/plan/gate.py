@@ -89,7 +89,8 @@ def told(choices: Sequence[AttachmentChoice], gate: Gate) -> list[AttachmentChoi
     mixture = f"two versions at two hooks for about {(swaps - 1) * SWAP_MS} ms"
     words = "none (gate)" if gate.open else mixture
     notes = (f"no gate: {gate.why_not}",) if gate.why_not else ()
+    swapped = [any(isinstance(op, ops.SwapLink) for op in c.ops) for c in choices]
     return [
-        replace(c, interruption=words, notes=(*c.notes, *notes)) if any(isinstance(op, ops.SwapLink) for op in c.ops) else c
-        for c in choices
+        replace(c, interruption=words, notes=(*c.notes, *notes)) if swaps_here else c
+        for c, swaps_here in zip(choices, swapped, strict=True)
     ]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,16 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reloader import records
-from reloader.errors import KernelError, MissingFeature
-from reloader.hooks import HOOKS
-from reloader.kernel import NESTED_TYPES, Fd, Interface, Kernel, Loaded, LoadRequest, XdpMode
+from reloader.errors import KernelError
+from reloader.kernel import NESTED_TYPES, Fd, Kernel, Loaded, LoadRequest
 from reloader.layout import Layout
 from reloader.plan import ops
 from reloader.plan.entries import EntryDiff, split_records
 from reloader.plan.ops import Op
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
-from reloader.txn import config, storage
+from reloader.txn import config, links, storage
 
 if TYPE_CHECKING:
     from reloader.txn.nested import Succession
@@ -88,11 +86,11 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.PinProgram():
             _pin(bench, _loaded(bench, op.stage).progs[op.program], op.path)
         case ops.CreateLink():
-            _create_link(bench, op)
+            links.create(bench, op)
         case ops.HoldForeign() | ops.TakeOver() | ops.GiveBack():
             _take_over(bench, op)
         case ops.SwapLink():
-            _swap_link(bench, op)
+            links.swap(bench, op)
         case ops.SetEntries():
             config.set_entries(bench, op)
         case ops.Unpin():
@@ -121,13 +119,11 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.Freeze():
             _freeze(bench, op)
         case ops.Barrier():
-            _wait(bench, op.grace)
+            links.wait(bench, op.grace)
         case ops.SetGate():
-            with pins.get(op.path) as gate, pins.get(op.program) as program:
-                bench.kernel.maps.update_many(gate, [bytes(4)], [program.fileno().to_bytes(4, sys.byteorder)])
+            links.set_gate(bench, op)
         case ops.ClearGate():
-            with pins.get(op.path) as gate:
-                bench.kernel.maps.delete_many(gate, [bytes(4)])
+            links.clear_gate(bench, op)
         case ops.DropLoad():
             _drop_load(bench, op)
         case ops.Prune():
@@ -161,36 +157,13 @@ def take_back(bench: Bench, op: Op) -> None:
     inverse = ops.undo_of(op)
     if inverse is None:
         return
-    if isinstance(op, ops.CreateLink) and not _made(bench, op):
+    if isinstance(op, ops.CreateLink) and not links.made(bench, op):
         return
-    if isinstance(inverse, ops.SwapLink) and not _link_alive(bench, inverse.path):
+    if isinstance(inverse, ops.SwapLink) and not links.alive(bench, inverse.path):
         return  # the interface is gone, and with it every program on it
     if isinstance(inverse, ops.SetEntries) and not all(_stored(bench, d) for d in (inverse.entries, inverse.before)):
         return  # killed before the old contents were stored, so before any write; or once it was taken back
     execute(bench, inverse)
-
-
-def _made(bench: Bench, op: ops.CreateLink) -> bool:
-    """Whether the link pinned there is this op's: it runs its program, on its interface. Another one stays."""
-    pins, target = bench.kernel.pins, op.attachment.target
-    if not pins.exists(op.path) or not pins.exists(op.program):
-        return False
-    with pins.get(op.path) as link, pins.get(op.program) as program:
-        info = bench.kernel.links.info(link)
-        if info.prog_id != bench.kernel.progs.info(program).id:
-            return False
-    try:
-        interface = bench.kernel.net.interface(target["interface"], target.get("netns"))
-    except MissingFeature:
-        interface = None
-    return info.ifindex in (0, interface.ifindex if interface else 0)
-
-
-def _link_alive(bench: Bench, path: str) -> bool:
-    if not bench.kernel.pins.exists(path):
-        return False
-    with bench.kernel.pins.get(path) as link:
-        return bench.kernel.links.info(link).ifindex != 0
 
 
 def _stored(bench: Bench, digest: str) -> bool:
@@ -269,48 +242,6 @@ def _prune_folders(bench: Bench, folder: str) -> None:
         folder = os.path.dirname(folder)
 
 
-def _interface(bench: Bench, target: dict[str, str]) -> Interface:
-    interface = bench.kernel.net.interface(target["interface"], target.get("netns"))
-    if interface is None:
-        raise KernelError("link create", errno.ENODEV, target["interface"])
-    return interface
-
-
-def _create_link(bench: Bench, op: ops.CreateLink) -> None:
-    kernel, target = bench.kernel, op.attachment.target
-    kernel.pins.mkdir(os.path.dirname(op.path))
-    interface = _interface(bench, target)
-    if kernel.pins.exists(op.path):
-        if _link_alive(bench, op.path):  # its only pin: without it, packets would meet nothing
-            raise KernelError("link create", errno.EBUSY, f"{op.path}: our link serves on another interface")
-        kernel.pins.unpin(op.path)  # of an interface that is gone
-    with kernel.pins.get(op.program) as prog:
-        link = HOOKS[op.attachment.type].attach(kernel.links, prog, target, interface.ifindex)
-    with link:
-        kernel.pins.pin(link, op.path)
-
-
-def _swap_link(bench: Bench, op: ops.SwapLink) -> None:
-    """Swap, unless it is swapped already; a third program there is somebody else's doing."""
-    kernel = bench.kernel
-    with kernel.pins.get(op.path) as link, kernel.pins.get(op.new) as new:
-        if kernel.links.info(link).prog_id == kernel.progs.info(new).id:
-            return
-        if op.waits:
-            _wait(bench, op.waits)
-        with kernel.pins.get(op.old) as old:
-            try:
-                kernel.links.update(link, new=new, old=old)
-            except KernelError as error:  # it knows the link by its descriptor only
-                raise KernelError(error.call, error.errno or errno.EIO, op.attachment) from error
-
-
-def _wait(bench: Bench, grace: float) -> None:
-    """Until nobody runs what was replaced, and `grace` seconds for packets that it handed on."""
-    bench.kernel.barrier()
-    time.sleep(grace)
-
-
 def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
     """Run the migration program over two pinned maps; a source that is gone was emptied before."""
     from reloader.txn import migrate, prefixes
@@ -352,7 +283,7 @@ def _take_over(bench: Bench, op: ops.HoldForeign | ops.TakeOver | ops.GiveBack) 
             with bench.kernel.progs.by_id(op.id) as fd:
                 _pin(bench, fd, op.path)
         case ops.TakeOver():
-            takeover.take(bench.kernel, op, _interface(bench, op.attachment.target))
+            takeover.take(bench.kernel, op, links.interface_of(bench, op.attachment.target))
         case ops.GiveBack():
             takeover.give_back(bench.kernel, op)
 
