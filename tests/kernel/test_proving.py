@@ -4,6 +4,7 @@ map, interface or pin is touched. Each headline check is turned red by a sabotag
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -19,12 +20,12 @@ from xml.etree import ElementTree
 import pytest
 
 from lab.sandbox import Sandbox
-from lab.traffic import Generator
+from lab.traffic import Generator, settle
 from reloader.bpf.maps import LiveMaps
 from reloader.frozen import frozen
 from reloader.txn import apply as apply_module
 from reloader.txn import proving, shadow
-from tests.kernel.stage import ROOT, Stage, on_stage
+from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
 from tests.unit.test_packets import classic, next_generation
 
 pytestmark = pytest.mark.kernel
@@ -316,10 +317,9 @@ def test_a_wrong_version_is_caught_before_any_packet_sees_it(stage: Stage) -> No
     expectation = passes(name="DNS passes")
     stage.apply(spec(stage, expectation))
     serving = stage.attached()
-    with Generator(stage.sandbox.tx, flows=100) as generator:
-        generator.start()
+    with served_by(stage, serving) as shares:
         error = refused(stage, spec(stage, expectation, otherwise="XDP_DROP"))
-        generator.stop()
+    assert shares == [0], "packets met another program"
     assert error["tests"][0]["outcome"] == "failed"
     assert stage.attached() == serving
     assert "1 of 1 test failed; nothing was swapped, generation 1 serves as before" in error["message"]
@@ -335,8 +335,24 @@ def test_sabotage_without_the_test_phase_the_wrong_version_serves(
     stage.apply(spec(stage, passes()))
     serving = stage.attached()
     monkeypatch.setattr(apply_module, "_prove", lambda *_: None)
-    assert stage.run("apply", stage.write(spec(stage, passes(), otherwise="XDP_DROP"))).code == 0
+    with served_by(stage, serving) as shares:
+        assert stage.run("apply", stage.write(spec(stage, passes(), otherwise="XDP_DROP"))).code == 0
+        wait_until(lambda: False, 0.2)
     assert stage.attached() != serving
+    assert shares[0] > 0, "the check cannot tell"
+
+
+@contextlib.contextmanager
+def served_by(stage: Stage, program: int) -> Iterator[list[int]]:
+    """Traffic for the time of the block; then one number: packets that this program did not run on."""
+    shares: list[int] = []
+    with stage.kernel.progs.count_runs(), stage.kernel.progs.by_id(program) as fd:
+        ran = stage.kernel.progs.info(fd).run_cnt
+        with Generator(stage.sandbox.tx, flows=100) as generator:
+            generator.start()
+            yield shares
+            generator.stop()
+            shares.append(settle(generator, lambda: stage.kernel.progs.info(fd).run_cnt - ran).lost)
 
 
 WRITES = passes(
@@ -509,3 +525,34 @@ def test_results_are_told_apart() -> None:
     assert [row["name"] for row in failed.tests] == ["a", "b"]
     assert failed.message == "1 of 2 tests failed"
     assert failed.detail == "f:2:1: test b: no\n    more"
+
+
+def test_configuration_by_a_new_map_is_tested_before_the_flip(stage: Stage, objects: Callable[[str], Path]) -> None:
+    """Entries of two maps that agree on a stamp; a listing in which they do not never gets to the flip."""
+    stage.put(objects("lab/bpf/config_pair"), "pair.bpf.o")
+
+    def pair(stamp: int, other: int) -> dict[str, Any]:
+        alike = {"maps": {"seen": [{"key": 0, "value": {"packets": 1, "mismatch": 0, "missing": 0}}]}}
+        return {
+            "objects": ["pair.bpf.o"],
+            "rodata": {"first_key": "10.0.0.1", "last_key": "10.0.0.1"},
+            "attach": [stage.attach("watch")],
+            "maps": {
+                "rules": {
+                    "role": "config", "keep": ["hits"], "max_entries": 4096, "together_with": ["classes"],
+                    "entries": [{"key": "10.0.0.1", "value": {"stamp": stamp}}],
+                },
+                "classes": {"role": "config", "keep": ["hits"], "entries": [{"key": 1, "value": {"stamp": other}}]},
+                "seen": {"role": "state"},
+            },
+            "test": [{"name": "alike", "packet": FROM_ONE, "expect": alike}],
+        }  # fmt: skip
+
+    stage.apply(pair(1, 1))
+    before = stage.items("rules"), stage.items("classes"), stage.map_id("rules")
+    error = refused(stage, pair(2, 3))
+    assert "mismatch is 1, expected 0" in error["detail"]
+    assert (stage.items("rules"), stage.items("classes"), stage.map_id("rules")) == before
+    result = stage.apply(pair(2, 2))
+    assert "a new map" in result["why"]
+    assert stage.map_id("rules") != before[2]

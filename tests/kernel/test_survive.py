@@ -20,6 +20,7 @@ from reloader.bpf.live import LiveKernel
 from reloader.bpf.progs import LiveProgs
 from reloader.errors import LoadRejected
 from reloader.kernel import Loaded, LoadRequest
+from reloader.spec.wish import Wish
 from tests.kernel.stage import Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
@@ -96,7 +97,7 @@ def test_what_a_restart_emptied_is_said_until_somebody_accepts_it(stage: Stage, 
 
 def test_recovering_at_boot_needs_no_yaml_at_all(stage: Stage, restart: Callable[[], None]) -> None:
     """A process that cannot import yaml, jsonschema or the spec's compiler."""
-    stage.apply(stage.spec())
+    stage.apply(stage.spec(test=[{"packet": {"udp": {}}, "expect": {"verdict": "XDP_DROP", "output": "same"}}]))
     restart()
     code = (
         "import sys\n"
@@ -231,3 +232,27 @@ def test_records_elsewhere_are_not_rebuilt_unasked(stage: Stage, tmp_path: Path)
     stage.records = elsewhere.records
     assert recovered(stage) == []
     assert not elsewhere.current_file("edge").exists()
+
+
+def test_a_generation_that_fails_its_tests_on_this_kernel_is_passed_over(
+    stage: Stage, restart: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a new kernel lets the same program do something else: here the newer one's constant is another."""
+    from reloader.txn import shadow
+
+    wanted = {"packet": {"udp": {}}, "expect": {"verdict": "XDP_PASS"}}
+    stage.apply(stage.spec("v1", rodata={}, test=[wanted]))
+    stage.apply(stage.spec("v2", rodata={}, test=[wanted]))
+    restart()
+    plain = shadow.request_of
+
+    def otherwise(wish: Wish, blobs: shadow.Blobs) -> LoadRequest:
+        asked = plain(wish, blobs)
+        newer = any(m.name == "sizes" for m in wish.maps)
+        return dataclasses.replace(asked, rodata={"default_verdict": bytes([1, 0, 0, 0])} if newer else {})
+
+    monkeypatch.setattr(shadow, "request_of", otherwise)
+    (line,) = recovered(stage, "--boot")
+    assert "generation 3 serves, loaded from stored objects of generation 1" in line
+    assert "1 of 1 test failed" in line
+    stage.assert_counts()

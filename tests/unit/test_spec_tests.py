@@ -5,12 +5,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
 
 from reloader.errors import InputError, Problem
 from reloader.spec import cases
 from reloader.spec.compile import Compiled, compile_file
+from reloader.spec.packets import LAYERS as LAYER_FIELDS
 from reloader.spec.packets import build
 from tests.unit.test_packets import classic
 
@@ -189,3 +194,47 @@ def test_all_problems_at_once(place: Path) -> None:
         compiled(place, "".join(f"    - {test}\n" for test in tests))
     assert len(caught.value.problems) >= 20
     assert [p.line for p in caught.value.problems] == sorted(p.line for p in caught.value.problems)
+
+
+# whatever stands there, as long as it has the shape the schema asks for
+
+TEXTS = ["192.0.2.1", "::1", "hex:00", "1..5", "..", "XDP_PASS", "02:00:00:00:00:01", "right", "SYN", "echo_request"]
+SCALARS = some.one_of(
+    some.integers(-2, 70000), some.sampled_from(TEXTS), some.text("0123456789abcdefx:.?- é", max_size=20)
+)
+LAYERS = {
+    name: some.dictionaries(
+        some.sampled_from([*fields, *(["src", "dst", "payload"] if "sport" in fields else [])]), SCALARS
+    )
+    for name, fields in LAYER_FIELDS.items()
+}
+BYTES = some.text("0123456789abcdef: ?", min_size=1, max_size=80)
+SHAPED = some.fixed_dictionaries({}, optional={**LAYERS, "payload": some.text(max_size=9), "hex": BYTES})
+FIELDS = some.dictionaries(some.sampled_from(["packets", "hops", "mood", "last", "mac", "length", "nix"]), SCALARS)
+ENTRIES = some.lists(
+    some.fixed_dictionaries({"key": SCALARS}, optional={"value": FIELDS | SCALARS, "absent": some.booleans()})
+)
+MAP_NAMES = some.sampled_from(["tallies", "totals", "recent", "policies", "events", ".bss", "nix"])
+EXPECTED = some.fixed_dictionaries(
+    {},
+    optional={
+        "verdict": SCALARS,
+        "output": some.just("same") | SHAPED,
+        "maps": some.dictionaries(MAP_NAMES, ENTRIES | some.fixed_dictionaries({"count": SCALARS, "entries": ENTRIES})),
+    },
+)
+SIZES = some.fixed_dictionaries({}, optional={"size": some.integers(14, 4000), "truncate": some.integers(14, 90)})
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(packet=SHAPED, sizes=SIZES, expect=EXPECTED)
+def test_whatever_stands_there_is_a_case_or_a_problem_with_its_place(
+    place: Path, packet: dict[str, Any], sizes: dict[str, int], expect: dict[str, Any]
+) -> None:
+    case = yaml.safe_dump([{"packet": packet | sizes, "expect": expect}], allow_unicode=True)
+    problems = []
+    try:
+        cases_of(compiled(place, "".join(f"    {line}\n" for line in case.splitlines())))
+    except InputError as error:
+        problems = error.problems
+    assert all(p.line >= FIRST for p in problems), problems
