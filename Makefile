@@ -14,7 +14,7 @@ endif
 export PYTHON
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash check fmt bpf bench clean deps venv
+.PHONY: help demo test crash fuzz check fmt bpf bench clean deps venv
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
@@ -27,6 +27,9 @@ test: bpf venv ## the whole test suite; ARGS="-k name" narrows it
 
 crash: bpf venv ## kill it before and after every lasting effect, and fail each; `make test` takes a spread
 	@CRASH=all $(call as_root,$(PY) -m pytest -q -s tests/crash)
+
+fuzz: bpf venv ## damaged input of every sort, FUZZ=20 times what `make test` takes, each time other; FUZZ_SEED repeats a run
+	@FUZZ=$(or $(FUZZ),20) $(call as_root,$(PY) -m pytest -q tests/fuzz $(ARGS))
 
 check: venv ## linters, formatting and types
 	@.venv/bin/ruff check .

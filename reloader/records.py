@@ -7,6 +7,7 @@ Read by observe.py, written by txn/. Imports files, layout, spec.wish, record.
 from __future__ import annotations
 
 import json
+import zlib
 from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
@@ -19,6 +20,7 @@ from reloader.layout import Layout
 from reloader.spec.wish import Kept, Wish
 
 PAGE = 4096  # what filesystems give room by
+SUM = b',\n "sum": "'  # the checksum, the last member of a record
 
 
 @frozen
@@ -96,21 +98,37 @@ class Current:
 
 def _read(path: Path, kind: type) -> object | None:
     try:
-        data = json.loads(path.read_bytes())
-        return record.from_json(kind, data)
+        return record.from_json(kind, json.loads(_unsealed(path.read_bytes())))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise NeedsHuman(
-            f"record {path} is damaged: {error}", hint="restore it from a backup, or `reloader recover`"
-        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, why: str) -> NeedsHuman:
+    return NeedsHuman(f"record {path} is damaged: {why}", hint="restore it from a backup, or `reloader recover`")
 
 
 def read_current(layout: Layout, pipeline: str) -> Current | None:
     """The pipeline's place, or None if reloader never heard of it; NeedsHuman when the file is damaged."""
     current = _read(layout.current_file(pipeline), Current)
     assert current is None or isinstance(current, Current)
+    if current is not None and current.pipeline != pipeline:
+        raise _damaged(layout.current_file(pipeline), f"it is of pipeline {current.pipeline}")
+    if current is not None:
+        _require_own_pins(layout, current)
     return current
+
+
+def _require_own_pins(layout: Layout, current: Current) -> None:
+    """What a record names is unpinned one day: never anything but our own."""
+    own = f"{layout.pipeline_pins(current.pipeline)}/"
+    named = [*(link.pin for link in current.links.values()), *(kept.pin for kept in current.state.values())]
+    for pin in (pin for pin in named if not pin.startswith(own) or ".." in pin):
+        raise NeedsHuman(
+            f"record {layout.current_file(current.pipeline)} names {pin}, which is not below {own}",
+            hint="is --bpffs the one that it was written with?",
+        )
 
 
 def read_generation(layout: Layout, pipeline: str, number: int) -> Generation:
@@ -120,13 +138,16 @@ def read_generation(layout: Layout, pipeline: str, number: int) -> Generation:
         known = ", ".join(map(str, generation_numbers(layout, pipeline))) or "none"
         raise NotFoundError(f"{pipeline} has no generation {number}", hint=f"stored generations: {known}")
     assert isinstance(generation, Generation)
+    if (generation.wish.pipeline, generation.number) != (pipeline, number):
+        whose = f"it is generation {generation.number} of {generation.wish.pipeline}"
+        raise _damaged(layout.generation_file(pipeline, number), whose)
     return generation
 
 
 def generation_numbers(layout: Layout, pipeline: str) -> list[int]:
     """Stored generations, oldest first."""
     folder = layout.generation_file(pipeline, 0).parent
-    return sorted(int(p.stem) for p in folder.glob("*.json")) if folder.is_dir() else []
+    return sorted(int(p.stem) for p in folder.glob("*.json") if p.stem.isdecimal()) if folder.is_dir() else []
 
 
 def pipelines(layout: Layout) -> list[str]:
@@ -146,7 +167,22 @@ def on_trial(layout: Layout) -> list[str]:
 
 
 def _dump(value: object) -> bytes:
-    return json.dumps(record.to_json(value), indent=1, sort_keys=True).encode() + b"\n"
+    return _sealed(json.dumps(record.to_json(value), indent=1, sort_keys=True).encode())
+
+
+def _sealed(body: bytes) -> bytes:
+    """A JSON object's text with a checksum of itself as its last member: a turned bit must not look like a record."""
+    return b'%b%b%08x"\n}\n' % (body.removesuffix(b"\n}"), SUM, zlib.crc32(body))
+
+
+def _unsealed(data: bytes) -> bytes:
+    """The text that was sealed; ValueError when it was changed. Without a checksum it is taken as it is."""
+    body, found, _ = data.rpartition(SUM)
+    if not found:
+        return data
+    if _sealed(body + b"\n}") != data:
+        raise ValueError("its checksum does not fit (a record that was changed by hand needs none: take out `sum`)")
+    return body + b"\n}"
 
 
 def write_generation(layout: Layout, generation: Generation) -> None:
@@ -164,12 +200,19 @@ def room_for(generation: Generation | None, current: Current) -> int:
 
 
 def blobs_needed(layout: Layout, pipeline: str) -> set[str]:
-    """Digests of all objects, entries and tests that a stored generation of the pipeline needs."""
+    """Digests of all objects, entries and tests that a stored generation of the pipeline needs; NeedsHuman when one of
+    the files is damaged, so that nobody knows."""
     needed: set[str] = set()
-    for number in generation_numbers(layout, pipeline):  # plain JSON: this runs at every commit
-        wish = json.loads(layout.generation_file(pipeline, number).read_bytes())["wish"]
-        needed |= {o["digest"] for o in wish["objects"]} | {
-            m["entries"]["digest"] for m in wish["maps"] if m["entries"]
-        }
-        needed |= {wish["tests"]["digest"]} if wish.get("tests") else set()
+    for number in generation_numbers(layout, pipeline):
+        needed |= _blobs_of(layout.generation_file(pipeline, number))
     return needed
+
+
+def _blobs_of(path: Path) -> set[str]:
+    try:
+        wish = json.loads(_unsealed(path.read_bytes()))["wish"]  # plain JSON: this runs at every commit
+        entries = {m["entries"]["digest"] for m in wish["maps"] if m["entries"]}
+        tests = {wish["tests"]["digest"]} if wish.get("tests") else set()
+        return {o["digest"] for o in wish["objects"]} | entries | tests
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error

@@ -222,7 +222,7 @@ def _current(layout: Layout, pipeline: str) -> records.Current:
 def show(layout: Layout, pipeline: str, number: int | None) -> dict[str, Any]:
     """One generation: the wish in force, ids, changes."""
     current = _current(layout, pipeline)
-    number = number or current.generation or records.generation_numbers(layout, pipeline)[-1]
+    number = number or current.generation or max(records.generation_numbers(layout, pipeline), default=0)
     generation = records.read_generation(layout, pipeline, number)
     wish = generation.wish
     return {

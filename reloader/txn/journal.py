@@ -98,7 +98,12 @@ def open_journals(folder: Path) -> list[Path]:
 
 def read_journal(path: Path) -> list[JournalLine]:
     """The good lines; a torn tail is dropped. NeedsHuman when a whole line is damaged."""
-    raw = path.read_bytes().split(b"\n")
+    return journal_lines(path.read_bytes(), path)
+
+
+def journal_lines(data: bytes, path: Path) -> list[JournalLine]:
+    """The same from the bytes of the journal at `path`. Pure."""
+    raw = data.split(b"\n")
     lines: list[JournalLine] = []
     for number, text in enumerate(raw, 1):
         line = _parse(text, len(lines) + 1, path.stem)
@@ -127,6 +132,6 @@ def _parse(text: bytes, seq: int, txn: str) -> JournalLine | None:
         record = json.loads(text)
         if record["v"] != VERSION or record["txn"] != txn or record["seq"] != seq:
             return None
-    except (ValueError, KeyError, TypeError):
+        return JournalLine(seq=record["seq"], kind=record["kind"], body=record)
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return JournalLine(seq=record["seq"], kind=record["kind"], body=record)

@@ -284,7 +284,7 @@ def rollback_target(layout: Layout, pipeline: str, to: int | None) -> Generation
         return _loadable(records.read_generation(layout, pipeline, to))
     numbers = records.generation_numbers(layout, pipeline)
     if not current.generation:
-        return _loadable(records.read_generation(layout, pipeline, numbers[-1]))
+        return _loadable(records.read_generation(layout, pipeline, max(numbers, default=0)))
     serving = records.read_generation(layout, pipeline, current.generation)
     since, digest = serving.origin or serving.number, serving.wish.digest()
     for number in reversed([n for n in numbers if n < since]):

@@ -42,7 +42,7 @@ def test_the_way_back_leaves_what_others_wrote_meanwhile(stage: Stage, monkeypat
             stage.kernel.maps.delete_many(fd, [OURS])
         raise OSError(5, "injected")
 
-    monkeypatch.setattr(session, "_commit", written_and_failed)
+    monkeypatch.setattr(session, "records_of", written_and_failed)
     stage.call("apply", shared(stage, "192.0.2.1", "192.0.2.3"), code=3)
     assert held(stage) == {THEIRS}, "what others wrote and deleted stays so; what we added is gone"
 
@@ -59,7 +59,7 @@ def test_a_mistake_of_ours_takes_all_back_and_is_not_hidden(
     serving, pins = stage.attached(), stage.sandbox.pins()
     changed = stage.write("v2")
 
-    module, name = (apply_module, "_swap_link") if where == "an op" else (session, "_commit")
+    module, name = (apply_module, "_swap_link") if where == "an op" else (session, "records_of")
     true, calls = getattr(module, name), itertools.count()
 
     def mistaken(*given: Any) -> Any:

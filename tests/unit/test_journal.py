@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from reloader.errors import NeedsHuman
 from reloader.txn.journal import Journal, JournalLine, open_journals, read_journal
+from reloader.txn.journal import _seal as journal_seal
 
 BEGIN = {"pipeline": "edge", "ops": [{"is": "Barrier"}], "after": [], "wish": None, "note": 'quotes " and ,"crc":"'}
 
@@ -99,6 +101,13 @@ def test_a_line_of_a_later_version_is_no_line_of_ours(path: Path, monkeypatch: p
     data = written(path)
     monkeypatch.setattr("reloader.txn.journal.VERSION", 2)
     assert reread(path, data) is None
+
+
+def test_regress_a_sealed_line_without_its_kind_is_damage(path: Path) -> None:
+    """It got past the checksum into a KeyError."""
+    text = json.dumps({"v": 1, "txn": path.stem, "seq": 1}, separators=(",", ":"))
+    path.parent.mkdir()
+    assert reread(path, journal_seal(text)) is None
 
 
 def test_writing_goes_on_where_it_stopped(path: Path) -> None:
