@@ -152,7 +152,7 @@ def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> str:
     rules = (pair.forward, pair.back)
     if any(len(r.value) > MAX_VALUE_RULES or len(r.key) > MAX_KEY_RULES for r in rules):
         return f"it takes more than {MAX_VALUE_RULES} rules for a value, or {MAX_KEY_RULES} for a key"
-    if pair.entries > wanted.max_entries and wanted.type not in LRU_TYPES:
+    if pair.entries > wanted.max_entries:
         return f"it holds {pair.entries} entries, {wanted.max_entries} is too small"
     return ""
 

@@ -146,6 +146,14 @@ def holds_special(tree: TypeTree) -> str:
     return next((found for t in inner if (found := holds_special(t))), "")
 
 
+def holds_bound(tree: TypeTree) -> str:
+    """The same, but for locks, which start open in every converted entry: nothing else of the kind can be carried."""
+    if tree.special:
+        return "" if tree.name in LOCKS else holds_special(tree)
+    inner = [m.type for m in tree.members] + ([tree.element] if tree.element else [])
+    return next((found for t in inner if (found := holds_bound(t))), "")
+
+
 def same(one: TypeTree, other: TypeTree) -> bool:
     return identity(one) == identity(other)
 

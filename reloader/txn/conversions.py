@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from reloader.btf import Btf
-from reloader.kernel import NESTED_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo
+from reloader.kernel import NESTED_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo, MapType
 from reloader.observe import Observed, SeenMap
 from reloader.plan.compat import map_differences
 from reloader.plan.conversion import Held, Pair
@@ -17,6 +17,7 @@ from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishMap
 from reloader.state.compile import StateRefused, between
 from reloader.state.rules import LayoutVersion
+from reloader.state.shape import holds_bound
 from reloader.typetree import TypeTree, entry_of, identity, layout_digest
 
 
@@ -25,7 +26,10 @@ def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | 
     found: dict[str, Pair | str] = {}
     for wanted in wish.maps:
         live = seen.maps.get(wanted.name)
-        if wanted.role is not Role.STATE or live is None or live.info.type not in PLAIN_TYPES | NESTED_TYPES:
+        if wanted.role is not Role.STATE or live is None:
+            continue
+        if why := _bound(live, wanted):
+            found[wanted.name] = why
             continue
         recorded = _recorded(wanted.name, seen)
         meaning = (_head(recorded), _head(wanted.versions))
@@ -34,6 +38,35 @@ def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | 
             ours = {m.info.id: name for name, m in seen.maps.items()}
             found[wanted.name] = _rules(kernel, wanted, live, history, meaning, ours)
     return found
+
+
+CHOICES = "keep the layout, take it out, or give the contents up with --reset"
+_ELSEWHERE = {
+    MapType.SK_STORAGE: "lies in the sockets and goes with them",
+    MapType.TASK_STORAGE: "lies in the tasks and goes with them",
+    MapType.INODE_STORAGE: "lies in the inodes and goes with them",
+    MapType.CGRP_STORAGE: "lies in the cgroups and goes with them",
+    MapType.CGROUP_STORAGE: "lies in the cgroups and goes with them",
+    MapType.PERCPU_CGROUP_STORAGE: "lies in the cgroups and goes with them",
+    MapType.QUEUE: "can be taken out and not listed",
+    MapType.STACK: "can be taken out and not listed",
+    MapType.BLOOM_FILTER: "cannot be listed",
+}
+"""Maps whose contents nobody can carry, and why."""
+
+
+def _bound(live: SeenMap, wanted: WishMap) -> str:
+    """What keeps a map from being converted by any rules, and the choices; empty when nothing does."""
+    if not map_differences(seen_shape(live), wished_shape(wanted)):
+        return ""
+    kind = MapType(wanted.type) if wanted.type in list(MapType) else MapType.UNSPEC
+    if live.info.type not in PLAIN_TYPES | NESTED_TYPES:
+        why = _ELSEWHERE.get(kind, "is not of a type that can be converted")
+        return f"what a {kind.name.lower()} holds {why}: {CHOICES}"
+    for which, tree in (("live", live.value), ("new", wanted.value)):
+        if tree is not None and (held := holds_bound(tree)):
+            return f"the {which} layout holds a {held}, which only the kernel may write: {CHOICES}"
+    return ""
 
 
 def counts(kernel: Kernel, seen: Observed, names: Collection[str]) -> dict[str, int]:
