@@ -1,7 +1,7 @@
 """What is wrong with this host, and what to do about it: one small check each, none changes anything.
 
 A check takes the kernel and the layout and yields findings; CHECKS has them in the order they are printed.
-Called by commands/doctor.py; imports kernel, layout and errors.
+Called by commands/doctor.py; imports kernel, layout, records, trial, spec.host and errors.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from reloader.errors import KernelError
+from reloader import records
+from reloader.errors import InputError, KernelError, PermissionRefused
 from reloader.frozen import frozen
 from reloader.kernel import Feature, Kernel, Presence
 from reloader.layout import Layout
+from reloader.spec.host import declared
+from reloader.trial import guarded, overdue
 
 
 @frozen
@@ -76,4 +79,35 @@ def _records(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
         yield Finding(check="records", ok=False, what=f"{path} cannot be written", hint=hint)
 
 
-CHECKS: tuple[Check, ...] = (_bpffs, _records)
+def _trials(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+    """Whether every generation that is unconfirmed has somebody who sees to it."""
+    names = records.on_trial(layout)
+    for name in names:
+        current = records.read_current(layout, name)
+        trial = current.trial if current else None
+        if trial is None or (guarded(trial) and not overdue(trial, kernel.boot_id())):
+            continue
+        what = f"{name}: generation {trial.generation} is unconfirmed and its guard is gone or stuck"
+        hint = f"`reloader confirm {name}` keeps it, `reloader rollback {name}` takes it back"
+        yield Finding(check="trials", ok=False, what=what, hint=hint)
+        names = [n for n in names if n != name]
+    if names:
+        yield Finding(check="trials", ok=True, what=f"unconfirmed and guarded: {', '.join(names)}")
+
+
+def _host_file(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+    """The commands that pipelines may name, if this host declares any."""
+    if not layout.host_file.exists():
+        return
+    try:
+        found = declared(layout.host_file)
+    except (InputError, PermissionRefused) as error:
+        hint = f"no command is taken from {layout.host_file} before that is mended; {error.hint}".rstrip("; ")
+        yield Finding(check="host", ok=False, what=f"{error.message}: {error.detail}", hint=hint)
+    else:
+        yield Finding(
+            check="host", ok=True, what=f"{layout.host_file} declares {', '.join(sorted(found)) or 'nothing'}"
+        )
+
+
+CHECKS: tuple[Check, ...] = (_bpffs, _records, _trials, _host_file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
@@ -156,10 +157,11 @@ def pipelines(layout: Layout) -> list[str]:
     return sorted(p.name for p in root.iterdir() if (p / "current.json").exists()) if root.is_dir() else []
 
 
-def on_trial(layout: Layout) -> list[str]:
-    """Pipelines whose generation is unconfirmed; damaged records are left to whoever reads them."""
+def on_trial(layout: Layout, names: Iterable[str] | None = None) -> list[str]:
+    """Pipelines (of these, or of all) whose generation is unconfirmed; damaged records are left to whoever reads
+    them."""
     found = []
-    for name in pipelines(layout):
+    for name in pipelines(layout) if names is None else names:
         with suppress(NeedsHuman):
             current = read_current(layout, name)
             found += [name] if current and current.trial else []

@@ -85,7 +85,13 @@ def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tu
 
 
 def _say_unfinished(env: Environment, pipeline: str) -> None:
-    """A plan is made of what stands there now; `apply` recovers before it makes its own."""
+    """A plan is made of what stands there now; `apply` recovers before it makes its own, and waits for trials."""
+    from reloader import records
+
+    if records.on_trial(env.layout, [pipeline]):
+        env.output.note(
+            f"{pipeline}: what serves is unconfirmed; it may go back first, and apply is refused until then"
+        )
     if any(env.layout.journal_file(pipeline, "").parent.glob("*.jsonl")):
         env.output.note(f"{pipeline}: an interrupted transaction will be recovered first; this plan may change by that")
 

@@ -201,6 +201,8 @@ class Attempts:
         """What its trial needs; a file whose checks cannot be made is bad, and remembered as such."""
         try:
             return on_trial.prepare(self._in.kernel, self._in.layout, one.wish)
+        except LockedError:  # the generation that serves is on trial: nothing was tried yet
+            raise
         except (ReloaderError, OSError) as error:
             with writer_lock(self._in.layout) as lock:
                 self._note(one.wish.pipeline, path, one.wish.digest(), error, lock)

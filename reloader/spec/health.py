@@ -42,6 +42,7 @@ from reloader.typetree import leaves
 INTERVAL = "1s"
 SHORTEST = 0.05  # seconds between looks
 LONGEST = 24 * 3600.0  # seconds of a window
+LONGEST_ANSWER = 600.0  # seconds for one
 _COUNTED = frozenset(BOUNDS)
 _FIELDS: Mapping[str, frozenset[str]] = {  # kind of check -> the fields it may have besides
     "map": _COUNTED | {"field", "key"},
@@ -63,8 +64,8 @@ class Note(Protocol):
 def read(document: Document, item: Mapping[str, Any], note: Note) -> HealthWish:
     """The checks of one document; what does not fit together is noted."""
     window, interval = seconds(item["window"]) or 0.0, seconds(item.get("interval", INTERVAL)) or 0.0
-    sound = SHORTEST <= interval <= window
-    if not sound:
+    sound = SHORTEST <= interval <= window <= LONGEST
+    if not SHORTEST <= interval <= window:
         note((*_ROOT, "interval"), f"must be between {SHORTEST * 1000:g}ms and the window", "how often it is looked")
     if window > LONGEST:
         note((*_ROOT, "window"), "is longer than a day", "confirm by hand instead: apply --confirm-timeout")
@@ -154,7 +155,13 @@ class _Reader:
         return netns_path(self._item["netns"]) if "netns" in self._item else None
 
     def _timeout(self, default: float) -> float:
-        return (seconds(self._item["timeout"]) or SHORTEST) if "timeout" in self._item else default
+        if "timeout" not in self._item:
+            return default
+        found = seconds(self._item["timeout"]) or 0.0
+        if not SHORTEST <= found <= LONGEST_ANSWER:
+            limits = f"{SHORTEST * 1000:g}ms and {LONGEST_ANSWER / 60:g}m"
+            self._note((*self._steps, "timeout"), f"must be between {limits}", "how long one answer is waited for")
+        return found
 
     def _address(self, field: str, text: str) -> tuple[str, int] | None:
         """An address and a port. A name would be looked up elsewhere than the check is made."""

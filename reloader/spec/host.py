@@ -31,15 +31,26 @@ def commands(path: Path, wanted: Collection[str]) -> dict[str, tuple[str, ...]]:
     if not path.exists():
         message = f"the host declares no command {', '.join(sorted(wanted))}: there is no {path}"
         raise InputError([_problem(path, None, (), message, "apiVersion, kind: Host, commands: {NAME: [PROGRAM, …]}")])
+    found, document = _read(path)
+    hint = f"it declares {', '.join(sorted(found)) or 'none'}"
+    missing = [f"there is no command {name!r}" for name in sorted(set(wanted) - set(found))]
+    if missing:
+        raise InputError([_problem(path, document, ("commands",), text, hint) for text in missing])
+    return {name: found[name] for name in wanted}
+
+
+def declared(path: Path) -> dict[str, tuple[str, ...]]:
+    """All that a file declares; the errors are those of `commands`."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, tuple[str, ...]], Document | None]:
     require_trusted(path)
     document, problems = _document(path)
     found = _commands(document, path, problems) if document else {}
-    for name in sorted(set(wanted) - set(found)) if not problems else ():
-        hint = f"it declares {', '.join(sorted(found)) or 'none'}"
-        problems.append(_problem(path, document, ("commands",), f"there is no command {name!r}", hint))
     if problems:
         raise InputError(problems)
-    return {name: found[name] for name in wanted}
+    return found, document
 
 
 def require_trusted(path: Path) -> None:

@@ -128,8 +128,8 @@ def _say_how(channel: Channel, standing: Standing, health: Health, terms: Trial,
 
 def _rest(duty: Duty, channel: Channel, seconds: float) -> bool:
     """Wait; True when the command asks to go back at once. Over when the records say that it is over."""
-    end, listening = time.monotonic() + seconds, True
-    while (left := end - time.monotonic()) > 0:
+    end, listening = trial.now() + seconds, True  # a suspended machine has lost that time
+    while (left := end - trial.now()) > 0:
         pause = min(left, POLL)
         word = channel.hear(pause) if listening else None
         if word and word.get("back"):

@@ -217,7 +217,8 @@ def _ended(watched: Watched, result: Result, word: Message) -> Result:
         case "healthy":  # but still to be confirmed
             return replace(result, outcome=word["outcome"], unconfirmed=_left(watched))
         case "home":
-            raise RolledBack(f"{name}: generation {generation} failed: {word['reason']}; {word['told']}")
+            why = f"{name}: generation {generation} failed: {word['reason']}; {word['told']}"
+            raise RolledBack(why, hint=f"`reloader history {name}` keeps the reason")
         case "stuck":
             why = f"{name}: generation {generation} failed: {word['reason']}; taking it back failed: {word['why']}"
             raise NeedsHuman(why, hint=f"mend the cause, then `reloader rollback {name}`")

@@ -101,6 +101,8 @@ def test_a_window_is_seen_and_others_go_on(stage: Stage) -> None:
         same = stage.run("apply", wished(stage))
         assert same.code == 75, "what may go back is not in force"
         other(stage)
+        assert "unconfirmed and guarded: edge" in stage.run("doctor").out
+        assert "what serves is unconfirmed" in stage.run("plan", stage.file).err
         assert stage.call("confirm", stage.name)["generation"] == 2
         done = apply.done()
     assert done.code == 0, done.err
@@ -216,6 +218,7 @@ def test_both_are_killed_and_the_next_command_takes_it_back(stage: Stage, comman
     (status,) = stage.call("status", stage.name)["pipelines"]
     assert status["trial"]["guard"] == 0
     assert any("its guard is gone" in note for note in status["notes"])
+    assert "is unconfirmed and its guard is gone or stuck" in stage.run("doctor").out
     assert stage.run("apply", path).code == 75
     sleep_until(trial.until)
     (status,) = stage.call("status", stage.name)["pipelines"]
@@ -280,12 +283,18 @@ def test_a_refused_version_leaves_no_guard(stage: Stage) -> None:
 def test_the_terminal_is_lost(stage: Stage) -> None:
     """SIGHUP ends the command; the guard is in a session of its own."""
     served(stage)
-    master, slave = pty.openpty()
-    path = wished(stage, tcp(stage, failures=10))
-    script = "import fcntl, os, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"  # the terminal controls the session
-    code = f"{script}; import sys; from reloader.cli import entry; sys.argv[0] = 'reloader'; entry()"
+    trial = lose_terminal(stage, wished(stage, tcp(stage, failures=10)))
+    assert guarded(trial)
+    assert_back(stage, "tcp ")
+
+
+def lose_terminal(stage: Stage, path: Path, before: str = "") -> Trial:
+    """Apply on a terminal that goes away once the version is on trial; the trial."""
+    control = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); sys.argv[0] = 'reloader'"
+    code = f"{before}\n{control}\nfrom reloader.cli import entry\nentry()"
     words = [sys.executable, "-c", code, "apply", str(path), *stage.where]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    master, slave = pty.openpty()
     with subprocess.Popen(
         words, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=environment, cwd=ROOT
     ) as process:
@@ -293,8 +302,7 @@ def test_the_terminal_is_lost(stage: Stage) -> None:
         trial = on_trial(stage)
         os.close(master)
         assert process.wait(20) == -signal.SIGHUP
-    assert guarded(trial)
-    assert_back(stage, "tcp ")
+    return trial
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -341,25 +349,33 @@ def test_after_a_restart_what_was_unconfirmed_is_not_loaded_again(stage: Stage) 
     assert_back(stage, "its guard is gone")
 
 
-def test_sabotage_a_guard_that_dies_with_its_command(stage: Stage) -> None:
-    """Without a session and a life of its own, test_the_terminal_is_lost and its kin must fail: nobody acts."""
+FRAIL = """\
+import os, signal
+from reloader.txn import guard
+
+plain, os.setsid = guard._become_apart, lambda: None
+
+
+def frail(keep):
+    plain(keep)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+guard._become_apart = frail
+"""
+
+
+def test_sabotage_a_guard_in_the_session_of_its_terminal(stage: Stage) -> None:
+    """Without a session of its own the guard goes with the terminal, and test_the_terminal_is_lost must fail."""
     served(stage)
-    path = wished(stage, tcp(stage), window="2s")
-    with Beside(stage, "apply", path) as apply:
-        trial = on_trial(stage)
-        kill(trial.guard)
-        apply.kill()
-        apply.done()
-    with pytest.raises(AssertionError):
-        settled_soon(stage, trial)
+    trial = lose_terminal(stage, wished(stage, tcp(stage, failures=5), window="2s"), FRAIL)
+    wait_until(lambda: not guarded(trial), 5)
+    assert not guarded(trial)
+    with pytest.raises(AssertionError, match="the trial goes on"):
+        settled(stage, 1)
     sleep_until(trial.until)
     stage.call("recover")
-    assert_back(stage, "")
-
-
-def settled_soon(stage: Stage, trial: Trial) -> None:
-    sleep_until(trial.until)
-    settled(stage, 0.5)
+    assert_back(stage, "its guard is gone")
 
 
 # watch
@@ -383,13 +399,20 @@ def test_watch_goes_on_while_one_is_on_trial(sandbox: Sandbox, objects: Callable
             (watch.folder / "other.yaml").write_text(second)
             watch.hears("other: generation 1 serves")
             assert trial_of(stage) is not None, "the other had to wait"
+            watch.file.write_text(watch.text(rate=9) + checks)  # has to wait for the outcome
             told = watch.hears("edge: generation 2: rolled back: tcp 192.0.2.1:9: ")
             assert "generation 3 serves" in told
+            watch.hears("edge: generation 4 serves")
+            assert trial_of(stage) is not None
+            current = records.read_current(stage.layout, stage.name)
+            assert current is not None
+            assert current.last_error == "", "to wait is no failed attempt"
+            watch.hears("edge: generation 4: rolled back: tcp 192.0.2.1:9: ")
             watch.stop()
             watch.start()  # the text is the one that failed; it is not tried again
-            left = "edge: generation 3 serves, after a rollback to 1: generation 2 failed"
+            left = "edge: generation 5 serves, after a rollback to 3: generation 4 failed"
             assert any(left in line for line in watch.lines), watch.lines
-            assert generation_of(stage) == 3
+            assert generation_of(stage) == 5
         finally:
             watch.close()
         assert_no_guard(stage)
