@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import config_ways
+from bench import config_hooks, config_ways
 from bench.rows import Aim, Row, in_turn, median, note, stopwatch
 from bench.stage import Stage, stage
 from lab.sandbox import LabError
@@ -44,6 +44,7 @@ def rows() -> list[Row]:
         row("config.entries_200k.bpftool", changed, "bpftool batch of map updates", peer),
         row("config.entries_200k.first_fill", first, kernel, batch, AIM),
         *config_ways.rows(),
+        *config_hooks.rows(),
     ]
 
 
