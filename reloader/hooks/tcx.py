@@ -60,5 +60,9 @@ def attach(links: Links, prog: Fd, target: Mapping[str, str], ifindex: int) -> F
 def rescue(target: Mapping[str, str], program: str) -> tuple[str, ...]:
     """By a filter of the classic kind, which plain `tc` knows and which needs nobody to hold it."""
     device, tc = shlex.quote(target["interface"]), f"again {inside(target)}tc"
-    filter_words = f"{target['direction']} pref 1 handle 1 bpf direct-action object-pinned {program}"
-    return (f"{tc} qdisc replace dev {device} clsact", f"{tc} filter replace dev {device} {filter_words}")
+    where, how = f"dev {device} {target['direction']} pref 1", f"handle 1 bpf direct-action object-pinned {program}"
+    return (
+        f"# Once reloader serves again: {inside(target)}tc filter del {where}",
+        f"{tc} qdisc replace dev {device} clsact",
+        f"{tc} filter replace {where} {how}",
+    )

@@ -19,7 +19,8 @@ from reloader.spec.wish import Wish, WishMap
 
 HEAD = """#!/bin/sh
 # {pipeline}, generation {number} of {created}: puts this version back into service.
-# Needs root, bpftool, nsenter and coreutils; neither Python nor reloader. Written by reloader at the commit.
+# Needs root, bpftool, nsenter and coreutils, and tc for traffic control; neither Python nor reloader. Written by
+# reloader at the commit.
 #
 # Between letting go of reloader's link and attaching this program, packets meet none for some milliseconds. A
 # program that sits there without a link, as of an earlier run of such a script, is replaced in one step.

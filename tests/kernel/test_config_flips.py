@@ -275,6 +275,71 @@ def test_a_failure_takes_everything_back(stage: Stage, monkeypatch: pytest.Monke
     assert (stamps(stage), hits(stage)) == ({3}, 10)
 
 
+PREFIXES = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct prefix { __u32 length; __be32 address; };
+struct route { __u32 weight; __u32 hits; };
+struct { __uint(type, BPF_MAP_TYPE_LPM_TRIE); __uint(map_flags, BPF_F_NO_PREALLOC); __uint(max_entries, 64);
+__type(key, struct prefix); __type(value, struct route); } routes SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 8);
+__type(key, __u32); __type(value, struct route); } slots SEC(".maps");
+SEC("xdp") int match(struct xdp_md *ctx)
+{
+    struct prefix key = {.length = 32, .address = 0x0700000a}; /* 10.0.0.7 */
+    struct route *route = bpf_map_lookup_elem(&routes, &key), *slot;
+    __u32 third = 3;
+
+    slot = bpf_map_lookup_elem(&slots, &third);
+    if (route)
+        __sync_fetch_and_add(&route->hits, 1);
+    if (slot)
+        __sync_fetch_and_add(&slot->hits, 1);
+    return XDP_DROP;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+@pytest.mark.parametrize("way", ["entries", "program"])
+def test_counters_of_prefixes_and_slots_stay_with_them(
+    stage: Stage, compile_bpf: Callable[[str], Path], way: str
+) -> None:
+    """A shorter prefix covers a longer one, and what one counted must never be added to the other."""
+    stage.put(compile_bpf(PREFIXES), "prefixes.bpf.o")
+
+    def as_key(prefix: str) -> dict[str, Any]:
+        start, _, length = prefix.partition("/")
+        return {"length": int(length), "address": start}
+
+    def wish(weight: int, *prefixes: str) -> dict[str, Any]:
+        routes = [{"key": as_key(p), "value": {"weight": weight}} for p in prefixes]
+        slots = [{"key": n, "value": {"weight": weight}} for n in (1, 3)]
+        role = {"role": "config", "apply": way, "keep": ["hits"]}
+        return {
+            "objects": ["prefixes.bpf.o"],
+            "attach": [stage.attach("match")],
+            "maps": {"routes": {**role, "entries": routes}, "slots": {**role, "entries": slots}},
+        }
+
+    def counted(name: str) -> dict[bytes, tuple[int, ...]]:
+        return {k: struct.unpack("=2I", v) for k, v in stage.items(name).items() if any(v)}
+
+    wide, narrow = (8).to_bytes(4, "little") + bytes([10, 0, 0, 0]), (24).to_bytes(4, "little") + bytes([10, 0, 0, 0])
+    stage.apply(wish(1, "10.0.0.0/8", "10.0.0.0/24"))
+    stage.send(5)
+    stage.apply(wish(2, "10.0.0.0/8", "10.0.0.0/24"))
+    assert counted("routes") == {wide: (2, 0), narrow: (2, 5)}
+    assert counted("slots")[(3).to_bytes(4, "little")] == (2, 5)
+    stage.apply(wish(3, "10.0.0.0/8"))  # the hits of the narrow one go with it
+    assert counted("routes") == {wide: (3, 0)}
+    stage.send(4)
+    stage.apply(wish(4, "10.0.0.0/8", "10.0.0.0/24"))
+    assert counted("routes") == {wide: (4, 4), narrow: (4, 0)}
+    assert counted("slots")[(3).to_bytes(4, "little")] == (4, 9)
+    assert not stage.apply(wish(4, "10.0.0.0/8", "10.0.0.0/24"))["changed"]
+
+
 BAD = [
     ({"keep": ["weigth"]}, "its value has no field 'weigth'"),
     ({"keep": ["hits"], "entries": [{"key": "10.0.0.1", "value": {"hits": 4}}]}, "hits is kept, so entries cannot set"),

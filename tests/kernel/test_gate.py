@@ -20,6 +20,7 @@ from reloader.bpf import syscall
 from reloader.plan import gate, ops
 from reloader.plan.ops import Op
 from reloader.txn import storage
+from tests.kernel import test_rescue
 from tests.kernel.stage import Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
@@ -186,3 +187,23 @@ def test_a_kernel_without_tcx_is_named(stage: Stage, monkeypatch: pytest.MonkeyP
     assert done.code == 69, done.err
     assert "no links on traffic control (tcx, Linux 6.6)" in done.err
     assert not stage.sandbox.pins()
+
+
+def test_both_hooks_without_reloader(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stored generation's script brings back the program on traffic control as well, by a classic filter."""
+    stage.apply(spec(stage, 1))
+    stage.apply(spec(stage, 2))
+    rx = stage.sandbox.rx
+    monkeypatch.setattr(test_rescue, "TOOLS", (*test_rescue.TOOLS, "tc"))
+    done = test_rescue.rescue(stage, 1)
+    try:
+        assert done.returncode == 0, done.stderr
+        assert stage.attached()
+        before = pairs(stage)
+        stage.send(10)
+        wait_until(lambda: pairs(stage).left >= before.left + 10)
+        after = pairs(stage)
+        assert (after.entered - before.entered, after.left - before.left, after.mixed) == (10, 10, 0)
+    finally:
+        rx.run("tc", "qdisc", "del", "dev", rx.interface, "clsact")
+        test_rescue.sweep(stage)

@@ -156,6 +156,7 @@ def test_sabotage_detach_and_attach_turns_the_check_red(stage: Stage, monkeypatc
 def _swap_by_detaching(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     from reloader.plan.ops import CreateLink
     from reloader.txn import apply as apply_module
+    from reloader.txn import links
 
     def bare(bench: apply_module.Bench, op: Any) -> None:
         attachment = next(a for a in bench.wish.attachments if a.id == op.attachment) if bench.wish else None
@@ -172,7 +173,7 @@ def _swap_by_detaching(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
             time.sleep(0.01)
         raise AssertionError("the old link never went")
 
-    monkeypatch.setattr(apply_module, "_swap_link", bare)
+    monkeypatch.setattr(links, "swap", bare)
 
 
 def test_sabotage_fresh_state_turns_the_check_red(stage: Stage) -> None:

@@ -8,8 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from reloader.txn import apply as apply_module
-from reloader.txn import session
+from reloader.txn import links, session
 from tests.kernel.test_main_job import Stage, stage
 
 pytestmark = pytest.mark.kernel
@@ -59,7 +58,7 @@ def test_a_mistake_of_ours_takes_all_back_and_is_not_hidden(
     serving, pins = stage.attached(), stage.sandbox.pins()
     changed = stage.write("v2")
 
-    module, name = (apply_module, "_swap_link") if where == "an op" else (session, "records_of")
+    module, name = (links, "swap") if where == "an op" else (session, "records_of")
     true, calls = getattr(module, name), itertools.count()
 
     def mistaken(*given: Any) -> Any:
