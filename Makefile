@@ -14,16 +14,21 @@ endif
 export PYTHON
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash fuzz check fmt bpf bench clean deps venv
+.PHONY: help demo test test-vm crash fuzz check fmt bpf bench clean deps venv
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
 
 demo: bpf venv ## reload an XDP program under full traffic, in a sandbox of its own; writes build/demo.json
 	@$(call as_root,$(PY) -m lab.demo)
 
 test: bpf venv ## the whole test suite; ARGS="-k name" narrows it
 	@$(call as_root,$(PY) -m pytest $(ARGS))
+
+test-vm: bpf venv ## a sample of it on stock Debian kernels, emulated; KERNEL=6.12 for one; writes build/vm/
+	@tools/deps.sh vm
+	@tools/venv.sh vm
+	@$(call as_root,$(PY) -m tools.vm $(if $(KERNEL),--kernel $(KERNEL)))
 
 crash: bpf venv ## kill it before and after every lasting effect, and fail each; `make test` takes a spread
 	@CRASH=all $(call as_root,$(PY) -m pytest -q -s tests/crash)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Install what Debian packages the project needs and this machine lacks. Looks at the things
-# themselves, keeps no stamp: with all there it takes milliseconds.
+# Install what Debian packages the project needs and this machine lacks; `deps.sh vm`: what `make test-vm`
+# needs besides. Looks at the things themselves, keeps no stamp: with all there it takes milliseconds.
 set -eu
 
 missing=""
@@ -35,6 +35,14 @@ need_file linux-libc-dev /usr/include/linux/bpf.h
 need_file libbpf1 "/usr/lib/$triple/libbpf.so.1"
 need_file libelf1 "/usr/lib/$triple/libelf.so.1"
 [ -x .venv/bin/python ] || "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+
+if [ "${1:-}" = vm ]; then
+	need_command qemu-system-x86 qemu-system-x86_64
+	need_command busybox-static busybox
+	need_command kmod depmod
+	need_command file file
+	need_command dpkg dpkg-deb
+fi
 
 [ -n "$missing" ] || exit 0
 

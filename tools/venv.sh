@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make .venv hold the project (editable) and its development tools. The stamp inside says for which
 # pyproject.toml and which checkout it was made: a copied tree or a changed dependency is noticed.
+# `venv.sh vm` adds what `make test-vm` needs.
 set -eu
 
 here=$(pwd -P)
@@ -13,6 +14,11 @@ complete() {
 		[ -x ".venv/bin/$name" ] || return 1
 	done
 }
+
+if [ "${1:-}" = vm ]; then
+	[ -x .venv/bin/vng ] || .venv/bin/python -m pip install --quiet --editable '.[vm]' >&2
+	exit 0
+fi
 
 [ "$(cat $stamp 2>/dev/null || true)" = "$wanted" ] && complete && exit 0
 

@@ -1,0 +1,137 @@
+"""The main promises at a pace that an emulated machine keeps: what runs on stock kernels too (`make test-vm`).
+
+The same stages and the same checks as on this machine's kernel, with fewer flows and at most 10,000 packets a
+second; the tests there have the sabotage that turns each check red.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.sandbox import Sandbox
+from lab.traffic import Generator, settle
+from tests.crash import loop
+from tests.crash.scenario import Scene
+from tests.kernel import test_convert as convert
+from tests.kernel.test_main_job import CONVERTED, Stage
+
+pytestmark = [pytest.mark.kernel, pytest.mark.vm]
+
+RATE = 8_000  # packets a second
+LEAST = 10_000  # packets that make a check worth something
+fire_on = convert.fire_on
+
+
+@pytest.fixture
+def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Stage:
+    return Stage(sandbox, objects, tmp_path)
+
+
+def traffic(stage: Stage) -> Generator:
+    return Generator(stage.sandbox.tx, flows=200)
+
+
+def assert_exact(stage: Stage, generator: Generator, known: int | None = None) -> None:
+    """Every packet sent was seen, every packet seen is in the state; of established flows none met no entry."""
+    while generator.traffic().sent < LEAST:
+        time.sleep(0.05)
+    generator.stop()
+    balance = settle(generator, lambda: stage.seen().packets)
+    seen = stage.seen()
+    assert balance.lost == 0, f"{balance.lost} of {balance.traffic.sent} packets lost"
+    assert seen.missing == 0, f"{seen.missing} packets forgotten"
+    assert known is None or seen.unknown == known, f"{seen.unknown - known} packets met no entry"
+
+
+def established(stage: Stage) -> int:
+    """Packets that met no entry, once every flow has one."""
+    end = time.monotonic() + 20
+    while stage.seen().flows < 200 and time.monotonic() < end:
+        time.sleep(0.05)
+    return stage.seen().unknown
+
+
+def test_the_main_job(stage: Stage) -> None:
+    """Create, change entries, replace, refuse, roll back, remove."""
+    stage.apply("v1")
+    with traffic(stage) as generator:
+        generator.start(rate=RATE)
+        known = established(stage)
+        stage.apply("v1", "10.9.9.9")
+        stage.apply("v2", "10.9.9.9")
+        serving = stage.attached()
+        assert stage.apply("broken", code=1)["error"]["code"] == "verifier-rejected"
+        assert stage.attached() == serving
+        stage.call("rollback", "edge")
+        stage.apply("v2")
+        stage.apply("v1")
+        assert_exact(stage, generator, known)
+    stage.call("remove", "edge", "--state")
+    assert (stage.attached(), stage.sandbox.pins()) == (0, [])
+
+
+def test_conversion_and_rollback(stage: Stage) -> None:
+    """The registry's way: another layout by `apply`, and back by `rollback`, with the bridge."""
+    stage.apply("v1", **CONVERTED)
+    with traffic(stage) as generator:
+        generator.start(rate=RATE)
+        known = established(stage)
+        for _ in range(2):
+            result = stage.apply("v3", **CONVERTED)["pipelines"][0]
+            assert any(line["action"] == "state: convert" for line in result["lines"])
+            stage.call("rollback", "edge")
+        assert_exact(stage, generator, known)
+
+
+@pytest.fixture
+def paced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """test_convert's fire, small."""
+    for name, value in {"STEADY": 300, "CHURN": 100, "BORN": 200, "RATE": RATE}.items():
+        monkeypatch.setattr(convert, name, value)
+
+
+def exact(fire: Any) -> None:
+    """Nothing lost, nothing unknown, nothing resurrected."""
+    while fire.steady.traffic().sent < LEAST:
+        time.sleep(0.05)
+    toll = fire.toll()
+    assert (toll.lost, toll.unknown, toll.resurrected, toll.failed) == (0, 0, 0, 0), toll
+
+
+@pytest.mark.parametrize("kind", ["", "_percpu", "_lru"])
+def test_bridge_under_churn(kind: str, fire_on: Callable[[str], Any], paced: None) -> None:
+    with fire_on(kind) as fire:
+        for version in ("v2", "v1") * (2 if not kind else 1):
+            fire.convert(version)
+        exact(fire)
+
+
+def test_foreign_programs(fire_on: Callable[[str], Any], paced: None) -> None:
+    """Without the header counts are exact; these flows are all there before."""
+    with fire_on("_plain") as fire:
+        for version in ("v2", "v1"):
+            fire.convert(version, churn=False)
+        exact(fire)
+
+
+def some(points: Sequence[loop.Point]) -> Sequence[loop.Point]:
+    """Three, of those that a command meets every time."""
+    return loop.spread(3)([p for p in points if "records/" not in p.effect and "cache/" not in p.effect])
+
+
+@pytest.mark.parametrize("name", ["update", "convert"])
+def test_killed(name: str, scene: Scene, tmp_path: Path) -> None:
+    tally = loop.kill(name, scene, tmp_path, some)
+    assert tally.points >= 16
+    assert not tally.violations, "\n".join(tally.violations)
+
+
+@pytest.fixture
+def scene(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Any:
+    with Generator(sandbox.tx, flows=4) as generator:
+        yield Scene(sandbox, objects, tmp_path, generator)
