@@ -14,6 +14,7 @@ from reloader.errors import ReloaderError
 if TYPE_CHECKING:
     import argparse
 
+    from reloader.commands.environment import Environment
     from reloader.kernel import Kernel
 
 
@@ -33,6 +34,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     environment = Environment.of(args, live_kernel)
     try:
+        return _answered(args, environment)
+    except BrokenPipeError:  # whoever read the output, an error document included, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _answered(args: argparse.Namespace, environment: Environment) -> int:
+    """The exit code of a command that ends well, or of the error that is printed here."""
+    try:
         return _dispatch(args, environment)
     except ReloaderError as error:
         environment.output.error(error)
@@ -41,8 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         environment.output.note("interrupted; nothing was left half done")
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        raise
     except OSError as error:
         wrapped = _system_error(error)
         environment.output.error(wrapped)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment
-from reloader.errors import InputError, NotFoundError, Problem
+from reloader.errors import InputError, NotFoundError, Problem, UsageError
 
 if TYPE_CHECKING:
     from reloader.elf import ElfMap
@@ -137,8 +137,12 @@ def _findings(path: str, row: dict[str, Any]) -> list[Problem]:
 
 def new(args: argparse.Namespace, env: Environment) -> int:
     """Write the first or the next version of each state map that changed."""
-    from reloader.state.registry import Registry, file_name, find_schema, read_folder
+    from reloader.state.registry import SCHEMA_NAME, Registry, file_name, find_schema, read_folder
 
+    if not SCHEMA_NAME.fullmatch(args.schema):
+        raise UsageError(
+            f"{args.schema!r} is no name for a schema", hint="a small letter, then small letters, digits, - and _"
+        )
     target = Path(args.dir or "state") / args.schema
     known = find_schema(args.schema, _search(args))
     registry = read_folder(args.schema, known) if known else Registry(schema=args.schema, folder="", maps={})

@@ -29,6 +29,7 @@ QUESTION = "# QUESTION"
 """Marks what `state new` could not know; a file that holds one is not finished."""
 WHOLE = "."
 """How a file names the whole key or value, where it is no struct."""
+SCHEMA_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _FILE_NAME = re.compile(r"(.+)\.([1-9][0-9]*)\.ya?ml")
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -271,6 +274,26 @@ def test_a_map_without_btf_is_written_down_by_hand(
     assert code == 65
     assert "value: size 16 → 24" in err
     assert "value: size 16 → 24" in run("diff", wider, *words)[1]
+
+
+def test_an_error_that_nobody_reads_is_no_traceback() -> None:
+    """The reader of `-o json` has left before the error document comes."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        words = [sys.executable, "-m", "reloader", "state", "show", "no-such-schema", "-o", "json"]
+        done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("name", ["Bad Name", "../elsewhere", ""])
+def test_a_schema_has_a_name_that_a_pipeline_can_say(recorded: tuple[Path, Path], run: Run, name: str) -> None:
+    path, folder = recorded
+    code, _, err = run("new", path, "--schema", name, "--dir", folder)
+    assert code == 64
+    assert "is no name for a schema" in err
 
 
 def test_odd_words_are_told(recorded: tuple[Path, Path], run: Run, tmp_path: Path) -> None:
