@@ -170,7 +170,8 @@ def _forbidden(scene: Scene, match: re.Match[str]) -> Words:
     held = scene.register(pointer[1]) if pointer else scene.register(0)
     name = map_name(held)
     if match["what"] == "read from":
-        return f"map{name} may not be read by programs (BPF_F_WRONLY_PROG)", "take the flag away, or another map"
+        what = f"map{name} is" if name else "a map is read that is"
+        return f"{what} write-only for programs", "take BPF_F_WRONLY_PROG away, or read another map"
     if ".rodata" in name or ".kconfig" in name:
         hint = "constants are set in the YAML, under `rodata`; a variable that programs write must not be const"
         return "a constant (.rodata) is written", hint

@@ -12,6 +12,7 @@ from reloader.verifier.scene import Scene, Words, rule
 
 NAMED = {"fp": "the stack", "map_ptr": "a map", "scalar": "a number", "pkt": "the packet", **THINGS}
 ALLOCATED = re.compile(r"alloc_insn=(\d+)")
+NO_PROG_ARRAY = ("bpf_tail_call is given a map that is no PROG_ARRAY", "declare it with BPF_MAP_TYPE_PROG_ARRAY")
 UNDER_LOCK = r"calls are not allowed (?:while holding a lock|inside.*lock)"
 BOUND = "bound it: `if (size == 0 || size > sizeof(buffer)) return …;`, or `size &= 63`"
 
@@ -19,7 +20,7 @@ BOUND = "bound it: `if (size == 0 || size > sizeof(buffer)) return …;`, or `si
 def _argument(scene: Scene, match: re.Match[str]) -> Words:
     number, wanted = int(match["reg"]), [w for w in re.split(r",\s*", match["wanted"].strip()) if w]
     place = f"argument {number} of {scene.call}" if scene.call else f"argument {number}"
-    if wanted == ["ringbuf_mem"] and match["got"] in ("scalar", "inv"):
+    if wanted in (["ringbuf_mem"], ["alloc_mem"]) and match["got"] in ("scalar", "inv"):
         text = f"{scene.call} is given what is no ring buffer record, or one that was given back already"
         return text, "submit or discard each record once"
     got = NAMED.get(match["got"].removesuffix("_"), match["got"]) + (
@@ -49,16 +50,25 @@ def _gpl(scene: Scene, _match: re.Match[str]) -> Words:
 
 
 def _size(scene: Scene, match: re.Match[str]) -> Words:
-    held = scene.register(match["reg"])
-    if held.bounds and held.bounds[1] > 1 << 29:
+    held = scene.register(match["reg"] or 0)  # some kernels do not name it
+    if match["reg"] and held.bounds and held.bounds[1] > 1 << 29:
         return f"the size given to {scene.call} has no upper bound", BOUND
     return f"the size given to {scene.call} may be zero", BOUND
+
+
+def _tail_call(scene: Scene, _match: re.Match[str]) -> Words | None:
+    """What kernels before 6.18 say of a tail call through anything but a PROG_ARRAY."""
+    if scene.call != "bpf_tail_call":
+        return None
+    return NO_PROG_ARRAY
 
 
 def _unreleased(scene: Scene, match: re.Match[str]) -> Words:
     taken = ALLOCATED.search(match.string)
     line = scene.walk.lines.get(int(taken[1]), "") if taken else ""
     text, _, place = line.partition(" @ ")
+    known = scene.line(int(taken[1])) if scene.line and taken and not place else None
+    place = f"{known[0].rpartition('/')[2]}:{known[1]}" if known else place
     if "ringbuf" in text:
         what, hint = (
             "a ring buffer record is neither submitted nor discarded",
@@ -148,10 +158,11 @@ RULES = (
     rule(
         "map-of-another-type",
         r"expected prog array map for tail call",
-        "bpf_tail_call is given a map that is no PROG_ARRAY",
-        "declare it with BPF_MAP_TYPE_PROG_ARRAY",
+        *NO_PROG_ARRAY,
     ),
-    rule("size-unchecked", r"R(?P<reg>\d+) invalid zero-sized read", _size),
+    rule("map-of-another-type", r"kernel subsystem misconfigured verifier", _tail_call),
+    rule("size-unchecked", r"(?:R(?P<reg>\d+) )?invalid zero-sized read", _size),
+    rule("size-unchecked", r"invalid access to (?:map value|memory), \w+=\d+ off=\d+ size=0(?P<reg>)\b", _size),
     rule(
         "size-unchecked",
         r"R(?P<reg>\d+) unbounded memory access, use 'var",
@@ -186,8 +197,7 @@ RULES = (
     rule("reference-kept", r"Unreleased reference id=\d+|would lead to reference leak", _unreleased),
     rule(
         "lock-kept",
-        r"bpf_spin_lock is missing unlock|cannot be used inside bpf_spin_lock-ed region|"
-        r"missing .*bpf_spin_unlock",
+        r"bpf_spin_unlock is missing|cannot be used inside bpf_spin_lock-ed region",
         "the spin lock is still held when the program ends",
         "bpf_spin_unlock on every way out, also before a return in the middle",
     ),

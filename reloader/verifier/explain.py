@@ -79,7 +79,7 @@ def explain(log: str, code: Code | None = None, *, errno: int = 0) -> Explanatio
     """Read a refused program's whole log."""
     code = code or Code()
     summary = summarise(log, source=code.line)
-    scene = Scene(walk=walk(log), section=code.section, licence=code.licence, errno=errno)
+    scene = Scene(walk=walk(log), section=code.section, licence=code.licence, errno=errno, line=code.line)
     name, sentence, hint = _judge(scene, summary.reason or log)
     return Explanation(
         code=name,

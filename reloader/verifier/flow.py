@@ -52,17 +52,21 @@ def _recursion(scene: Scene, _match: re.Match[str]) -> Words | None:
     return "a function calls itself, which is not allowed", "write it as a loop with a bound"
 
 
+def _returned(said: str) -> str:
+    """A number or a range; before 6.9 told as its known bits and a mask of the unknown ones."""
+    if value := re.search(r"smin=(-?\d+) smax=(-?\d+)", said):
+        least, most = int(value[1]), int(value[2])
+    elif bits := re.search(r"has value \((0x[0-9a-f]+); (0x[0-9a-f]+)\)", said):
+        least, most = int(bits[1], 16), int(bits[1], 16) | int(bits[2], 16)
+    else:
+        return "anything"
+    return str(least) if least == most else f"anything from {least} to {most}"
+
+
 def _verdict(scene: Scene, match: re.Match[str]) -> Words:
     found = VERDICT.search(match.string)
     allowed = (found["wanted"] if found else "").replace("; ", ", ").replace("0x", "")
-    value = re.search(r"smin=(-?\d+) smax=(-?\d+)", match.string)
-    plain = re.search(r"value \((0x[0-9a-f]+);", match.string)
-    if value and value[1] == value[2]:
-        what = value[1]
-    elif plain and "unknown" not in match.string:
-        what = str(int(plain[1], 16))
-    else:
-        what = f"anything from {value[1]} to {value[2]}" if value else "anything"
+    what = _returned(match.string)
     who = "the callback" if "callback" in match[0] else scene.programs
     needs = f"must return a value in [{allowed}]" if who == "the callback" else f"have to return one of [{allowed}]"
     if who == "the callback":
@@ -97,8 +101,8 @@ RULES = (
     rule(
         "unbounded-loop",
         r"back-edge from insn (?P<insn>\d+) to (?P<to>\d+)",
-        "a loop: this kernel, or a load without CAP_BPF, takes none (jump back from {insn} to {to})",
-        "unroll it: `#pragma clang loop unroll(full)`",
+        "it goes back from instruction {insn} to {to}: a function that calls itself, or a loop where none is allowed",
+        "no kernel takes recursion; loops need Linux 5.3 and CAP_BPF, or `#pragma clang loop unroll(full)`",
     ),
     rule(
         "unreachable",

@@ -7,14 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from reloader.frozen import frozen
-from reloader.verifier.log import Walk
+from reloader.verifier.log import SourceOf, Walk
 from reloader.verifier.registers import Register, map_name, parse
 
 Words = tuple[str, str]
 """The sentence, and the hint that mends it."""
 Say = Callable[["Scene", "re.Match[str]"], Words | None]
 """A rule's words; None when, on a closer look, it is not of this class."""
-GETTERS = {"map_value": "bpf_map_lookup_elem", "ringbuf_mem": "bpf_ringbuf_reserve"}
+GETTERS = {
+    "map_value": "bpf_map_lookup_elem",
+    "ringbuf_mem": "bpf_ringbuf_reserve",
+    "alloc_mem": "bpf_ringbuf_reserve",
+}
 ANY_CALL = "the call that returned it"
 
 
@@ -26,6 +30,7 @@ class Scene:
     section: str = ""  # the program's, as in SEC(); empty when the object does not say
     licence: str = ""  # the object's
     errno: int = 0
+    line: SourceOf | None = None  # where the log names no file
 
     def register(self, number: int | str) -> Register:
         held = parse(self.walk.registers.get(int(number)))
