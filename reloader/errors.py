@@ -15,6 +15,7 @@ ReloaderError
     │   └── TestsFailed        1  the YAML's own tests said no (the detail says which, and what came instead)
     ├── RolledBack             3  it failed after a swap and everything was put back
     └── NeedsHuman             4  it could not be put back; says what is where
+        └── NoWayBack          4  a version that failed its trial stays
 
 KernelError is the fence's own: one failed system call, with errno. The layers above turn it into one of
 the above; it reaches a user only wrapped.
@@ -162,6 +163,10 @@ class RolledBack(ReloaderError):
 class NeedsHuman(ReloaderError):
     exit_code = 4
     code = "needs-human"
+
+
+class NoWayBack(NeedsHuman):
+    """A version that failed its trial could not be taken back: it serves, and nobody but a person will decide."""
 
 
 class KernelError(OSError):

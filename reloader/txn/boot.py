@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from reloader import records
-from reloader.errors import NeedsHuman, NothingSwapped, ReloaderError, TestsFailed, VerifierRejected
+from reloader.errors import NeedsHuman, NothingSwapped, NoWayBack, ReloaderError, TestsFailed, VerifierRejected
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
@@ -32,7 +32,7 @@ def boot(
 
 
 def _boot_one(kernel: Kernel, layout: Layout, lock: WriterLock, name: str, progress: Progress) -> list[str]:
-    done = session.ready(kernel, layout, name, lock)
+    done = _ready(kernel, layout, name, lock)
     current = records.read_current(layout, name)
     if current is None or not current.generation:
         return done
@@ -47,6 +47,14 @@ def _boot_one(kernel: Kernel, layout: Layout, lock: WriterLock, name: str, progr
     raise refused or NothingSwapped(
         f"{name}: generation {current.generation} cannot be loaded, its objects are gone", hint="apply it from its YAML"
     )
+
+
+def _ready(kernel: Kernel, layout: Layout, name: str, lock: WriterLock) -> list[str]:
+    """What was unconfirmed goes back first; where this kernel refuses that, any version is better than none."""
+    try:
+        return session.ready(kernel, layout, name, lock)
+    except NoWayBack as error:
+        return [error.message]
 
 
 def _candidates(layout: Layout, current: Current) -> Iterator[Generation]:

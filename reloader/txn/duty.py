@@ -11,7 +11,6 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from reloader import records
 from reloader.errors import NeedsHuman, ReloaderError
@@ -165,10 +164,10 @@ def _send_home(duty: Duty, channel: Channel, reason: str) -> None:
             return
         else:
             return
-    with trial.lock_in_turn(duty.layout), contextlib.suppress(ReloaderError, OSError, Over):
+    with trial.lock_in_turn(duty.layout) as lock, contextlib.suppress(ReloaderError, OSError, Over):
         current, _ = _mine(duty)
-        records.write_current(duty.layout, replace(current, last_error=f"{reason}; taking it back failed: {failure}"))
-    channel.say(end="stuck", reason=reason, why=str(failure))
+        stuck = session.give_up(duty.layout, current, reason, failure, lock)
+        channel.say(end="stuck", why=stuck.message, hint=stuck.hint)
 
 
 def _take_back(duty: Duty, channel: Channel, reason: str) -> None:

@@ -22,6 +22,8 @@ from reloader.txn.trial import born
 
 NAME = "reloader-guard"  # in process lists; the kernel keeps 15 bytes
 MOST = 1 << 16  # bytes of a message
+LONGEST_TEXT = 4000  # characters of one of its texts
+READY = 10.0  # seconds that a guard has to say that it is there
 Message = dict[str, Any]
 
 
@@ -35,14 +37,17 @@ class Channel:
         return self._end.fileno()
 
     def say(self, **words: Any) -> None:
-        with contextlib.suppress(OSError):  # nobody listens; the records say it too
-            self._end.send(json.dumps(words).encode())
+        text = json.dumps({k: v[:LONGEST_TEXT] if isinstance(v, str) else v for k, v in words.items()})
+        with contextlib.suppress(OSError):  # nobody listens, or not now: a stopped command must not stop its guard
+            self._end.send(text.encode(), socket.MSG_DONTWAIT)
 
     def hear(self, patience: float | None = None) -> Message | None:
         """The next message; empty when none came in time, None when the other end is gone."""
         if self._end.fileno() < 0:
             return None
-        if not select.select([self._end], [], [], patience)[0]:
+        poller = select.poll()
+        poller.register(self._end, select.POLLIN)
+        if not poller.poll(None if patience is None else patience * 1000):
             return {}
         with contextlib.suppress(OSError):
             data = self._end.recv(MOST)
@@ -69,7 +74,7 @@ def post(duty: Callable[[Channel], None]) -> Guard:
     try:
         with theirs:
             _fork_twice(theirs, duty)
-        hello = channel.hear()
+        hello = channel.hear(READY)
         if not hello:
             raise NothingSwapped("the guard process ended at once", hint="nothing was swapped; is memory short?")
     except OSError as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from reloader import records
-from reloader.errors import NeedsHuman, RefusedChange, RolledBack
+from reloader.errors import NeedsHuman, NoWayBack, RefusedChange, RolledBack
 from reloader.health import Figures, compared
 from reloader.kernel import Kernel
 from reloader.layout import Layout
@@ -220,8 +220,7 @@ def _ended(watched: Watched, result: Result, word: Message) -> Result:
             why = f"{name}: generation {generation} failed: {word['reason']}; {word['told']}"
             raise RolledBack(why, hint=f"`reloader history {name}` keeps the reason")
         case "stuck":
-            why = f"{name}: generation {generation} failed: {word['reason']}; taking it back failed: {word['why']}"
-            raise NeedsHuman(why, hint=f"mend the cause, then `reloader rollback {name}`")
+            raise NoWayBack(word["why"], hint=word["hint"])
     return _decided(watched, result)
 
 
@@ -246,6 +245,6 @@ def _take_over(watched: Watched, result: Result) -> Result:
         current = records.read_current(watched.layout, watched.wish.pipeline)
         if current is None or not current.trial or current.trial.generation != result.generation:
             return _decided(watched, result)
-        sent = session.send_home(watched.kernel, watched.layout, current, KILLED, lock)
+        sent = session.send_home_or_give_up(watched.kernel, watched.layout, current, KILLED, lock)
     told = session.home(current, sent)
     raise RolledBack(f"{result.pipeline}: generation {result.generation}: {KILLED}; {told}")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from reloader import records
-from reloader.errors import NotFoundError, RefusedChange
+from reloader.errors import NotFoundError, NoWayBack, RefusedChange, ReloaderError
 from reloader.frozen import frozen
 from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
@@ -125,13 +126,20 @@ def _diffs(layout: Layout, intake: Intake, seen: Observed) -> dict[str, EntryDif
 
 
 def ready(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> list[str]:
-    """What every change does first: end what a dead predecessor left, and take back what nobody confirmed in time."""
+    """What every change does first: end what a dead predecessor left, and take back what nobody confirmed in time.
+    NoWayBack when that cannot be done; it is not tried again."""
+    return _ready(kernel, layout, pipeline, lock)[0]
+
+
+def _ready(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> tuple[list[str], Result | None]:
+    """What was done, and the result of taking a forgotten version back, if there was one."""
     done = recover(kernel, layout, pipeline, lock)
     current = records.read_current(layout, pipeline)
-    if current is not None and current.trial and trial.overdue(current.trial, kernel.boot_id()):
-        result = send_home(kernel, layout, current, FORGOTTEN, lock)
-        done.append(f"{pipeline}: generation {current.trial.generation}: {FORGOTTEN}; {home(current, result)}")
-    return done
+    if current is None or not current.trial or not trial.overdue(current.trial, kernel.boot_id()):
+        return done, None
+    sent = send_home_or_give_up(kernel, layout, current, FORGOTTEN, lock)
+    done.append(f"{pipeline}: generation {current.trial.generation}: {FORGOTTEN}; {home(current, sent)}")
+    return done, sent
 
 
 def apply(
@@ -236,11 +244,13 @@ def rollback(
 ) -> Result:
     """Apply a stored generation's wish again, from stored objects. `to` None: the one before the current. `tests`:
     whether it has to pass its own."""
-    recovered = tuple(ready(kernel, layout, pipeline, lock))
+    recovered, sent = _ready(kernel, layout, pipeline, lock)
+    if sent is not None and to is None:  # that was what it was asked for
+        return replace(sent, recovered=tuple(recovered))
     target = rollback_target(layout, pipeline, to)
     current = records.read_current(layout, pipeline)
     intake = replace(_again(target, f"rollback to {target.number}"), tests=tests)
-    result = _apply(kernel, layout, intake, lock, progress=progress, recovered=recovered)
+    result = _apply(kernel, layout, intake, lock, progress=progress, recovered=tuple(recovered))
     if current is not None and current.trial and result.changed:  # its guard sees that it was decided
         trial.note_outcome(layout, current, "rolled back by hand")
     return result
@@ -265,6 +275,28 @@ def send_home(kernel: Kernel, layout: Layout, current: Current, reason: str, loc
     result = _remove(kernel, layout, current.pipeline, lock)
     note_attempt(layout, current.pipeline, "", "", f"generation {on_trial.generation} failed: {reason}", lock)
     return result
+
+
+def send_home_or_give_up(kernel: Kernel, layout: Layout, current: Current, reason: str, lock: WriterLock) -> Result:
+    """The same; when it cannot be done, the trial ends there: the version stays, and a person decides."""
+    try:
+        return send_home(kernel, layout, current, reason, lock)
+    except (ReloaderError, OSError) as failure:
+        raise give_up(layout, current, reason, failure, lock) from failure
+
+
+def give_up(layout: Layout, current: Current, reason: str, failure: Exception, lock: WriterLock) -> NoWayBack:
+    """The records say that the version stays although it failed; the error to raise."""
+    assert lock.fd >= 0
+    assert current.trial is not None
+    name, number = current.pipeline, current.trial.generation
+    told = f"{reason}; taking it back failed: {failure}"
+    with suppress(ReloaderError, OSError):
+        now = records.read_current(layout, name)
+        if now is not None and now.trial == current.trial:  # it may have got as far as its commit
+            trial.conclude(layout, replace(now, last_error=told), f"failed, and stays: {told}", lock)
+    why = f"{name}: generation {number} failed: {reason}; taking it back failed: {failure}"
+    return NoWayBack(why, hint=f"it serves; mend the cause, then `reloader rollback {name}` or apply another version")
 
 
 def home(before: Current, result: Result) -> str:

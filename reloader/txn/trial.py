@@ -32,7 +32,8 @@ def refuse(current: Current, boot_id: str) -> LockedError:
     trial, name = current.trial, current.pipeline
     assert trial is not None
     why = f"{name}: generation {trial.generation} is unconfirmed for another {left(trial, boot_id):.0f} s"
-    keep = f"`reloader confirm {name}` keeps it, `reloader rollback {name}` takes it back at once"
+    back = "rollback" if trial.back_to else "remove"
+    keep = f"`reloader confirm {name}` keeps it, `reloader {back} {name}` takes it back at once"
     return LockedError(why, hint=f"wait for the outcome; or {keep}")
 
 

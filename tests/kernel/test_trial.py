@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,7 +206,7 @@ def test_the_guard_is_killed_and_apply_takes_over(stage: Stage) -> None:
     assert_back(stage, "its guard was killed")
 
 
-@pytest.mark.parametrize("command", ["recover", "apply", "confirm"])
+@pytest.mark.parametrize("command", ["recover", "apply", "confirm", "rollback"])
 def test_both_are_killed_and_the_next_command_takes_it_back(stage: Stage, command: str) -> None:
     """Not before its time: until then somebody may still confirm."""
     served(stage)
@@ -228,6 +229,8 @@ def test_both_are_killed_and_the_next_command_takes_it_back(stage: Stage, comman
         assert stage.run("apply", stage.write(stage.spec(rodata=PASS))).code == 0
     elif command == "confirm":
         assert stage.run("confirm", stage.name).code == 65  # too late
+    elif command == "rollback":
+        assert stage.call("rollback", stage.name)["pipelines"][0]["generation"] == 3  # once, not twice
     else:
         (line,) = stage.call("recover")["recovered"]
         assert "rolled back, generation 3 serves as 1 did" in line
@@ -459,7 +462,7 @@ def test_the_guard_is_killed_on_its_way_back(stage: Stage, point: str) -> None:
 
 
 def test_no_way_back_needs_a_human(stage: Stage) -> None:
-    """What served before cannot be loaded: the version stays, unconfirmed, and everybody says so. Mended, it goes."""
+    """What served before cannot be loaded: the version stays, everybody says so, and a person decides."""
     served(stage)
     old = records.read_generation(stage.layout, stage.name, 1).wish
     path = stage.write(stage.spec("v2", rodata=DROP, health=health(tcp(stage))))
@@ -468,17 +471,59 @@ def test_no_way_back_needs_a_human(stage: Stage) -> None:
     stored.write_bytes(b"damaged")
     done = stage.run("apply", path)
     assert done.code == 4, done.err
-    assert "failed: tcp" in done.error["message"]
+    assert "generation 2 failed: tcp" in done.error["message"]
     assert "taking it back failed" in done.error["message"]
     assert verdict(stage) == "XDP_DROP"
+    assert trial_of(stage) is None
     (status,) = stage.call("status", stage.name)["pipelines"]
     assert any("taking it back failed" in problem for problem in status["problems"])
+    assert outcomes(stage)[2].startswith("failed, and stays: tcp")
+    third = stage.spec("v2", rodata={**DROP, "sample_rate": 9})
+    assert stage.call("apply", stage.write(third))["pipelines"][0]["generation"] == 3, "nothing is blocked"
     stored.write_bytes(whole)
-    trial = on_trial(stage)
-    sleep_until(trial.until)
-    wait_until(lambda: not guarded(trial), 5)
-    stage.call("recover")
+    stage.call("rollback", stage.name, "--to", "1")
     assert verdict(stage) == "XDP_PASS"
+
+
+def test_a_forgotten_version_without_a_way_back(stage: Stage) -> None:
+    """The next command tries once, says so, and does not stand in the way of the one after it."""
+    served(stage)
+    old = records.read_generation(stage.layout, stage.name, 1).wish
+    stage.call("apply", stage.write(stage.spec("v2", rodata=DROP)), "--confirm-timeout", "300ms")
+    trial = on_trial(stage)
+    kill(trial.guard)
+    stored = stage.layout.blob_file("objects", old.objects[0].digest)
+    whole = stored.read_bytes()
+    stored.write_bytes(b"damaged")
+    sleep_until(trial.until)
+    for code in (4, 0):
+        done = stage.run("recover", stage.name)
+        assert done.code == code, done.err
+    stored.write_bytes(whole)
+    assert verdict(stage) == "XDP_DROP"
+
+
+def test_after_lost_records_there_is_no_way_back(stage: Stage) -> None:
+    """What was rebuilt from the kernel cannot be loaded again: no trial begins that could not end."""
+    served(stage)
+    shutil.rmtree(stage.layout.record_dir(stage.name))
+    stage.call("recover", stage.name)
+    refused = stage.run("apply", wished(stage))
+    assert refused.code == 65
+    assert "rebuilt from the kernel: nothing to go back to" in refused.error["message"]
+    assert_no_guard(stage)
+    served(stage)
+
+
+def test_a_stopped_apply_does_not_stop_its_guard(stage: Stage) -> None:
+    """Nobody reads what the guard says, and it says something at every look."""
+    served(stage)
+    with Beside(stage, "apply", wished(stage, tcp(stage, failures=8))) as apply:
+        on_trial(stage)
+        apply.kill(signal.SIGSTOP)
+        assert_back(stage, "no answer within 0.2 s")
+        apply.kill(signal.SIGCONT)
+        assert apply.done().code == 3
 
 
 def test_two_pipelines_on_trial_at_once(stage: Stage) -> None:

@@ -18,7 +18,8 @@ EXIT_CODES = """exit codes:
   4   could not be put back; needs a human
   64  usage             65  bad input, or the change is refused
   69  the kernel or host lacks something
-  75  another reloader is at work       77  permission refused
+  75  another reloader is at work, or what serves is on trial
+  77  permission refused
 """
 
 MAIN = """Declarative, lossless hot reload of eBPF pipelines.
