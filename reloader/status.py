@@ -48,7 +48,7 @@ def _status(kernel: Kernel, layout: Layout, name: str) -> dict[str, Any]:
             "reason": generation.reason,
             "source": generation.wish.source_revision,
         }
-    return {**body, "attachments": _attachments(seen), "maps": _maps(kernel, layout, seen, name)}
+    return {**body, "attachments": attachments_of(seen), "maps": _maps(kernel, layout, seen, name)}
 
 
 def _blank(name: str) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
         problems.append(f"generation {number} was not confirmed in time; `reloader recover {name}` takes it back")
     if seen.current and seen.current.last_error:
         problems.append(f"last attempt: {seen.current.last_error}")
-    problems += [f"attachment {a['id']}: {a['seen']}" for a in _attachments(seen) if a["seen"] != "as recorded"]
+    problems += [f"attachment {a['id']}: {a['seen']}" for a in attachments_of(seen) if a["seen"] != "as recorded"]
     gone = [n for n in (seen.generation.maps if seen.generation else {}) if n not in seen.maps]
     held = [n for n, m in seen.maps.items() if m.unpinned or n in seen.unpublished]
     problems += [f"map {n}: its pin is gone" for n in gone]
@@ -122,7 +122,7 @@ def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
     return problems + [f"map {n}: its pin is gone, the map is not; `reloader apply` pins it again" for n in held]
 
 
-def _attachments(seen: Observed) -> list[dict[str, Any]]:
+def attachments_of(seen: Observed) -> list[dict[str, Any]]:
     links = seen.current.links if seen.current else {}
     wished = seen.generation.wish.attachments if seen.generation else ()
     return [
@@ -191,7 +191,7 @@ def _map(
 
 def history(layout: Layout, pipeline: str) -> list[dict[str, Any]]:
     """Stored generations, oldest first (schemas/history.schema.json)."""
-    current = _current(layout, pipeline)
+    current = current_of(layout, pipeline)
     rows = []
     for number in records.generation_numbers(layout, pipeline):
         generation = records.read_generation(layout, pipeline, number)
@@ -211,7 +211,7 @@ def history(layout: Layout, pipeline: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _current(layout: Layout, pipeline: str) -> records.Current:
+def current_of(layout: Layout, pipeline: str) -> records.Current:
     current = records.read_current(layout, pipeline)
     if current is None:
         known = ", ".join(records.pipelines(layout)) or "none"
@@ -221,7 +221,7 @@ def _current(layout: Layout, pipeline: str) -> records.Current:
 
 def show(layout: Layout, pipeline: str, number: int | None) -> dict[str, Any]:
     """One generation: the wish in force, ids, changes."""
-    current = _current(layout, pipeline)
+    current = current_of(layout, pipeline)
     number = number or current.generation or max(records.generation_numbers(layout, pipeline), default=0)
     generation = records.read_generation(layout, pipeline, number)
     wish = generation.wish
@@ -265,7 +265,7 @@ def _shown_map(generation: Generation, name: str) -> dict[str, Any]:
 
 def diff(layout: Layout, pipeline: str, old: int, new: int) -> list[str]:
     """Lines that say what generation `new` asks for otherwise than `old`."""
-    _current(layout, pipeline)
+    current_of(layout, pipeline)
     before = records.read_generation(layout, pipeline, old).wish
     after = records.read_generation(layout, pipeline, new).wish
     return [

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment, SlowSteps
-from reloader.errors import ReloaderError, UsageError
+from reloader.errors import NeedsHuman, ReloaderError, UsageError
 
 if TYPE_CHECKING:
     from reloader.txn.on_trial import Watched
@@ -16,7 +16,8 @@ LONGEST = 7 * 86400.0  # seconds in which a confirmation may come
 
 
 def apply(args: argparse.Namespace, env: Environment) -> int:
-    """One transaction per document, in order; the first failure ends it, what was committed before stays."""
+    """One transaction per document, in order; the first failure ends it, what was committed before stays. Only a
+    pipeline that needs a human does not block those behind it."""
     from reloader.commands.idle import nothing_to_do
 
     if not args.reset and nothing_to_do(args.files, env):
@@ -68,10 +69,11 @@ def _apply_each(
     """One after the other, under one writer lock that is let go during health windows."""
     from reloader.commands.sources import intake
     from reloader.txn import on_trial, trial
+    from reloader.txn.several import worst
 
-    patience = 0.0
+    patience, failed = 0.0, list[ReloaderError]()
     while pairs:
-        prepared = [on_trial.prepare(env.kernel, env.layout, one.wish, confirm_within) for _, one in pairs]
+        prepared = _prepared(env, pairs, confirm_within, failed)
         watched: Watched | None = None
         try:
             with trial.lock_in_turn(env.layout, patience) as lock:
@@ -80,7 +82,11 @@ def _apply_each(
                     request = intake(
                         path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback, take_over=args.take_over
                     )
-                    results.append(on_trial.apply(env.kernel, env.layout, request, lock, watched, progress=steps))
+                    try:
+                        results.append(on_trial.apply(env.kernel, env.layout, request, lock, watched, progress=steps))
+                    except NeedsHuman as error:
+                        failed.append(error)
+                        watched = None
             steps.done()
             if watched and watched.guard:
                 results[-1] = _outcome(env, watched, results[-1], results)
@@ -88,6 +94,24 @@ def _apply_each(
             on_trial.take_back(watched)
             raise
         patience = on_trial.PATIENCE  # what is left of our own work is not given up because others write
+    if failed:
+        raise worst(failed, [])
+
+
+def _prepared(
+    env: Environment, pairs: list[Any], confirm_within: float, failed: list[ReloaderError]
+) -> list[Watched | None]:
+    """One for each pair. A pipeline that needs a human is taken out, and does not block the others."""
+    from reloader.txn import on_trial
+
+    prepared: list[Watched | None] = []
+    for pair in list(pairs):
+        try:
+            prepared.append(on_trial.prepare(env.kernel, env.layout, pair[1].wish, confirm_within))
+        except NeedsHuman as error:
+            failed.append(error)
+            pairs.remove(pair)
+    return prepared
 
 
 def _outcome(env: Environment, watched: Watched, result: Result, results: list[Result]) -> Result:

@@ -27,11 +27,12 @@ def recover(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, lock: WriterLock) -> list[str]:
+    from reloader.lost import is_lost, unrecorded
     from reloader.observe import require_bpffs
     from reloader.txn import rebuild, session
 
     require_bpffs(env.kernel, env.layout)
-    lost = [n for n in args.pipelines if rebuild.is_lost(env.kernel, env.layout, n)]
+    lost = [n for n in args.pipelines if is_lost(env.kernel, env.layout, n)]
     lines = [line for n in lost for line in rebuild.rebuild(env.kernel, env.layout, n, lock)]
     named = [n for n in args.pipelines if n not in lost]
     if args.boot:
@@ -41,6 +42,6 @@ def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, loc
     elif named or not args.pipelines:
         lines += session.recover_all(env.kernel, env.layout, lock, named)
     if not args.pipelines:
-        for name in rebuild.unrecorded(env.kernel, env.layout):
+        for name in unrecorded(env.kernel, env.layout):
             env.output.note(f"{name}: pins that no record explains; `reloader recover {name}` rebuilds its records")
     return lines

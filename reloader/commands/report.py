@@ -166,7 +166,11 @@ def _short(row: dict[str, Any]) -> str:
 
 
 def show(args: argparse.Namespace, env: Environment) -> int:
-    """One generation, whole."""
+    """One generation, whole, or the contents of one of its maps."""
+    if args.map or args.live:
+        from reloader.commands.live import show_map
+
+        return show_map(args, env)
     from reloader import status as status_of
 
     body = status_of.show(env.layout, args.pipeline, args.generation)
@@ -199,7 +203,11 @@ def _one_line(item: Any) -> str:
 
 
 def diff(args: argparse.Namespace, env: Environment) -> int:
-    """What differs between two generations."""
+    """What differs between two generations, or between the current one and the kernel."""
+    if args.live or args.new is None:
+        from reloader.commands.live import show_drift
+
+        return show_drift(args, env)
     from reloader import status as status_of
 
     lines = status_of.diff(env.layout, args.pipeline, args.old, args.new)
@@ -208,5 +216,7 @@ def diff(args: argparse.Namespace, env: Environment) -> int:
         env.output.print(env.output.paint(line, colours.get(line[0], "")))
     if not lines:
         env.output.print(f"generations {args.old} and {args.new} ask for the same")
-    env.output.document("Diff", {"pipeline": args.pipeline, "old": args.old, "new": args.new, "lines": lines})
+    env.output.document(
+        "Diff", {"pipeline": args.pipeline, "old": args.old, "new": args.new, "live": False, "lines": lines}
+    )
     return 0

@@ -14,8 +14,9 @@ from reloader.btf import Btf, TypeTree
 from reloader.errors import KernelError, NeedsHuman, NotFoundError
 from reloader.frozen import frozen
 from reloader.kernel import Fd, Kernel, LinkInfo, MapInfo
-from reloader.layout import PIPELINE_NAME, Layout, pin_name
+from reloader.layout import Layout, pin_name
 from reloader.lock import WriterLock
+from reloader.lost import loads_of
 from reloader.plan import identity
 from reloader.records import Current, Generation, LinkRecord, MapRecord
 from reloader.spec.model import Role
@@ -54,25 +55,6 @@ class _Found:
     parked: dict[str, _Map]  # state pins that no program of that load holds
 
 
-def unrecorded(kernel: Kernel, layout: Layout) -> list[str]:
-    """Pipelines with pins that no record explains."""
-    names = [n for n in kernel.pins.listdir(layout.bpffs) if PIPELINE_NAME.match(n)]
-    return [n for n in names if not layout.current_file(n).exists() and _loads(kernel, layout, n)]
-
-
-def is_lost(kernel: Kernel, layout: Layout, pipeline: str) -> bool:
-    """Whether the pipeline's records are gone or damaged, while the kernel has its programs."""
-    if not PIPELINE_NAME.match(pipeline) or not _loads(kernel, layout, pipeline):
-        return False
-    try:
-        current = records.read_current(layout, pipeline)
-        if current and current.generation:
-            records.read_generation(layout, pipeline, current.generation)
-    except (NeedsHuman, NotFoundError):
-        return True
-    return current is None
-
-
 def rebuild(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> list[str]:
     """Write the records again; a line for each thing that was found, or that nothing explains."""
     assert lock.fd >= 0
@@ -97,11 +79,6 @@ def rebuild(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> 
 # looking
 
 
-def _loads(kernel: Kernel, layout: Layout, pipeline: str) -> list[int]:
-    folder = f"{layout.pipeline_pins(pipeline)}/loads"
-    return sorted(int(n) for n in kernel.pins.listdir(folder) if n.isdecimal())
-
-
 def _look(kernel: Kernel, layout: Layout, pipeline: str) -> _Found:
     programs = list(_programs(kernel, layout, pipeline))
     if not programs:
@@ -123,7 +100,7 @@ def _look(kernel: Kernel, layout: Layout, pipeline: str) -> _Found:
 
 
 def _programs(kernel: Kernel, layout: Layout, pipeline: str) -> Iterator[_Program]:
-    for load in _loads(kernel, layout, pipeline):
+    for load in loads_of(kernel, layout, pipeline):
         folder = f"{layout.load_pins(pipeline, load)}/progs"
         for name in kernel.pins.listdir(folder):
             with kernel.pins.get(f"{folder}/{name}") as fd:
@@ -255,7 +232,7 @@ def _current(
         pipeline=pipeline,
         generation=generation.number,
         last_generation=max([generation.number, *numbers]),
-        last_load=max(_loads(kernel, layout, pipeline)),
+        last_load=max(loads_of(kernel, layout, pipeline)),
         links=links,
         state={**{n: m.record for n, m in found.parked.items()}, **state},
         boot_id=kernel.boot_id(),

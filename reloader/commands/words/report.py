@@ -77,10 +77,19 @@ def show(commands: Commands) -> None:
         "show",
         "report",
         "show one generation whole",
-        "Programs, attachments, maps with layouts, rodata, objects and the changes it made.",
+        """Programs, attachments, maps with layouts, rodata, objects and the changes it made.
+
+  reloader show edge --map blocklist --live
+
+prints what the map holds now, a sign before what the generation lists otherwise: + is not listed, - is listed and
+not there, ~ has another value. State maps have no listing; theirs is what they hold.""",
     )
     parser.add_argument("pipeline", metavar="PIPELINE")
     parser.add_argument("generation", nargs="?", type=int, metavar="N", help="default: the current one")
+    parser.add_argument("--map", metavar="MAP", help="the entries of this map, by field name")
+    parser.add_argument(
+        "--live", action="store_true", help="as the kernel has them; what the generation lists is marked"
+    )
 
 
 def diff(commands: Commands) -> None:
@@ -88,9 +97,13 @@ def diff(commands: Commands) -> None:
         commands,
         "diff",
         "report",
-        "compare two generations",
-        "Objects, rodata, programs, attachments, map shapes field by field, and how many entries differ.",
+        "compare two generations, or the current one with the kernel",
+        """Objects, rodata, programs, attachments, map shapes field by field, and how many entries differ.
+
+--live: drift. Programs, links, pins and the entries of config maps as the kernel has them, against the current
+generation.""",
     )
     parser.add_argument("pipeline", metavar="PIPELINE")
-    parser.add_argument("old", type=int, metavar="N")
-    parser.add_argument("new", type=int, metavar="M")
+    parser.add_argument("old", type=int, nargs="?", metavar="N")
+    parser.add_argument("new", type=int, nargs="?", metavar="M")
+    parser.add_argument("--live", action="store_true", help="the current generation and the running kernel")

@@ -1,0 +1,229 @@
+"""Drift inside: what live maps hold, by field name and beside what the generation lists; and what of a pipeline the
+kernel shows otherwise than its record says.
+
+Reads records and the kernel, changes nothing. Called by commands/live.py; imports observe, records, status,
+plan.entries, spec.showing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reloader import records
+from reloader.errors import NeedsHuman, NotFoundError, RefusedChange
+from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Kernel, MapType
+from reloader.layout import Layout
+from reloader.observe import Observed, SeenMap, observe
+from reloader.plan.entries import entry_diff, live_entries, split_records
+from reloader.records import Generation
+from reloader.spec.showing import show
+from reloader.spec.wish import WishMap
+from reloader.standing import pinned
+from reloader.status import attachments_of, current_of
+from reloader.typetree import TypeTree
+
+SAME, CHANGED, EXTRA, MISSING = "same", "changed", "extra", "missing"
+MOST = 20  # entries of one map that diff names
+
+
+def contents(layout: Layout, pipeline: str, number: int | None, name: str) -> dict[str, Any]:
+    """What a stored generation lists for a config map."""
+    current = current_of(layout, pipeline)
+    generation = records.read_generation(layout, pipeline, number or current.generation)
+    wanted = _map(generation, name)
+    if wanted.entries is None:
+        raise NotFoundError(
+            f"{pipeline}: generation {generation.number} lists no entries for {name}", hint="--live shows what it holds"
+        )
+    rows = [_row(wanted.key, wanted.value, SAME, k, v, None) for k, v in _listed(layout, wanted).items()]
+    return _document(generation, wanted, rows, live=False)
+
+
+def live_contents(kernel: Kernel, layout: Layout, pipeline: str, name: str) -> dict[str, Any]:
+    """What the live map holds; of a config map with what the generation lists otherwise."""
+    generation, seen = _serving(kernel, layout, pipeline)
+    wanted, there = _map(generation, name), seen.maps.get(name)
+    if there is None:
+        raise NotFoundError(f"{pipeline}: map {name} is not there", hint=f"`reloader diff {pipeline} --live`")
+    if there.info.type not in PLAIN_TYPES:
+        kind = MapType(there.info.type).name.lower() if there.info.type in set(MapType) else str(there.info.type)
+        raise RefusedChange(f"{pipeline}: map {name} is a {kind}, which has no entries to show")
+    held = _held(kernel, there)
+    if wanted.entries is None:
+        rows = [_row(there.key, there.value, SAME, k, v, None) for k, v in held.items()]
+    else:
+        rows = list(_compared(wanted, there, held, _listed(layout, wanted)))
+    return _document(generation, wanted, rows, live=True)
+
+
+def _document(generation: Generation, wanted: WishMap, rows: list[dict[str, Any]], *, live: bool) -> dict[str, Any]:
+    return {
+        "pipeline": generation.wish.pipeline,
+        "generation": generation.number,
+        "map": wanted.name,
+        "role": wanted.role.value,
+        "live": live,
+        "differing": sum(row["state"] != SAME for row in rows),
+        "entries": rows,
+    }
+
+
+def _serving(kernel: Kernel, layout: Layout, pipeline: str) -> tuple[Generation, Observed]:
+    current = current_of(layout, pipeline)
+    if not current.generation:
+        raise NotFoundError(f"{pipeline} is removed; nothing of it serves")
+    generation = records.read_generation(layout, pipeline, current.generation)
+    return generation, observe(kernel, layout, generation.wish, pipeline)
+
+
+def _map(generation: Generation, name: str) -> WishMap:
+    found = {m.name: m for m in generation.wish.maps}
+    if name not in found:
+        why = f"{generation.wish.pipeline}: generation {generation.number} has no map {name}"
+        raise NotFoundError(why, hint=f"it has {', '.join(found) or 'none'}")
+    return found[name]
+
+
+def _listed(layout: Layout, wanted: WishMap) -> dict[bytes, bytes]:
+    assert wanted.entries is not None
+    path = layout.blob_file("entries", wanted.entries.digest)
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != wanted.entries.digest:
+        raise NeedsHuman(f"{path} does not match its digest", hint="apply again from the source files")
+    return split_records(data, wanted.key_size, wanted.value_size)
+
+
+def _held(kernel: Kernel, there: SeenMap) -> dict[bytes, bytes]:
+    """Entries somebody made: of an array the slots that are not zero."""
+    found = there.entries
+    if found is None:  # no config map
+        fd = pinned(kernel, there.pin) or kernel.maps.by_id(there.info.id)
+        with fd:
+            found = kernel.maps.items(fd)
+    return {k: v for k, v in found.items() if any(v)} if there.info.type in ARRAY_TYPES else found
+
+
+def _compared(
+    wanted: WishMap, there: SeenMap, held: dict[bytes, bytes], listed: dict[bytes, bytes]
+) -> Iterator[dict[str, Any]]:
+    """Live entries in key order, and among them what is listed and not there."""
+    diff = entry_diff(wanted, held, listed, prune=True)
+    plain = live_entries(wanted.type, wanted.value_size, dict(held)) if wanted.type in ARRAY_TYPES else held
+    for key in sorted({*plain, *diff.put, *diff.delete}):
+        state = SAME
+        if key not in plain:
+            state = MISSING
+        elif key in diff.delete or key not in listed:
+            state = EXTRA
+        elif key in diff.put:
+            state = CHANGED
+        yield _row(there.key, there.value, state, key, held.get(key), listed.get(key))
+
+
+def _row(
+    key: TypeTree | None, value: TypeTree | None, state: str, name: bytes, now: bytes | None, listed: bytes | None
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"state": state, "key": show(key, name, {})}
+    if now is not None and state != MISSING:
+        row["value"] = _shown(value, now)
+    if state in (CHANGED, MISSING) and listed is not None:
+        row["listed"] = show(value, listed, {})
+    return row
+
+
+def _shown(tree: TypeTree | None, data: bytes) -> Any:
+    """One value; of a per-CPU map each CPU's, or the one that all have."""
+    size = tree.size if tree else len(data)
+    step = -(-size // 8) * 8
+    if not size or len(data) == size or len(data) % step:
+        return show(tree, data, {})
+    found = [show(tree, data[at : at + size], {}) for at in range(0, len(data), step)]
+    return found[0] if all(one == found[0] for one in found) else found
+
+
+# drift
+
+
+def drift(kernel: Kernel, layout: Layout, pipeline: str) -> tuple[int, list[str]]:
+    """The current generation, and lines that say what the kernel shows otherwise."""
+    generation, seen = _serving(kernel, layout, pipeline)
+    if seen.rebooted:
+        return generation.number, ["- all of it: the kernel was restarted"]
+    return generation.number, [
+        *_program_lines(generation, seen),
+        *(f"~ attachment {a['id']}: {a['seen']}" for a in attachments_of(seen) if a["seen"] != "as recorded"),
+        *_map_lines(kernel, layout, generation, seen),
+        *_entry_lines(layout, generation, seen),
+    ]
+
+
+def _program_lines(generation: Generation, seen: Observed) -> Iterator[str]:
+    for name, number in generation.progs.items():
+        if name not in seen.progs:
+            yield f"- program {name}: it is gone"
+        elif seen.progs[name] != number:
+            yield f"~ program {name}: another program is pinned (id {number} → {seen.progs[name]})"
+    yield from (f"~ program {name}: its pin is gone, it is not" for name in seen.unpinned_progs)
+
+
+def _map_lines(kernel: Kernel, layout: Layout, generation: Generation, seen: Observed) -> Iterator[str]:
+    for name, known in generation.maps.items():
+        there = seen.maps.get(name)
+        if there is None:
+            yield f"- map {name}: it is gone"
+            continue
+        if there.unpinned:
+            yield f"~ map {name}: its pin is gone, the map is not"
+        if there.info.id != known.id:
+            yield f"~ map {name}: another map is pinned (id {known.id} → {there.info.id})"
+        if (public := _public(kernel, layout, generation, name)) not in (there.info.id, None):
+            yield f"~ map {name}: pub/{name} is another map (id {public})"
+    yield from (f"~ map {name}: pub/{name} is gone" for name in seen.unpublished)
+
+
+def _public(kernel: Kernel, layout: Layout, generation: Generation, name: str) -> int | None:
+    fd = pinned(kernel, layout.pub_pin(generation.wish.pipeline, name))
+    if fd is None:
+        return None
+    with fd:
+        return kernel.maps.info(fd).id
+
+
+def _entry_lines(layout: Layout, generation: Generation, seen: Observed) -> Iterator[str]:
+    for wanted in generation.wish.maps:
+        there = seen.maps.get(wanted.name)
+        if wanted.entries is None or there is None or there.entries is None:
+            continue
+        rows = [r for r in _compared(wanted, there, there.entries, _listed(layout, wanted)) if _drifted(wanted, r)]
+        yield from (f"~ map {wanted.name}: {words(row)}" for row in rows[:MOST])
+        if len(rows) > MOST:
+            yield f"~ map {wanted.name}: and {len(rows) - MOST} entries more"
+
+
+def _drifted(wanted: WishMap, row: Mapping[str, Any]) -> bool:
+    """Without `prune`, what else the map holds is nobody's fault."""
+    return row["state"] != SAME and (wanted.prune or row["state"] != EXTRA)
+
+
+def words(row: Mapping[str, Any]) -> str:
+    """One entry in a line."""
+    key, value, listed = (text(row[k]) if k in row else "" for k in ("key", "value", "listed"))
+    match row["state"]:
+        case "extra":
+            return f"{key}: {value}, which the generation does not list"
+        case "missing":
+            return f"{key}: not there; listed is {listed}"
+        case "changed":
+            return f"{key}: {value}; listed is {listed}"
+    return f"{key}: {value}"
+
+
+def text(value: Any) -> str:
+    """A shown value on one line, as YAML's flow style."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {text(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(text, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

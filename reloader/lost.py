@@ -1,0 +1,36 @@
+"""Pipelines that the kernel has and the records do not explain. Reads only; used by doctor, recover and gc.
+
+Imports records, kernel, layout, errors.
+"""
+
+from __future__ import annotations
+
+from reloader import records
+from reloader.errors import NeedsHuman, NotFoundError
+from reloader.kernel import Kernel
+from reloader.layout import PIPELINE_NAME, Layout
+
+
+def unrecorded(kernel: Kernel, layout: Layout) -> list[str]:
+    """Pipelines with pinned programs and no record at all."""
+    names = [n for n in kernel.pins.listdir(layout.bpffs) if PIPELINE_NAME.match(n)]
+    return [n for n in names if not layout.current_file(n).exists() and loads_of(kernel, layout, n)]
+
+
+def is_lost(kernel: Kernel, layout: Layout, pipeline: str) -> bool:
+    """Whether the pipeline's records are gone or damaged, while the kernel has its programs."""
+    if not PIPELINE_NAME.match(pipeline) or not loads_of(kernel, layout, pipeline):
+        return False
+    try:
+        current = records.read_current(layout, pipeline)
+        if current and current.generation:
+            records.read_generation(layout, pipeline, current.generation)
+    except (NeedsHuman, NotFoundError):
+        return True
+    return current is None
+
+
+def loads_of(kernel: Kernel, layout: Layout, pipeline: str) -> list[int]:
+    """Numbers of the loads that have pins."""
+    folder = f"{layout.pipeline_pins(pipeline)}/loads"
+    return sorted(int(n) for n in kernel.pins.listdir(folder) if n.isdecimal())
