@@ -34,7 +34,9 @@ Check = Callable[[Kernel, Layout], Iterator[Finding]]
 
 def examine(kernel: Kernel, layout: Layout) -> tuple[Finding, ...]:
     """All checks, in order."""
-    return tuple(finding for check in CHECKS for finding in check(kernel, layout))
+    from reloader import checkup  # which makes findings of its own
+
+    return tuple(finding for check in (*CHECKS, *checkup.CHECKS) for finding in check(kernel, layout))
 
 
 def from_features(features: tuple[Feature, ...]) -> Iterator[Finding]:

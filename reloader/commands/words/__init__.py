@@ -28,6 +28,7 @@ COMMANDS = {
     "remove": "change",
     "recover": "recover",
     "doctor": "doctor",
+    "gc": "gc",
     "state": "state",
 }
 """Every command and the module of this package that has its words, in the order of the help text."""

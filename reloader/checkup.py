@@ -1,0 +1,181 @@
+"""What is wrong with each pipeline on this host, and what to do about it. Part of `doctor`; changes nothing.
+
+Each finding names the cause in words and the command that mends it. Imports observe, status, records, lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+
+from reloader.diagnosis import Finding
+from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError
+from reloader.kernel import Kernel
+from reloader.layout import Layout
+from reloader.lost import is_lost, unrecorded
+from reloader.observe import Observed, SeenAttachment, observe
+from reloader.records import Generation
+from reloader.spec.wish import WishAttachment
+
+ROOM = 16 << 20  # bytes on the disk of the records, below which it is nearly full
+
+
+def disk(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+    if not layout.records.is_dir():
+        return
+    room = os.statvfs(layout.records)
+    free = room.f_bavail * room.f_frsize
+    what = f"{free >> 20} MiB free where {layout.records} lies"
+    if free >= ROOM and (room.f_favail or not room.f_files):
+        yield Finding(check="disk", ok=True, what=what)
+    else:
+        hint = "make room (`reloader gc` removes what nobody needs); a change is refused before anything is swapped"
+        yield Finding(check="disk", ok=False, what=what if room.f_favail else "no inode is free", hint=hint)
+
+
+def unexplained(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+    """Pipelines that the kernel has and the records do not."""
+    try:
+        found = unrecorded(kernel, layout)
+    except (KernelError, OSError):
+        return  # said by the check of the bpf filesystem
+    for name in found:
+        what = f"{name}: its pins are there, and no record explains them"
+        hint = f"`reloader recover {name}` rebuilds the records, or name where they lie: --records"
+        yield Finding(check="pipeline", ok=False, what=what, hint=hint)
+
+
+def pipelines(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+    """Every recorded pipeline; what is damaged in one says nothing of the others."""
+    folders = sorted(p.name for p in layout.pipelines_dir.iterdir()) if layout.pipelines_dir.is_dir() else []
+    for name in folders:
+        found = list(_pipeline(kernel, layout, name))
+        yield from found or [Finding(check="pipeline", ok=True, what=f"{name}: as recorded")]
+
+
+def _pipeline(kernel: Kernel, layout: Layout, name: str) -> Iterator[Finding]:
+    if any(layout.journal_file(name, "").parent.glob("*.jsonl")):
+        yield _bad(name, "a transaction did not end", f"`reloader recover {name}` finishes it or takes it back")
+    try:
+        seen = observe(kernel, layout, None, name)
+    except (NeedsHuman, NotFoundError) as error:
+        yield _bad(name, error.message, _for_damage(kernel, layout, name))
+        return
+    except (MissingFeature, KernelError):
+        return  # no bpf filesystem, or no permission: said by other checks
+    if seen.generation is not None:
+        yield from _serving(kernel, layout, name, seen, seen.generation)
+    elif seen.state_restarted and seen.lost:
+        yield _bad(
+            name, f"parked state went with the restart: {', '.join(seen.lost)}", f"`reloader remove {name} --state`"
+        )
+
+
+def _for_damage(kernel: Kernel, layout: Layout, name: str) -> str:
+    if is_lost(kernel, layout, name):
+        return f"`reloader recover {name}` makes it again from the kernel, with what is whole of the records"
+    return f"put {layout.record_dir(name)} back from a backup, or remove it and apply the YAML"
+
+
+def _serving(kernel: Kernel, layout: Layout, name: str, seen: Observed, generation: Generation) -> Iterator[Finding]:
+    yield from _blobs(layout, name, generation)
+    if seen.rebooted:
+        yield _bad(name, "the kernel was restarted, and nothing of it serves", f"`reloader recover --boot {name}`")
+        return
+    if not _any_pin(kernel, layout, name):
+        yield _bad(
+            name, "not one pin is left: the bpf filesystem was unmounted, or emptied", _start_again(seen, generation)
+        )
+        return
+    for attachment in generation.wish.attachments:
+        yield from _attachment(name, attachment, seen.attachments[attachment.id], seen)
+    yield from _pins(name, seen, generation)
+    if seen.current and seen.current.last_error:
+        yield _bad(name, f"the last attempt failed: {seen.current.last_error}", "mend the file, then apply it")
+
+
+def _any_pin(kernel: Kernel, layout: Layout, name: str) -> bool:
+    return bool(kernel.pins.listdir(layout.pipeline_pins(name)))
+
+
+def _start_again(seen: Observed, generation: Generation) -> str:
+    kept = [m for m in seen.lost if m in generation.maps]
+    reset = "".join(f" --reset {m}" for m in kept)
+    return f"apply it again{f' with{reset}: what the state maps held is gone' if kept else ''}"
+
+
+def _blobs(layout: Layout, name: str, generation: Generation) -> Iterator[Finding]:
+    """Whether a restart or a rollback would find what it needs."""
+    wanted = [("objects", o.digest) for o in generation.wish.objects]
+    wanted += [("entries", m.entries.digest) for m in generation.wish.maps if m.entries]
+    bad = [layout.blob_file(*one) for one in wanted if not _whole(layout, *one)]
+    if bad:
+        what = f"stored files are gone or damaged: {', '.join(map(str, bad))}"
+        yield _bad(name, what, "apply it from its YAML; until then neither a restart nor a rollback finds them")
+
+
+def _whole(layout: Layout, blob: str, digest: str) -> bool:
+    try:
+        return hashlib.sha256(layout.blob_file(blob, digest).read_bytes()).hexdigest() == digest
+    except OSError:
+        return False
+
+
+def _attachment(name: str, wanted: WishAttachment, there: SeenAttachment, seen: Observed) -> Iterator[Finding]:
+    told = _what_sits_there(wanted, there, seen)
+    if told:
+        yield _bad(name, f"attachment {wanted.id}: {told[0]}", told[1])
+
+
+def _what_sits_there(wanted: WishAttachment, there: SeenAttachment, seen: Observed) -> tuple[str, str] | None:
+    """What is wrong and what to do; None: our link sits there and runs what it should."""
+    links = seen.current.links if seen.current else {}
+    again = "apply it (or let `reloader watch` do it)"
+    if there.interface is None:
+        netns = wanted.target.get("netns")
+        if netns and not os.path.exists(netns):
+            return f"the network namespace {netns} is gone", f"make it again with its interfaces, then {again}"
+        return f"no interface {wanted.target.get('interface')!r}", f"bring it back, then {again}; or change the YAML"
+    if there.foreign is not None:
+        what = f"{there.owner} sits there, {there.foreign.words}"
+        return what, _against(there) if not there.elsewhere else "rename the interface back, or remove and apply"
+    if there.link is None:
+        return "our link's pin is gone, and nothing is attached", again
+    if there.elsewhere:
+        return f"our link serves on interface {there.link.ifindex}, which this is not", "remove, then apply"
+    if not there.link.ifindex:
+        return "the interface was recreated, and nothing is attached", again
+    if wanted.id in links and there.link.prog_id != links[wanted.id].prog:
+        return f"our link runs {there.owner}, put there by somebody else", "`reloader apply --take-over` takes it back"
+    return None
+
+
+def _against(there: SeenAttachment) -> str:
+    if there.foreign and there.foreign.link_id:
+        return "only who holds that link can let it go; then apply"
+    return "`reloader apply --take-over` replaces it"
+
+
+def _pins(name: str, seen: Observed, generation: Generation) -> Iterator[Finding]:
+    lost = [m for m in generation.maps if m not in seen.maps]
+    state = [m for m in lost if m in seen.lost]
+    if state:
+        reset = "".join(f" --reset {m}" for m in state)
+        yield _bad(name, f"state maps are gone: {', '.join(state)}", f"apply with{reset} starts them empty")
+    if others := [m for m in lost if m not in state]:
+        yield _bad(name, f"maps are gone: {', '.join(others)}", "apply makes them again")
+    held = [n for n, m in seen.maps.items() if m.unpinned]
+    held += [f"pub/{n}" for n in seen.unpublished if n in seen.maps]
+    held += list(seen.unpinned_progs)
+    if held:
+        yield _bad(name, f"pins are gone, what they named lives: {', '.join(held)}", "apply pins them again")
+    if gone := [p for p in generation.progs if p not in seen.progs]:
+        yield _bad(name, f"programs are gone: {', '.join(gone)}", "apply loads them again")
+
+
+def _bad(name: str, what: str, hint: str) -> Finding:
+    return Finding(check="pipeline", ok=False, what=f"{name}: {what}", hint=hint)
+
+
+CHECKS = (disk, unexplained, pipelines)

@@ -1,0 +1,33 @@
+"""gc: remove what is ours and dead."""
+
+from __future__ import annotations
+
+import argparse
+
+from reloader.commands.environment import Environment
+
+
+def gc(args: argparse.Namespace, env: Environment) -> int:
+    from reloader.lock import writer_lock
+    from reloader.observe import require_bpffs
+    from reloader.txn import gc as collection
+
+    require_bpffs(env.kernel, env.layout)
+    with writer_lock(env.layout) as lock:
+        dead, kept = collection.look(env.kernel, env.layout, lock)
+        if not args.dry_run:
+            collection.remove(env.kernel, env.layout, dead, lock)
+    verb = "would remove" if args.dry_run else "removed"
+    for one in dead:
+        env.output.print(f"{verb} {one.kind} {one.path}: {one.why}")
+    for left in kept:
+        env.output.print(f"kept {left.path}: {left.why}")
+    if not dead:
+        env.output.print("nothing is dead")
+    body = {
+        "dry_run": args.dry_run,
+        "removed": [{"kind": d.kind, "path": d.path, "why": d.why} for d in dead],
+        "kept": [{"path": k.path, "why": k.why} for k in kept],
+    }
+    env.output.document("Collection", body)
+    return 0

@@ -1,0 +1,244 @@
+"""What is ours and dead: pins that no record explains and that nothing attached needs, blobs, compiled wishes and
+fragments that nobody refers to. Everything else is left alone, and of what was not certain is said why.
+
+Under the writer lock, so that nothing of a change under way looks dead. Called by commands/gc.py. Imports records,
+observe's kernel view, storage's layout, journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from reloader import records
+from reloader.effects import lasting
+from reloader.errors import KernelError, NeedsHuman, NotFoundError
+from reloader.frozen import frozen
+from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd, Kernel
+from reloader.layout import PIPELINE_NAME, Layout
+from reloader.lock import WriterLock
+from reloader.records import Current
+from reloader.txn.journal import open_journals
+from reloader.txn.storage import BLOBS
+
+FOLDERS = ("progs", "maps", "bridge")  # of one load
+OLD = 3600.0  # seconds after which nobody is still writing a compiled wish
+
+
+@frozen
+class Dead:
+    kind: str  # pin, folder, blob, cache, fragment
+    path: str
+    why: str
+
+
+@frozen
+class Kept:
+    path: str
+    why: str
+
+
+def look(kernel: Kernel, layout: Layout, lock: WriterLock) -> tuple[list[Dead], list[Kept]]:
+    """All that could go, and what looks dead but is not certain to be."""
+    assert lock.fd >= 0
+    found: list[Dead | Kept] = []
+    for name in kernel.pins.listdir(layout.bpffs):
+        folder = layout.pipeline_pins(name)
+        if PIPELINE_NAME.match(name) and _is_folder(folder):
+            found += _Pipeline(kernel, layout, name).look()
+    found += [*_blobs(layout), *_compiled(layout), *_fragments(layout)]
+    return [f for f in found if isinstance(f, Dead)], [f for f in found if isinstance(f, Kept)]
+
+
+def remove(kernel: Kernel, layout: Layout, dead: list[Dead], lock: WriterLock) -> None:
+    """Pins before the folders that hold them."""
+    assert lock.fd >= 0
+    for one in dead:
+        if one.kind == "pin":
+            kernel.pins.unpin(one.path)
+            _empty_folders(kernel, layout, os.path.dirname(one.path))
+        elif one.kind == "folder":
+            _empty_folders(kernel, layout, one.path)
+        else:
+            lasting(f"gc {one.kind}", partial(Path(one.path).unlink, missing_ok=True))
+
+
+def _empty_folders(kernel: Kernel, layout: Layout, folder: str) -> None:
+    while folder.startswith(layout.bpffs + "/") and not kernel.pins.listdir(folder):
+        kernel.pins.rmdir(folder)
+        folder = os.path.dirname(folder)
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
+class _Pipeline:
+    """The pins of one pipeline, beside what its records explain."""
+
+    def __init__(self, kernel: Kernel, layout: Layout, name: str) -> None:
+        self._kernel, self._layout, self._name = kernel, layout, name
+        self._root = layout.pipeline_pins(name)
+
+    def look(self) -> list[Dead | Kept]:
+        if open_journals(self._layout.journal_file(self._name, "").parent):
+            return [Kept(path=self._root, why=f"a transaction is open; `reloader recover {self._name}` first")]
+        try:
+            current = records.read_current(self._layout, self._name)
+            explained = self._explained(current)
+        except (NeedsHuman, NotFoundError) as error:
+            return [Kept(path=self._root, why=f"its records are not sound: {error.message}")]
+        if current is None and self._lives():
+            why = f"no record explains it, and it serves; `reloader recover {self._name}` rebuilds its records"
+            return [Kept(path=self._root, why=why)]
+        return [*self._links(explained), *self._loads(explained), *self._state(explained), *self._names(explained)]
+
+    def _explained(self, current: Current | None) -> set[str]:
+        """Every pin that the records speak of, whether it is there or not."""
+        if current is None:
+            return set()
+        known = {
+            *current.pins,
+            *(link.pin for link in current.links.values()),
+            *(m.pin for m in current.state.values()),
+        }
+        if current.generation:
+            generation = records.read_generation(self._layout, self._name, current.generation)
+            known |= {m.pin for m in generation.maps.values()}
+            known |= {self._layout.prog_pin(self._name, generation.load, p) for p in generation.progs}
+            known |= {self._layout.pub_pin(self._name, m) for m in generation.maps}
+            known.add(self._layout.load_pins(self._name, generation.load))
+        return known
+
+    def _lives(self) -> bool:
+        """Whether a link of the pipeline's has a hook, or a program of it is attached by anybody."""
+        links = {link.prog_id for link in self._kernel.links.all()}
+        mine = {number for load in self._list("loads") for number, _ in self._programs(load)}
+        return bool(links & mine) or any(self._link_lives(pin) for pin in self._pins("links"))
+
+    def _links(self, explained: set[str]) -> Iterator[Dead | Kept]:
+        for pin in self._pins("links"):
+            if pin in explained:
+                continue
+            if self._link_lives(pin):
+                yield Kept(path=pin, why="no record explains this link, and it is attached")
+            else:
+                yield Dead(kind="pin", path=pin, why="a link of an interface that is gone")
+
+    def _link_lives(self, pin: str) -> bool:
+        """A pin that is no XDP link without an interface counts as alive."""
+        try:
+            with self._kernel.pins.get(pin) as fd:
+                info = self._kernel.links.info(fd)
+        except (KernelError, ValueError):
+            return True
+        return bool(info.ifindex) or info.type != 6  # BPF_LINK_TYPE_XDP
+
+    def _loads(self, explained: set[str]) -> Iterator[Dead | Kept]:
+        attached = {link.prog_id for link in self._kernel.links.all()}
+        for load in self._list("loads"):
+            if not load.isdecimal() or self._layout.load_pins(self._name, int(load)) in explained:
+                continue
+            programs = list(self._programs(load))
+            if any(number in attached for number, _ in programs):
+                yield Kept(path=f"{self._root}/loads/{load}", why="no record explains this load, and it is attached")
+            elif not all(ours for _, ours in programs):
+                yield Kept(path=f"{self._root}/loads/{load}", why="it holds somebody else's program")
+            else:
+                pins = (pin for folder in FOLDERS for pin in self._pins(f"loads/{load}/{folder}"))
+                yield from (Dead(kind="pin", path=p, why="of a load that no record explains") for p in pins)
+                if not self._kernel.pins.listdir(f"{self._root}/loads/{load}"):
+                    yield Dead(kind="folder", path=f"{self._root}/loads/{load}", why="empty")
+
+    def _programs(self, load: str) -> Iterator[tuple[int, bool]]:
+        """(kernel id, whether it says that it is this pipeline's)."""
+        for folder in ("progs", "bridge"):
+            for pin in self._pins(f"loads/{load}/{folder}"):
+                with self._kernel.pins.get(pin) as fd:
+                    number = self._kernel.progs.info(fd).id
+                yield number, self._kernel.progs.metadata(number).get("pipeline") == self._name
+
+    def _state(self, explained: set[str]) -> Iterator[Dead | Kept]:
+        """State is data: only what is empty is dead."""
+        for pin in self._pins("state"):
+            if pin in explained:
+                continue
+            entries = self._entries(pin)
+            if entries:
+                why = f"no record explains this state, and it holds {entries} entries: remove the pin by hand"
+                yield Kept(path=pin, why=why)
+            elif entries == 0:
+                yield Dead(kind="pin", path=pin, why="an empty state map that no record explains")
+
+    def _entries(self, pin: str) -> int | None:
+        """Entries that somebody made; None: that cannot be told, or it is no map."""
+        try:
+            with self._kernel.pins.get(pin) as fd:
+                return self._count(fd)
+        except (KernelError, ValueError):
+            return None
+
+    def _count(self, fd: Fd) -> int | None:
+        info = self._kernel.maps.info(fd)
+        if info.type not in PLAIN_TYPES:
+            return None
+        if info.type in ARRAY_TYPES:
+            return sum(1 for _, values in self._kernel.maps.pieces(fd, 1024) if any(values))
+        return self._kernel.maps.count(fd)
+
+    def _names(self, explained: set[str]) -> Iterator[Dead]:
+        for folder, why in (
+            ("pub", "a public name of a map that no record explains"),
+            ("import", "of an import that ended"),
+            ("taken", "of a take-over that ended"),
+        ):
+            yield from (Dead(kind="pin", path=p, why=why) for p in self._pins(folder) if p not in explained)
+
+    def _pins(self, folder: str) -> list[str]:
+        path = f"{self._root}/{folder}"
+        return [f"{path}/{name}" for name in self._list(folder) if not _is_folder(f"{path}/{name}")]
+
+    def _list(self, folder: str) -> list[str]:
+        return self._kernel.pins.listdir(f"{self._root}/{folder}")
+
+
+# on disk
+
+
+def _blobs(layout: Layout) -> Iterator[Dead]:
+    """A blob that no pipeline links to; records that are not sound keep theirs."""
+    for blob in BLOBS:
+        folder = layout.records / blob
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if not path.name.startswith(".") and path.stat().st_nlink == 1:
+                yield Dead(kind="blob", path=str(path), why="no pipeline needs it")
+
+
+def _compiled(layout: Layout) -> Iterator[Dead]:
+    """Compiled wishes of pipelines that are recorded no more, or that nobody can read."""
+    known = set(records.pipelines(layout))
+    for path in sorted(layout.cache_dir.glob("*.json")) if layout.cache_dir.is_dir() else ():
+        if not known & _pipelines_of(path):
+            yield Dead(kind="cache", path=str(path), why="compiled from a YAML of no recorded pipeline")
+
+
+def _pipelines_of(path: Path) -> set[str]:
+    try:
+        return {one["pipeline"] for one in json.loads(path.read_bytes().partition(b"\n")[2])["wishes"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _fragments(layout: Layout) -> Iterator[Dead]:
+    """Half-written files; in the cache, which is written without the lock, only old ones."""
+    for path in sorted(layout.records.rglob(".*.tmp")):
+        try:
+            old = path.parent != layout.cache_dir or path.stat().st_mtime < time.time() - OLD
+        except OSError:  # it went meanwhile
+            continue
+        if old and not open_journals(path.parent / "journal"):
+            yield Dead(kind="fragment", path=str(path), why="half written by a process that is gone")

@@ -1,0 +1,169 @@
+"""doctor explains what is wrong with a pipeline and says what to do; what it says helps."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.sandbox import MOUNT, Sandbox, run
+from reloader.kernel import LoadRequest, XdpMode
+from tests.kernel.stage import Stage, on_stage, wait_until
+from tests.kernel.test_gc import OTHERS
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
+    with on_stage(sandbox, objects, tmp_path) as made:
+        made.apply(made.spec())
+        yield made
+
+
+def ills(stage: Stage) -> list[tuple[str, str]]:
+    """(what, hint) of all that is wrong with pipelines."""
+    done = stage.run("doctor")
+    found = [f for f in done.document["findings"] if f["check"] in ("pipeline", "disk", "bpffs")]
+    assert done.code == (0 if done.document["well"] else 69)
+    return [(f["what"], f["hint"]) for f in found if not f["ok"]]
+
+
+def ill(stage: Stage) -> tuple[str, str]:
+    (one,) = ills(stage)
+    return one
+
+
+def test_a_pipeline_that_is_well(stage: Stage) -> None:
+    document = stage.call("doctor")
+    assert {"check": "pipeline", "ok": True, "what": "edge: as recorded", "hint": ""} in document["findings"]
+    assert ills(stage) == []
+
+
+def test_a_bpffs_that_was_unmounted(stage: Stage) -> None:
+    """Mounted again it is empty: what it says starts the pipeline again."""
+    mount = str(stage.sandbox.dir / MOUNT)
+    run("umount", mount)
+    (what, hint), *_ = ills(stage)
+    assert "is on no bpf filesystem" in what
+    assert "mount -t bpf" in hint
+    run("mount", "-t", "bpf", "-o", "mode=0700", "none", mount)
+    wait_until(lambda: not stage.attached())
+    what, hint = ill(stage)
+    assert "not one pin is left" in what
+    assert "--reset flows" in hint
+    assert stage.run("apply", stage.file).code == 65, "state is not given up unasked"
+    stage.call("apply", stage.file, "--reset", "flows", "--reset", "counters")
+    assert ills(stage) == []
+    stage.assert_counts()
+
+
+@pytest.mark.parametrize("part", ["/pub/flows", "/state/flows", "/progs/count_flows"])
+def test_a_pin_that_was_removed(stage: Stage, part: str) -> None:
+    (pin,) = (p for p in stage.sandbox.pins() if part in p)
+    stage.kernel.pins.unpin(f"{stage.sandbox.bpffs}/{pin}")
+    what, hint = ill(stage)
+    assert "pins are gone, what they named lives" in what
+    assert "apply pins them again" in hint
+    stage.call("apply", stage.file)
+    assert ills(stage) == []
+
+
+def test_an_interface_that_is_gone_and_one_that_came_back(stage: Stage) -> None:
+    rx = stage.sandbox.rx
+    run("ip", "-n", rx.name, "link", "add", "eph0", "type", "veth", "peer", "name", "eph1")
+    stage.apply(stage.spec(attach=[stage.attach(), stage.attach(interface="eph0")]))
+    run("ip", "-n", rx.name, "link", "del", "eph0")
+    what, _ = ill(stage)
+    assert "no interface 'eph0'" in what
+    run("ip", "-n", rx.name, "link", "add", "eph0", "type", "veth", "peer", "name", "eph1")
+    what, hint = ill(stage)
+    assert "the interface was recreated" in what
+    assert "apply it" in hint
+    stage.call("apply", stage.file)
+    assert ills(stage) == []
+
+
+def test_a_namespace_that_is_gone(stage: Stage) -> None:
+    name = f"{stage.sandbox.name}-x"
+    run("ip", "netns", "add", name)
+    run("ip", "-n", name, "link", "add", "eph0", "type", "veth", "peer", "name", "eph1")
+    attach = {**stage.attach(interface="eph0"), "netns": f"/run/netns/{name}"}
+    stage.apply(stage.spec(attach=[stage.attach(), attach]))
+    run("ip", "netns", "del", name)
+    what, _ = ill(stage)
+    assert f"the network namespace /run/netns/{name} is gone" in what
+
+
+def test_somebody_elses_program(stage: Stage, compile_bpf: Callable[[str], Path]) -> None:
+    """Our link is gone and theirs sits there, by netlink."""
+    rx = stage.sandbox.rx
+    (pin,) = (p for p in stage.sandbox.pins() if "/links/" in p)
+    stage.kernel.pins.unpin(f"{stage.sandbox.bpffs}/{pin}")
+    wait_until(lambda: not stage.attached())
+    assert "nothing is attached" in ill(stage)[0]
+    request = LoadRequest(objects=(compile_bpf(OTHERS).read_bytes(),), name="others", programs=("others",))
+    loaded = stage.kernel.progs.load(request)
+    interface = stage.kernel.net.interface(rx.interface, rx.netns)
+    assert interface
+    with loaded.progs["others"] as prog:
+        stage.kernel.links.give_back_xdp(prog, ifindex=interface.ifindex, mode=XdpMode.NATIVE, netns=rx.netns)
+    loaded.close()
+    what, hint = ill(stage)
+    assert "program 'others'" in what
+    assert "by netlink" in what
+    assert "--take-over" in hint
+    stage.call("apply", stage.file, "--take-over")
+    assert ills(stage) == []
+
+
+def test_a_journal_left_open(stage: Stage) -> None:
+    journal = stage.layout.journal_file("edge", "00000000000000000001-1")
+    journal.parent.mkdir(exist_ok=True)
+    journal.write_bytes(b"")
+    what, hint = ill(stage)
+    assert "a transaction did not end" in what
+    assert "`reloader recover edge`" in hint
+    stage.call("recover")
+    assert ills(stage) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff"])
+def test_damaged_records(stage: Stage, damage: bytes) -> None:
+    stage.layout.current_file("edge").write_bytes(damage)
+    what, hint = ill(stage)
+    assert "damaged" in what
+    assert "`reloader recover edge`" in hint
+    stage.call("recover", "edge")
+    assert ills(stage) == []
+
+
+def test_lost_records(stage: Stage) -> None:
+    shutil.rmtree(stage.records / "pipelines")
+    what, hint = ill(stage)
+    assert "no record explains them" in what
+    assert "`reloader recover edge`" in hint
+    stage.call("recover", "edge")
+    assert ills(stage) == []
+
+
+def test_stored_files_that_are_damaged(stage: Stage) -> None:
+    (blob,) = (stage.records / "objects").iterdir()
+    sound = blob.read_bytes()
+    blob.write_bytes(sound[:-1] + b"?")
+    what, hint = ill(stage)
+    assert str(blob) in what
+    assert "apply it from its YAML" in hint
+
+
+def test_a_full_disk(stage: Stage, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "none", str(small))
+    try:
+        stage.records = small
+        assert any("MiB free" in what for what, _ in ills(stage))
+    finally:
+        run("umount", str(small))
