@@ -123,6 +123,12 @@ def _serving(programs: list[_Program], links: dict[str, LinkInfo]) -> int:
     return max((sum(running.count(q.id) for q in programs if q.load == p.load), p.load) for p in programs)[1]
 
 
+def _generation_of(file: str) -> int:
+    """The generation with which a config map came to its load later on; 0: it came with the load."""
+    number = file.partition("@")[2]
+    return int(number) if number.isdecimal() else 0
+
+
 def _map_name(file: str, names: dict[str, str]) -> str:
     return names.get(file, "." + file[4:] if file.startswith("sec-") else file)
 
