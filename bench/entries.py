@@ -5,11 +5,13 @@ Entry n has n + 1 packets and 64 times as many bytes, so that whatever goes miss
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import struct
 from dataclasses import dataclass
 
+from bench.host import undisturbed
 from bench.rows import stopwatch
 from lab.sandbox import LabError
 from lab.traffic import ROOT
@@ -94,7 +96,8 @@ class Stock:
 
     def fill(self, count: int, *, piece: int = PIECE) -> float:
         """Insert entries 0 to count - 1, on every CPU that has values of its own; the seconds that took."""
-        seconds = sum(stopwatch(functools.partial(self._fill, count, piece, cpu)) for cpu in self.shape.cpus)
+        with undisturbed():
+            seconds = sum(stopwatch(functools.partial(self._fill, count, piece, cpu)) for cpu in self.shape.cpus)
         if self._bss()[0]:
             raise LabError(f"the kernel refused {self._bss()[0]:,} of {count:,} inserts")
         return seconds
@@ -117,11 +120,22 @@ class Stock:
         return failed, entries, packets
 
 
-def drain(source: Stock, target: Stock) -> float:
-    """Seconds reloader takes, the loading of its migration program included; LabError unless all arrived."""
+def drain(source: Stock, target: Stock, *, guarded: bool = False) -> float:
+    """Seconds reloader takes, the loading of its migration program included; LabError unless all arrived.
+
+    `guarded`: with the locks of a bridge, though none serves here.
+    """
     held = source.tally()
     rules = conversion(source.shape.key_size)
-    seconds = stopwatch(lambda: migrate.drain(KERNEL, source.fd, target.fd, rules))
+    with contextlib.ExitStack() as stack:
+        locks = stack.enter_context(_locks()) if guarded else None
+        stack.enter_context(undisturbed())
+        seconds = stopwatch(lambda: migrate.drain(KERNEL, source.fd, target.fd, rules, locks))
     if target.tally() != held or source.tally()[1]:
         raise LabError(f"{held} became {target.tally()}, and {source.tally()} stayed")
     return seconds
+
+
+def _locks() -> Fd:
+    """As rl_locks of reloader_rules.h."""
+    return Fd(syscall.map_create(kind=MapType.ARRAY, name="rl_locks", key_size=4, value_size=8, max_entries=4096))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,26 @@ def facts() -> dict[str, Any]:
         "xdp_loader": _first_line("xdp-loader", "load", "--version"),
         "load_before": load(),  # how much else was going on
     }
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Before the machine's other work, for what takes two CPUs and is held against what takes one.
+
+    Threads and processes begun meanwhile inherit it, so that among them all stays as it was. Where the kernel shares
+    time among sessions first (autogroup), niceness alone counts for nothing.
+    """
+    before, group = os.getpriority(os.PRIO_PROCESS, 0), Path("/proc/self/autogroup")
+    sessions = group.read_text().split()[-1] if group.exists() else ""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+        if sessions:
+            group.write_text("-20")
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
+        if sessions:
+            group.write_text(sessions)
 
 
 def load() -> float:

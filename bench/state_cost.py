@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from bench.entries import KERNEL, NEW, OLD, Shape, Stock, back, conversion
+from bench.host import undisturbed
 from bench.rows import Aim, Row, in_turn, median, note, percentile
 from bench.spin import Spinner
 from bench.stage import BUILT
@@ -40,9 +41,13 @@ def rows() -> list[Row]:
 
 def cpu_stall() -> list[Row]:
     note(f"state: a busy task beside a drain of {MILLION:,} entries, {STALLS} times")
-    ours, unbroken, quiet = in_turn(
-        STALLS, lambda: beside(by_drain), lambda: beside(unbroken_drain), lambda: longest_gap(lambda: time.sleep(0.5))
-    )
+    with undisturbed():
+        ours, unbroken, quiet = in_turn(
+            STALLS,
+            lambda: beside(by_drain),
+            lambda: beside(unbroken_drain),
+            lambda: longest_gap(lambda: time.sleep(0.5)),
+        )
     text = "an unlocked walk over the map in one run"
     return [
         _stall("state.cpu_stall", ours, text, unbroken, Aim(of="value", most=100)),
@@ -91,7 +96,8 @@ def bridge_ns() -> list[Row]:
         plain, clean, other = (stack.enter_context(loaded(name)) for name in ("plain", "v1", "v2"))
         bridge = stack.enter_context(loaded("v1", bridge_from=other.maps["flows"]))
         programs = [made.progs["count_flows"] for made in (plain, clean, bridge)]
-        turns = in_turn(TURNS, *[functools.partial(nanoseconds, program) for program in programs])
+        with undisturbed():
+            turns = in_turn(TURNS, *[functools.partial(nanoseconds, program) for program in programs])
         sizes = [KERNEL.progs.info(program).xlated_len / 8 for program in programs]
     base, cleaned, bridged = map(median, turns)
     above = median([after - before for before, after in zip(turns[0], turns[1], strict=True)])

@@ -17,6 +17,8 @@
 #define EEXIST 17
 #define ENOSPC 28
 
+#define GROUP 8 /* look-ups a call: where the processor distrusts returns, each costs as much as one of them */
+
 const volatile __u32 key_size = 4; /* of the old map */
 const volatile __u32 new_key_size = 4;
 const volatile __u32 new_value_size = 8;
@@ -211,23 +213,60 @@ static __always_inline void visit_key(struct run *run, const void *key)
 	run->result->visited++;
 }
 
-/* Each CPU begins elsewhere in a piece, so that they do not all want the same entry. */
+/* The i-th key of the piece, NULL behind the last. Each CPU begins elsewhere, so that not all want the same entry. */
+static __always_inline const void *key_of(struct run *run, __u32 i)
+{
+	__u64 at = (__u64)i + run->asked.start; /* in 32 bits, Linux 6.1 forgets the bound below */
+
+	if (i >= run->asked.count)
+		return NULL;
+	if (at >= run->asked.count)
+		at -= run->asked.count;
+	at *= key_size;
+	return at > MIGRATE_PIECE ? NULL : run->keys->bytes + at;
+}
+
+/* Some look-ups whose answers nobody needs yet: what the inserts will read is in the cache then. */
+static long touch(__u32 group, struct run *run)
+{
+	for (__u32 i = 0; i < GROUP; i++) {
+		const void *key = key_of(run, group * GROUP + i);
+
+		if (!key)
+			return 1;
+		bpf_map_lookup_elem(&rl_to, key);
+	}
+	return 0;
+}
+
 static long visit(__u32 i, struct run *run)
 {
-	__u64 at;
+	const void *key = key_of(run, i);
+
+	if (!key)
+		return 1;
+	visit_key(run, key);
+	return 0;
+}
+
+static long visit_slot(__u32 i, struct run *run)
+{
+	run->index = run->asked.start + i;
+	visit_key(run, &run->index);
+	return 0;
+}
+
+static __always_inline void visit_all(struct run *run)
+{
+	__u32 groups = (run->asked.count + GROUP - 1) / GROUP;
 
 	if (slots) {
-		run->index = run->asked.start + i;
-		visit_key(run, &run->index);
-		return 0;
+		bpf_loop(run->asked.count, visit_slot, run, 0);
+		return;
 	}
-	i += run->asked.start;
-	i = i < run->asked.count ? i : i - run->asked.count;
-	at = (__u64)i * key_size; /* of 32 bits, Linux 6.1 forgets the bound below */
-	if (at > MIGRATE_PIECE)
-		return 1;
-	visit_key(run, run->keys->bytes + at);
-	return 0;
+	if (pass != MIGRATE_CHECK && !table.key_rules && !trie)
+		bpf_loop(groups, touch, run, 0);
+	bpf_loop(run->asked.count, visit, run, 0);
 }
 
 static __always_inline __u64 stuck(const struct migrate_result *result)
@@ -254,7 +293,7 @@ int migrate(struct xdp_md *ctx)
 	if (!run.keys || !run.scratch || !run.result)
 		return XDP_ABORTED;
 	before = stuck(run.result);
-	bpf_loop(run.asked.count, visit, &run, 0);
+	visit_all(&run);
 	return stuck(run.result) == before ? XDP_PASS : XDP_DROP;
 }
 
