@@ -31,10 +31,23 @@ def facts() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Before the machine's other work, for what takes two CPUs and is held against what takes one.
+    """Before the machine's other work: for what takes two CPUs and is held against what takes one.
 
-    Threads and processes begun meanwhile inherit it, so that among them all stays as it was. Where the kernel shares
-    time among sessions first (autogroup), niceness alone counts for nothing.
+    Threads and processes begun meanwhile inherit it.
+    """
+    policy, settings = os.sched_getscheduler(0), os.sched_getparam(0)
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, settings)
+
+
+@contextlib.contextmanager
+def preferred() -> Iterator[None]:
+    """The same by weight, so that among the bench's own tasks time is shared as ever.
+
+    Where the kernel shares it among sessions first (autogroup), niceness alone counts for nothing.
     """
     before, group = os.getpriority(os.PRIO_PROCESS, 0), Path("/proc/self/autogroup")
     sessions = group.read_text().split()[-1] if group.exists() else ""

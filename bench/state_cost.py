@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from bench.entries import KERNEL, NEW, OLD, Shape, Stock, back, conversion
-from bench.host import undisturbed
+from bench.host import preferred
 from bench.rows import Aim, Row, in_turn, median, note, percentile
 from bench.spin import Spinner
 from bench.stage import BUILT
@@ -27,6 +27,8 @@ MILLION = 1_000_000
 STALLS = 3
 CALLS = 1_000_000  # runs of a program in one system call
 TURNS = 15
+FIRST = 20_000  # flows; the table holds 65,536
+SOURCE = 26  # where a frame has its source address
 ROOM = 131_072  # of the LRU maps
 FILLED = {"": 100, ".90": 90, ".50": 50}  # row suffix -> how full, in percent
 BRIDGE_MAPS = ("rl_old_flows", "rl_locks", "rl_scratch", "rl_stats")
@@ -41,7 +43,7 @@ def rows() -> list[Row]:
 
 def cpu_stall() -> list[Row]:
     note(f"state: a busy task beside a drain of {MILLION:,} entries, {STALLS} times")
-    with undisturbed():
+    with preferred():
         ours, unbroken, quiet = in_turn(
             STALLS,
             lambda: beside(by_drain),
@@ -91,14 +93,15 @@ def unbroken_drain(source: Stock, target: Stock) -> None:
 
 
 def bridge_ns() -> list[Row]:
-    note(f"state: the three calls, {TURNS} times {CALLS:,} packets")
+    note(f"state: the three calls, {TURNS} times {CALLS:,} packets, and {FIRST:,} flows made and deleted")
     with contextlib.ExitStack() as stack:
         plain, clean, other = (stack.enter_context(loaded(name)) for name in ("plain", "v1", "v2"))
         bridge = stack.enter_context(loaded("v1", bridge_from=other.maps["flows"]))
         programs = [made.progs["count_flows"] for made in (plain, clean, bridge)]
-        with undisturbed():
-            turns = in_turn(TURNS, *[functools.partial(nanoseconds, program) for program in programs])
+        stack.enter_context(preferred())
+        turns = in_turn(TURNS, *[functools.partial(nanoseconds, program) for program in programs])
         sizes = [KERNEL.progs.info(program).xlated_len / 8 for program in programs]
+        rest = _misses(programs, other.progs["count_flows"])
     base, cleaned, bridged = map(median, turns)
     above = median([after - before for before, after in zip(turns[0], turns[1], strict=True)])
     noise = max(1.0, percentile(turns[0], 75) - percentile(turns[0], 25))  # of the very same program
@@ -106,13 +109,37 @@ def bridge_ns() -> list[Row]:
         _call("state.bridge_ns", above, "ns a packet, clean above plain", base, Aim(of="value", most=noise)),
         _call("state.bridge_ns.clean", cleaned, "ns a packet", base),
         _call("state.bridge_ns.bridge_hit", bridged, "ns a packet", base),
+        *rest,
         _call("state.bridge_ns.clean_size", sizes[1], "instructions", sizes[0]),
     ]
 
 
-def _call(name: str, value: float, unit: str, base: float, aim: Aim | None = None) -> Row:
+def _misses(programs: list[Fd], other: Fd) -> list[Row]:
+    """Of flows that are met for the first time, and of deletions; `other` is the version the bridge takes over from."""
+    plain, clean, bridge = programs
+    known, unknown = range(FIRST), range(FIRST, 2 * FIRST)
+    each(other, known)
+    first, cleaned = each(plain, known), each(clean, known)
+    new, taken = each(bridge, unknown), each(bridge, known)
+    gone, clean_gone, bridge_gone = (each(program, known, port=10) for program in programs)
+    return [
+        _call("state.bridge_ns.first.clean", cleaned, "ns a first packet", first, n=FIRST),
+        _call("state.bridge_ns.first.bridge_new", new, "ns a first packet", first, n=FIRST),
+        _call("state.bridge_ns.first.bridge_taken", taken, "ns a first packet, taken over", first, n=FIRST),
+        _call("state.bridge_ns.delete.clean", clean_gone, "ns a deletion", gone, n=FIRST),
+        _call("state.bridge_ns.delete.bridge", bridge_gone, "ns a deletion", gone, n=FIRST),
+    ]
+
+
+def each(program: Fd, flows: range, *, port: int = 9) -> float:
+    """Nanoseconds of one run on a packet of each flow; the mean."""
+    runs = [syscall.prog_test_run(program.fileno(), data=packet(flow, port)) for flow in flows]
+    return sum(run.duration_ns for run in runs) / len(runs)
+
+
+def _call(name: str, value: float, unit: str, base: float, aim: Aim | None = None, n: int = TURNS) -> Row:
     text = "the same program with plain map calls"
-    return Row(name=name, value=value, unit=unit, n=TURNS, baseline=text, baseline_value=base, aim=aim)
+    return Row(name=name, value=value, unit=unit, n=n, baseline=text, baseline_value=base, aim=aim)
 
 
 @contextlib.contextmanager
@@ -135,12 +162,16 @@ def loaded(version: str, bridge_from: Fd | None = None) -> Iterator[Loaded]:
 
 def nanoseconds(program: Fd) -> float:
     """Of one run on a packet of a flow that is known; the mean of many."""
+    syscall.prog_test_run(program.fileno(), data=packet(2 * FIRST))
+    return float(syscall.prog_test_run(program.fileno(), data=packet(2 * FIRST), repeat=CALLS).duration_ns)
+
+
+def packet(flow: int, port: int = 9) -> bytes:
     settings = Settings(
-        interface="", flows=1, length=64, destination="192.0.2.1", mac=ELSEWHERE, source_mac=ELSEWHERE, port=9, cpu=0
+        interface="", flows=1, length=64, destination="192.0.2.1", mac=ELSEWHERE, source_mac=ELSEWHERE, port=port, cpu=0
     )
-    packet = template(settings)
-    syscall.prog_test_run(program.fileno(), data=packet)
-    return float(syscall.prog_test_run(program.fileno(), data=packet, repeat=CALLS).duration_ns)
+    frame = template(settings)
+    return frame[:SOURCE] + flow.to_bytes(4, "big") + frame[SOURCE + 4 :]
 
 
 # what an LRU map forgets
