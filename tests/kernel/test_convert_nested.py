@@ -6,7 +6,10 @@ same packets by tenant and keeps its layout.
 
 from __future__ import annotations
 
+import signal
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +28,7 @@ from tests.conversions import Shifting
 
 pytestmark = pytest.mark.kernel
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -123,6 +127,24 @@ class Tenants(Shifting):
                 at, values = PACKETS_AT[self.kernel.maps.info(fd).value_size], self.kernel.maps.items(fd).values()
             out[tenant] = sum(struct.unpack_from("=Q", v, at)[0] for v in values)
         return out
+
+    def everywhere(self) -> int:
+        """Packets in the maps of both outer maps, while there are two."""
+        ids: set[int] = set()
+        for pin in self.pins_of("tenants"):
+            with self.kernel.pins.get(pin) as outer:
+                ids |= set(nested.slots(self.kernel, outer).values())
+        total = 0
+        for inner in ids:
+            with self.kernel.maps.by_id(inner) as fd:
+                at, values = PACKETS_AT[self.kernel.maps.info(fd).value_size], self.kernel.maps.items(fd).values()
+            total += sum(struct.unpack_from("=Q", v, at)[0] for v in values)
+        return total
+
+    def serves(self) -> int:
+        """The value size of inner maps that serve."""
+        with self.inside(0) as fd:
+            return self.kernel.maps.info(fd).value_size
 
     def seen(self) -> dict[int, int]:
         counted = {int.from_bytes(k, "little"): int.from_bytes(v, "little") for k, v in self.contents("seen").items()}
@@ -252,6 +274,41 @@ def test_a_failure_in_the_middle_takes_all_of_them_back(
     assert len(stage.pins_of("tenants")) == 1
     stage.settle(traffic)
     assert stage.packets() == stage.seen()
+
+
+def test_killed_at_points_all_over_the_conversion_counts_are_in_one_of_both(stage: Tenants, tmp_path: Path) -> None:
+    """SIGKILL, then recover, then the same again to its end."""
+    stage.intake("v2")
+    noted = tmp_path / "points"
+    assert gated(stage, "count", "before", str(noted)).returncode == 0
+    points = [line.split(" ", 1)[1] for line in noted.read_text().splitlines() if line.startswith("before ")]
+    stage.apply("v1")
+    names = ("prog.run", "map.update", "link.update", "journal.commit", "map.freeze")
+    struck = [p for p in points if p.split()[1] in names]  # copies, the outer map, the swap, drains, the end
+    assert len(struck) >= 13
+    with Generator(stage.sandbox.tx, flows=2_000) as generator:
+        for point in struck[::2]:
+            generator.start(rate=50_000)
+            stage.intake("v2")
+            assert gated(stage, "kill", "after", point).returncode == -signal.SIGKILL, point
+            stage.settle(generator)
+            assert stage.everywhere() == sum(stage.seen().values()), point
+            stage.recover()
+            stage.version = "v2" if stage.serves() == 24 else "v1"
+            assert len(stage.pins_of("tenants")) == 1, point
+            assert stage.packets() == stage.seen(), point
+            generator.start(rate=50_000)
+            for version in ("v2", "v1"):
+                stage.apply(version)
+            stage.settle(generator)
+            assert stage.packets() == stage.seen(), point
+
+
+def gated(stage: Tenants, mode: str, when: str, point: str) -> subprocess.CompletedProcess[str]:
+    where = ["--bpffs", stage.sandbox.bpffs, "--records", str(stage.sandbox.records), "-q"]
+    words = ["apply", str(stage.file), "--allow-lossy-rollback", *where]
+    command = [sys.executable, "-m", "tests.crash.gated", mode, when, point, "--", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_who_still_writes_to_an_old_inner_map_is_told(stage: Tenants) -> None:
