@@ -18,31 +18,32 @@ from reloader.errors import KernelError, LoadRejected
 from reloader.frozen import frozen
 from reloader.kernel import Feature, MapType, Presence
 
-
-@frozen
-class Probe:
-    """A feature and how to try it."""
-
-    name: str
-    group: str
-    purpose: str
-    attempt: Callable[[], None]
-    needed: bool = False
-    netns: bool = False  # only in a network namespace of our own
-
-
-def _probe(name: str, purpose: str, attempt: Callable[..., None], *args: object, needed: bool = False) -> Probe:
-    netns = attempt in IN_NETNS
-    bound = functools.partial(attempt, *args) if args else attempt
-    return Probe(
-        name=name, group=name.partition(".")[0], purpose=purpose, attempt=bound, needed=needed, netns=netns
-    )  # fmt: skip
-
-
 IN_NETNS = frozenset({
     probes.xdp_link, probes.link_replace, probes.sk_lookup, probes.tcx, probes.netkit, probes.inet_diag_destroy,
     probes.xdp_live_frames,
 })  # fmt: skip
+"""What must not be tried but in a network namespace of our own."""
+
+
+@frozen
+class Probe:
+    """A feature, named `<group>.<what>`, and how to try it."""
+
+    name: str
+    purpose: str
+    attempt: Callable[[], None]
+    needed: bool  # nothing works without it
+    in_netns: bool
+
+    @property
+    def group(self) -> str:
+        return self.name.partition(".")[0]
+
+
+def _probe(name: str, purpose: str, attempt: Callable[..., None], *args: object, needed: bool = False) -> Probe:
+    bound = functools.partial(attempt, *args) if args else attempt
+    return Probe(name=name, purpose=purpose, attempt=bound, needed=needed, in_netns=attempt in IN_NETNS)
+
 
 _HELPERS = (
     ("helper.for_each_map_elem", "walks over map elements inside a program", 164),
@@ -116,7 +117,7 @@ def _all(table: tuple[Probe, ...]) -> child.Reply:
     except KernelError as error:
         refused = error
     almighty = _succeeds(functools.partial(probes.capability, 21))
-    return child.Reply(data={"found": [_try(p, refused if p.netns else None, almighty) for p in table]})
+    return child.Reply(data={"found": [_try(p, refused if p.in_netns else None, almighty) for p in table]})
 
 
 def _succeeds(attempt: Callable[[], None]) -> bool:

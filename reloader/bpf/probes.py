@@ -14,6 +14,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from enum import IntEnum
 
 from reloader.bpf import libc, netlink, rawprog, syscall, vmlinux
 from reloader.bpf.rawprog import ProgType
@@ -32,7 +33,7 @@ BATCHED = (
 )  # fmt: skip
 
 
-class AttachType:
+class AttachType(IntEnum):
     """enum bpf_attach_type, those that are probed."""
 
     CGROUP_INET4_CONNECT = 10

@@ -1,7 +1,6 @@
 """The main promises at a pace that an emulated machine keeps: what runs on stock kernels too (`make test-vm`).
 
-The same stages and the same checks as on this machine's kernel, with fewer flows and at most 10,000 packets a
-second; the tests there have the sabotage that turns each check red.
+The same stages and checks as on this machine's kernel, with fewer flows and at most 10,000 packets a second.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import pytest
 
 from lab.sandbox import Sandbox
 from lab.traffic import Generator, settle
+from reloader.plan import conversion, ops
 from tests.crash import loop
 from tests.crash.scenario import Scene
 from tests.kernel import test_convert as convert
@@ -117,6 +117,30 @@ def test_foreign_programs(fire_on: Callable[[str], Any], paced: None) -> None:
         for version in ("v2", "v1"):
             fire.convert(version, churn=False)
         exact(fire)
+
+
+def test_sabotage_a_fresh_state_turns_the_check_red(stage: Stage) -> None:
+    """With `flows` as scratch every load forgets."""
+    stage.apply("v1", state="scratch")
+    with traffic(stage) as generator:
+        generator.start(rate=RATE)
+        established(stage)
+        stage.apply("v2", state="scratch")
+        with pytest.raises(AssertionError, match=r"packets (lost|forgotten)"):
+            assert_exact(stage, generator)
+
+
+def test_sabotage_counts_left_behind_turn_the_check_red(
+    fire_on: Callable[[str], Any], paced: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copied ahead and swapped, and the counters never fetched."""
+    monkeypatch.setattr(conversion, "bridged", lambda *_: False)
+    monkeypatch.setattr(conversion, "after_swap", lambda _: [])
+    monkeypatch.setattr(conversion, "retire", lambda moves: [ops.Unpin(path=m.source) for m in moves])
+    with fire_on("") as fire:
+        fire.convert("v2", churn=False)
+        with pytest.raises(AssertionError, match=r"lost=[1-9]"):
+            exact(fire)
 
 
 def some(points: Sequence[loop.Point]) -> Sequence[loop.Point]:
