@@ -97,7 +97,7 @@ def read(file: IO[bytes]) -> Iterator[tuple[Exported, Iterator[Piece]]]:
     while (frame := _frame(file)) is not None:
         kind, data = frame
         if kind == b"Z":
-            if json.loads(data) != {"maps": maps} or file.read(1):
+            if _json(data) != {"maps": maps} or file.read(1):
                 raise Damaged(f"{maps} maps, and that is not what was exported")
             return
         if kind != b"H":
@@ -110,8 +110,8 @@ def read(file: IO[bytes]) -> Iterator[tuple[Exported, Iterator[Piece]]]:
 
 def _header(data: bytes) -> Exported:
     try:
-        one: Exported = record.from_json(Exported, json.loads(data))
-    except (ValueError, TypeError, KeyError) as error:
+        one: Exported = record.from_json(Exported, _json(data))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Damaged(f"another version of reloader wrote this: {error}") from error
     if min(one.key_size, one.value_size, one.cpus) < 1:
         raise Damaged(f"map {one.map}: its sizes make no sense")
@@ -134,9 +134,16 @@ def _pieces(file: IO[bytes], one: Exported) -> Iterator[Piece]:
 
 
 def _check_count(one: Exported, data: bytes, found: int) -> None:
-    told: dict[str, Any] = json.loads(data)
-    if told.get("entries") != found:
-        raise Damaged(f"map {one.map}: {found} entries, and {told.get('entries')} were exported")
+    told = _json(data)
+    if told != {"entries": found}:
+        raise Damaged(f"map {one.map}: {found} entries, and {told} were exported")
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"a frame that is no JSON: {error}") from error
 
 
 def _frame(file: IO[bytes]) -> tuple[bytes, bytes] | None:

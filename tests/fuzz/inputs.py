@@ -6,6 +6,7 @@ by the bench.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -24,6 +25,7 @@ from reloader.errors import ReloaderError
 from reloader.layout import Layout
 from reloader.spec import cache
 from reloader.spec.wish import Compiled
+from reloader.state import archive
 from tests.fuzz import mutate
 from tests.fuzz.harness import Tally, command, dice_of
 
@@ -31,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BUILT = ROOT / "build" / "bpf"
 OBJECT = BUILT / "programs" / "flow_count" / "flow_count.bpf.o"
 PIPELINE = ROOT / "programs" / "flow_count" / "flow_count.yaml"
+RICH = Path(__file__).parent / "edge.yaml"
 REGISTRY = ROOT / "state" / "flow-count"
 LISTED = [f"10.0.{i // 250}.{i % 250}" for i in range(60)]
 CSV = "key,action\n" + "".join(f"{address},XDP_DROP\n" for address in LISTED)
@@ -95,10 +98,48 @@ def read_types(data: bytes) -> None:
         raise refused[0]
 
 
+def archives(_folder: Path, count: int) -> Tally:
+    """Exported state: turned bytes; and frames whose checksum is right and whose words are not."""
+    dice, tally, sound = dice_of("archives"), Tally(), exported()
+    for number in range(count):
+        frames = number % 2
+        hurt = exported(lambda data: mutate.damaged(dice, data) if not dice.randrange(5) else data) if frames else sound
+        hurt = hurt if frames else mutate.damaged(dice, sound)
+        label = f"archive {number}: {hurt[:200]!r}"
+        tally.offer(label, lambda data=hurt: read_archive(data), archive.Damaged)  # type: ignore[misc]
+    return tally
+
+
+def exported(each: Callable[[bytes], bytes] = lambda data: data) -> bytes:
+    """Two maps as `state export` writes them, what is in the frames passed through `each`."""
+    flows = read_object(OBJECT.read_bytes()).map("flows")
+    assert flows is not None
+    out = io.BytesIO()
+    writer = archive.Writer(out)
+    frame = writer._frame
+    writer._frame = lambda kind, data: frame(kind, each(data))  # type: ignore[method-assign]
+    for name in ("flows", "more"):
+        shape = archive.Exported(
+            pipeline="edge", map=name, type=flows.type, key_size=flows.key_size, value_size=flows.value_size,
+            max_entries=9, map_flags=0, cpus=1, key=flows.key, value=flows.value,
+            created="2026-11-25T00:00:00+00:00", generation=1,
+        )  # fmt: skip
+        writer.begin(shape)
+        writer.put(bytes(3 * flows.key_size), bytes(3 * flows.value_size))
+        writer.end()
+    writer.close()
+    return out.getvalue()
+
+
+def read_archive(data: bytes) -> None:
+    for _, pieces in archive.read(io.BytesIO(data)):
+        for _ in pieces:
+            pass
+
+
 def text(folder: Path, count: int) -> Tally:
     """A pipeline's YAML, hurt as text."""
-    dice, tally, sound = dice_of("text"), Tally(), PIPELINE.read_bytes()
-    shutil.copyfile(OBJECT, folder / OBJECT.name)
+    dice, tally, sound = dice_of("text"), Tally(), _rich(folder)
     for number in range(count):
         hurt = dice.choice((mutate.text, mutate.text, mutate.damaged))(dice, sound)
         tally.offer(f"text {number}: {hurt!r}", lambda data=hurt: validate(folder, data))  # type: ignore[misc]
@@ -107,12 +148,20 @@ def text(folder: Path, count: int) -> Tally:
 
 def values(folder: Path, count: int) -> Tally:
     """A pipeline's YAML that is sound as YAML, and says what makes no sense."""
-    dice, tally, sound = dice_of("values"), Tally(), yaml.safe_load(PIPELINE.read_bytes())
-    shutil.copyfile(OBJECT, folder / OBJECT.name)
+    dice, tally, sound = dice_of("values"), Tally(), yaml.safe_load(_rich(folder))
     for number in range(count):
         hurt = dumped(mutate.value(dice, sound))
         tally.offer(f"values {number}: {hurt!r}", lambda data=hurt: validate(folder, data))  # type: ignore[misc]
     return tally
+
+
+def _rich(folder: Path) -> bytes:
+    """The YAML that says most, beside all it needs."""
+    shutil.copyfile(OBJECT, folder / OBJECT.name)
+    shutil.copytree(REGISTRY, folder / "state" / "flow-count")
+    sound = RICH.read_bytes()
+    validate(folder, sound)
+    return sound
 
 
 def validate(folder: Path, data: bytes) -> None:
@@ -241,6 +290,7 @@ def put(path: Path, data: bytes) -> None:
 SORTS: dict[str, tuple[Callable[[Path, int], Tally], int]] = {
     "objects": (objects, 600),
     "btf": (btf, 300),
+    "archives": (archives, 300),
     "text": (text, 500),
     "values": (values, 300),
     "specs": (specs, 200),

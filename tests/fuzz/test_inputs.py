@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from reloader.elf import read_object
+from reloader.state import archive
 from tests.fuzz import inputs
 from tests.fuzz.harness import Tally, TooSlow, limit, times
 
@@ -18,6 +20,20 @@ def test_never_a_traceback_nor_a_hang(sort: str, tmp_path: Path) -> None:
     tally = make(tmp_path, count * times())
     assert tally.inputs >= count * times()
     tally.judge()
+
+
+@pytest.mark.parametrize("kind", [b"H", b"T", b"Z"])
+def test_regress_a_frame_of_right_checksum_that_is_no_json(kind: bytes) -> None:
+    """The reader of exported state took the checksum for a promise that the words make sense."""
+    sound = inputs.exported()
+    inputs.read_archive(sound)
+    at = len(archive.MAGIC)
+    while (head := archive.HEAD.unpack_from(sound, at))[0] != kind:
+        at += archive.HEAD.size + head[1]
+    for words in (b"[1]", b"{", b"7", b"[" * 5000):
+        frame = archive.HEAD.pack(kind, len(words), zlib.crc32(words)) + words
+        with pytest.raises(archive.Damaged):
+            inputs.read_archive(sound[:at] + frame + sound[at + archive.HEAD.size + head[1] :])
 
 
 def test_a_traceback_is_seen() -> None:
