@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import time
 
 from reloader.bpf import syscall
@@ -17,6 +18,8 @@ from reloader.errors import KernelError
 from reloader.kernel import Fd, Loaded, LoadRequest, ProgInfo, Ran
 
 TRIES = 5  # of a run that a signal broke off
+PROG_TYPE_XDP = 6  # enum bpf_prog_type
+XDP_MD = struct.Struct("=6I")  # struct xdp_md; as a context since Linux 5.14 (commit 47316f4a3053)
 
 
 class LiveProgs:
@@ -47,16 +50,19 @@ class LiveProgs:
             os.sched_setaffinity(0, allowed)
 
     def try_out(self, fd: Fd, data: bytes, *, repeat: int = 1) -> Ran:
+        ctx = XDP_MD.pack(0, len(data), 0, 0, 0, 0) if self.info(fd).type == PROG_TYPE_XDP else b""
         before = time.thread_time_ns()  # the kernel's own figure is in whole ns, and counts what pre-empts it
         for attempt in range(TRIES):
             try:
-                found = syscall.prog_test_run(fd.fileno(), data=data, repeat=repeat)
+                found = syscall.prog_test_run(fd.fileno(), data=data, ctx=ctx, repeat=repeat)
                 break
             except KernelError as error:
                 if error.errno != errno.EINTR or attempt == TRIES - 1:
                     raise
                 before = time.thread_time_ns()
-        return Ran(verdict=found.retval, data=found.data, ns=(time.thread_time_ns() - before) / repeat)
+        took = time.thread_time_ns() - before
+        start = XDP_MD.unpack(found.ctx)[0] if ctx else 0  # metadata comes out in front of the packet
+        return Ran(verdict=found.retval, data=found.data[start:], ns=took / repeat)
 
     def count_runs(self) -> Fd:
         return Fd(syscall.enable_stats())

@@ -292,25 +292,27 @@ class TestRun(NamedTuple):
     retval: int
     duration_ns: int  # mean of one run
     data: bytes  # the packet as the program left it; empty with live frames
-    ctx: bytes  # a syscall program's context as it left it
+    ctx: bytes  # the context as the program left it
 
 
 def prog_test_run(
     fd: int, *, data: bytes = b"", ctx: bytes = b"", repeat: int = 1, flags: int = 0, cpu: int = 0, batch_size: int = 0
 ) -> TestRun:
-    """Run a program on a packet, or a syscall program on a context.
+    """Run a program on a packet, with a context if its type has one, or a syscall program on a context.
 
     With BPF_F_TEST_XDP_LIVE_FRAMES the verdict takes effect, `repeat` counts packets, `batch_size` packets
     per NAPI-like round, and nothing comes back. KernelError EINTR when a signal broke a long run off.
     """
     live = bool(flags & BPF_F_TEST_XDP_LIVE_FRAMES)
     out = ctypes.create_string_buffer(0 if live or not data else len(data) + 512)
-    # No buffer for the context to come out: it is refused for syscall programs, which write theirs in place.
+    # A context comes out beside a packet only: a buffer for it is refused for syscall programs, which write theirs
+    # in place.
     held = ctypes.create_string_buffer(ctx, len(ctx))
+    back = (len(ctx), ctypes.addressof(held)) if ctx and data else (0, 0)
     attr = struct.pack(
         "=IIIIQQIIIIQQIII4x", fd, 0, len(data), len(out), address(data) if data else 0,
-        ctypes.addressof(out) if len(out) else 0, 0 if ctx and not data else repeat, 0, len(ctx), 0,
-        ctypes.addressof(held) if ctx else 0, 0, flags, cpu, batch_size,
+        ctypes.addressof(out) if len(out) else 0, 0 if ctx and not data else repeat, 0, len(ctx), back[0],
+        ctypes.addressof(held) if ctx else 0, back[1], flags, cpu, batch_size,
     )  # fmt: skip
     raw = call(Command.BPF_PROG_TEST_RUN, attr)[1]
     retval, _, size = struct.unpack_from("=III", raw, 4)

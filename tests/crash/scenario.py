@@ -18,6 +18,7 @@ from reloader.kernel import ARRAY_TYPES
 from reloader.layout import Layout
 from reloader.spec.model import Role
 from reloader.txn.journal import open_journals
+from reloader.txn.storage import BLOBS
 
 PIPELINE = "flow-count"
 BATCH = 20  # packets per look
@@ -79,7 +80,17 @@ spec:
   maps:
     pairs: {{role: state}}
 """
-TEXTS = {"flip": FLIP_YAML, "gate": GATE_YAML, "s1": STATE_YAML, "s2": STATE_YAML}  # by version; else YAML
+TESTED_YAML = (
+    YAML
+    + """\
+  test:
+    - {{packet: {{udp: {{}}}}, repeat: 3, expect: {{verdict: XDP_PASS, maps: {{flows: {{count: 1}}}}}}}}
+    - {{packet: {{icmp: {{}}}}, expect: {{maps: {{flows: {{count: 0}}}}}}}}
+"""
+)
+TEXTS = {
+    "flip": FLIP_YAML, "gate": GATE_YAML, "s1": STATE_YAML, "s2": STATE_YAML, "tested": TESTED_YAML,
+}  # by version; else YAML  # fmt: skip
 LAYOUTS = Path(__file__).resolve().parent.parent.parent / "bench" / "layouts"  # flow-state: how s1 becomes s2
 PACKETS_AT = {16: 0, 32: 16}  # struct flow by its size
 ENTRY = "{{key: {}, value: {{action: XDP_DROP}}}}"
@@ -108,6 +119,7 @@ class Scene:
             "v2": objects("lab/bpf/flow_count_v2"),
             "s1": objects("lab/bpf/flow_state_v1"),  # by the state calls; s2 has another layout
             "s2": objects("lab/bpf/flow_state_v2"),
+            "tested": objects("lab/bpf/flow_count_v2"),
             "flip": objects("lab/bpf/config_pair"),
             "gate": objects("lab/bpf/gate_pair"),
         }
@@ -127,7 +139,7 @@ class Scene:
                 interface=self.sandbox.rx.interface,
                 netns=self.sandbox.rx.netns,
                 entries=", ".join(ENTRY.format(b) for b in blocked),
-                scratch="    sizes: {role: scratch}\n" if version == "v2" else "",
+                scratch="    sizes: {role: scratch}\n" if version in ("v2", "tested") else "",
             )
         )
         return str(path)
@@ -235,7 +247,7 @@ class Scene:
         found = {f"{self.sandbox.bpffs}/{p}" for p in self.sandbox.pins()}
         require(found == kept, f"pins {found ^ kept}")
         if current is None:
-            blobs = [p.name for kind in ("objects", "entries") for p in (self.layout.records / kind).glob("*")]
+            blobs = [p.name for kind in BLOBS for p in (self.layout.records / kind).glob("*")]
             require(not blobs, f"blobs are left: {blobs}")
 
     def _check_serving(self, current: records.Current) -> None:
@@ -247,7 +259,7 @@ class Scene:
         require(found == wanted, f"stray pins {sorted(found - wanted)}, missing pins {sorted(wanted - found)}")
         self._check_entries(generation)
         needed = records.blobs_needed(self.layout, PIPELINE)
-        stored = {p.name for kind in ("objects", "entries") for p in (self.layout.records / kind).glob("*")}
+        stored = {p.name for kind in BLOBS for p in (self.layout.records / kind).glob("*")}
         require(stored == needed, f"stray blobs {stored - needed}, missing blobs {needed - stored}")
 
     def _wanted_pins(self, generation: records.Generation) -> set[str]:
@@ -325,6 +337,7 @@ SCENARIOS: dict[str, Scenario] = {
     "create": (_nothing, lambda s: ["apply", s.yaml("v1", "192.0.2.66")]),
     "update": (_first, lambda s: ["apply", s.yaml("v2", "192.0.2.66")]),
     "config": (_first, lambda s: ["apply", s.yaml("v1", "192.0.2.66", "192.0.2.67")]),
+    "tested": (_first, lambda s: ["apply", s.yaml("tested", "192.0.2.66")]),
     "flip": (_first_rules, lambda s: ["apply", s.yaml("flip", "1")]),
     "gate": (_first_pair, lambda s: ["apply", s.yaml("gate", "1")]),
     "rollback": (_second, lambda _: ["rollback", PIPELINE]),

@@ -1,7 +1,8 @@
 """Whatever dies, each attachment runs the old or the new version, and after `recover` all of one of them.
 
-For a first apply, a new load, a configuration change, a conversion, both rollbacks and a removal: SIGKILL before
-and after lasting effects, then each error in their place, on the real kernel and with packets counted throughout.
+For a first apply, a new load, a tested one, a configuration change, a conversion, both rollbacks and a removal:
+SIGKILL before and after lasting effects, then each error in their place, on the real kernel and with packets counted
+throughout.
 `make crash` takes every point, `make test` a fixed spread. A last test exchanges two ops and must see the same
 checks turn red.
 """

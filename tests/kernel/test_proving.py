@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,8 +22,11 @@ import pytest
 
 from lab.sandbox import Sandbox
 from lab.traffic import Generator, settle
+from reloader.bpf import netns
 from reloader.bpf.maps import LiveMaps
 from reloader.frozen import frozen
+from reloader.spec.dissect import checksum_state, dissect
+from reloader.spec.packets import build
 from reloader.txn import apply as apply_module
 from reloader.txn import proving, shadow
 from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
@@ -194,8 +198,6 @@ def test_a_scenario_over_seeded_maps(stage: Stage) -> None:
 
 
 def test_frames_of_a_capture(stage: Stage) -> None:
-    from reloader.spec.packets import build
-
     captured = [build({"udp": {"src": f"192.0.2.{n}"}}) for n in (1, 2, 203)]
     dropped = build({"udp": {"src": "203.0.113.5"}})
     (stage.folder / "some.pcap").write_bytes(classic(*captured, dropped))
@@ -556,3 +558,101 @@ def test_configuration_by_a_new_map_is_tested_before_the_flip(stage: Stage, obje
     result = stage.apply(pair(2, 2))
     assert "a new map" in result["why"]
     assert stage.map_id("rules") != before[2]
+
+
+def test_programs_of_another_hook_have_its_verdicts(stage: Stage, objects: Callable[[str], Path]) -> None:
+    """XDP and traffic control in one pipeline, the gate between them included."""
+    stage.put(objects("lab/bpf/gate_pair"), "pair.bpf.o")
+    rx = stage.sandbox.rx
+    place = {"interface": rx.interface, "netns": rx.netns}
+    pairs = {"pairs": [{"key": 0, "value": {"left": 2, "mixed": 2}}]}
+    tests: list[dict[str, Any]] = [
+        {
+            "program": "enter", "packet": FROM_ONE,
+            "expect": {"verdict": "XDP_PASS", "output": {"eth": {"src": "02:00:00:00:00:07"}}},
+        },
+        {
+            "program": "leave", "packet": FROM_ONE, "repeat": 2,
+            "expect": {"verdict": "TC_ACT_SHOT", "output": "same", "maps": pairs},
+        },
+        {"program": "leave", "packet": {"eth": {"src": "02:00:00:00:00:07"}, "tcp": {}}, "expect": {"verdict": 0}},
+        {"program": "leave", "packet": FROM_ONE, "budget": {"ns_max_vs_active": 5}},
+    ]  # fmt: skip
+    wish = {
+        "objects": ["pair.bpf.o"],
+        "rodata": {"version": 7},
+        "gate": True,
+        "attach": [{"program": "enter", "type": "xdp", **place}, {"program": "leave", "type": "tcx", **place}],
+        "maps": {"pairs": {"role": "state"}},
+        "test": tests,
+    }
+    done = stage.run("test", stage.write(wish))
+    rows = done.document["pipelines"][0]["tests"]
+    assert [row["outcome"] for row in rows] == ["passed", "passed", "failed", "skipped"]
+    assert rows[2]["said"] == ["verdict TCX_DROP (2), expected TCX_PASS (0)"]
+    checks: list[dict[str, Any]] = [*tests[:2], tests[3]]
+    stage.apply({**wish, "test": checks})
+    again = stage.apply({**wish, "rodata": {"version": 8}, "test": checks[1:]})["tests"]
+    assert [row["outcome"] for row in again] == ["passed", "passed"]
+
+
+def test_an_external_map_is_left_alone(stage: Stage) -> None:
+    """A test that counts in a map of somebody else's counts in a copy of its shape."""
+    stage.apply(spec(stage))
+    stage.send(5)
+    theirs = stage.layout.pub_pin("edge", "tallies")
+    before = stage.items("tallies")
+    other = {**spec(stage, WRITES), "attach": [{"program": "judge", "type": "xdp", "interface": "nosuch0"}]}
+    other["maps"] = {**MAPS, "tallies": {"role": "external", "pin": theirs}}
+    assert stage.run("test", stage.write(other)).code == 0
+    assert stage.items("tallies") == before
+
+
+# the packets themselves
+
+
+def test_a_real_stack_takes_our_packets(stage: Stage) -> None:
+    """UDP, TCP and ICMP as tests describe them, sent for real: the kernel checks every checksum, and answers."""
+    rx, tx = stage.sandbox.rx, stage.sandbox.tx
+    ends = {"src": tx.address, "dst": rx.address}
+    frame = {"eth": {"src": tx.mac, "dst": rx.mac}}
+
+    def listening() -> int:
+        heard = socket.socket(type=socket.SOCK_DGRAM)
+        heard.bind((rx.address, 4242))
+        return heard.detach()
+
+    with socket.socket(fileno=netns.inside(rx.netns, listening)) as heard, raw(stage) as wire:
+        heard.settimeout(5)
+        for wrong in ({"checksum": 0x1234}, {"length": 7}):  # these must not arrive; the next one does
+            wire.send(build({**frame, "udp": {**ends, "dport": 4242, "payload": "bad", **wrong}}))
+        wire.send(build({**frame, "ipv4": {"checksum": 1}, "udp": {**ends, "dport": 4242, "payload": "bad"}}))
+        wire.send(build({**frame, "udp": {**ends, "dport": 4242, "payload": "hello"}, "size": 100}))
+        assert heard.recv(200).rstrip(b"\0") == b"hello"
+        wire.send(build({**frame, "icmp": {**ends, "id": 77, "payload": "ping"}}))
+        wire.send(build({**frame, "tcp": {**ends, "dport": 4243, "flags": "SYN", "seq": 7}}))
+        answers = [heard_back(wire, "icmp.id", 77, rx.mac), heard_back(wire, "tcp.sport", 4243, rx.mac)]
+    assert dissect(answers[0])["icmp.type"] == 0
+    assert dissect(answers[0])["payload"] == b"ping"
+    assert dissect(answers[1])["tcp.ack"] == 8
+    assert [checksum_state(answers[0], layer) for layer in ("ipv4", "icmp")] == ["right", "right"]
+
+
+@contextlib.contextmanager
+def raw(stage: Stage) -> Iterator[socket.socket]:
+    """All frames of the sending end; what it sends itself included."""
+    tx = stage.sandbox.tx
+    fd = netns.inside(tx.netns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)).detach())
+    with socket.socket(fileno=fd) as wire:
+        wire.bind((tx.interface, 3))
+        wire.settimeout(5)
+        yield wire
+
+
+def heard_back(wire: socket.socket, field: str, value: int, mac: str) -> bytes:
+    """The next frame from the other end with that field."""
+    while True:
+        data = wire.recv(2000)
+        found = dissect(data)
+        if found.get(field) == value and found["eth.src"] == bytes.fromhex(mac.replace(":", "")):
+            return data
