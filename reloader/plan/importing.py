@@ -27,6 +27,7 @@ from reloader.state.rules import Conversion, LayoutVersion
 from reloader.state.shape import Atom
 from reloader.typetree import TypeTree, layout_digest
 
+INDEX = TypeTree(kind="int", name="unsigned int", size=4)
 UNSAID = 1  # the version of a layout that no registry records
 
 
@@ -132,9 +133,11 @@ def _obstacle(one: Incoming, asked: Asked) -> str:
 def _described(one: Incoming) -> tuple[tuple[TypeTree, TypeTree], tuple[TypeTree, TypeTree]]:
     """Key and value in the file and in the kernel; StateRefused when nothing describes them."""
     was, now = one.exported, one.live
-    if was.key is None or was.value is None or now.key is None or now.value is None:
+    index = INDEX if was.type in ARRAY_TYPES else None  # libbpf describes no key of .bss
+    keys = was.key or index, now.key or index
+    if keys[0] is None or was.value is None or keys[1] is None or now.value is None:
         raise StateRefused(("no BTF describes its key and value, so equal sizes prove nothing",))
-    return (was.key, was.value), (now.key, now.value)
+    return (keys[0], was.value), (keys[1], now.value)
 
 
 def _version(own: Sequence[LayoutVersion], history: Sequence[LayoutVersion], types: tuple[TypeTree, TypeTree]) -> int:

@@ -26,6 +26,7 @@ from reloader.txn.journal import open_journals
 from reloader.txn.storage import BLOBS
 
 FOLDERS = ("progs", "maps", "bridge")  # of one load
+ON_INTERFACES = (6, 11)  # BPF_LINK_TYPE_XDP, BPF_LINK_TYPE_TCX
 OLD = 3600.0  # seconds after which nobody is still writing a compiled wish
 
 
@@ -130,13 +131,13 @@ class _Pipeline:
                 yield Dead(kind="pin", path=pin, why="a link of an interface that is gone")
 
     def _link_lives(self, pin: str) -> bool:
-        """A pin that is no XDP link without an interface counts as alive."""
+        """Only a link that could be on an interface, and is on none, is dead."""
         try:
             with self._kernel.pins.get(pin) as fd:
                 info = self._kernel.links.info(fd)
         except (KernelError, ValueError):
             return True
-        return bool(info.ifindex) or info.type != 6  # BPF_LINK_TYPE_XDP
+        return bool(info.ifindex) or info.type not in ON_INTERFACES
 
     def _loads(self, explained: set[str]) -> Iterator[Dead | Kept]:
         attached = {link.prog_id for link in self._kernel.links.all()}

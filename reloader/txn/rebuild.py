@@ -91,7 +91,8 @@ def _look(kernel: Kernel, layout: Layout, pipeline: str) -> _Found:
     state = list(_maps_in(kernel, layout.state_pins(pipeline), trees))
     names = {pin_name(name): name for p in mine.values() for name in identity.roles(p.words)}
     folder = f"{layout.load_pins(pipeline, load)}/maps"
-    mine_too = ((file.partition("@")[0], m) for file, m in _maps_in(kernel, folder, trees))  # @: of a later generation
+    newest_last = sorted(_maps_in(kernel, folder, trees), key=lambda found: _generation_of(found[0]))
+    mine_too = ((file.partition("@")[0], m) for file, m in newest_last)
     maps = {_map_name(file, names): m for file, m in mine_too if not file.startswith("rl_")}
     used = {_map_name(file.rsplit("-", 2)[0], names): m for file, m in state if m.info.id in held}
     parked = {_map_name(file.rsplit("-", 2)[0], names): m for file, m in state if m.info.id not in held}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +15,9 @@ import pytest
 
 from lab.sandbox import MOUNT, Sandbox, run
 from lab.traffic import Generator, settle
+from reloader.kernel import Kernel
+from reloader.plan import ops
+from reloader.txn import transfer
 from tests.kernel.stage import ROOT, Done, Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
@@ -175,6 +180,71 @@ def test_a_full_map_takes_what_it_has_already(stage: Stage) -> None:
     path, _ = export(stage, "--map", "flows")
     bring_in(stage, path, "--merge", "sum")
     assert stage.counted() == 2000
+
+
+def naive(kernel: Kernel, op: ops.Absorb) -> list[str]:
+    """What a script does: read, add, write back."""
+    with kernel.pins.get(op.source) as source, kernel.pins.get(op.target) as target:
+        theirs, ours = kernel.maps.items(source), kernel.maps.items(target)
+        time.sleep(0.1)  # as long as a large map takes
+        added = {k: added_up(v, ours.get(k, bytes(len(v)))) for k, v in theirs.items()}
+        kernel.maps.update_many(target, list(added), list(added.values()))
+    return []
+
+
+def added_up(one: bytes, other: bytes) -> bytes:
+    words = zip(struct.iter_unpack("=Q", one), struct.iter_unpack("=Q", other), strict=True)
+    return b"".join(struct.pack("=Q", a + b) for (a,), (b,) in words)
+
+
+def test_a_naive_import_loses_counts(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sabotage: the check of the first test turns red."""
+    stage.apply(stage.spec())
+    count(stage, 1000)
+    path, _ = export(stage, "--map", "flows")
+    monkeypatch.setattr(transfer, "absorb", naive)
+    with Generator(stage.sandbox.tx, flows=FLOWS) as generator:
+        generator.start()
+        bring_in(stage, path, "--merge", "sum")
+        generator.stop()
+        balance = settle(generator, lambda: stage.counted() - 2000)
+    assert balance.lost > 0
+
+
+ROLES = Path(__file__).parent / "bpf" / "roles.bpf.c"
+
+
+def test_every_type_of_map(stage: Stage, compile_bpf: Callable[[Path], Path]) -> None:
+    """Hash, LRU, per-CPU, arrays, tries, .bss: out and in again, added up where something is there."""
+    names = ("prefixes", "limits", "quotas", "switches", "bans", "recent")
+    maps = {name: {"role": "state"} for name in (*names, ".bss")}
+    spec = {
+        "objects": [stage.put(compile_bpf(ROLES), "roles.bpf.o")],
+        "attach": [stage.attach("judge")],
+        "maps": maps,
+    }
+    stage.apply(spec)
+    cpus = stage.kernel.possible_cpus()
+    each = b"".join(struct.pack("=Q", n + 1) for n in range(cpus))
+    index = bytes(4)
+    stage.put_entries("prefixes", {struct.pack("=I", 24) + bytes([10, 0, 0, 0]): struct.pack("=I", 7)})
+    stage.put_entries("limits", {index: each})
+    stage.put_entries("quotas", {index: each})
+    stage.put_entries("switches", {index: struct.pack("=I", 3)})
+    stage.put_entries("bans", {bytes([10, 0, 0, 9]): struct.pack("=I", 1)})
+    stage.put_entries("recent", {bytes([10, 0, 0, n]): struct.pack("=Q", n) for n in range(10)})
+    before = {name: stage.items(name) for name in names}
+    path, _ = export(stage)
+    bring_in(stage, path, "--merge", "max")
+    assert {name: stage.items(name) for name in names} == before
+    bring_in(stage, path, "--merge", "sum")
+    assert stage.items("quotas") == {index: added_up(each, each)}
+    assert stage.items("limits")[index] == added_up(each, each)
+    assert stage.items("switches")[index] == struct.pack("=I", 6)
+    stage.call("remove", "edge", "--state")
+    stage.apply(spec)
+    bring_in(stage, path)
+    assert {name: stage.items(name) for name in names} == before
 
 
 KILLER = """\
