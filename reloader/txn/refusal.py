@@ -29,7 +29,7 @@ def rejected(bench: Bench, error: LoadRejected, planned: tuple[Op, ...]) -> Veri
         write_atomic(path, error.log.encode(errors="replace"))
     except OSError as full:
         where = f"the whole log could not be written: {describe(full)}"
-    told = explain(error.log, code_of(bench, planned, error.program), errno=error.errno or 0)
+    told = explain(error.log, code_of(bench, planned, error.program))
     sentence = told.sentence or error.strerror
     return VerifierRejected(
         f"{pipeline}: the verifier refused {error.program}: {sentence}; nothing was swapped",
@@ -79,6 +79,10 @@ def code_of(bench: Bench, planned: tuple[Op, ...], program: str) -> Code | None:
 def describe(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
+    if isinstance(error, LoadRejected):
+        from reloader.verifier import explain
+
+        return f"the verifier refused {error.program}: {explain(error.log).sentence or error.strerror}"
     if isinstance(error, OSError) and not isinstance(error, KernelError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error)

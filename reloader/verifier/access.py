@@ -142,7 +142,10 @@ def _stack(scene: Scene, match: re.Match[str]) -> Words:
     if first + size > 0:
         what = f"{size} bytes from fp{first}, but only {-first} are there"
         return f"{scene.call or 'the access'} reads {what}", "is the variable as large as what the call or map wants?"
-    return f"the stack at fp{first} ({size} bytes) is {scene.verb} in a way that is not allowed", ""
+    return (
+        f"the stack at fp{first} ({size} bytes) is {scene.verb} in a way that is not allowed",
+        "look at the index and the size",
+    )
 
 
 def _uninitialised(_scene: Scene, match: re.Match[str]) -> Words:

@@ -75,11 +75,11 @@ def split_source(source: str) -> tuple[str, int, str]:
     return (found[1], int(found[2]), found[3]) if found else ("", 0, source)
 
 
-def explain(log: str, code: Code | None = None, *, errno: int = 0) -> Explanation:
+def explain(log: str, code: Code | None = None) -> Explanation:
     """Read a refused program's whole log."""
     code = code or Code()
     summary = summarise(log, source=code.line)
-    scene = Scene(walk=walk(log), section=code.section, licence=code.licence, errno=errno, line=code.line)
+    scene = Scene(walk=walk(log), section=code.section, licence=code.licence, line=code.line)
     name, sentence, hint = _judge(scene, summary.reason or log)
     return Explanation(
         code=name,

@@ -29,7 +29,6 @@ class Scene:
     walk: Walk
     section: str = ""  # the program's, as in SEC(); empty when the object does not say
     licence: str = ""  # the object's
-    errno: int = 0
     line: SourceOf | None = None  # where the log names no file
 
     def register(self, number: int | str) -> Register:

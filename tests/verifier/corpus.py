@@ -38,7 +38,7 @@ def refused(data: bytes, elf: ElfObject, program: ElfProgram) -> Explanation | N
     try:
         LiveKernel().progs.load(request).close()
     except LoadRejected as error:
-        return explain(error.log, code_of(elf, program), errno=error.errno or 0)
+        return explain(error.log, code_of(elf, program))
     except KernelError as error:
         return explain_load(str(error))
     return None
