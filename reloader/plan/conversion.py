@@ -38,6 +38,7 @@ class Held:
     fullest: int  # entries of the one that has most
     inner: MapInfo | None  # the largest of them; None: it is empty
     template: int  # max_entries that their object declares; 0: not known
+    own: tuple[int, ...] = ()  # ids of others in it: maps of the pipeline itself, which have outcomes of their own
     wrong: str = ""  # why they cannot be converted as they are
 
 
@@ -64,8 +65,9 @@ class Move:
     inner: InnerMap | None = None  # of a map of maps: what new inner maps look like
 
     @property
-    def template(self) -> int:
-        return self.pair.held.template if self.pair.held else 0
+    def nesting(self) -> ops.Nesting | None:
+        held = self.pair.held
+        return ops.Nesting(inner=self.inner, template=held.template, own=held.own) if held else None
 
 
 def bridged(wanted: WishMap, pair: Pair) -> bool:
@@ -86,13 +88,16 @@ def before_swap(moves: Sequence[Move]) -> list[Op]:
                 source=m.source,
                 target=m.target,
                 rules=m.pair.forward,
-                inner=m.inner,
-                template=m.template,
+                nesting=m.nesting,
                 entries=m.pair.entries,
             )
             for op in ahead
         ]
-    return [*first, *(ops.Convert(map=m.map, source=m.source, target=m.target, back=m.pair.back) for m in moves)]
+    return [*first, *map(_convert, moves)]
+
+
+def _convert(m: Move) -> ops.Convert:
+    return ops.Convert(map=m.map, source=m.source, target=m.target, back=m.pair.back, nesting=m.nesting)
 
 
 def after_swap(moves: Sequence[Move]) -> list[Op]:
@@ -105,8 +110,7 @@ def _drain(m: Move, *, late: bool = False) -> ops.Drain:
         source=m.source,
         target=m.target,
         rules=m.pair.forward,
-        inner=m.inner,
-        template=m.template,
+        nesting=m.nesting,
         late=late,
         entries=0 if late else m.pair.entries,
     )
@@ -116,7 +120,8 @@ def retire(moves: Sequence[Move]) -> list[Op]:
     """After the commit: stop stale writers, fetch what they wrote last, let go."""
     out: list[Op] = []
     for m in moves:
-        out += [ops.Freeze(path=m.source), _drain(m, late=True), ops.Unpin(path=m.source)]
+        own = m.pair.held.own if m.pair.held else ()
+        out += [ops.Freeze(path=m.source, own=own), _drain(m, late=True), ops.Unpin(path=m.source)]
     return out
 
 

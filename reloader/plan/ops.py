@@ -7,6 +7,7 @@ Pure; imports spec.wish and state.rules.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from reloader.frozen import frozen
@@ -200,6 +201,15 @@ class FlipSide:
 
 
 @frozen
+class Nesting:
+    """What is in a map of maps that is converted."""
+
+    inner: InnerMap | None  # what successors of its maps look like; None: none are made, as on the way back
+    template: int = 0  # entries that the old object declares for each; 0: not known
+    own: tuple[int, ...] = ()  # ids of others in it: maps of the pipeline itself, whose successors a load puts there
+
+
+@frozen
 class CheckFit:
     """Look whether the kernel takes the migration program, and every value its narrowed field; changes nothing."""
 
@@ -208,8 +218,7 @@ class CheckFit:
     source: str  # pin path
     target: str
     rules: Conversion
-    inner: InnerMap | None = None  # of maps of maps: what new inner maps look like
-    template: int = 0  # and how many entries the old object declares for old ones
+    nesting: Nesting | None = None  # of maps of maps
     kept: bool = False  # as for Drain
     entries: int = 0  # as counted for the plan; 0: unknown
 
@@ -223,8 +232,7 @@ class CopyOver:
     source: str  # pin path
     target: str
     rules: Conversion
-    inner: InnerMap | None = None  # of maps of maps: what new inner maps look like
-    template: int = 0  # and how many entries the old object declares for old ones
+    nesting: Nesting | None = None  # of maps of maps
     entries: int = 0  # as counted for the plan; 0: unknown
 
 
@@ -237,6 +245,7 @@ class Convert:
     source: str
     target: str
     back: Conversion  # target's layout → source's
+    nesting: Nesting | None = None
     kept: bool = False  # as for Drain
 
 
@@ -249,8 +258,7 @@ class Drain:
     source: str
     target: str
     rules: Conversion
-    inner: InnerMap | None = None  # as above; None: none are made on the way back
-    template: int = 0
+    nesting: Nesting | None = None
     late: bool = False  # after the commit: for what user space wrote to the old map last
     kept: bool = False  # of a config map: counters only, into entries that both maps hold
     entries: int = 0  # as counted for the plan; 0: unknown
@@ -307,6 +315,7 @@ class Freeze:
 
     TAGGED: ClassVar[bool] = True
     path: str
+    own: tuple[int, ...] = ()  # ids of maps in a map of maps that are not retired with it
 
 
 @frozen
@@ -406,7 +415,8 @@ def undo_of(op: Op) -> Op | None:
         case Load() | FillMap() | Prove() | PinAgain() | CheckFit() | CopyOver() | Drain() | Barrier() | SetGate():
             return None
         case Convert():
-            return Drain(map=op.map, source=op.target, target=op.source, rules=op.back, kept=op.kept)
+            nesting = replace(op.nesting, inner=None) if op.nesting else None
+            return Drain(map=op.map, source=op.target, target=op.source, rules=op.back, nesting=nesting, kept=op.kept)
         case StoreBlob():
             return DropBlob(blob=op.blob, digest=op.digest)
         case PutSlot():

@@ -302,9 +302,8 @@ def _move_nested(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, sour
     from reloader.txn import nested
 
     known = bench.inner.setdefault(op.map, nested.Succession())
-    outer = nested.Outer(
-        kernel=bench.kernel, source=source, target=target, rules=op.rules, inner=op.inner, template=op.template
-    )
+    assert op.nesting is not None
+    outer = nested.Outer(kernel=bench.kernel, source=source, target=target, rules=op.rules, nesting=op.nesting)
     match op:
         case ops.CheckFit():
             outer.check()
@@ -313,7 +312,7 @@ def _move_nested(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, sour
         case ops.Drain():
             bench.kernel.barrier()
             # On the way back the maps have changed sides, and what is known of one side says nothing of the other.
-            outer.drain(known if op.inner else nested.Succession(), late=op.late)
+            outer.drain(known if op.nesting.inner else nested.Succession(), late=op.late)
 
 
 def _publish(bench: Bench, op: ops.Publish) -> None:
@@ -334,7 +333,7 @@ def _freeze(bench: Bench, op: ops.Freeze) -> None:
         if bench.kernel.maps.info(fd).type in NESTED_TYPES:
             from reloader.txn import nested
 
-            for inner in nested.inner_maps(bench.kernel, fd):
+            for inner in nested.inner_maps(bench.kernel, fd, op.own):
                 _freeze_one(bench, inner, f"a map in {op.path}")
 
 

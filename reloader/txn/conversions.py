@@ -35,7 +35,7 @@ def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | 
         meaning = (_head(recorded), _head(wanted.versions))
         if map_differences(seen_shape(live), wished_shape(wanted)) or (all(meaning) and meaning[0] != meaning[1]):
             history = max(wanted.versions, recorded, key=len)
-            ours = {m.info.id: name for name, m in seen.maps.items()}
+            ours = {m.info.id for m in seen.maps.values()}
             found[wanted.name] = _rules(kernel, wanted, live, history, meaning, ours)
     return found
 
@@ -105,7 +105,7 @@ def _rules(
     live: SeenMap,
     history: tuple[LayoutVersion, ...],
     meaning: tuple[int | None, int | None],
-    ours: dict[int, str],
+    ours: Collection[int],
 ) -> Pair | str:
     if not history:
         return "no rules: name a stateSchema that records its layouts (`reloader state new`)"
@@ -125,25 +125,25 @@ def _rules(
     return Pair(forward=forward, back=back, entries=entries, words=(f"version {old} → {new}", *words), held=held)
 
 
-def _held(kernel: Kernel, outer: Fd, live: SeenMap, ours: dict[int, str]) -> Held:
+def _held(kernel: Kernel, outer: Fd, live: SeenMap, ours: Collection[int]) -> Held:
     from reloader.txn import nested
 
+    filled = nested.slots(kernel, outer)
     infos, counts, wrong = list[MapInfo](), list[int](), ""
-    for fd in nested.inner_maps(kernel, outer):
-        infos.append(kernel.maps.info(fd))
-        counts.append(kernel.maps.count(fd))
-        wrong = wrong or _unlike(kernel, infos[-1], live, ours)
+    for inner in dict.fromkeys(i for i in filled.values() if i not in ours):
+        with kernel.maps.by_id(inner) as fd:
+            infos.append(kernel.maps.info(fd))
+            counts.append(kernel.maps.count(fd))
+        wrong = wrong or _unlike(kernel, infos[-1], live)
     return Held(
-        maps=len(infos), slots=len(nested.slots(kernel, outer)), entries=sum(counts), fullest=max(counts, default=0),
+        maps=len(infos), slots=len(filled), entries=sum(counts), fullest=max(counts, default=0),
         inner=max(infos, key=lambda i: i.max_entries, default=None), wrong=wrong,
-        template=live.inner.max_entries if live.inner else 0,
+        template=live.inner.max_entries if live.inner else 0, own=tuple(sorted(set(filled.values()) & set(ours))),
     )  # fmt: skip
 
 
-def _unlike(kernel: Kernel, found: MapInfo, live: SeenMap, ours: dict[int, str]) -> str:
+def _unlike(kernel: Kernel, found: MapInfo, live: SeenMap) -> str:
     """Why a map in a map of maps is not what the rules are for; empty when it is."""
-    if found.id in ours:
-        return f"it holds {ours[found.id]}, which is a map of the pipeline itself"
     recorded = live.inner
     if recorded and (found.type, found.key_size, found.value_size) != (
         recorded.type, recorded.key_size, recorded.value_size,

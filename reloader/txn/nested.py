@@ -1,19 +1,23 @@
 """State in maps of maps: the maps in it move to another layout one by one, and a new outer map holds the new ones.
 
-Programs only look outer maps up, so there is no bridge: inner maps are made and copied ahead, put into the new outer
-map in batches, and after the swap each old one is drained into its successor. Until the commit nobody but this side
-writes to the new outer map; what user space puts into the old one, or takes out of it, meanwhile is followed.
-Called by apply.py for ops on maps of maps. Imports kernel, spec.wish, state.rules, txn.migrate.
+Inner maps that the object itself declares are not among them: they have pins and outcomes of their own, and a load
+puts their successors into the new outer map. Programs only look outer maps up, so there is no bridge: inner maps are
+made and copied ahead, put into the new outer map in batches, and after the swap each old one is drained into its
+successor. Until the commit nobody but this side writes to the new outer map; what user space puts into the old one, or
+takes out of it, meanwhile is followed.
+Called by apply.py for ops on maps of maps. Imports errors, kernel, plan.ops, state.rules, txn.migrate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import errno
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+from reloader.errors import KernelError
 from reloader.kernel import Fd, Kernel, MapInfo, MapType
-from reloader.spec.wish import InnerMap
+from reloader.plan.ops import Nesting
 from reloader.state.rules import Conversion
 from reloader.txn import migrate, prefixes
 
@@ -36,14 +40,11 @@ class Outer:
     source: Fd
     target: Fd
     rules: Conversion
-    inner: InnerMap | None  # None: none are made
-    template: int  # max_entries of old inner maps, as their object declares them
+    nesting: Nesting
 
     def check(self) -> None:
         """Whether all values fit, and the kernel takes the program that moves them; changes nothing."""
-        held = slots(self.kernel, self.source)
-        if not held or self.inner is None:
-            return
+        held = self._held()
         with ExitStack() as stack:
             trial = None
             for old in dict.fromkeys(held.values()):
@@ -54,17 +55,18 @@ class Outer:
 
     def copy_over(self, known: Succession) -> None:
         """A successor for every inner map, with its entries, counters at zero; each where its predecessor is."""
-        held = list(slots(self.kernel, self.source).items())
+        held = list(self._held().items())
+        self._require_own()
         for at in range(0, len(held), ENTRIES):
             self._succeed(held[at : at + ENTRIES], known)
 
     def drain(self, known: Succession, *, late: bool) -> None:
         """Move what the old inner maps hold into their successors. See migrate.drain."""
-        held, there = slots(self.kernel, self.source), slots(self.kernel, self.target)
+        held, there = self._held(), slots(self.kernel, self.target)
         self._follow(held, there, known, late=late)
         there = slots(self.kernel, self.target)
         for old, new in dict.fromkeys((old, there.get(key, 0)) for key, old in held.items()):
-            if new:
+            if new and new not in self.nesting.own:
                 with self.kernel.maps.by_id(old) as source, self.kernel.maps.by_id(new) as target:
                     migrate.drain(self.kernel, source, target, self.rules, late=late)
 
@@ -75,7 +77,7 @@ class Outer:
             self.kernel.maps.delete_many(self.target, sorted(gone & there.keys()))
             known.slots -= gone
         fresh = {k: old for k, old in held.items() if not _succeeded(old, there.get(k, 0), known, late=late)}
-        todo = list(fresh.items()) if self.inner is not None else []
+        todo = list(fresh.items()) if self.nesting.inner is not None else []
         for at in range(0, len(todo), ENTRIES):
             self._succeed(todo[at : at + ENTRIES], known)
 
@@ -103,8 +105,28 @@ class Outer:
             yield target
 
     def _made(self, source: Fd) -> Fd:
-        assert self.inner is not None
-        return self.kernel.maps.create(successor_shape(self.kernel.maps.info(source), self.inner, self.template))
+        live, inner = self.kernel.maps.info(source), self.nesting.inner
+        assert inner is not None
+        room = inner.room(live.max_entries, self.nesting.template)
+        shape = MapInfo(
+            id=0, type=inner.type, name=live.name, key_size=inner.key_size, value_size=inner.value_size,
+            max_entries=room, map_flags=inner.map_flags,
+        )  # fmt: skip
+        return self.kernel.maps.create(shape)
+
+    def _held(self) -> dict[bytes, int]:
+        """What is to have a successor: not the maps of the pipeline itself, which have one by their own op."""
+        filled = slots(self.kernel, self.source).items()
+        return {key: inner for key, inner in filled if inner not in self.nesting.own}
+
+    def _require_own(self) -> None:
+        """Where the old outer map holds a map of the pipeline itself, its successor must be in the new one already."""
+        there = slots(self.kernel, self.target)
+        for key, inner in slots(self.kernel, self.source).items():
+            if inner in self.nesting.own and key not in there:
+                name = self.kernel.maps.info(self.target).name
+                what = f"{name}[{key.hex()}] holds a map of the pipeline that the new object does not put there"
+                raise KernelError("convert", errno.EINVAL, what)
 
 
 def _succeeded(old: int, new: int, known: Succession, *, late: bool) -> bool:
@@ -112,14 +134,6 @@ def _succeeded(old: int, new: int, known: Succession, *, late: bool) -> bool:
     if old in known.of:
         return late or known.of[old] == new
     return bool(new) and not known.of
-
-
-def successor_shape(live: MapInfo, inner: InnerMap, template: int) -> MapInfo:
-    room = inner.room(live.max_entries, template)
-    return MapInfo(
-        id=0, type=inner.type, name=live.name, key_size=inner.key_size, value_size=inner.value_size, max_entries=room,
-        map_flags=inner.map_flags,
-    )  # fmt: skip
 
 
 def slots(kernel: Kernel, outer: Fd) -> dict[bytes, int]:
@@ -132,8 +146,8 @@ def slots(kernel: Kernel, outer: Fd) -> dict[bytes, int]:
     return {key: int.from_bytes(value, "little") for key, value in found if value is not None}
 
 
-def inner_maps(kernel: Kernel, outer: Fd) -> Iterator[Fd]:
-    """A descriptor of each map in it, one after the other."""
-    for inner in dict.fromkeys(slots(kernel, outer).values()):
+def inner_maps(kernel: Kernel, outer: Fd, own: Collection[int] = ()) -> Iterator[Fd]:
+    """A descriptor of each map in it, one after the other, but of those in `own`."""
+    for inner in dict.fromkeys(i for i in slots(kernel, outer).values() if i not in own):
         with kernel.maps.by_id(inner) as fd:
             yield fd

@@ -228,6 +228,49 @@ def test_a_rollback_brings_the_counts_home(stage: Tenants, traffic: Generator) -
     assert stage.packets() == stage.seen()
 
 
+DECLARED = """
+struct usage_map gold SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH_OF_MAPS); __uint(max_entries, %(outer)d); __type(key, __u32);
+	__array(values, struct usage_map); } tenants SEC(".maps") = { .values = { [3] = &gold } };
+/* Packets by tenant"""
+
+
+def declared(fields: str, outer: int) -> str:
+    """meter with a map of the object's own for the fourth tenant."""
+    head, _, rest = (SOURCE % {**WORDS, "fields": fields}).partition("/* For each tenant")
+    return head + DECLARED % {"outer": outer} + rest.partition("/* Packets by tenant")[2]
+
+
+def test_inner_maps_that_the_object_declares_go_their_own_way(
+    sandbox: Sandbox, compile_bpf: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """They are state by their own name, with rules of their own; a load puts them into the outer map. The others there
+    follow the outer map's rules. A larger outer map then keeps the very maps that are the object's."""
+    files = {v: compile_bpf(declared(fields, 8)) for v, fields in FIELDS.items()}
+    files["larger"] = compile_bpf(declared(FIELDS["v2"], 16))
+    stage = Tenants(sandbox, tmp_path, files, "tenants: {role: state}, gold: {role: state}, seen: {role: state}")
+    stage.record("tenants", *versions("HASH"))
+    first, second = (f"layout: {{key: u32, value: {VALUES[v]}}}\nmerge: {{packets: sum}}\n" for v in ("v1", "v2"))
+    stage.record("gold", first, second + "rules: {value: {zone: {default: 7}}}\n")
+    stage.record("seen", "layout: {key: u32, value: u64}\nmerge: sum\n")
+    stage.attached, stage.lossy = {"meter": sandbox.rx}, True
+    stage.apply("v1")
+    stage.put(0)
+    with Generator(sandbox.tx, flows=2_000) as generator:
+        generator.start(rate=100_000)
+        for version in ("v2", "v1", "v2", "larger"):
+            time.sleep(0.05)
+            stage.apply(version)
+            with stage.pub("gold") as gold:
+                assert stage.held()[3] == stage.kernel.maps.info(gold).id
+                assert not stage.kernel.maps.frozen(gold)
+        time.sleep(0.05)
+        stage.settle(generator)
+    assert sorted(stage.held()) == [0, 3]
+    assert stage.packets() == stage.seen()
+    assert min(stage.seen().values()) > 1_000
+
+
 def test_what_user_space_changes_in_the_outer_map_meanwhile_is_followed(
     stage: Tenants, traffic: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
