@@ -9,10 +9,16 @@ from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import NeedsHuman, ReloaderError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reloader.lock import WriterLock
+    from reloader.spec.wish import Compiled
+    from reloader.txn.intake import Intake
     from reloader.txn.on_trial import Watched
     from reloader.txn.session import Result
 
 LONGEST = 7 * 86400.0  # seconds in which a confirmation may come
+AGAIN = 60.0  # seconds to wait for the lock after a window: our own work is not given up because others write
 
 
 def apply(args: argparse.Namespace, env: Environment) -> int:
@@ -67,8 +73,7 @@ def _apply_each(
     results: list[Result],
 ) -> None:
     """One after the other, under one writer lock that is let go during health windows."""
-    from reloader.commands.sources import intake
-    from reloader.txn import on_trial, trial
+    from reloader.txn import trial
     from reloader.txn.several import worst
 
     patience, failed = 0.0, list[ReloaderError]()
@@ -79,21 +84,20 @@ def _apply_each(
             with trial.lock_in_turn(env.layout, patience) as lock:
                 while pairs and not (watched and watched.guard):
                     (path, one), watched = pairs.pop(0), prepared.pop(0)
-                    request = intake(
-                        path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback, take_over=args.take_over
-                    )
                     try:
-                        results.append(on_trial.apply(env.kernel, env.layout, request, lock, watched, progress=steps))
+                        results.append(_apply_one(env, _request(args, path, one), watched, lock, steps))
                     except NeedsHuman as error:
                         failed.append(error)
                         watched = None
             steps.done()
             if watched and watched.guard:
-                results[-1] = _outcome(env, watched, results[-1], results)
+                results.append(_outcome(env, watched, results.pop()))
+        except NeedsHuman as error:  # it failed its trial and could not be taken back
+            failed.append(error)
         except KeyboardInterrupt:
-            on_trial.take_back(watched)
+            _take_back(watched, results)
             raise
-        patience = on_trial.PATIENCE  # what is left of our own work is not given up because others write
+        patience = AGAIN
     if failed:
         raise worst(failed, [])
 
@@ -101,20 +105,54 @@ def _apply_each(
 def _prepared(
     env: Environment, pairs: list[Any], confirm_within: float, failed: list[ReloaderError]
 ) -> list[Watched | None]:
-    """One for each pair. A pipeline that needs a human is taken out, and does not block the others."""
-    from reloader.txn import on_trial
-
+    """One for each pair; None: it needs no trial. A pipeline that needs a human is taken out, and does not block the
+    others."""
     prepared: list[Watched | None] = []
     for pair in list(pairs):
+        wish = pair[1].wish
+        if not confirm_within and wish.health is None:
+            prepared.append(None)
+            continue
+        from reloader.txn import on_trial  # late: most changes need none of it
+
         try:
-            prepared.append(on_trial.prepare(env.kernel, env.layout, pair[1].wish, confirm_within))
+            prepared.append(on_trial.prepare(env.kernel, env.layout, wish, confirm_within))
         except NeedsHuman as error:
             failed.append(error)
             pairs.remove(pair)
     return prepared
 
 
-def _outcome(env: Environment, watched: Watched, result: Result, results: list[Result]) -> Result:
+def _request(args: argparse.Namespace, path: Path, one: Compiled) -> Intake:
+    from reloader.commands.sources import intake
+
+    return intake(path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback, take_over=args.take_over)
+
+
+def _apply_one(
+    env: Environment, request: Intake, watched: Watched | None, lock: WriterLock, steps: SlowSteps
+) -> Result:
+    from reloader.txn import session
+
+    if watched is None:
+        return session.apply(env.kernel, env.layout, request, lock, progress=steps)
+    from reloader.txn import on_trial
+
+    return on_trial.apply(env.kernel, env.layout, request, lock, watched, progress=steps)
+
+
+def _take_back(watched: Watched | None, results: list[Result]) -> None:
+    """After an interrupt: what is on trial by this command is not left so."""
+    if watched is None or watched.guard is None:
+        return
+    from reloader.txn import on_trial
+
+    if results and results[-1].pipeline == watched.wish.pipeline:
+        results.pop()
+    on_trial.take_back(watched)
+
+
+def _outcome(env: Environment, watched: Watched, result: Result) -> Result:
     """Wait for it, and say what is waited for."""
     from reloader.txn import on_trial
 
@@ -124,11 +162,7 @@ def _outcome(env: Environment, watched: Watched, result: Result, results: list[R
         env.output.note(
             f"{result.pipeline}: generation {result.generation} serves, on trial for {health.window:g} s ({checks})"
         )
-    try:
-        return on_trial.outcome(watched, result, env.output.note)
-    except (ReloaderError, KeyboardInterrupt):
-        results.pop()
-        raise
+    return on_trial.outcome(watched, result, env.output.note)
 
 
 def _known_resets(reset: list[str], pairs: list[Any]) -> None:

@@ -81,6 +81,18 @@ def test_a_wrong_version_goes_home_with_its_counts(stage: Stage) -> None:
             channel.connect((stage.sandbox.rx.address, 8080))  # served as before
 
 
+def test_sabotage_scratch_state_turns_the_counts_red(stage: Stage) -> None:
+    """With `flows` forgotten at every load, the counts above must not add up."""
+    scratch: dict[str, Any] = {"maps": {"flows": {"role": "scratch"}}}
+    with server(stage), Generator(stage.sandbox.tx, flows=100) as generator:
+        first(stage, **scratch)
+        generator.start(rate=20_000)
+        done = stage.run("apply", stage.write(stage.spec(rodata=DROP, health=health(tcp(stage)), **scratch)))
+        assert_home(stage, done, "no answer within 0.2 s")
+        generator.stop()
+        assert settle(generator, lambda: udp_counted(stage)).lost > 0
+
+
 def _stream(stage: Stage) -> int:
     from reloader.bpf import netns
 
