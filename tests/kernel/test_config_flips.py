@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,12 @@ import pytest
 
 from lab.sandbox import Sandbox
 from lab.traffic import Generator, settle
+from reloader.bpf import syscall
 from reloader.bpf.live import LiveKernel
 from reloader.plan import flips, ops
 from reloader.plan.ops import Op
 from reloader.txn import config as written
-from tests.kernel.stage import Stage, on_stage
+from tests.kernel.stage import Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -84,6 +86,10 @@ def hits(stage: Stage, number: int = 0) -> int:
     return int(RULE.unpack(stage.items("rules")[key(number)])[2])
 
 
+def class_hits(stage: Stage) -> int:
+    return int(CLASS.unpack(stage.items("classes")[(1).to_bytes(4, "little")])[0])
+
+
 def stamps(stage: Stage) -> set[int]:
     return {RULE.unpack(value)[0] for value in stage.items("rules").values()}
 
@@ -117,7 +123,7 @@ def test_a_flip_changes_two_maps_at_one_packet_and_loses_no_count(stage: Stage) 
     assert stamps(stage) == {11}
     assert (after.mixed, after.mismatch, after.missing) == (0, 0, 0)
     assert hits(stage) == after.packets, "each packet was counted in an entry once"
-    assert CLASS.unpack(stage.items("classes")[(1).to_bytes(4, "little")])[0] == after.packets
+    assert class_hits(stage) == after.packets
     assert stage.call("status", "edge")["pipelines"][0]["generation"] == load + 10
     assert not stage.apply(spec(stage, 11))["changed"]
 
@@ -151,6 +157,35 @@ def test_sabotage_a_flip_before_the_maps_are_in_place_is_seen(stage: Stage, monk
         if change_under_traffic(stage, [spec(stage, n) for n in range(start, start + 3)]).mismatch:
             return
     pytest.fail("the side was flipped before its maps were there, and no mixture was seen")
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_flip_waits_for_packets_on_the_old_side(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, *, waits: bool
+) -> None:
+    """A packet that takes long is on its way when the side flips; the sabotage leaves the barrier out."""
+    stage.apply(spec(stage, 1, rodata={"pause": 1 << 23}))
+    real, after = written.flip_side, list[bool]()
+
+    def flip(bench: Any, op: ops.FlipSide) -> None:
+        with stage.kernel.pins.get(stage.layout.prog_pin("edge", 1, "watch")) as program:
+            before = sight(stage).packets
+            slow = threading.Thread(target=syscall.prog_test_run, args=(program.fileno(),), kwargs={"data": bytes(64)})
+            slow.start()
+            wait_until(lambda: sight(stage).packets > before, 5.0)
+            real(bench, op)
+            after.append(class_hits(stage) == sight(stage).packets)  # counted behind the pause
+            slow.join()
+
+    monkeypatch.setattr(written, "flip_side", flip)
+    if not waits:
+        monkeypatch.setattr(LiveKernel, "barrier", lambda _: None)
+    for stamp in range(2, 5 if waits else 20):
+        stage.apply(spec(stage, stamp, rodata={"pause": 1 << 23}))
+        if not waits and not all(after):
+            return
+    assert waits, "nobody waited, and no packet was left behind"
+    assert all(after), "a packet was still on the side that was left"
 
 
 def test_entries_in_place_lose_no_count(stage: Stage) -> None:

@@ -207,3 +207,30 @@ def test_both_hooks_without_reloader(stage: Stage, monkeypatch: pytest.MonkeyPat
     finally:
         rx.run("tc", "qdisc", "del", "dev", rx.interface, "clsact")
         test_rescue.sweep(stage)
+
+
+def test_reports_fit_their_schemas(stage: Stage) -> None:
+    """Each document a command prints is held to its schema by `call`."""
+    stage.apply(spec(stage, 1))
+    stage.apply(spec(stage, 2))
+    shown = stage.call("show", "edge")
+    assert [a["type"] for a in shown["attachments"]] == ["xdp", "tcx"]
+    stage.call("history", "edge")
+    assert stage.call("diff", "edge", "1", "2")
+
+
+def test_a_recreated_interface_gets_both_hooks_again(stage: Stage) -> None:
+    """The links are dead with the old one; the next apply, unchanged, mends them."""
+    rx = stage.sandbox.rx
+    wish = spec(stage, 1)
+    rx.run("ip", "link", "add", "rx1", "type", "veth", "peer", "name", "rx2")
+    for attachment in wish["attach"]:
+        attachment["interface"] = "rx1"
+    stage.apply(wish)
+    rx.run("ip", "link", "delete", "rx1")
+    rx.run("ip", "link", "add", "rx1", "type", "veth", "peer", "name", "rx2")
+    assert stage.apply(wish)["changed"]
+    assert stage.attached("rx1")
+    assert not stage.apply(wish)["changed"]
+    seen = {a["seen"] for a in stage.call("status", "edge")["pipelines"][0]["attachments"]}
+    assert seen == {"as recorded"}
