@@ -5,8 +5,9 @@ The same stages and checks as on this machine's kernel, with fewer flows and at 
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from lab.traffic import Generator, settle
 from reloader.plan import conversion, ops
 from tests.crash import loop
 from tests.crash.scenario import Scene
+from tests.kernel import stage as flat
+from tests.kernel import test_config_flips as flips
 from tests.kernel import test_convert as convert
+from tests.kernel import test_gate as gates
 from tests.kernel.test_main_job import CONVERTED, Stage
 
 pytestmark = [pytest.mark.kernel, pytest.mark.vm]
@@ -30,6 +34,14 @@ fire_on = convert.fire_on
 @pytest.fixture
 def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Stage:
     return Stage(sandbox, objects, tmp_path)
+
+
+@pytest.fixture
+def flipping(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[flat.Stage]:
+    """The stage of the tests of configuration, with their object."""
+    with flat.on_stage(sandbox, objects, tmp_path) as opened:
+        opened.put(objects("lab/bpf/config_pair"), "pair.bpf.o")
+        yield opened
 
 
 def traffic(stage: Stage) -> Generator:
@@ -159,3 +171,53 @@ def test_killed(name: str, scene: Scene, tmp_path: Path) -> None:
 def scene(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Any:
     with Generator(sandbox.tx, flows=4) as generator:
         yield Scene(sandbox, objects, tmp_path, generator)
+
+
+def test_configuration_flips(flipping: flat.Stage) -> None:
+    """Two tied maps exchanged by one store, and hit counters carried along."""
+    flipping.apply(flips.spec(flipping, 1))
+    with Generator(flipping.sandbox.tx, flows=4) as generator:
+        generator.start(rate=RATE)
+        for stamp in range(2, 6):
+            flipping.apply(flips.spec(flipping, stamp))
+        generator.stop()
+        balance = settle(generator, lambda: flips.sight(flipping).packets)
+    seen = flips.sight(flipping)
+    assert balance.lost == 0
+    assert seen.packets > 100
+    assert (seen.mixed, seen.mismatch, seen.missing) == (0, 0, 0)
+    assert flips.hits(flipping) == seen.packets
+
+
+def test_two_hooks_change_together(flipping: flat.Stage) -> None:
+    """By the gate, from packets of a socket: where the kernel has no links on traffic control, it is refused."""
+    flipping.put(flipping.objects("lab/bpf/gate_pair"), "gate.bpf.o")
+    done = flipping.run("apply", flipping.write(gates.spec(flipping, 1)))
+    if not flipping.kernel.links.has_tcx():
+        assert done.code == 69, done.err
+        return
+    assert done.code == 0, done.err
+    for version in range(2, 5):
+        trickle(flipping, gates.spec(flipping, version))
+    seen = gates.pairs(flipping)
+    assert seen.entered == seen.left > 10
+    assert seen.mixed == 0
+    assert gates.stats(flipping, 4) == (0, 0, 0)
+
+
+def trickle(stage: flat.Stage, wish: dict[str, Any]) -> None:
+    """Apply while packets come by one after the other."""
+    done = threading.Event()
+
+    def drip() -> None:
+        while not done.is_set():
+            stage.send(1)
+            time.sleep(0.001)
+
+    sender = threading.Thread(target=drip)
+    sender.start()
+    try:
+        stage.apply(wish)
+    finally:
+        done.set()
+        sender.join()
