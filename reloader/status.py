@@ -143,12 +143,13 @@ def _seen(seen: Observed, attachment: str) -> str:
     there, links = seen.attachments[attachment], seen.current.links if seen.current else {}
     if there.interface is None:
         return "the interface is gone"
+    other = f"; {there.owner} runs there, {there.foreign.words}" if there.foreign else ""
     if there.link is None:
-        return "our link's pin is gone" + (f"; {there.owner} runs there" if there.owner else "")
+        return f"our link's pin is gone{other}"
     if there.elsewhere:
         return f"our link serves on interface {there.link.ifindex}, which this is not; nothing of ours is attached here"
     if not there.link.ifindex:
-        return "the interface was recreated; nothing of ours is attached"
+        return f"the interface was recreated; nothing of ours is attached{other}"
     if attachment in links and there.link.prog_id != links[attachment].prog:
         return f"{there.owner} runs there"
     return "as recorded"

@@ -77,7 +77,7 @@ def _candidates(layout: Layout, current: Current) -> Iterator[Generation]:
 
 def _intake(generation: Generation) -> Intake:
     origin = generation.origin or generation.number
-    return Intake(wish=generation.wish, reason=REASON, origin=origin, lossy_rollback=True, tests=False)
+    return Intake(wish=generation.wish, reason=REASON, origin=origin, lossy_rollback=True)
 
 
 def _told(name: str, generation: Generation, result: session.Result, refused: ReloaderError | None) -> str:

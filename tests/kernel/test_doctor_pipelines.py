@@ -111,6 +111,10 @@ def test_somebody_elses_program(stage: Stage, compile_bpf: Callable[[str], Path]
     with loaded.progs["others"] as prog:
         stage.kernel.links.give_back_xdp(prog, ifindex=interface.ifindex, mode=XdpMode.NATIVE, netns=rx.netns)
     loaded.close()
+    (shown,) = stage.call("status")["pipelines"]
+    assert shown["state"] == "drift"
+    assert "our link's pin is gone; program 'others' (id" in shown["attachments"][0]["seen"]
+    assert "runs there, by netlink" in shown["attachments"][0]["seen"]
     what, hint = ill(stage)
     assert "program 'others'" in what
     assert "by netlink" in what
