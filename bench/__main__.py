@@ -11,7 +11,7 @@ from bench import host
 from bench.rows import Row, note, table
 from lab.traffic import ROOT
 
-SUBJECTS = ("swap", "apply", "validate", "scale", "config", "state", "health", "crash", "verifier", "fuzz")
+SUBJECTS = ("swap", "apply", "validate", "scale", "config", "state", "health", "crash", "verifier", "fuzz", "panic")
 REPORT = ROOT / "build" / "bench.json"
 
 

@@ -6,6 +6,7 @@
 <bpffs>/<pipeline>/loads/<n>/maps/<map>            its config and scratch maps
 <bpffs>/<pipeline>/taken/<attachment>              somebody else's program, while it is taken over
 <bpffs>/<pipeline>/import/<map>                    entries on their way in, while `state import` is at it
+<bpffs>/<pipeline>/panic/<hook>_{open,closed}      what serves in a panic
 <bpffs>/<pipeline>/pub/<map>                       what readers and writers in user space open
 <records>/lock, <records>/{objects,entries,tests}/<sha256>, <records>/cache/, <records>/logs/
 <records>/pipelines/<pipeline>/{current.json, generations/<n>.{json,sh}, journal/<txn>.jsonl,
@@ -49,6 +50,9 @@ class Layout:
     def pipeline_pins(self, pipeline: str) -> str:
         return f"{self.bpffs}/{pipeline}"
 
+    def link_pins(self, pipeline: str) -> str:
+        return f"{self.bpffs}/{pipeline}/links"
+
     def link_pin(self, pipeline: str, attachment: str) -> str:
         return f"{self.bpffs}/{pipeline}/links/{pin_name(attachment)}"
 
@@ -85,6 +89,13 @@ class Layout:
     def import_pin(self, pipeline: str, map_name: str) -> str:
         """Entries on their way from a file into a state map."""
         return f"{self.bpffs}/{pipeline}/import/{pin_name(map_name)}"
+
+    def panic_pins(self, pipeline: str) -> str:
+        return f"{self.bpffs}/{pipeline}/panic"
+
+    def panic_pin(self, pipeline: str, which: str) -> str:
+        """The program that serves in a panic: "xdp_open" and the like."""
+        return f"{self.panic_pins(pipeline)}/{which}"
 
     def pub_pin(self, pipeline: str, map_name: str) -> str:
         return f"{self.bpffs}/{pipeline}/pub/{pin_name(map_name)}"

@@ -91,6 +91,7 @@ class Observed:
     lost: tuple[str, ...] = ()  # recorded state maps that are nowhere to be found
     strays: tuple[str, ...] = ()  # pins below state/ that no record explains
     side: int | None = None  # that packets look at, of the config maps with two sides; None: there are none
+    panics: dict[int, str] = field(default_factory=dict)  # program that serves in a panic -> its pin
     unpublished: tuple[str, ...] = ()  # maps of the serving generation that have no pin below pub/
 
     @property
@@ -126,6 +127,7 @@ def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) ->
         lost=lost,
         strays=_strays(kernel, layout, pipeline, current),
         side=_side(kernel, layout, pipeline, generation),
+        panics=_panics(kernel, layout, pipeline),
         unpublished=_unpublished(kernel, layout, pipeline, generation),
     )
 
@@ -138,6 +140,14 @@ def _side(kernel: Kernel, layout: Layout, pipeline: str, generation: Generation 
         return None
     with kernel.pins.get(pins[0]) as fd:
         return (kernel.maps.lookup(fd, bytes(4)) or b"\0")[0] & 1
+
+
+def _panics(kernel: Kernel, layout: Layout, pipeline: str) -> dict[int, str]:
+    found = {}
+    for name in kernel.pins.listdir(layout.panic_pins(pipeline)):
+        with kernel.pins.get(pin := layout.panic_pin(pipeline, name)) as fd:
+            found[kernel.progs.info(fd).id] = pin
+    return found
 
 
 def _unpublished(kernel: Kernel, layout: Layout, pipeline: str, generation: Generation | None) -> tuple[str, ...]:

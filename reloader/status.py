@@ -20,6 +20,8 @@ from reloader.spec.wish import Wish
 from reloader.standing import pinned
 from reloader.trial import guarded, left, overdue
 
+PANICS = {"open": "every packet passes", "closed": "no packet passes"}
+
 
 def collect(kernel: Kernel, layout: Layout, names: list[str]) -> list[dict[str, Any]]:
     """One entry per pipeline (schemas/status.schema.json); NotFoundError for a name nobody recorded."""
@@ -150,6 +152,9 @@ def _seen(seen: Observed, attachment: str) -> str:
         return f"our link serves on interface {there.link.ifindex}, which this is not; nothing of ours is attached here"
     if not there.link.ifindex:
         return f"the interface was recreated; nothing of ours is attached{other}"
+    if there.link.prog_id in seen.panics:
+        stance = seen.panics[there.link.prog_id].rpartition("_")[2]
+        return f"panic {stance}: {PANICS[stance]}; `reloader apply` or `rollback` ends it"
     if attachment in links and there.link.prog_id != links[attachment].prog:
         return f"{there.owner} runs there"
     return "as recorded"

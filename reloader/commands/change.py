@@ -226,3 +226,17 @@ def remove(args: argparse.Namespace, env: Environment) -> int:
     with writer_lock(env.layout) as lock:
         result = session.remove(env.kernel, env.layout, args.pipeline, lock, drop_state=args.state)
     return _report(env, [result])
+
+
+def panic(args: argparse.Namespace, env: Environment) -> int:
+    """Without the writer lock: whoever holds it may be what hangs."""
+    from reloader.spec.words import Panic
+    from reloader.txn.panic import panic as panic_now
+
+    done = panic_now(env.kernel, env.layout, args.pipeline, Panic(args.stance) if args.stance else None)
+    what = {Panic.OPEN: "every packet passes", Panic.CLOSED: "no packet passes"}[done.stance]
+    env.output.print(f"{done.pipeline}: panic {done.stance}: {what} at {', '.join(done.attachments)}")
+    env.output.note("`reloader apply` or `reloader rollback` ends it")
+    document = {"pipeline": done.pipeline, "stance": done.stance, "attachments": list(done.attachments)}
+    env.output.document("Panic", document)
+    return 0

@@ -151,18 +151,20 @@ def _swap(
         return replace(
             base, refusal=f"attachment {wanted.id}: a link is pinned that no record explains ({there.owner})"
         )
-    if there.link.prog_id != seen.progs.get(old.program, generation.progs.get(old.program)):
+    panic = seen.panics.get(there.link.prog_id, "")
+    if not panic and there.link.prog_id != seen.progs.get(old.program, generation.progs.get(old.program)):
         return replace(base, refusal=f"attachment {wanted.id}: our link runs {there.owner}, which no record explains")
     mode = there.interface.xdp_mode if there.interface and not there.several else None
     if there.interface and mode and mode != wanted.target["mode"]:
         why = f"the mode is fixed when the link is made ({there.interface.xdp_mode} now); remove the attachment first"
         return replace(base, refusal=f"attachment {wanted.id}: {why}")
-    if load == generation.load and wanted.program == old.program:
+    if load == generation.load and wanted.program == old.program and not panic:
         return base
     op = ops.SwapLink(
         attachment=wanted.id,
         path=layout.link_pin(pipeline, wanted.id),
         new=layout.prog_pin(pipeline, load, wanted.program),
-        old=layout.prog_pin(pipeline, generation.load, old.program),
+        old=panic or layout.prog_pin(pipeline, generation.load, old.program),
     )
-    return replace(base, sign=Sign.CHANGE, action="link update", cas=True, ops=(op,))
+    action = "link update, which ends the panic" if panic else "link update"
+    return replace(base, sign=Sign.CHANGE, action=action, cas=True, ops=(op,))

@@ -331,7 +331,8 @@ class Draft:
         flipped += gate.closed(self.wish, self.place()) if self.gate.open else []
         taken = [ops.Unpin(path=c.taken) for c in self.attachments if c.taken]
         gone = [*self._retire(), *self.detach(), *taken, *self._drop_old()]
-        return [*self._publish(), *flipped, *folder, *retired, *gone]
+        ended: list[Op] = [ops.EndPanic()] if self.seen.panics else []
+        return [*ended, *self._publish(), *flipped, *folder, *retired, *gone]
 
     def _after_flip(self) -> list[Op]:
         flipping = self.flipping()

@@ -153,6 +153,7 @@ class SwapLink:
     old: str  # program pin path; what must be running there
     waits: float = 0.0  # s before it, after a barrier: for packets between two hooks
     grace: float = 0.0  # s that its undo has to wait
+    back: bool = False  # an undo: a program that is neither is somebody else's doing since, and stays
 
 
 @frozen
@@ -294,6 +295,13 @@ class DropFolder:
 
 
 @frozen
+class EndPanic:
+    """Unpin the programs of a panic, but for one that a link of ours has come to run again meanwhile."""
+
+    TAGGED: ClassVar[bool] = True
+
+
+@frozen
 class PutRecord:
     """Write the generation and make it current; the content stands in the journal's commit record."""
 
@@ -395,6 +403,7 @@ Op = (
     | FillFromFile
     | Absorb
     | DropFolder
+    | EndPanic
     | PutRecord
     | Publish
     | Freeze
@@ -428,7 +437,7 @@ def undo_of(op: Op) -> Op | None:
         case TakeOver():
             return GiveBack(attachment=op.attachment, program=op.program, path=op.path, theirs=op.theirs, mode=op.mode)
         case SwapLink():
-            return SwapLink(attachment=op.attachment, path=op.path, new=op.old, old=op.new, waits=op.grace)
+            return SwapLink(attachment=op.attachment, path=op.path, new=op.old, old=op.new, waits=op.grace, back=True)
         case SetEntries():
             return SetEntries(map=op.map, path=op.path, entries=op.before, before=op.entries, prune=op.prune, back=True)
     raise LookupError(f"{type(op).__name__} has no undo and may only follow the commit")

@@ -23,6 +23,7 @@ def make_removal(seen: Observed, current: Current, layout: Layout, *, drop_state
     after: list[Op] = [
         ops.PutRecord(),
         *(ops.Unpin(path=layout.link_pin(name, a)) for a in attachments),
+        *([ops.EndPanic()] if seen.panics else []),
         *(ops.Unpin(path=layout.pub_pin(name, m)) for m in maps),
         *(drop_load(generation, layout) if generation else []),
         *(ops.Unpin(path=m.pin) for m in state.values()),

@@ -97,6 +97,7 @@ class _Compiler:
             engine_maps=tuple(sorted(m for m in self.objects.engine_maps if not always_loaded(m))),
             tests=tests,
             health=self._health(programs),
+            panic=self.pipeline.panic,
         )
         files = [*(o.path for o in self.objects.files), *(m.bulk.path for m in self.pipeline.maps if m.bulk)]
         files += registered.files_of(self.registry)

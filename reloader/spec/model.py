@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from reloader.frozen import frozen
 from reloader.spec.checks import Health
-from reloader.spec.words import Apply, Role
+from reloader.spec.words import Apply, Panic, Role
 
-__all__ = ["Apply", "Attach", "Bulk", "Entry", "MapWish", "Mark", "ObjectRef", "Pipeline", "Role", "TestWish"]
+__all__ = ["Apply", "Attach", "Bulk", "Entry", "MapWish", "Mark", "ObjectRef", "Panic", "Pipeline", "Role", "TestWish"]
 
 
 @frozen
@@ -130,3 +130,4 @@ class Pipeline:
     state_schema: str | None = None
     tests: TestWish = field(default_factory=lambda: TestWish(items=(), mark=Mark(line=0, column=0)))
     health: HealthWish | None = None
+    panic: Panic | None = None

@@ -15,7 +15,7 @@ from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import pin_name
 from reloader.spec import check, health, text
-from reloader.spec.model import Apply, Attach, Bulk, Entry, MapWish, Mark, ObjectRef, Pipeline, Role, TestWish
+from reloader.spec.model import Apply, Attach, Bulk, Entry, MapWish, Mark, ObjectRef, Panic, Pipeline, Role, TestWish
 from reloader.spec.source import read_source
 from reloader.spec.text import Document, Steps, dotted
 
@@ -91,6 +91,7 @@ class _Reader:
             gate=spec.get("gate", False),
             tests=self._tests(spec.get("test", [])),
             health=health.read(self.document, spec["health"], self._note) if "health" in spec else None,
+            panic=Panic(spec["panic"]) if "panic" in spec else None,
             maps_mark=self.document.mark(("spec", "maps") if "maps" in spec else ("spec",), key=True),
         )
         self._no_collisions(pipeline.attach)

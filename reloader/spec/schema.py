@@ -15,7 +15,7 @@ from reloader.hooks import HOOKS
 from reloader.spec.health_schema import CHECK, HEALTH
 from reloader.spec.tests_schema import DEFINITIONS as TEST_DEFINITIONS
 from reloader.spec.tests_schema import TEST
-from reloader.spec.words import Apply, Role
+from reloader.spec.words import Apply, Panic, Role
 
 API_VERSION = "reloader/v1"
 _FILE = {"type": "string", "pattern": r"^[^\u0000]+$"}
@@ -228,6 +228,12 @@ _SPEC = _object(
             "description": "Name in the registry of state layouts: small letters, digits and dashes.",
             "type": "string",
             "pattern": "^[a-z][a-z0-9_-]{0,62}$",
+        },
+        "panic": {
+            "title": "In a panic",
+            "description": "What `reloader panic` does at once: open lets every packet pass, closed none.",
+            "type": "string",
+            "enum": [p.value for p in Panic],
         },
         "rodata": {
             "title": "Read-only variables",

@@ -15,7 +15,7 @@ from reloader import record
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES
 from reloader.spec.checks import Health
-from reloader.spec.words import Apply, Role
+from reloader.spec.words import Apply, Panic, Role
 from reloader.state.rules import LayoutVersion
 from reloader.typetree import TypeTree
 
@@ -118,6 +118,7 @@ class Wish:
     engine_maps: tuple[str, ...] = ()  # reloader_state.h's own maps, which only a bridge needs
     tests: WishTests | None = None
     health: Health | None = None  # what it must prove after a swap; not part of the digest
+    panic: Panic | None = None  # what `reloader panic` does; None: not declared
 
     def load_digest(self) -> str:
         """Changes exactly when a new load is needed: code, rodata, programs, map shapes."""

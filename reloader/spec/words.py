@@ -24,6 +24,13 @@ class Role(StrEnum):
     EXTERNAL = "external"  # somebody else's pinned map
 
 
+class Panic(StrEnum):
+    """What `reloader panic` does to a pipeline's traffic."""
+
+    OPEN = "open"  # everything passes
+    CLOSED = "closed"  # nothing does
+
+
 class Apply(StrEnum):
     """How changed entries of a config map reach the kernel."""
 

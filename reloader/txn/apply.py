@@ -108,6 +108,8 @@ def execute(bench: Bench, op: Op) -> None:
             _bring_in(bench, op)
         case ops.Convert():
             pass  # a mark in the journal: from here on its undo is owed
+        case ops.EndPanic():
+            links.end_panic(bench)
         case ops.DropFolder():
             _drop_folder(bench, op.path)
             _prune_folders(bench, os.path.dirname(op.path))

@@ -68,14 +68,17 @@ def create(bench: Bench, op: ops.CreateLink) -> None:
 
 
 def swap(bench: Bench, op: ops.SwapLink) -> None:
-    """Swap, unless it is swapped already; a third program there is somebody else's doing."""
+    """Swap, unless it is swapped already; a third program there is somebody else's doing, or a panic's."""
     kernel = bench.kernel
     with kernel.pins.get(op.path) as link, kernel.pins.get(op.new) as new:
-        if kernel.links.info(link).prog_id == kernel.progs.info(new).id:
+        running = kernel.links.info(link).prog_id
+        if running == kernel.progs.info(new).id:
             return
         if op.waits:
             wait(bench, op.waits)
         with kernel.pins.get(op.old) as old:
+            if op.back and running != kernel.progs.info(old).id:
+                return
             try:
                 kernel.links.update(link, new=new, old=old)
             except KernelError as error:  # it knows the link by its descriptor only
@@ -97,3 +100,20 @@ def set_gate(bench: Bench, op: ops.SetGate) -> None:
 def clear_gate(bench: Bench, op: ops.ClearGate) -> None:
     with bench.kernel.pins.get(op.path) as gate:
         bench.kernel.maps.delete_many(gate, [bytes(4)])
+
+
+def end_panic(bench: Bench) -> None:
+    """A panic takes no lock, so one may have come after the swap: what it runs must stay to be known by."""
+    layout, pins = bench.layout, bench.kernel.pins
+    folder, links = layout.panic_pins(bench.pipeline), layout.link_pins(bench.pipeline)
+    running = set()
+    for name in pins.listdir(links):
+        with pins.get(f"{links}/{name}") as link:
+            running.add(bench.kernel.links.info(link).prog_id)
+    for name in pins.listdir(folder):
+        with pins.get(f"{folder}/{name}") as program:
+            needed = bench.kernel.progs.info(program).id in running
+        if not needed:
+            pins.unpin(f"{folder}/{name}")
+    if not pins.listdir(folder):
+        pins.rmdir(folder)

@@ -26,6 +26,7 @@ COMMANDS = {
     "rollback": "change",
     "watch": "follow",
     "remove": "change",
+    "panic": "change",
     "recover": "recover",
     "doctor": "doctor",
     "gc": "gc",

@@ -68,3 +68,24 @@ takes them up again. --state drops them too, with all records.""",
     )
     parser.add_argument("pipeline", metavar="PIPELINE")
     parser.add_argument("--state", action="store_true", help="drop the state maps too; they cannot be had back")
+
+
+def panic(commands: Commands) -> None:
+    parser = command(
+        commands,
+        "panic",
+        "change",
+        "let all packets pass, or none, at once",
+        """Swaps every attachment of the pipeline to a program that passes every packet (open) or drops every one
+(closed), as `panic:` in the YAML says. It waits for nobody: no lock is taken, and an apply that is under way
+goes back. Programs, maps and state stay as they are; the next `apply` or `rollback` ends it, `watch` does not
+until a file changes.""",
+    )
+    parser.add_argument("pipeline", metavar="PIPELINE")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "--open", dest="stance", action="store_const", const="open", help="every packet passes, whatever the YAML says"
+    )
+    either.add_argument(
+        "--closed", dest="stance", action="store_const", const="closed", help="no packet passes, whatever the YAML says"
+    )

@@ -1,0 +1,150 @@
+"""`reloader panic`: everything passes, or nothing does, at once; and the way back loses no count."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.sandbox import Sandbox
+from reloader.lock import writer_lock
+from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
+
+pytestmark = pytest.mark.kernel
+
+PACKETS = 50
+
+
+@pytest.fixture
+def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
+    with on_stage(sandbox, objects, tmp_path) as opened:
+        yield opened
+
+
+def verdict(stage: Stage) -> str:
+    """What packets meet now: "drop" by an XDP program, or "pass"."""
+    before = stage.sandbox.rx.xdp_drops()
+    stage.send(PACKETS)
+    wait_until(lambda: stage.sandbox.rx.xdp_drops() >= before + PACKETS, seconds=0.5)
+    dropped = stage.sandbox.rx.xdp_drops() - before
+    assert dropped in (0, PACKETS)
+    return "drop" if dropped else "pass"
+
+
+def attachment(stage: Stage) -> Any:
+    return stage.call("status", "edge")["pipelines"][0]["attachments"][0]
+
+
+@pytest.mark.parametrize(("declared", "normal", "then"), [("open", "XDP_DROP", "pass"), ("closed", "XDP_PASS", "drop")])
+def test_as_declared_and_back(stage: Stage, declared: str, normal: str, then: str) -> None:
+    spec = stage.spec("v1", panic=declared, rodata={"default_verdict": normal})
+    stage.apply(spec)
+    stage.assert_counts()
+    counted, serving = stage.counted(), stage.attached()
+    assert verdict(stage) != then
+    done = stage.call("panic", "edge")
+    assert done["stance"] == declared
+    assert verdict(stage) == then
+    assert stage.counted() == counted + PACKETS, "only what came before the panic is counted"
+    assert attachment(stage)["seen"].startswith(f"panic {declared}")
+    again = stage.call("panic", "edge")
+    assert again == done
+    plan = stage.call("plan", stage.file)
+    assert "ends the panic" in json.dumps(plan)
+    stage.call("apply", stage.file)
+    assert stage.attached() == serving, "the very same program: nothing was loaded again"
+    assert not [p for p in stage.sandbox.pins() if "/panic/" in p]
+    stage.assert_counts()
+
+
+def test_what_the_command_says_goes_before_the_yaml(stage: Stage) -> None:
+    stage.apply(stage.spec("v1", panic="open"))
+    assert stage.call("panic", "edge", "--closed")["stance"] == "closed"
+    assert verdict(stage) == "drop"
+    stage.call("panic", "edge", "--open")
+    assert verdict(stage) == "pass"
+    stage.call("remove", "edge", "--state")
+    assert not stage.sandbox.pins()
+
+
+def test_a_new_version_ends_it_too(stage: Stage) -> None:
+    stage.apply(stage.spec("v1", panic="open"))
+    stage.call("panic", "edge")
+    stage.apply(stage.spec("v2", panic="open"))
+    stage.assert_counts()
+    stage.call("panic", "edge")
+    stage.call("rollback", "edge")
+    stage.assert_counts()
+    assert not [p for p in stage.sandbox.pins() if "/panic/" in p]
+
+
+def test_undeclared_is_refused_with_the_way_on(stage: Stage) -> None:
+    stage.apply(stage.spec("v1"))
+    refused = stage.run("panic", "edge")
+    assert refused.code == 65
+    assert "--open" in refused.err
+    assert stage.run("panic", "nobody").code == 65
+
+
+def test_it_waits_for_no_lock(stage: Stage) -> None:
+    """Somebody holds the writer lock, and hangs."""
+    stage.apply(stage.spec("v1", panic="open"))
+    with writer_lock(stage.layout):
+        assert stage.run("apply", stage.write(stage.spec("v2"))).code == 75
+        stage.call("panic", "edge")
+    assert verdict(stage) == "pass"
+
+
+def test_an_apply_under_way_goes_back(stage: Stage) -> None:
+    """The panic comes between the plan and the swap; the compare-and-swap finds what it did not expect."""
+    stage.apply(stage.spec("v1", panic="open"))
+    stage.write(stage.spec("v2", panic="open"))
+    code = (
+        "import sys\n"
+        "from reloader import cli, effects\n"
+        "from reloader.bpf.live import LiveKernel\n"
+        "from reloader.layout import Layout\n"
+        "from reloader.txn.panic import panic\n"
+        "layout = Layout(bpffs=sys.argv[sys.argv.index('--bpffs') + 1])\n"
+        "import pathlib\n"
+        "layout = Layout(bpffs=layout.bpffs, records=pathlib.Path(sys.argv[sys.argv.index('--records') + 1]))\n"
+        "came = []\n"
+        "def gate(when, name):\n"
+        "    if (when, name) == ('before', 'link.update') and not came:\n"
+        "        came.append(name)\n"
+        "        panic(LiveKernel(), layout, 'edge', None)\n"
+        "effects.install(gate)\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    done = stage.spawn("apply", stage.file, code=code)
+    assert done.code in (1, 3), done.err
+    assert verdict(stage) == "pass"
+    assert attachment(stage)["seen"].startswith("panic open")
+    stage.call("apply", stage.file)
+    stage.assert_counts()
+
+
+def test_killed_halfway_it_goes_on(stage: Stage) -> None:
+    stage.apply(stage.spec("v1", panic="open"))
+    words = ["panic", "edge", *stage.where]
+    points = stage.folder / "points"
+    command = [sys.executable, "-m", "tests.crash.gated"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for when, effect in (("before", "link.update"), ("after", "link.update")):
+        strike = [*command, "kill", when, f"1 {effect}", "--", *words]
+        done = subprocess.run(strike, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=60)
+        assert done.returncode == -signal.SIGKILL
+        stage.call("recover")
+        assert stage.attached()
+        stage.call("panic", "edge")
+        assert verdict(stage) == "pass"
+        stage.call("apply", stage.file)
+        stage.assert_counts()
+    assert not points.exists()
