@@ -22,7 +22,7 @@ from reloader.state import schema
 from reloader.state.layouts import LayoutProblem, read_type, write_type
 from reloader.state.registry import Registry, file_name, load_registry, search_path
 from reloader.state.rules import FieldRule
-from reloader.typetree import Member, TypeTree, identity
+from reloader.typetree import Member, TypeTree, identity, map_of
 from tests.layout_pairs import Var, laid_out
 
 FIRST = """\
@@ -285,6 +285,14 @@ def test_what_is_written_is_read_back(tree: TypeTree) -> None:
     assert identity(told(tree)) == identity(tree)
 
 
+@settings(max_examples=50, deadline=None)
+@given(trees(), trees())
+def test_what_maps_of_maps_hold_is_read_back(key: TypeTree, value: TypeTree) -> None:
+    tree = map_of("lru_hash", key, value)
+    assert identity(told(tree)) == identity(tree)
+    assert identity(tree) != identity(map_of("hash", key, value))
+
+
 def test_layouts_of_compiled_objects_are_read_back(objects: Callable[[str], Path]) -> None:
     objects("programs/flow_count/flow_count")
     built = sorted((Path(__file__).resolve().parents[2] / "build" / "bpf").rglob("*.bpf.o"))
@@ -300,6 +308,9 @@ def test_layouts_of_compiled_objects_are_read_back(objects: Callable[[str], Path
         ({"size": 4}, "one of struct"),
         ({"struct": "a", "union": "b", "size": 4}, "one of struct"),
         ({"struct": "a"}, "'size' is missing"),
+        ({"map": "hash", "key": "u32"}, "'value' is missing"),
+        ({"array": {"map": "hash", "key": "u32", "value": "u64"}, "count": 2}, "held by a map of maps only"),
+        ({"struct": "a", "size": 4, "key": "u32"}, "key and value belong to map"),
         ({"enum": "a", "size": 3}, "1, 2, 4 or 8"),
         ({"array": "u8"}, "'count' is missing"),
         ({"struct": "a", "size": 4, "fields": [{"name": "x", "type": "u32", "at": 0, "bit": 1}]}, "needs its width"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from reloader.state.compile import StateRefused, between, compile_conversion, co
 from reloader.state.emit import MERGES
 from reloader.state.reference import NoCounterpart, apply_rules, merge_rules
 from reloader.state.rules import Conversion, FieldRule, LayoutVersion, Op, Rule
-from reloader.typetree import Member, TypeTree
+from reloader.typetree import Member, TypeTree, map_of
 from tests.layout_pairs import Var, laid_out
 
 DROP = FieldRule(drop=True)
@@ -513,3 +514,19 @@ def test_problems_of_a_chain_say_which_step() -> None:
     with pytest.raises(StateRefused) as caught:
         compose(versions(("a:u64", {}), ("b:u64", {}), ("c:u64", {})))
     assert [r.partition(": ")[0] for r in caught.value.reasons] == ["version 1 → 2"] * 2 + ["version 2 → 3"] * 2
+
+
+def test_of_a_map_of_maps_the_rules_are_those_of_the_maps_in_it() -> None:
+    old, new = step("packets:u64 bytes:u64", "bytes:u64 packets:u64", merge={"": "sum"})
+    nested = [replace(v, key=shaped("tenant:u32"), value=map_of("hash", v.key, v.value)) for v in (old, new)]
+    assert compile_conversion(*nested) == compile_conversion(old, new)
+    assert invert(nested) == invert((old, new))
+
+
+@pytest.mark.parametrize("change", ["key", "type"])
+def test_nothing_else_of_a_map_of_maps_changes(change: str) -> None:
+    old, new = step("packets:u64", "packets:u64")
+    first = replace(old, value=map_of("hash", old.key, old.value))
+    kind, key = ("lru_hash", old.key) if change == "type" else ("hash", shaped("tenant:u64"))
+    second = replace(new, key=key, value=map_of(kind, new.key, new.value))
+    assert "cannot change" in refused((first, second))[0]
