@@ -31,6 +31,7 @@ from tests.kernel.trials import (
     PASS,
     Beside,
     assert_no_guard,
+    expire,
     generation_of,
     guards,
     health,
@@ -38,7 +39,6 @@ from tests.kernel.trials import (
     outcomes,
     server,
     settled,
-    sleep_until,
     tcp,
     trial_of,
     verdict,
@@ -160,8 +160,8 @@ def test_several_documents_one_after_the_other(stage: Stage) -> None:
 def test_confirm_timeout_goes_back_unless_confirmed(stage: Stage) -> None:
     served(stage)
     path = stage.write(stage.spec(rodata=DROP))
-    (result,) = stage.call("apply", path, "--confirm-timeout", "900ms")["pipelines"]
-    assert 0 < result["unconfirmed"] <= 0.9
+    (result,) = stage.call("apply", path, "--confirm-timeout", "2s")["pipelines"]
+    assert 0 < result["unconfirmed"] <= 2
     assert verdict(stage) == "XDP_DROP"
     assert_back(stage, "nobody confirmed it in time")
     stage.call("apply", path, "--confirm-timeout", "60s")
@@ -177,9 +177,9 @@ def test_health_first_then_a_word(stage: Stage) -> None:
     path = stage.write(stage.spec(rodata=DROP, health=health(HOLDS, window="200ms")))
     done = stage.run("apply", path, "--confirm-timeout", "100ms")
     assert (done.code, generation_of(stage)) == (64, 1)
-    (result,) = stage.call("apply", path, "--confirm-timeout", "1s")["pipelines"]
+    (result,) = stage.call("apply", path, "--confirm-timeout", "2s")["pipelines"]
     assert result["outcome"] == "healthy for 0.2 s"
-    assert 0 < result["unconfirmed"] < 0.8
+    assert 0 < result["unconfirmed"] < 1.8
     assert_back(stage, "nobody confirmed it in time")
 
 
@@ -210,7 +210,7 @@ def test_the_guard_is_killed_and_apply_takes_over(stage: Stage) -> None:
 def test_both_are_killed_and_the_next_command_takes_it_back(stage: Stage, command: str) -> None:
     """Not before its time: until then somebody may still confirm."""
     served(stage)
-    path = wished(stage, window="1500ms")
+    path = wished(stage)
     with Beside(stage, "apply", path) as apply:
         trial = on_trial(stage)
         apply.kill()
@@ -221,7 +221,7 @@ def test_both_are_killed_and_the_next_command_takes_it_back(stage: Stage, comman
     assert any("its guard is gone" in note for note in status["notes"])
     assert "is unconfirmed and its guard is gone or stuck" in stage.run("doctor").out
     assert stage.run("apply", path).code == 75
-    sleep_until(trial.until)
+    expire(stage)
     (status,) = stage.call("status", stage.name)["pipelines"]
     assert status["state"] == "drift"
     assert "was not confirmed in time; `reloader recover edge` takes it back" in status["problems"][0]
@@ -237,17 +237,16 @@ def test_both_are_killed_and_the_next_command_takes_it_back(stage: Stage, comman
     assert_back(stage, "its guard is gone")
 
 
-def test_a_stuck_guard_is_not_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stuck_guard_is_not_waited_for(stage: Stage) -> None:
     """Stopped, it lives and does nothing; woken, it finds that it was decided without it."""
-    from reloader.txn import on_trial as command
-
-    monkeypatch.setattr(command, "GRACE", 0.5)
     served(stage)
-    stage.call("apply", stage.write(stage.spec(rodata=DROP)), "--confirm-timeout", "500ms")
+    stage.call("apply", stage.write(stage.spec(rodata=DROP)), "--confirm-timeout", "60s")
     trial = on_trial(stage)
     os.kill(trial.guard, signal.SIGSTOP)
     try:
-        sleep_until(trial.until + 0.6)
+        expire(stage)
+        assert stage.call("recover")["recovered"] == [], "it may be about to act"
+        expire(stage, grace=0.5)
         assert "rolled back" in stage.call("recover")["recovered"][0]
     finally:
         os.kill(trial.guard, signal.SIGCONT)
@@ -286,7 +285,7 @@ def test_a_refused_version_leaves_no_guard(stage: Stage) -> None:
 def test_the_terminal_is_lost(stage: Stage) -> None:
     """SIGHUP ends the command; the guard is in a session of its own."""
     served(stage)
-    trial = lose_terminal(stage, wished(stage, tcp(stage, failures=10)))
+    trial = lose_terminal(stage, wished(stage, tcp(stage, failures=20)))
     assert guarded(trial)
     assert_back(stage, "tcp ")
 
@@ -371,12 +370,12 @@ guard._become_apart = frail
 def test_sabotage_a_guard_in_the_session_of_its_terminal(stage: Stage) -> None:
     """Without a session of its own the guard goes with the terminal, and test_the_terminal_is_lost must fail."""
     served(stage)
-    trial = lose_terminal(stage, wished(stage, tcp(stage, failures=5), window="2s"), FRAIL)
+    trial = lose_terminal(stage, wished(stage, tcp(stage, failures=20)), FRAIL)
     wait_until(lambda: not guarded(trial), 5)
     assert not guarded(trial)
     with pytest.raises(AssertionError, match="the trial goes on"):
         settled(stage, 1)
-    sleep_until(trial.until)
+    expire(stage)
     stage.call("recover")
     assert_back(stage, "its guard is gone")
 
@@ -395,18 +394,17 @@ def test_watch_goes_on_while_one_is_on_trial(sandbox: Sandbox, objects: Callable
         try:
             assert "edge: generation 1 serves" in watch.lines[0]
             check = f"{{tcp: '192.0.2.1:9', netns: {tx.name}}}"
-            checks = f"  health: {{window: 3s, interval: 200ms, failures: 10, checks: [{check}]}}\n"
-            watch.file.write_text(watch.text(rate=7) + checks)
-            assert "on trial for 3 s" in watch.hears("edge: generation 2 serves")
+            checks = "  health: {window: 6s, interval: 200ms, failures: %d, checks: [" + check + "]}\n"
+            watch.file.write_text(watch.text(rate=7) + checks % 20)
+            assert "on trial for 6 s" in watch.hears("edge: generation 2 serves")
             second = watch.text(name="other", interface=tx.interface).replace(sandbox.rx.netns, tx.netns)
             (watch.folder / "other.yaml").write_text(second)
             watch.hears("other: generation 1 serves")
             assert trial_of(stage) is not None, "the other had to wait"
-            watch.file.write_text(watch.text(rate=9) + checks)  # has to wait for the outcome
+            watch.file.write_text(watch.text(rate=9) + checks % 1)  # has to wait for the outcome
             told = watch.hears("edge: generation 2: rolled back: tcp 192.0.2.1:9: ")
             assert "generation 3 serves" in told
             watch.hears("edge: generation 4 serves")
-            assert trial_of(stage) is not None
             current = records.read_current(stage.layout, stage.name)
             assert current is not None
             assert current.last_error == "", "to wait is no failed attempt"
@@ -489,13 +487,13 @@ def test_a_forgotten_version_without_a_way_back(stage: Stage) -> None:
     """The next command tries once, says so, and does not stand in the way of the one after it."""
     served(stage)
     old = records.read_generation(stage.layout, stage.name, 1).wish
-    stage.call("apply", stage.write(stage.spec("v2", rodata=DROP)), "--confirm-timeout", "300ms")
+    stage.call("apply", stage.write(stage.spec("v2", rodata=DROP)), "--confirm-timeout", "60s")
     trial = on_trial(stage)
     kill(trial.guard)
     stored = stage.layout.blob_file("objects", old.objects[0].digest)
     whole = stored.read_bytes()
     stored.write_bytes(b"damaged")
-    sleep_until(trial.until)
+    expire(stage)
     for code in (4, 0):
         done = stage.run("recover", stage.name)
         assert done.code == code, done.err

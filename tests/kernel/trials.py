@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,15 @@ def trial_of(stage: Stage, name: str = "") -> Trial | None:
     return current.trial if current else None
 
 
+def expire(stage: Stage, *, grace: float | None = None) -> None:
+    """Its time is up: the record says so, and nobody has to wait for it."""
+    current = records.read_current(stage.layout, stage.name)
+    assert current is not None
+    assert current.trial is not None
+    trial = replace(current.trial, until=now() - 1, grace=current.trial.grace if grace is None else grace)
+    records.write_current(stage.layout, replace(current, trial=trial))
+
+
 def generation_of(stage: Stage, name: str = "") -> int:
     current = records.read_current(stage.layout, name or stage.name)
     return current.generation if current else 0
@@ -169,8 +178,3 @@ class Beside:
     def done(self, seconds: float = 30) -> Done:
         out, err = self.process.communicate(timeout=seconds)
         return Done(code=self.process.returncode, out=out or "", err=err or "")
-
-
-def sleep_until(moment: float) -> None:
-    """Of the clock of trials."""
-    time.sleep(max(0.0, moment - now()))
