@@ -359,6 +359,9 @@ class Net(Protocol):
     def stream(self, family: int, netns: str | None) -> Fd:
         """A TCP socket of that address family that belongs to a network namespace, not connected."""
 
+    def xdp_programs(self, netns: str | None) -> set[int]:
+        """Kernel ids of the programs on XDP hooks of a namespace, by link or not. MissingFeature as above."""
+
     def changes(self, netns: str | None) -> LinkChanges:
         """Changes of a namespace's interfaces from now on; the caller closes it. MissingFeature as above."""
 

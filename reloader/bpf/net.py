@@ -45,6 +45,10 @@ class LiveNet:
     def stream(self, family: int, netns: str | None) -> Fd:
         return Fd(namespaces.inside(netns, lambda: socket.socket(family, socket.SOCK_STREAM).detach()))
 
+    def xdp_programs(self, netns: str | None) -> set[int]:
+        with _socket(netns) as channel:
+            return {link.xdp_prog_id for link in netlink.all_links(channel)} - {0}
+
     def changes(self, netns: str | None) -> LinkEvents:
         return link_events(netns)
 

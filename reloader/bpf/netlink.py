@@ -20,6 +20,7 @@ from reloader.kernel import XdpMode
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x200, 0x400
+NLM_F_DUMP = 0x300
 NETLINK_SOCK_DIAG, SOCK_DESTROY = 4, 21
 RTMGRP_LINK = 1
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_STATS64, IFLA_EXT_MASK, IFLA_XDP = 3, 4, 18, 23, 29, 43
@@ -106,6 +107,19 @@ def _ask(channel: socket.socket, name: str, more: bytes) -> bytes | None:
         if kind == RTM_NEWLINK:
             return payload
     raise KernelError("RTM_GETLINK", errno.EBADMSG, name)
+
+
+def all_links(channel: socket.socket) -> Iterator[Link]:
+    """Every interface of the socket's namespace."""
+    body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attr(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
+    channel.send(struct.pack("=IHHII", 16 + len(body), RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
+    while True:
+        for kind, payload in _messages(channel.recv(BUFFER)):
+            if kind == NLMSG_ERROR:
+                raise KernelError("RTM_GETLINK", -struct.unpack_from("=i", payload)[0])
+            if kind == NLMSG_DONE:
+                return
+            yield _link(payload)
 
 
 def index_by_name(channel: socket.socket, name: str) -> int:

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from reloader import records
-from reloader.errors import NeedsHuman, NothingSwapped, NoWayBack, ReloaderError, TestsFailed, VerifierRejected
+from reloader.errors import (
+    NeedsHuman,
+    NotFoundError,
+    NothingSwapped,
+    NoWayBack,
+    ReloaderError,
+    TestsFailed,
+    VerifierRejected,
+)
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
@@ -27,7 +35,11 @@ def boot(
 ) -> list[str]:
     """Load the current generation of every pipeline that is not in force; a line for each. One that fails does not
     stop the others."""
-    todo = sorted(names) or records.pipelines(layout)
+    known = records.pipelines(layout)
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=f"known pipelines: {', '.join(known) or 'none'}")
+    todo = sorted(names) or known
     return each(todo, lambda name: _boot_one(kernel, layout, lock, name, progress))
 
 

@@ -7,6 +7,7 @@ observe's kernel view, storage's layout, journal.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from reloader import records
 from reloader.effects import lasting
-from reloader.errors import KernelError, NeedsHuman, NotFoundError
+from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd, Kernel
 from reloader.layout import PIPELINE_NAME, Layout
@@ -26,6 +27,7 @@ from reloader.txn.journal import open_journals
 from reloader.txn.storage import BLOBS
 
 FOLDERS = ("progs", "maps", "bridge")  # of one load
+NAMED = Path("/run/netns")
 ON_INTERFACES = (6, 11)  # BPF_LINK_TYPE_XDP, BPF_LINK_TYPE_TCX
 OLD = 3600.0  # seconds after which nobody is still writing a compiled wish
 
@@ -117,9 +119,17 @@ class _Pipeline:
 
     def _lives(self) -> bool:
         """Whether a link of the pipeline's has a hook, or a program of it is attached by anybody."""
-        links = {link.prog_id for link in self._kernel.links.all()}
         mine = {number for load in self._list("loads") for number, _ in self._programs(load)}
-        return bool(links & mine) or any(self._link_lives(pin) for pin in self._pins("links"))
+        return bool(self._attached() & mine) or any(self._link_lives(pin) for pin in self._pins("links"))
+
+    def _attached(self) -> set[int]:
+        """Programs on any hook: of links, and what netlink attached in namespaces that have a name."""
+        found = {link.prog_id for link in self._kernel.links.all()}
+        named = sorted(NAMED.iterdir()) if NAMED.is_dir() else []
+        for netns in (None, *map(str, named)):
+            with contextlib.suppress(KernelError, MissingFeature):  # it went meanwhile
+                found |= self._kernel.net.xdp_programs(netns)
+        return found
 
     def _links(self, explained: set[str]) -> Iterator[Dead | Kept]:
         for pin in self._pins("links"):
@@ -140,7 +150,7 @@ class _Pipeline:
         return bool(info.ifindex) or info.type not in ON_INTERFACES
 
     def _loads(self, explained: set[str]) -> Iterator[Dead | Kept]:
-        attached = {link.prog_id for link in self._kernel.links.all()}
+        attached = self._attached()
         for load in self._list("loads"):
             if not load.isdecimal() or self._layout.load_pins(self._name, int(load)) in explained:
                 continue

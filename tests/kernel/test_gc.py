@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import Sandbox, run
-from reloader.kernel import Fd, LoadRequest
-from tests.kernel.stage import Stage, on_stage
+from reloader.kernel import Fd, LoadRequest, XdpMode
+from tests.kernel.stage import Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -115,6 +115,23 @@ def test_a_link_that_is_attached_is_never_dead(stage: Stage) -> None:
     run("ip", "-n", rx.name, "link", "del", "extra0")
     assert collected(stage)[0] == [("pin", f"{root}/edge/links/xdp:extra0")]
     stage.assert_counts()
+
+
+def test_a_program_that_netlink_attached_is_not_dead(stage: Stage) -> None:
+    """Somebody attached ours by hand, without a link, and its records are gone."""
+    stage.apply(stage.spec("v2"))
+    rx, root = stage.sandbox.rx, stage.sandbox.bpffs
+    (link,) = (p for p in stage.sandbox.pins() if "/links/" in p)
+    stage.kernel.pins.unpin(f"{root}/{link}")
+    wait_until(lambda: not stage.attached())
+    interface = stage.kernel.net.interface(rx.interface, rx.netns)
+    assert interface
+    with stage.kernel.pins.get(stage.layout.prog_pin("edge", 2, "count_flows")) as program:
+        stage.kernel.links.give_back_xdp(program, ifindex=interface.ifindex, mode=XdpMode.NATIVE, netns=rx.netns)
+    shutil.rmtree(stage.records / "pipelines")
+    removed, kept = collected(stage)
+    assert not [path for kind, path in removed if kind == "pin"]
+    assert "`reloader recover edge`" in kept[0]
 
 
 def test_lost_records_make_nothing_dead_that_serves(stage: Stage) -> None:

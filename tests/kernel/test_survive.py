@@ -156,6 +156,12 @@ def test_a_kernel_that_refuses_the_last_version_runs_the_one_before(
     stage.assert_counts()
 
 
+def test_a_name_nobody_recorded(stage: Stage) -> None:
+    stage.apply(stage.spec())
+    done = stage.run("recover", "--boot", "other")
+    assert (done.code, done.error["code"]) == (65, "not-found")
+
+
 # records lost while the kernel lives
 
 
