@@ -25,10 +25,10 @@ demo: bpf venv ## reload an XDP program under full traffic, in a sandbox of its 
 test: bpf venv ## the whole test suite; ARGS="-k name" narrows it
 	@$(call as_root,$(PY) -m pytest $(ARGS))
 
-test-vm: bpf venv ## a sample of it on stock Debian kernels, emulated; KERNEL=6.12 for one; writes build/vm/
+test-vm: bpf venv ## a sample of it on stock Debian kernels, emulated; KERNEL=6.12 for one, CONVERSIONS=100 for more; writes build/vm/
 	@tools/deps.sh vm
 	@tools/venv.sh vm
-	@$(call as_root,$(PY) -m tools.vm $(if $(KERNEL),--kernel $(KERNEL)))
+	@$(call as_root,$(PY) -m tools.vm $(if $(KERNEL),--kernel $(KERNEL)) $(if $(CONVERSIONS),--conversions $(CONVERSIONS)))
 
 crash: bpf venv ## kill it before and after every lasting effect, and fail each; `make test` takes a spread
 	@CRASH=all $(call as_root,$(PY) -m pytest -q -s tests/crash)

@@ -1,4 +1,4 @@
-"""What runs inside the machine: `python -m tests.vm.guest PHASE FOLDER SERIES`, as root, started by tools/vm.py.
+"""What runs in the machine, as root: `python -m tests.vm.guest PHASE FOLDER SERIES CONVERSIONS`. See tools/vm.py.
 
 `tests` runs all tests marked `vm`, then holds a reload open until the power goes. `after` is the next boot.
 Everything is written to FOLDER, the one place that lasts.
@@ -17,9 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def main(phase: str, folder: str, series: str) -> None:
+def main(phase: str, folder: str, series: str, conversions: str) -> None:
     out = Path(folder)
     os.environ |= {"RELOADER_VM": series, "RELOADER_VM_FOLDER": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+    os.environ["RELOADER_VM_CONVERSIONS"] = conversions
     run("mount", "-t", "bpf", "bpf", "/sys/fs/bpf")
     run("ip", "link", "set", "lo", "up")
     if phase == "tests":
