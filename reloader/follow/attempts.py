@@ -33,6 +33,7 @@ from reloader.records import Current
 from reloader.spec.wish import Compiled, Wish
 from reloader.standing import pinned
 from reloader.txn import on_trial, session
+from reloader.txn.panic import panicking
 
 Target = tuple[str, str | None]  # interface, network namespace
 World = tuple[object, ...]  # what, besides the text, decides how an attempt ends
@@ -186,6 +187,9 @@ class Attempts:
         current = records.read_current(self._in.layout, name)
         if current is None or current.tried.get(path) != digest:
             return False
+        if panicking(self._in.kernel, self._in.layout, name):
+            self._in.say(f"{name}: in a panic, and left so until an edit")
+            return True
         if not session.is_unchanged(self._in.kernel, self._in.layout, name, current.wish):
             return False
         if current.wish != digest:

@@ -23,6 +23,7 @@ from reloader.spec.checks import Health
 from reloader.txn import session, trial
 from reloader.txn.guard import Channel
 from reloader.txn.health import Commands, Subject, counting, look
+from reloader.txn.panic import panicking
 from reloader.txn.recover import recover
 
 POLL = 0.2  # seconds between two looks at the records
@@ -174,6 +175,10 @@ def _take_back(duty: Duty, channel: Channel, reason: str) -> None:
     with trial.lock_in_turn(duty.layout) as lock:
         recover(duty.kernel, duty.layout, duty.pipeline, lock)  # of a try that failed in the middle
         current, _ = _mine(duty)
+        if panicking(duty.kernel, duty.layout, duty.pipeline):
+            trial.conclude(duty.layout, current, f"{trial.PANICKED} ({reason})", lock)
+            channel.say(end="confirmed", outcome=trial.PANICKED)
+            return
         result = session.send_home(duty.kernel, duty.layout, current, reason, lock)
         told = session.home(current, result)
     channel.say(end="home", reason=reason, told=told, at=trial.now())

@@ -2,8 +2,8 @@
 
 Takes no writer lock and writes no journal, since whoever holds the lock may be what hangs. That is safe because each
 link is swapped by compare-and-swap: a transaction under way finds a program that it did not expect and goes back. The
-pins below panic/ and the links themselves are the only record of it; the next `apply` ends it. Run again, it goes on
-where it was killed. Imports kernel, layout, records, errors.
+pins below panic/ and the links themselves are the only record of it. The next `apply` ends it; watch and guards, which
+act by themselves, leave it. Run again, it goes on where it was killed. Imports kernel, layout, records, errors.
 """
 
 from __future__ import annotations
@@ -50,6 +50,20 @@ def panic(kernel: Kernel, layout: Layout, pipeline: str, stance: Panic | None) -
         what = f"{pipeline}: {sum(map(bool, done.values()))} of {len(done)} attachments could not be made to panic"
         raise NeedsHuman(what, detail=told, hint="by hand: `ip link set dev DEV xdp off` lets everything pass")
     return Panicked(pipeline=pipeline, stance=stance, attachments=done)
+
+
+def panicking(kernel: Kernel, layout: Layout, pipeline: str) -> bool:
+    """Whether an attachment of the pipeline runs a panic's program: what acts by itself leaves it so."""
+    folder, links = layout.panic_pins(pipeline), layout.link_pins(pipeline)
+    serving = set()
+    for name in kernel.pins.listdir(folder):
+        with kernel.pins.get(f"{folder}/{name}") as program:
+            serving.add(kernel.progs.info(program).id)
+    for name in kernel.pins.listdir(links) if serving else ():
+        with kernel.pins.get(f"{links}/{name}") as link:
+            if kernel.links.info(link).prog_id in serving:
+                return True
+    return False
 
 
 def _declared(wish: Wish) -> Panic:

@@ -32,6 +32,7 @@ from reloader.txn.apply import Bench
 from reloader.txn.commit import records_of
 from reloader.txn.conversions import conversions, counts, memory_cgroup
 from reloader.txn.intake import Intake
+from reloader.txn.panic import panicking
 from reloader.txn.privilege import privileged
 from reloader.txn.recover import recover
 from reloader.txn.several import each
@@ -137,6 +138,9 @@ def _ready(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> t
     current = records.read_current(layout, pipeline)
     if current is None or not current.trial or not trial.overdue(current.trial, kernel.boot_id()):
         return done, None
+    if panicking(kernel, layout, pipeline):
+        trial.conclude(layout, current, trial.PANICKED, lock)
+        return [*done, f"{pipeline}: generation {current.trial.generation}: {trial.PANICKED}"], None
     sent = send_home_or_give_up(kernel, layout, current, FORGOTTEN, lock)
     done.append(f"{pipeline}: generation {current.trial.generation}: {FORGOTTEN}; {home(current, sent)}")
     return done, sent

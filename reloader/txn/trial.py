@@ -23,6 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 CONFIRMED = "confirmed"
+PANICKED = "a panic ended its trial"
 PAUSE, LONGEST_PAUSE = 0.01, 0.5  # seconds between two tries for the writer lock
 
 

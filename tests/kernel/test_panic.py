@@ -16,6 +16,20 @@ import pytest
 from lab.sandbox import Sandbox
 from reloader.lock import writer_lock
 from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
+from tests.kernel.trials import (
+    DROP,
+    PASS,
+    Beside,
+    assert_no_guard,
+    expire,
+    guards,
+    health,
+    on_trial,
+    outcomes,
+    settled,
+    tcp,
+    trial_of,
+)
 
 pytestmark = pytest.mark.kernel
 
@@ -148,3 +162,51 @@ def test_killed_halfway_it_goes_on(stage: Stage) -> None:
         stage.call("apply", stage.file)
         stage.assert_counts()
     assert not points.exists()
+
+
+def test_a_guard_leaves_it(stage: Stage) -> None:
+    """The window is open when the panic comes, and the check fails: nobody takes the version back over it."""
+    failing = health(tcp(stage), window="8s", failures=20)  # nobody listens there
+    stage.apply(stage.spec("v1", panic="open", rodata=PASS))
+    with Beside(stage, "apply", stage.write(stage.spec("v1", panic="open", rodata=DROP, health=failing))) as applying:
+        on_trial(stage)
+        stage.call("panic", "edge")
+        settled(stage)
+        applying.process.wait(20)
+    assert attachment(stage)["seen"].startswith("panic open")
+    assert "panic" in outcomes(stage)[2]
+    stage.call("apply", stage.file)
+    assert_no_guard(stage)
+
+
+def test_a_trial_that_is_over_leaves_it(stage: Stage) -> None:
+    """Its guard is dead, its time is up: the next command takes the version back, but for a panic."""
+    stage.apply(stage.spec("v1", panic="open", rodata=PASS))
+    stage.apply(stage.spec("v1", panic="open", rodata=DROP), "--confirm-timeout", "60s")
+    for pid in guards(stage):
+        os.kill(pid, signal.SIGKILL)
+    stage.call("panic", "edge")
+    expire(stage)
+    stage.call("recover")
+    assert attachment(stage)["seen"].startswith("panic open")
+    assert trial_of(stage) is None
+
+
+def test_watch_leaves_it_until_an_edit(stage: Stage) -> None:
+    folder = stage.folder / "etc"
+    folder.mkdir()
+    text = stage.write(stage.spec("v1", panic="open")).read_text().replace("- v1", f"- {stage.folder}/v1")
+    watched = folder / "edge.yaml"
+    watched.write_text(text)
+    stage.call("apply", watched)
+    stage.call("panic", "edge")
+    said = stage.folder / "said"
+    command = [sys.executable, "-m", "reloader", "watch", str(folder), *stage.where]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with said.open("w") as out, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out) as watch:
+        wait_until(lambda: "left so until an edit" in said.read_text(), seconds=10)
+        assert attachment(stage)["seen"].startswith("panic open"), said.read_text()
+        watched.write_text(text.replace("XDP_DROP", "XDP_PASS"))
+        wait_until(lambda: attachment(stage)["seen"] == "as recorded", seconds=10)
+        watch.terminate()
+    assert attachment(stage)["seen"] == "as recorded", said.read_text()
