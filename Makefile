@@ -14,7 +14,7 @@ endif
 export PYTHON
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vm crash fuzz check fmt bpf bench clean deps venv
+.PHONY: help demo test test-vm soak crash fuzz check fmt bpf bench clean deps venv
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
@@ -29,6 +29,9 @@ test-vm: bpf venv ## a sample of it on stock Debian kernels, emulated; KERNEL=6.
 	@tools/deps.sh vm
 	@tools/venv.sh vm
 	@$(call as_root,$(PY) -m tools.vm $(if $(KERNEL),--kernel $(KERNEL)) $(if $(CONVERSIONS),--conversions $(CONVERSIONS)))
+
+soak: bpf venv ## MINUTES=30 of reloads, conversions and rollbacks under full traffic; nothing may be lost or grow
+	@$(call as_root,$(PY) -m lab.soak --minutes $(or $(MINUTES),30))
 
 crash: bpf venv ## kill it before and after every lasting effect, and fail each; `make test` takes a spread
 	@CRASH=all $(call as_root,$(PY) -m pytest -q -s tests/crash)
