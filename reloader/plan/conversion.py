@@ -212,6 +212,9 @@ def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
             "copied ahead, then drained: counts exact, other fields as of the copy; entries born during the swap are"
             " unknown for milliseconds, and one deleted since the copy comes back without counts"
         )
+    if wanted.past_bridge:
+        users = ", ".join(wanted.past_bridge)
+        out.append(f"RELOADER_STATE is declared, but {users} reaches it by plain map calls: no bridge")
     if kind in LRU_TYPES:
         out.append("recency is lost, and the kernel may evict during the move")
     out += [f"lost: {what}" for what in pair.forward.lossy]

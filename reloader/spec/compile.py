@@ -233,6 +233,8 @@ class _Compiler:
             key, value = versions[-1].key, versions[-1].value
         held, entries = self._kept(wish, found), self._entries(wish, found, max_entries)
         self._check_kept(wish, found, held, entries)
+        declared = OLD + wish.name in self.objects.engine_maps
+        plain = self.objects.past_bridge(wish.name, [a.program for a in self.pipeline.attach]) if declared else ()
         return WishMap(
             name=wish.name,
             role=wish.role,
@@ -248,7 +250,8 @@ class _Compiler:
             prune=wish.prune,
             entries=entries,
             pin=wish.pin,
-            bridge=OLD + wish.name in self.objects.engine_maps,
+            bridge=declared and not plain,
+            past_bridge=plain,
             versions=versions,
             inner=_inner(found.inner) if found.inner else None,
             flips=self._flips(wish),

@@ -50,6 +50,11 @@ class Objects:
         wanted = held.union(attached)
         return tuple(sorted(set[str]().union(*(part.reachable(wanted) for part in self.parts))))
 
+    def past_bridge(self, name: str, attached: Sequence[str]) -> tuple[str, ...]:
+        """Programs that reach a state map, but not by the calls of reloader_state.h, which name the old map too."""
+        users = (self.programs[p] for p in self.to_load(attached) if p in self.programs)
+        return tuple(p.name for p in users if name in p.maps and OLD + name not in p.maps)
+
     def add(self, path: str, part: ElfObject, data: bytes, digest: str) -> str:
         """Join one more object; returns what keeps it from fitting."""
         self.files.append(WishObject(digest=digest, path=path))

@@ -72,7 +72,8 @@ class WishMap:
     prune: bool = True
     entries: EntriesRef | None = None  # None: reloader does not own this map's contents
     pin: str | None = None  # external only
-    bridge: bool = False  # the program reaches it by the calls of reloader_state.h
+    bridge: bool = False  # every program that reaches it does so by the calls of reloader_state.h
+    past_bridge: tuple[str, ...] = ()  # programs that do not, though the object declares RELOADER_STATE
     flips: bool = False  # the program reaches it by the calls of reloader_config.h
     keep: tuple[Kept, ...] = ()  # counters in its values that programs write
     versions: tuple[LayoutVersion, ...] = ()  # the registry's history of this state map, up to this layout
