@@ -40,7 +40,7 @@ def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, loc
 
         lines += boot(env.kernel, env.layout, lock, named, progress=steps) if named or not args.pipelines else []
     elif named or not args.pipelines:
-        lines += session.recover_all(env.kernel, env.layout, lock, named)
+        lines += session.recover_all(env.kernel, env.layout, lock, named, progress=steps)
     if not args.pipelines:
         for name in unrecorded(env.kernel, env.layout):
             env.output.note(f"{name}: pins that no record explains; `reloader recover {name}` rebuilds its records")

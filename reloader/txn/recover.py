@@ -5,6 +5,7 @@ Every changing command calls recover first, under the writer lock. Imports journ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from reloader.lock import WriterLock
 from reloader.plan.ops import ON_DISK, Op
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
-from reloader.txn.apply import Bench, take_back
+from reloader.txn.apply import Bench, silent, take_back
 from reloader.txn.journal import Journal, JournalLine, open_journals, read_journal
 from reloader.txn.storage import BLOBS
 from reloader.txn.transaction import end, finish_after_commit
@@ -75,21 +76,23 @@ def _ops(data: list[Any]) -> tuple[Op, ...]:
     return tuple(record.from_json(Op, item) for item in data)
 
 
-def recover(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> list[str]:
+def recover(
+    kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, progress: Callable[[str], None] = silent
+) -> list[str]:
     """Bring a pipeline whose transaction died to entirely old or entirely new; one line per journal found."""
     assert lock.fd >= 0
-    done = [
-        _recover_one(kernel, layout, pipeline, path) for path in open_journals(layout.journal_file(pipeline, "").parent)
-    ]
+    found = open_journals(layout.journal_file(pipeline, "").parent)
+    done = [_recover_one(kernel, layout, pipeline, path, progress) for path in found]
     if done:
         _sweep_fragments(layout, pipeline)
     return done
 
 
-def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path) -> str:
+def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, progress: Callable[[str], None]) -> str:
     lines = read_journal(path)
     decision = after_restart(decide(lines), lines, kernel.boot_id())
     bench = Bench(kernel=kernel, layout=layout, pipeline=pipeline, wish=decision.wish, commit=decision.commit)
+    bench.progress = progress
     journal = Journal(path, seq=len(lines))
     if decision.forward:
         finish_after_commit(bench, decision.ops, journal)

@@ -28,7 +28,7 @@ from reloader.spec.model import Role
 from reloader.spec.wish import Wish
 from reloader.standing import in_force
 from reloader.txn import storage, trial
-from reloader.txn.apply import Bench
+from reloader.txn.apply import Bench, silent
 from reloader.txn.commit import records_of
 from reloader.txn.conversions import conversions, counts, memory_cgroup
 from reloader.txn.intake import Intake
@@ -69,8 +69,7 @@ class Post(Protocol):
         """Asked for the commit record; None: this change needs no trial."""
 
 
-def quiet(_: str) -> None:
-    """Progress that goes nowhere."""
+quiet: Progress = silent
 
 
 def is_unchanged(kernel: Kernel, layout: Layout, pipeline: str, wish_digest: str) -> bool:
@@ -132,9 +131,11 @@ def ready(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> li
     return _ready(kernel, layout, pipeline, lock)[0]
 
 
-def _ready(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> tuple[list[str], Result | None]:
+def _ready(
+    kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, progress: Progress = quiet
+) -> tuple[list[str], Result | None]:
     """What was done, and the result of taking a forgotten version back, if there was one."""
-    done = recover(kernel, layout, pipeline, lock)
+    done = recover(kernel, layout, pipeline, lock, progress)
     current = records.read_current(layout, pipeline)
     if current is None or not current.trial or not trial.overdue(current.trial, kernel.boot_id()):
         return done, None
@@ -371,7 +372,9 @@ def _remove(
     return Result(pipeline=pipeline, changed=True, generation=0, plan=made)
 
 
-def recover_all(kernel: Kernel, layout: Layout, lock: WriterLock, names: Collection[str]) -> list[str]:
+def recover_all(
+    kernel: Kernel, layout: Layout, lock: WriterLock, names: Collection[str], *, progress: Progress = quiet
+) -> list[str]:
     """Recover the named pipelines (when none is named, all with an open journal or on trial); one bad one does not
     stop the rest."""
     unknown = sorted(n for n in set(names) if not PIPELINE_NAME.match(n) or not layout.record_dir(n).is_dir())
@@ -379,4 +382,4 @@ def recover_all(kernel: Kernel, layout: Layout, lock: WriterLock, names: Collect
         raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=_known(layout))
     folders = layout.pipelines_dir.glob("*/journal/*.jsonl")
     todo = sorted(set(names) or {*(p.parent.parent.name for p in folders), *records.on_trial(layout)})
-    return each(todo, lambda name: ready(kernel, layout, name, lock))
+    return each(todo, lambda name: _ready(kernel, layout, name, lock, progress)[0])
