@@ -30,7 +30,7 @@ def traced(scene: Scene, words: list[str], folder: Path, module: str) -> Audit:
     return audit
 
 
-@pytest.mark.parametrize("name", ["create", "convert", "rollback", "config", "remove"])
+@pytest.mark.parametrize("name", ["create", "convert", "rollback", "config", "flip", "gate", "remove"])
 def test_nothing_lasting_bypasses_the_place(name: str, scene: Scene, tmp_path: Path) -> None:
     prepare, words = SCENARIOS[name]
     prepare(scene)
