@@ -141,11 +141,12 @@ def _fork(task: Callable[[], Reply], channel: socket.socket) -> int:
     pid = os.fork()
     if pid:
         return pid
+    handled = sys.exc_info()[1]  # by the parent, at the fork; no failure of ours
     try:
         _become_quiet(parent)
         _answer(task, channel)
     finally:
-        if sys.exc_info()[0] is not None:
+        if sys.exc_info()[1] is not handled:
             import traceback
 
             traceback.print_exc()

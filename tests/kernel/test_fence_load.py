@@ -434,3 +434,14 @@ def test_live_frames(kernel: LiveKernel, load: Load) -> None:
         data=PACKET, repeat=1000, batch_size=64, flags=syscall.BPF_F_TEST_XDP_LIVE_FRAMES,
     )  # fmt: skip
     assert u64(kernel, loaded.maps["runs"]) == 1000
+
+
+def test_regress_a_child_forked_below_an_except_has_not_failed() -> None:
+    """It inherits what the parent is handling, as on every way back."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        try:
+            raise KeyError("the parent's")
+        except KeyError:
+            pid = child._fork(lambda: child.Reply(fds=(), data={}), theirs)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
