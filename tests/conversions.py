@@ -246,6 +246,8 @@ class Shifting:
         self.schema = "edge"
         folder = self.folder / "state" / self.schema
         folder.mkdir(parents=True, exist_ok=True)
+        for former in folder.glob(f"{map_name}.*.yaml"):
+            former.unlink()
         for number, body in enumerate(versions, 1):
             head = f"metadata: {{schema: edge, map: {map_name}, version: {number}}}"
             text = "\n".join(["apiVersion: reloader/v1", "kind: StateLayout", head, textwrap.dedent(body).strip(), ""])

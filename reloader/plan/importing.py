@@ -1,5 +1,5 @@
 """The plan of `state import`: which rules carry each exported map into the live one, and what stands against it.
-Pure; imports plan.conversion, plan.compat, state.compile.
+Pure; imports plan.{conversion,compat,lineage}, state.compile.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, LRU_TYPES, MapType
 from reloader.layout import Layout
 from reloader.observe import SeenMap
-from reloader.plan import ops
+from reloader.plan import lineage, ops
 from reloader.plan.compat import MapShape, map_differences
 from reloader.plan.conversion import CONVERTIBLE
 from reloader.plan.maps import seen_shape
@@ -101,11 +101,14 @@ def _rules(one: Incoming, asked: Asked) -> Conversion:
     if why := _obstacle(one, asked):
         raise StateRefused((why,))
     was, now = _described(one)
-    history = max(one.versions, one.exported.versions, key=len)
-    old = _version(one.exported.versions, history, was)
-    new = _version(one.versions, history, now)
-    if old and new:
-        return between([_merging(v, asked.merge) for v in history], old, new)
+    theirs = one.exported.versions
+    number, differing = lineage.edited(theirs, one.versions)
+    if number:
+        raise StateRefused((f"version {number} in the file is another layout than version {number} here", *differing))
+    indexed = one.live.info.type in ARRAY_TYPES
+    span = lineage.span((None, was[1]) if indexed else was, theirs, (None, now[1]) if indexed else now, one.versions)
+    if span.old and span.new:
+        return between([_merging(v, asked.merge) for v in span.history], span.old, span.new)
     if layout_digest(*was) != layout_digest(*now):
         raise StateRefused((_told(one), "no rules: no registry records both layouts"))
     alone = LayoutVersion(schema="", map=one.exported.map, version=UNSAID, key=now[0], value=now[1])
@@ -138,14 +141,6 @@ def _described(one: Incoming) -> tuple[tuple[TypeTree, TypeTree], tuple[TypeTree
     if keys[0] is None or was.value is None or keys[1] is None or now.value is None:
         raise StateRefused(("no BTF describes its key and value, so equal sizes prove nothing",))
     return (keys[0], was.value), (keys[1], now.value)
-
-
-def _version(own: Sequence[LayoutVersion], history: Sequence[LayoutVersion], types: tuple[TypeTree, TypeTree]) -> int:
-    """Which version of the history that is: its own history ends with it, else the newest of this layout; 0: none."""
-    if own:
-        return own[-1].version
-    digest = layout_digest(*types)
-    return max((v.version for v in history if layout_digest(v.key, v.value) == digest), default=0)
 
 
 def _merging(version: LayoutVersion, word: str | None) -> LayoutVersion:

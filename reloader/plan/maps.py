@@ -113,6 +113,8 @@ def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str) -> MapChoice:
         return MapChoice(wanted=wanted, outcome=Outcome.REPLACE, seen=live, notes=notes)
     if differences:
         return _convert(wanted, live, differences, rules)
+    if rules:
+        return _refuse(wanted, live, rules)
     if wanted.role is Role.STATE and not _described(wanted):
         return _refuse(
             wanted,

@@ -1,6 +1,7 @@
 """Which rules carry a live state map to the wished layout: from the histories that wish and record carry.
 
-Asked by session.py before a plan; counts live entries, changes nothing. Imports observe, plan.conversion, state.
+Asked by session.py before a plan; counts live entries, changes nothing.
+Imports observe, plan.{conversion,lineage}, state.
 """
 
 from __future__ import annotations
@@ -8,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from reloader.btf import Btf
-from reloader.kernel import NESTED_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo, MapType
+from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo, MapType
 from reloader.observe import Observed, SeenMap
+from reloader.plan import lineage
 from reloader.plan.compat import map_differences
 from reloader.plan.conversion import Held, Pair
+from reloader.plan.lineage import History
 from reloader.plan.maps import seen_shape, wished_shape
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishMap
 from reloader.state.compile import StateRefused, between
-from reloader.state.rules import LayoutVersion
 from reloader.state.shape import holds_bound
-from reloader.typetree import TypeTree, entry_of, identity, layout_digest
+from reloader.typetree import entry_of, identity
 
 
 def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | str]:
@@ -32,11 +34,11 @@ def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | 
             found[wanted.name] = why
             continue
         recorded = _recorded(wanted.name, seen)
-        meaning = (_head(recorded), _head(wanted.versions))
-        if map_differences(seen_shape(live), wished_shape(wanted)) or (all(meaning) and meaning[0] != meaning[1]):
-            history = max(wanted.versions, recorded, key=len)
+        if why := _edited(recorded, wanted, seen):
+            found[wanted.name] = why
+        elif map_differences(seen_shape(live), wished_shape(wanted)) or _meant_otherwise(recorded, wanted.versions):
             ours = {m.info.id for m in seen.maps.values()}
-            found[wanted.name] = _rules(kernel, wanted, live, history, meaning, ours)
+            found[wanted.name] = _rules(kernel, wanted, live, recorded, ours)
     return found
 
 
@@ -88,31 +90,39 @@ def memory_cgroup() -> str:
     return first if first is not None else of.get("", "/")
 
 
-def _recorded(name: str, seen: Observed) -> tuple[LayoutVersion, ...]:
+def _recorded(name: str, seen: Observed) -> History:
     """The history that the serving generation was committed with."""
     generation = seen.generation
     return generation.wish.map(name).versions if generation and name in generation.maps else ()
 
 
-def _head(history: tuple[LayoutVersion, ...]) -> int | None:
-    """The version a map has: a history ends with it. None: no registry names it."""
-    return history[-1].version if history else None
+def _meant_otherwise(recorded: History, wished: History) -> bool:
+    """Whether two versions of one schema are meant, whatever their layouts."""
+    return lineage.same_schema(recorded, wished) and recorded[-1].version != wished[-1].version
 
 
-def _rules(
-    kernel: Kernel,
-    wanted: WishMap,
-    live: SeenMap,
-    history: tuple[LayoutVersion, ...],
-    meaning: tuple[int | None, int | None],
-    ours: Collection[int],
-) -> Pair | str:
+def _edited(recorded: History, wanted: WishMap, seen: Observed) -> str:
+    """Why the registry cannot be believed: a number by which it means another layout now; empty when it can."""
+    number, differing = lineage.edited(recorded, wanted.versions)
+    if not number or seen.generation is None:
+        return ""
+    told = "\n".join(f"        {d}" for d in differing)
+    return (
+        f"version {number} in the registry is not the version {number} that generation {seen.generation.number} was"
+        f" committed with:\n{told}\n    a version once applied is not edited: put its file back as it was, and add a"
+        " new version (`reloader state new`)"
+    )
+
+
+def _rules(kernel: Kernel, wanted: WishMap, live: SeenMap, recorded: History, ours: Collection[int]) -> Pair | str:
+    indexed = live.info.type in ARRAY_TYPES  # an index needs no description, and libbpf describes none of .bss
+    was, now = (None if indexed else live.key, live.value), (None if indexed else wanted.key, wanted.value)
+    span = lineage.span(was, recorded, now, wanted.versions)
+    history, old, new = span.history, span.old, span.new
     if not history:
         return "no rules: name a stateSchema that records its layouts (`reloader state new`)"
-    old = meaning[0] or _version(history, live.key, live.value)
-    new = meaning[1] or _version(history, wanted.key, wanted.value)
-    if old is None or new is None:
-        which = "live" if old is None else "new"
+    if not old or not new:
+        which = "new" if old else "live"
         return f"no rules: the {which} layout is none of versions {history[0].version}–{history[-1].version}"
     try:
         forward, back = between(history, old, new), between(history, new, old)
@@ -154,10 +164,3 @@ def _unlike(kernel: Kernel, found: MapInfo, live: SeenMap) -> str:
         if identity(tree) != identity(entry_of(live.key, live.value)[1]):
             return f"a map in it ({found.name}, id {found.id}) has another layout than recorded"
     return ""
-
-
-def _version(history: tuple[LayoutVersion, ...], key: TypeTree | None, value: TypeTree | None) -> int | None:
-    """The newest version that has this layout."""
-    digest = layout_digest(key, value)
-    same = [v.version for v in history if layout_digest(v.key, v.value) == digest]
-    return max(same, default=None)

@@ -175,6 +175,31 @@ def test_from_the_first_version_to_the_fourth_in_one_pass(ports: Ports, traffic:
         assert (zone, tags) in ((7, bytes([1, 2, 0, 0, 0, 0, 0, 0])), (0, bytes(8)))  # converted, or born since
 
 
+def test_regress_a_version_written_anew_is_refused_and_nothing_changes_places(ports: Ports) -> None:
+    """`rm -r state; reloader state new` for the second version: both are version 1, and mean different layouts."""
+    before = ports.contents("flows")
+    ports.record("flows", layout("v2"))
+    for change in (ports.plan, ports.apply):
+        with pytest.raises(RefusedChange) as refused:
+            change("v2")
+        assert "version 1 in the registry is not the version 1 that generation 1" in refused.value.detail
+        assert "        value.packets: offset 0 → 8" in refused.value.detail
+    assert ports.contents("flows") == before
+
+
+def test_regress_two_branches_with_a_version_two_each_are_told_apart(ports: Ports) -> None:
+    ports.apply("v2")
+    before = ports.contents("flows")
+    ports.record("flows", layout("v1"), layout("v3"))
+    with pytest.raises(RefusedChange) as refused:
+        ports.apply("v3")
+    assert "version 2 in the registry is not the version 2 that generation 2" in refused.value.detail
+    assert ports.contents("flows") == before
+    ports.record("flows", *map(layout, ("v1", "v2", "v3")))
+    ports.apply("v3")
+    assert ports.numbers() == MADE_BY_HAND
+
+
 def test_size_and_flags_change_by_the_same_way(ports: Ports, traffic: Generator) -> None:
     """From preallocated to entry by entry with more room, and to a smaller preallocated map again."""
     ports.apply("v4")
