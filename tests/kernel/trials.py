@@ -33,7 +33,14 @@ PACKETS_AT = {"v1": 0, "v2": 0, "v3": 8}  # offset in struct flow
 def guards(stage: Stage) -> list[int]:
     """Living guards of this sandbox: forked from a command on its records, or from this very process."""
     ours = [str(stage.sandbox.records).encode(), Path("/proc/self/cmdline").read_bytes()]
-    return [pid for pid in _processes() if _is_guard(pid) and any(o in _words(pid) for o in ours)]
+    found = [pid for pid in _processes() if _is_guard(pid) and any(o in _words(pid) for o in ours)]
+    return [pid for pid in found if _parent(pid) not in found]  # a check in another namespace forks for a moment
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
 
 
 def _processes() -> list[int]:
