@@ -25,6 +25,7 @@ CONVERTIBLE = frozenset({MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE}) | PE
 UNBRIDGED = ARRAY_TYPES | NESTED_TYPES | {MapType.LPM_TRIE}
 RULE_SIZE = 16  # struct rl_rule
 BRIDGE = 1  # enum rl_mode
+LOAD_SECONDS = 0.012  # of the migration program
 ENTRIES_A_SECOND = 1_000_000  # what a drain moves on a small machine; for the plan's estimate only
 
 
@@ -68,6 +69,12 @@ class Move:
     def nesting(self) -> ops.Nesting | None:
         held = self.pair.held
         return ops.Nesting(inner=self.inner, template=held.template, own=held.own) if held else None
+
+
+def seconds(pair: Pair) -> float:
+    """How long all entries take, about; for the plan only. Each map in a map of maps is a load of its own, or two."""
+    maps = pair.held.maps if pair.held else 0
+    return max(pair.entries / ENTRIES_A_SECOND + maps * 2 * LOAD_SECONDS, 0.01)
 
 
 def bridged(wanted: WishMap, pair: Pair) -> bool:
@@ -188,7 +195,7 @@ def mebibytes(wanted: WishMap) -> int:
 def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
     """What the plan says of one conversion."""
     kind = wanted.type
-    out = [f"{pair.entries} entries, about {max(pair.entries / ENTRIES_A_SECOND, 0.01):.2f} s"]
+    out = [f"{pair.entries} entries, about {seconds(pair):.2f} s"]
     if bridged(wanted, pair):
         out.append("bridge and drain: counts exact, established entries always found")
         if kind in PERCPU_TYPES:
@@ -198,8 +205,8 @@ def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
     elif pair.held is not None:
         out.append(
             f"{pair.held.maps} maps in it, each with a successor that is copied ahead, then drained: counts exact,"
-            " other fields as of the copy; entries born during the swap are unknown for milliseconds, and one deleted"
-            " since the copy comes back without counts"
+            f" other fields as of the copy; entries born since are unknown until the drain comes to their map, about"
+            f" {seconds(pair):.2f} s, and one deleted since comes back without counts"
         )
     elif kind == MapType.LPM_TRIE:
         out.append(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from reloader.kernel import ARRAY_TYPES, LRU_TYPES, NESTED_TYPES, PERCPU_TYPES, MapInfo
-from reloader.plan.conversion import ENTRIES_A_SECOND, bridged
+from reloader.plan.conversion import Pair, bridged, seconds
 from reloader.plan.maps import MapChoice
 from reloader.plan.model import Line, Outcome, StateFacts
 from reloader.spec.model import Role
@@ -51,8 +51,8 @@ def _facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str) -> StateFa
         bytes_now=now,
         bytes_new=estimate(now, choice.seen.info, wanted),
         cgroup=cgroup,
-        seconds=max(pair.entries / ENTRIES_A_SECOND, 0.01),
-        noticed=_noticed(wanted, bridge=serving),
+        seconds=seconds(pair),
+        noticed=_noticed(wanted, pair, bridge=serving),
     )
 
 
@@ -60,13 +60,15 @@ def _interruption(facts: StateFacts) -> str:
     return "none" if facts.noticed.startswith("nothing") else "see below"
 
 
-def _noticed(wanted: WishMap, *, bridge: bool) -> str:
+def _noticed(wanted: WishMap, pair: Pair, *, bridge: bool) -> str:
     """What packets of established flows can meet."""
     lru = "; the kernel may evict some" if wanted.type in LRU_TYPES else ""
     if bridge:
         return f"nothing{lru}"
     if wanted.type in ARRAY_TYPES:
         return "values without counts for milliseconds"
+    if pair.held is not None:
+        return f"those born since the copy of their map: unknown for about {seconds(pair):.2f} s"
     return f"those born during the swap: unknown for milliseconds{lru}"
 
 

@@ -100,9 +100,14 @@ def check(kernel: Kernel, source: Fd, target: Fd, rules: Conversion, *, said: Sa
     KernelError ERANGE when a value does not, LoadRejected when the verifier says no.
     """
     _Migration(kernel, source, target, rules, _moving(kernel, source)).rehearse()
-    if not any(r.dst_size < r.src_size for r in (*rules.value, *rules.key)):
+    if not narrows(rules):
         return Moved()
     return _Migration(kernel, source, target, rules, Pass.CHECK, said=said).all()
+
+
+def narrows(rules: Conversion) -> bool:
+    """Whether there can be values that do not fit, so that all have to be looked at."""
+    return any(r.dst_size < r.src_size for r in (*rules.value, *rules.key))
 
 
 def copy_over(kernel: Kernel, source: Fd, target: Fd, rules: Conversion, *, said: Said = silent) -> Moved:

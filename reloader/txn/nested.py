@@ -44,10 +44,10 @@ class Outer:
 
     def check(self) -> None:
         """Whether all values fit, and the kernel takes the program that moves them; changes nothing."""
-        held = self._held()
+        olds = list(dict.fromkeys(self._held().values()))
         with ExitStack() as stack:
             trial = None
-            for old in dict.fromkeys(held.values()):
+            for old in olds if migrate.narrows(self.rules) else olds[:1]:
                 with self.kernel.maps.by_id(old) as fd:
                     trial = trial or stack.enter_context(self._made(fd))
                     migrate.check(self.kernel, fd, trial, self.rules)
