@@ -19,6 +19,7 @@ from reloader.layout import Layout
 from reloader.lock import WriterLock
 from reloader.observe import Observed
 from reloader.plan.model import Plan
+from reloader.plan.ops import TakeOver
 from reloader.records import Trial
 from reloader.spec.checks import Health
 from reloader.spec.wish import Wish
@@ -60,12 +61,21 @@ class Watched:
                 f"{self.wish.pipeline}: generation {serving.number} was rebuilt from the kernel: nothing to go back to"
             )
             raise RefusedChange(why, hint="apply it once without `health:` and --confirm-timeout")
+        self._require_own_hooks(made)
         self._back_to, self.generation = serving.number if serving else 0, made.generation
         task = duty.Duty(
             kernel=self.kernel, layout=self.layout, pipeline=self.wish.pipeline, health=self.wish.health,
             before=self.before, commands=self.commands,
         )  # fmt: skip
         self.guard = guard.post(partial(duty.serve, task))
+
+    def _require_own_hooks(self, made: Plan) -> None:
+        """What is taken over is kept until the commit only: a trial that fails could not give it back."""
+        taken = [op.attachment.id for op in made.ops if isinstance(op, TakeOver)]
+        if taken:
+            why = f"{self.wish.pipeline}: --take-over of {', '.join(taken)} with a trial; nothing was touched"
+            more = "take over first, without `health:` and --confirm-timeout; let the next version prove itself"
+            raise RefusedChange(f"{why}: a version that fails could not give back what it replaced", hint=more)
 
     def trial(self) -> Trial | None:
         if self.guard is None:

@@ -85,6 +85,25 @@ def test_a_program_attached_by_netlink_gives_way_on_purpose_only(stage: Stage, t
     assert stage.call("status")["pipelines"][0]["state"] == "serving"
 
 
+@pytest.mark.parametrize("proof", ["health", "confirm"])
+def test_regress_a_trial_takes_nothing_over(stage: Stage, theirs: Fd, proof: str) -> None:
+    """A version that failed its trial left the hook bare: theirs was kept until the commit only."""
+    mine, plain = attach_by_netlink(stage, theirs), stage.spec()
+    never = {"window": "200ms", "interval": "100ms", "checks": [{"map": "counters", "field": "packets", "below": 0}]}
+    path = stage.write(plain if proof == "confirm" else {**plain, "health": never})
+    words = ("--confirm-timeout", "1s") if proof == "confirm" else ()
+    done = stage.run("apply", path, "--take-over", *words)
+    assert done.code == 65, done.err
+    assert "could not give back what it replaced" in done.error["message"]
+    assert "take over first" in done.error["hint"]
+    assert stage.attached() == mine
+    assert stage.standing().pins == ()
+    stage.call("apply", stage.write(plain), "--take-over")
+    after = stage.spec(rodata={"sample_rate": 7})
+    assert stage.run("apply", stage.write({**after, "health": never}), "--take-over").code == 3, "a trial as any other"
+    stage.assert_counts()
+
+
 @pytest.mark.parametrize("mode", [XdpMode.NATIVE, XdpMode.SKB])
 @pytest.mark.parametrize("effect", ["link.take_over", "pin", "journal.commit"])
 def test_what_was_taken_over_is_put_back(
