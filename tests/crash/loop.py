@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.crash.scenario import SCENARIOS, Scene, Violation
 
 ERRORS = ("ENOMEM", "ENOSPC", "EPERM", "EINTR", "EAGAIN", "EBUSY", "EIO")
 """What bpf(2) and the file system return for these effects."""
+RATE = 2000  # packets a second while a command is struck, and while it is recovered
 EXITS = (1, 3, 4, 69, 77)
 CACHE = ("write cache/", "mkdir records/cache")  # which is not written every time
 NOT_OWED = (*CACHE, "unpin", "map.freeze", "blob.remove", "record.release", "folder.remove", "fragment.remove")
@@ -80,12 +82,32 @@ def judge(scene: Scene, before: dict[str, Any], name: str) -> list[str]:
     """Everything that is wrong after one strike: at once, and after recover."""
     try:
         scene.check_traffic(before, removing=name == "remove")
-        scene.recover()
+        wrong = _under_traffic(scene, before, name, partial(_recover, scene))
         scene.check_whole(before)
         scene.check_traffic(before, removing=name == "remove")
     except Violation as violation:
         return [str(violation)]
+    return wrong
+
+
+def _recover(scene: Scene) -> list[str]:
+    scene.recover()
     return []
+
+
+def _under_traffic(scene: Scene, before: dict[str, Any], name: str, work: Callable[[], list[str]]) -> list[str]:
+    """Packets come all the while, and each of them is counted once; where nothing need be attached, none do."""
+    if not before["attached"] or name == "remove":
+        return work()
+    sent, counted = scene.generator.traffic().delivered, scene.counted()
+    scene.generator.start(rate=RATE)
+    try:
+        wrong = work()
+    finally:
+        sent = scene.generator.stop().delivered - sent
+    scene.wait_for(counted + sent)
+    found = scene.counted() - counted
+    return wrong if found == sent else [*wrong, f"{sent} packets came meanwhile, {found} were counted"]
 
 
 def kill(name: str, scene: Scene, folder: Path, choose: Chosen) -> Tally:
@@ -140,7 +162,8 @@ def _loop(
     for point in choose(points):
         prepare(scene)
         before = scene.view()
-        wrong = [*strike(scene, point, words(scene)), *judge(scene, before, name)]
+        struck = partial(strike, scene, point, words(scene))
+        wrong = [*_under_traffic(scene, before, name, struck), *judge(scene, before, name)]
         tally.violations += [f"{name}, {point}: {w}" for w in wrong]
         tally.struck += 1
         if stop and tally.violations:

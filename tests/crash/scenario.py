@@ -202,8 +202,12 @@ class Scene:
     def send(self, counted: int) -> None:
         """Send a batch and wait until it is counted on top of `counted`, or clearly is not."""
         self.generator.send(BATCH)
+        self.wait_for(counted + BATCH)
+
+    def wait_for(self, counted: int) -> None:
+        """Until so many are counted, or clearly are not."""
         deadline = time.monotonic() + 1
-        while self.counted() < counted + BATCH and time.monotonic() < deadline:
+        while self.counted() < counted and time.monotonic() < deadline:
             time.sleep(0.005)
 
     def view(self) -> dict[str, Any]:
