@@ -270,6 +270,7 @@ static __always_inline void rl_or(void *value, __u32 off, __u32 size, __u64 v)
 enum rl_how {
 	RL_EXISTING, /* an entry that programs made or use: its own fields win where the rule says so */
 	RL_SLOT,     /* the same, but a field that is zero counts as not written yet */
+	RL_PER_CPU,  /* the same, and so it does on the other side: a CPU may never have met the old entry */
 	RL_UNUSED,   /* nobody uses it yet: all is written over */
 	RL_LATE,     /* converted before: counters only */
 };
@@ -292,11 +293,11 @@ static __always_inline void rl_merge(const volatile struct rl_rule *rules, __u32
 			__u32 at = to + j * size;
 			__u64 v = rl_read(built + at, size, is_signed);
 
-			if (how == RL_UNUSED || op == RL_KEEP_OLD)
+			if (how == RL_UNUSED || (op == RL_KEEP_OLD && (how != RL_PER_CPU || v)))
 				rl_write(there + at, size, v);
 			else if (op == RL_SUM)
 				rl_add_count(there, at, size, v);
-			else if (how == RL_SLOT && !rl_read(there + at, size, 0))
+			else if ((how == RL_SLOT || how == RL_PER_CPU) && !rl_read(there + at, size, 0))
 				rl_write(there + at, size, v);
 			else if (op == RL_MAX || op == RL_MIN)
 				rl_extreme(there, at, size, v, is_signed, op == RL_MAX);

@@ -25,6 +25,7 @@ const volatile __u32 new_value_size = 8;
 const volatile __u32 pass = MIGRATE_DRAIN;
 const volatile __u32 slots = 0; /* an array: every key is there from the start */
 const volatile __u32 trie = 0;	/* a look-up is content with a prefix that covers the key */
+const volatile __u32 remember = 0; /* rl_copied is in use: the copy fills it, the drain heeds it */
 const volatile __u32 guarded = 1; /* somebody else may want the same entry meanwhile: take its lock */
 const volatile struct rl_table table = {};
 
@@ -47,6 +48,14 @@ struct {
 	__uint(key_size, 4);
 	__uint(value_size, 8);
 } rl_to SEC(".maps");
+
+/* Old keys that were copied ahead: one of them that the new map has no more was deleted there, and stays so. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__uint(key_size, 4);
+	__uint(value_size, 4);
+} rl_copied SEC(".maps");
 
 /* Which entries to move, one behind the other; several pieces. User space writes them where they lie. */
 struct {
@@ -81,11 +90,11 @@ static __always_inline void *find(struct run *run, void *map, const void *key)
 }
 
 /* Insert what was built. Another CPU's value cannot be inserted: its entry is, and the value merged. */
-static __always_inline int insert(struct run *run, const void *new_key)
+static __always_inline int insert(struct run *run, const void *new_key, int copied)
 {
 	struct rl_scratch *scratch = run->scratch;
 
-	if (slots || pass == MIGRATE_CARRY)
+	if (slots || copied || pass == MIGRATE_CARRY)
 		return -EEXIST;
 	if (table.per_cpu && run->asked.remote) {
 		__u32 zero = 0;
@@ -108,7 +117,9 @@ static __always_inline int how_to_merge(void)
 		return RL_UNUSED;
 	if (pass == MIGRATE_LATE)
 		return RL_LATE;
-	return slots || table.per_cpu ? RL_SLOT : RL_EXISTING;
+	if (table.per_cpu && !slots)
+		return RL_PER_CPU;
+	return slots ? RL_SLOT : RL_EXISTING;
 }
 
 /*
@@ -130,7 +141,7 @@ static __always_inline void move(struct run *run, const void *key, const void *n
 {
 	struct rl_scratch *scratch = run->scratch;
 	void *there, *old;
-	int err;
+	int err, copied;
 
 	if (trie && pass == MIGRATE_DRAIN && !holds(run, &rl_from, key))
 		return;
@@ -146,20 +157,23 @@ static __always_inline void move(struct run *run, const void *key, const void *n
 	if (pass == MIGRATE_CHECK)
 		return;
 	rl_build(table.value, table.value_rules, old, scratch->value, new_value_size, pass != MIGRATE_COPY);
-	err = insert(run, new_key);
+	copied = remember && pass != MIGRATE_COPY && bpf_map_lookup_elem(&rl_copied, key);
+	err = insert(run, new_key, copied);
 	if (!err) {
 		run->result->inserted++;
 		goto moved;
 	}
 	there = err == -EEXIST ? find(run, &rl_to, new_key) : NULL;
 	if (trie && there) {
-		err = insert(run, new_key);
+		err = insert(run, new_key, copied);
 		if (!err) {
 			run->result->inserted++;
 			goto moved;
 		}
 		there = err == -EEXIST ? there : NULL; /* else it may be one that covers what was deleted meanwhile */
 	}
+	if (!there && copied)
+		goto moved; /* the new program deleted it: what the old one counted goes with it */
 	if (!there) {
 		if (pass != MIGRATE_COPY)
 			rl_put_back(table.value, table.value_rules, old, scratch->value);
@@ -173,6 +187,8 @@ static __always_inline void move(struct run *run, const void *key, const void *n
 moved:
 	if (pass == MIGRATE_DRAIN)
 		bpf_map_delete_elem(&rl_from, key);
+	if (remember && pass == MIGRATE_COPY && bpf_map_update_elem(&rl_copied, key, &(__u32){1}, BPF_ANY))
+		run->result->failed++;
 }
 
 /* NULL when the lock was not to be had. Any other pointer where none is needed. */

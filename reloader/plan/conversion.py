@@ -19,10 +19,12 @@ from reloader.plan import ops
 from reloader.plan.ops import Op
 from reloader.spec.wish import InnerMap, WishMap
 from reloader.state.rules import MAX_KEY, MAX_KEY_RULES, MAX_VALUE, MAX_VALUE_RULES, Conversion, Rule
+from reloader.state.rules import Op as How
 from reloader.state.shape import holds_special
 
 CONVERTIBLE = frozenset({MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE}) | PERCPU_TYPES | ARRAY_TYPES
 UNBRIDGED = ARRAY_TYPES | NESTED_TYPES | {MapType.LPM_TRIE}
+REMEMBERED = frozenset({MapType.HASH, MapType.PERCPU_HASH})  # without a bridge: which keys were copied is kept in mind
 RULE_SIZE = 16  # struct rl_rule
 BRIDGE = 1  # enum rl_mode
 LOAD_SECONDS = 0.012  # of the migration program
@@ -104,7 +106,20 @@ def before_swap(moves: Sequence[Move]) -> list[Op]:
 
 
 def _convert(m: Move) -> ops.Convert:
-    return ops.Convert(map=m.map, source=m.source, target=m.target, back=m.pair.back, nesting=m.nesting)
+    back = replace(m.pair.back, value=tuple(map(_newer, m.pair.back.value)))
+    return ops.Convert(map=m.map, source=m.source, target=m.target, back=back, nesting=m.nesting)
+
+
+def _newer(rule: Rule) -> Rule:
+    """On the way back the map to be emptied is the newer one: what the new program wrote replaces what an entry that
+    was copied, or taken over, still holds of before. Counters move as ever, and a constant makes nothing up."""
+    return replace(rule, op=How.KEEP_OLD) if rule.op is How.COPY else rule
+
+
+def outlived(rules: Conversion) -> Conversion:
+    """The same for a way back that was cut short: the old program has served since, and what it holds is newer."""
+    value = tuple(replace(r, op=How.COPY) if r.op is How.KEEP_OLD else r for r in rules.value)
+    return replace(rules, value=value)
 
 
 def after_swap(moves: Sequence[Move]) -> list[Op]:

@@ -263,6 +263,7 @@ class Drain:
     late: bool = False  # after the commit: for what user space wrote to the old map last
     kept: bool = False  # of a config map: counters only, into entries that both maps hold
     entries: int = 0  # as counted for the plan; 0: unknown
+    back: bool = False  # an undo: nothing is owed unless a new program may have run
 
 
 @frozen
@@ -416,6 +417,7 @@ Op = (
 ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel
 INERT = (Load, FillMap, Prove, PinAgain, CheckFit, CopyOver, Drain, Barrier, SetGate)  # nothing owed, or by Convert
 VISIBLE = (CreateLink, TakeOver, SwapLink, SetEntries, FlipSide)  # traffic can notice these
+SERVING = (CreateLink, TakeOver, SwapLink)  # from the first of these on, new programs may write to new maps
 
 
 def undo_of(op: Op) -> Op | None:
@@ -424,8 +426,10 @@ def undo_of(op: Op) -> Op | None:
         case Load() | FillMap() | Prove() | PinAgain() | CheckFit() | CopyOver() | Drain() | Barrier() | SetGate():
             return None
         case Convert():
-            nesting = replace(op.nesting, inner=None) if op.nesting else None
-            return Drain(map=op.map, source=op.target, target=op.source, rules=op.back, nesting=nesting, kept=op.kept)
+            nesting, kept = replace(op.nesting, inner=None) if op.nesting else None, op.kept
+            return Drain(
+                map=op.map, source=op.target, target=op.source, rules=op.back, nesting=nesting, kept=kept, back=not kept
+            )
         case StoreBlob():
             return DropBlob(blob=op.blob, digest=op.digest)
         case PutSlot():

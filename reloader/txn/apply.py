@@ -9,7 +9,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,9 @@ class Bench:
     commit: tuple[Generation | None, Current] | None = None  # what PutRecord writes
     told: list[str] = field(default_factory=list)  # what ops have to say to the user
     proof: tuple[Proof, ...] = ()  # how the wish's tests ended
+    copied: dict[str, Fd] = field(default_factory=dict)  # map -> the keys that were copied ahead
+    served: bool = True  # on the way back: whether a new program may have run
+    resumed: bool = False  # whether an earlier attempt at it had brought the old programs back already
     moved: dict[str, int] = field(default_factory=dict)  # map -> entries that drains found and moved
     progress: Callable[[str], None] = silent
     done: list[Op] = field(default_factory=list)  # what was begun, in order; the last may have failed
@@ -63,6 +66,9 @@ class Bench:
         for loaded in self.loads.values():
             loaded.close()
         self.loads.clear()
+        for fd in self.copied.values():
+            fd.close()
+        self.copied.clear()
 
 
 def execute(bench: Bench, op: Op) -> None:
@@ -246,18 +252,25 @@ def _prune_folders(bench: Bench, folder: str) -> None:
 
 def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
     """Run the migration program over two pinned maps; a source that is gone was emptied before."""
+    from reloader.plan.conversion import outlived
     from reloader.txn import migrate, prefixes
 
     pins, bridge = bench.kernel.pins, bench.loads.get("bridge")
     if not pins.exists(op.source) or not pins.exists(op.target):
         return
+    if isinstance(op, ops.Drain) and op.back and not bench.served:
+        return  # nobody has written to the new map; the old one is as whole as it was
+    if isinstance(op, ops.Drain) and op.back and bench.resumed:
+        op = replace(op, rules=outlived(op.rules))
     said = partial(_so_far, bench, op)
     with pins.get(op.source) as source, pins.get(op.target) as target:
         if bench.kernel.maps.info(source).type in NESTED_TYPES:
             _move_nested(bench, op, source, target)
             return
         if isinstance(op, ops.CopyOver):
-            migrate.copy_over(bench.kernel, source, target, op.rules, said=said)
+            known = migrate.key_set(bench.kernel, source)
+            bench.copied |= {op.map: known} if known else {}
+            migrate.copy_over(bench.kernel, source, target, op.rules, copied=known, said=said)
             return
         if op.kept:
             config.carry(bench, op, source, target)
@@ -268,7 +281,8 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
             return
         bench.kernel.barrier()
         locks = bridge.maps.get("rl_locks") if bridge else None
-        moved = migrate.drain(bench.kernel, source, target, op.rules, locks, late=op.late, said=said)
+        known = None if op.late or op.back else bench.copied.get(op.map)
+        moved = migrate.drain(bench.kernel, source, target, op.rules, locks, copied=known, late=op.late, said=said)
         bench.moved[op.map] = bench.moved.get(op.map, 0) + moved.moved
 
 

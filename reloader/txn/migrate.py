@@ -19,9 +19,9 @@ from enum import IntEnum
 
 from reloader.errors import KernelError
 from reloader.frozen import frozen
-from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES, Fd, Kernel, Loaded, LoadRequest, MapType
+from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES, Fd, Kernel, Loaded, LoadRequest, MapInfo, MapType
 from reloader.layout import shipped_object
-from reloader.plan.conversion import pack_table
+from reloader.plan.conversion import REMEMBERED, pack_table
 from reloader.state.rules import Conversion
 from reloader.txn import crew
 
@@ -34,6 +34,7 @@ ROUNDS = 100  # through what is left, as long as each moves something
 RESULT = struct.Struct("=6Q")  # struct migrate_result
 RUN = struct.Struct("=5I")  # struct migrate_run
 STAYED, ALL_MOVED = 1, 2  # what a run returns: XDP_DROP, XDP_PASS
+NO_PREALLOC = 1  # BPF_F_NO_PREALLOC
 CPUS = "/sys/devices/system/cpu"
 
 
@@ -110,9 +111,25 @@ def narrows(rules: Conversion) -> bool:
     return any(r.dst_size < r.src_size for r in (*rules.value, *rules.key))
 
 
-def copy_over(kernel: Kernel, source: Fd, target: Fd, rules: Conversion, *, said: Said = silent) -> Moved:
-    """Every entry of `source` into `target`, which nobody uses yet, counters at zero."""
-    return _Migration(kernel, source, target, rules, Pass.COPY, said=said).all()
+def key_set(kernel: Kernel, source: Fd) -> Fd | None:
+    """Room for the keys that a copy of this map finds; None where the kernel may evict, and a key that is gone says
+    nothing, and of arrays and tries, where nobody could ask for it."""
+    shape = kernel.maps.info(source)
+    if shape.type not in REMEMBERED:
+        return None
+    return kernel.maps.create(
+        MapInfo(
+            id=0, type=MapType.HASH, name="rl_copied", key_size=shape.key_size, value_size=4,
+            max_entries=shape.max_entries, map_flags=NO_PREALLOC,
+        )
+    )  # fmt: skip
+
+
+def copy_over(
+    kernel: Kernel, source: Fd, target: Fd, rules: Conversion, *, copied: Fd | None = None, said: Said = silent
+) -> Moved:
+    """Every entry of `source` into `target`, which nobody uses yet, counters at zero; its key into `copied`."""
+    return _Migration(kernel, source, target, rules, Pass.COPY, copied=copied, said=said).all()
 
 
 def drain(
@@ -122,16 +139,19 @@ def drain(
     rules: Conversion,
     locks: Fd | None = None,
     *,
+    copied: Fd | None = None,
     late: bool = False,
     said: Said = silent,
 ) -> Moved:
-    """Move everything. `locks`: the bridge's, when one serves. KernelError when something would not move.
+    """Move everything. `locks`: the bridge's, when one serves. `copied`: keys of a copy before; one that is in `target`
+    no more was deleted there, and its counts go with it. KernelError when something would not move.
 
     Nobody but a bridge may use `source` any more: wait at a barrier after the swap, first. What user space
     goes on writing there may stay behind; from a frozen hash nothing does. `late`: programs have the new map to
     themselves by now, so that of an array, where nothing can be taken away, only counts are still moved.
     """
-    return _Migration(kernel, source, target, rules, _moving(kernel, source, late=late), locks, said).all()
+    how = _moving(kernel, source, late=late)
+    return _Migration(kernel, source, target, rules, how, locks, said, copied=copied).all()
 
 
 def check_carry(kernel: Kernel, source: Fd, target: Fd, rules: Conversion) -> None:
@@ -167,10 +187,12 @@ class _Migration:
         said: Said = silent,
         *,
         keys: bytes | None = None,
+        copied: Fd | None = None,
     ) -> None:
         self._seen, self._said, self._said_at = 0, said, time.monotonic()
         self._kernel, self._source, self._target = kernel, source, target
         self._rules, self._how, self._locks, self._keys = rules, how, locks, keys
+        self._copied = copied
         self._from, self._to = kernel.maps.info(source), kernel.maps.info(target)
         self._slots = self._from.type in ARRAY_TYPES and how is not Pass.CARRY
         self._per_cpu = self._from.type in PERCPU_TYPES
@@ -259,11 +281,14 @@ class _Migration:
             "pass": self._how,
             "slots": self._slots,
             "trie": self._trie,
+            "remember": self._copied is not None,
             "guarded": self._locks is not None or bool(self._rules.key and not self._per_cpu),
         }
         reuse = {"rl_from": self._source, "rl_to": self._target}
         if self._locks is not None:
             reuse["rl_locks"] = self._locks
+        if self._copied is not None:
+            reuse["rl_copied"] = self._copied
         request = LoadRequest(
             objects=(shipped_object("migrate").read_bytes(),),
             name="migrate",

@@ -18,7 +18,7 @@ from reloader.frozen import frozen
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
-from reloader.plan.ops import ON_DISK, Op
+from reloader.plan.ops import ON_DISK, SERVING, Convert, Op
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
 from reloader.txn.apply import Bench, silent, take_back
@@ -93,6 +93,8 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, prog
     decision = after_restart(decide(lines), lines, kernel.boot_id())
     bench = Bench(kernel=kernel, layout=layout, pipeline=pipeline, wish=decision.wish, commit=decision.commit)
     bench.progress = progress
+    bench.served = any(isinstance(op, SERVING) for op in decision.ops)
+    bench.resumed = _links_were_back(lines)
     journal = Journal(path, seq=len(lines))
     if decision.forward:
         finish_after_commit(bench, decision.ops, journal)
@@ -107,6 +109,13 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, prog
         ) from error
     end(bench, journal)
     return f"{pipeline}: an interrupted transaction was taken back{_moved(bench, 'had moved, and are back')}"
+
+
+def _links_were_back(lines: list[JournalLine]) -> bool:
+    """Whether an attempt before this one came as far as the state, which goes back after the links."""
+    begin = next((line.body for line in lines if line.kind == "begin"), None)
+    planned = _ops(begin["ops"]) if begin else ()
+    return any(line.kind == "undo" and isinstance(planned[line.body["op"]], Convert) for line in lines)
 
 
 def _moved(bench: Bench, what: str) -> str:

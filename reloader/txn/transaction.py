@@ -151,6 +151,7 @@ def end(bench: Bench, journal: Journal) -> None:
 def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
     """Undo in reverse order, then say what happened. Always raises; what is no error of ours goes on as it came."""
     visible = any(isinstance(op, ops.VISIBLE) for op in trip.bench.done)
+    trip.bench.served = _served(trip.bench.done, error)
     try:
         for index in range(len(trip.bench.done) - 1, -1, -1):
             # On a full disk the pins go all the same; only a commit record that may stand needs a word against it.
@@ -169,6 +170,12 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
     if not isinstance(error, (OSError, ReloaderError, KeyboardInterrupt)):
         raise error
     raise report(trip.plan, trip.bench, error, swapped=visible) from error
+
+
+def _served(done: list[Op], error: BaseException) -> bool:
+    """Whether a new program may have run: a swap is a single call, so one that the kernel refused has not happened."""
+    sure = done[:-1] if done and isinstance(done[-1], ops.SwapLink) and isinstance(error, KernelError) else done
+    return any(isinstance(op, ops.SERVING) for op in sure)
 
 
 def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> ReloaderError:

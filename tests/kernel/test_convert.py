@@ -252,8 +252,9 @@ def test_sabotage_copy_then_swap_turns_the_check_red(
 
 
 def test_sabotage_no_bridge_turns_the_check_red(fire_on: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is deleted between the copy and the drain comes back."""
+    """What is deleted between the copy and the drain comes back: nobody remembers what was copied either."""
     monkeypatch.setattr(conversion, "bridged", lambda *_: False)
+    monkeypatch.setattr(migrate, "key_set", lambda *_: None)
     drain = migrate.drain
     with fire_on("") as fire:
         fire._make()
