@@ -201,12 +201,6 @@ def _nested_obstacle(wanted: WishMap, pair: Pair, held: Held) -> str:
     return f"of the maps in it: {why}" if why else ""
 
 
-def mebibytes(wanted: WishMap) -> int:
-    """What a preallocated hash of that shape takes, a slot of bookkeeping included; an estimate for the plan."""
-    slots = 0 if wanted.type in ARRAY_TYPES else 64
-    return max(1, wanted.max_entries * (wanted.key_size + wanted.value_size + slots) >> 20)
-
-
 def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
     """What the plan says of one conversion."""
     kind = wanted.type
@@ -215,25 +209,8 @@ def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
         out.append("bridge and drain: counts exact, established entries always found")
         if kind in PERCPU_TYPES:
             out.append("what another CPU has of an entry follows within the drain")
-    elif kind in ARRAY_TYPES:
-        out.append("copied ahead, then drained: counts exact, other fields as of the copy")
-    elif pair.held is not None:
-        out.append(
-            f"{pair.held.maps} maps in it, each with a successor that is copied ahead, then drained: counts exact,"
-            f" other fields as of the copy; entries born since are unknown until the drain comes to their map, about"
-            f" {seconds(pair):.2f} s, and one deleted since comes back without counts"
-        )
-    elif kind == MapType.LPM_TRIE:
-        out.append(
-            "copied ahead, then drained: counts exact, other fields as of the copy; packets of a prefix that is added"
-            " during the swap meet the one that covers it for milliseconds, and a prefix deleted since the copy comes"
-            " back without counts"
-        )
     else:
-        out.append(
-            "copied ahead, then drained: counts exact, other fields as of the copy; entries born during the swap are"
-            " unknown for milliseconds, and one deleted since the copy comes back without counts"
-        )
+        out.append(f"{_ahead(pair)}{_births_and_deaths(kind, pair)}")
     if wanted.past_bridge:
         users = ", ".join(wanted.past_bridge)
         out.append(f"RELOADER_STATE is declared, but {users} reaches it by plain map calls: no bridge")
@@ -242,3 +219,22 @@ def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
     out += [f"lost: {what}" for what in pair.forward.lossy]
     out += [f"a rollback would lose: {what}" for what in pair.back.lossy]
     return tuple(out)
+
+
+def _ahead(pair: Pair) -> str:
+    first = f"{pair.held.maps} maps in it, each with a successor that is " if pair.held else ""
+    return f"{first}copied ahead, then drained: counts exact, other fields as of the copy"
+
+
+def _births_and_deaths(kind: int, pair: Pair) -> str:
+    """What comes and goes between the copy and the drain, where entries do."""
+    if kind in ARRAY_TYPES:
+        return ""
+    about = f"about {seconds(pair):.2f} s"
+    born = f"entries born since are unknown until the drain comes to them, {about}"
+    if kind == MapType.LPM_TRIE:
+        born = f"packets of a prefix added since meet the one that covers it until the drain comes to it, {about}"
+    fate = "stays deleted" if kind in REMEMBERED else "before the drain comes back with the counts of the old"
+    return (
+        f"; {born}; one that the old program deleted since comes back without counts, one that the new deletes {fate}"
+    )

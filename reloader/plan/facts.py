@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from reloader.kernel import ARRAY_TYPES, LRU_TYPES, NESTED_TYPES, PERCPU_TYPES, MapInfo
-from reloader.plan.conversion import Pair, bridged, seconds
+from reloader.kernel import ARRAY_TYPES, LRU_TYPES, NESTED_TYPES, PERCPU_TYPES, MapInfo, MapType
+from reloader.plan.conversion import REMEMBERED, Pair, bridged, seconds
 from reloader.plan.maps import MapChoice
 from reloader.plan.model import Line, Outcome, StateFacts
 from reloader.spec.model import Role
@@ -29,7 +29,10 @@ def with_facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str) -> Lin
     facts = _facts(choice, counts, cgroup)
     first, *rest = line.notes or ("",)
     if choice.outcome is Outcome.CONVERT:
-        new = f"; about {size(facts.bytes_new)} more until the commit, charged to cgroup {cgroup}" if cgroup else ""
+        keys = f" ({size(keys)} of it for the keys copied)" if (keys := _keys(choice)) else ""
+        new = (
+            f"; about {size(facts.bytes_new)} more until the commit{keys}, charged to cgroup {cgroup}" if cgroup else ""
+        )
         told = (first, f"{size(facts.bytes_now)} now{new}", *rest)
         return replace(line, notes=told, state=facts, interruption=_interruption(facts))
     more = [f"{facts.entries} entries are dropped"] if facts.entries and choice.outcome is Outcome.RESET else []
@@ -49,7 +52,7 @@ def _facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str) -> StateFa
         method="bridge and drain" if serving else "copy, swap, drain",
         entries=pair.entries,
         bytes_now=now,
-        bytes_new=estimate(now, choice.seen.info, wanted),
+        bytes_new=estimate(now, choice.seen.info, wanted) + _keys(choice),
         cgroup=cgroup,
         seconds=seconds(pair),
         noticed=_noticed(wanted, pair, bridge=serving),
@@ -66,19 +69,31 @@ def _noticed(wanted: WishMap, pair: Pair, *, bridge: bool) -> str:
     if bridge:
         return f"nothing{lru}"
     if wanted.type in ARRAY_TYPES:
-        return "values without counts for milliseconds"
-    if pair.held is not None:
-        return f"those born since the copy of their map: unknown for about {seconds(pair):.2f} s"
-    return f"those born during the swap: unknown for milliseconds{lru}"
+        return f"values without counts for about {seconds(pair):.2f} s, other fields as of the copy"
+    since = "since the copy of their map" if pair.held else "since the copy"
+    return f"those born {since}: unknown for about {seconds(pair):.2f} s; other fields as of the copy{lru}"
 
 
 def estimate(now: int, live: MapInfo, wanted: WishMap) -> int:
     """Bytes of the map that takes over, from the kernel's figure for the one that serves."""
     old = _slot(live.type, live.key_size, live.value_size) * live.max_entries
-    new = _slot(wanted.type, wanted.key_size, wanted.value_size) * wanted.max_entries
+    new = alone(wanted)
     if live.type in NESTED_TYPES:  # the maps in it are not among the kernel's figure
         return now
     return round(now * new / old) if old else 0
+
+
+def alone(wanted: WishMap) -> int:
+    """Bytes of a map of which none like it is there to scale from."""
+    return _slot(wanted.type, wanted.key_size, wanted.value_size) * wanted.max_entries
+
+
+def _keys(choice: MapChoice) -> int:
+    """Bytes of the set of keys that were copied ahead, where one is kept: as many elements as there are entries."""
+    wanted, pair, seen = choice.wanted, choice.pair, choice.seen
+    if pair is None or seen is None or wanted.type not in REMEMBERED or bridged(wanted, pair):
+        return 0
+    return _slot(MapType.HASH, seen.info.key_size, 4) * pair.entries
 
 
 def _slot(kind: int, key_size: int, value_size: int) -> int:

@@ -6,10 +6,9 @@ Called by planner.py with its draft. Imports plan's other modules.
 from __future__ import annotations
 
 from reloader.plan import ops
-from reloader.plan.conversion import mebibytes
 from reloader.plan.draft import Draft
 from reloader.plan.entries import EntryDiff
-from reloader.plan.facts import with_facts
+from reloader.plan.facts import alone, size, with_facts
 from reloader.plan.flips import Flip
 from reloader.plan.model import Line, Sign
 from reloader.plan.removal import parked_line
@@ -113,8 +112,8 @@ def _written(wanted: WishMap, diff: EntryDiff) -> Line:
 
 def _flipped(flip: Flip, diff: EntryDiff, way: Way) -> Line:
     wanted = flip.wanted
-    size = f"about {mebibytes(wanted)} MiB twice until the commit"
-    notes = ("a new map, and one store that packets see", way.why, size, *_kept(wanted))
+    room = f"about {size(alone(wanted))} twice until the commit"
+    notes = ("a new map, and one store that packets see", way.why, room, *_kept(wanted))
     return Line(sign=Sign.REPLACE, kind="map", name=wanted.name, action=f"map: {_counts(diff)}", notes=notes)
 
 

@@ -11,10 +11,10 @@ import pytest
 from reloader import record
 from reloader.state.compile import StateRefused, between, compile_conversion, compose, invert
 from reloader.state.emit import MERGES
-from reloader.state.reference import NoCounterpart, apply_rules, merge_rules
 from reloader.state.rules import Conversion, FieldRule, LayoutVersion, Op, Rule
 from reloader.typetree import Member, TypeTree, map_of
 from tests.layout_pairs import Var, laid_out
+from tests.reference import NoCounterpart, apply_rules, merge_rules
 
 DROP = FieldRule(drop=True)
 WIDEN, NARROW, CAST = FieldRule(widen=True), FieldRule(narrow=True), FieldRule(cast=True)

@@ -1,7 +1,6 @@
 """What programs/include/reloader_rules.h does with an entry, in Python.
 
-For tests that hold the kernel to it. Pure; imports
-state.rules.
+Tests hold the kernel to it. Pure; imports state.rules.
 """
 
 from __future__ import annotations
