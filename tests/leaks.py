@@ -20,7 +20,7 @@ from typing import Any
 
 from lab.sandbox import leftovers
 
-GRACE = 3.0  # seconds: the kernel frees programs, maps and links after an RCU grace period
+GRACE = 10.0  # seconds, on a busy machine: the kernel frees programs, maps and links after an RCU grace period
 MARK = "RELOADER_TEST_RUN"  # in the environment of everything a test run starts
 PATIENCE = 0.1  # seconds, before asking who else holds a new id
 KINDS = ("prog", "map", "link")
