@@ -10,6 +10,15 @@ from contextlib import suppress
 
 from reloader.records import Trial
 
+BACK = "rolled back"  # how outcomes begin that speak against a version
+STAYS = "failed, and stays"
+REMOVED = "removed before its trial was over"
+
+
+def failed(outcome: str) -> bool:
+    """Whether a trial ended against its generation: it never comes back by itself."""
+    return outcome.startswith((BACK, STAYS, REMOVED))
+
 
 def now() -> float:
     """Seconds since boot, suspended ones too."""

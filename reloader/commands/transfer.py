@@ -48,6 +48,8 @@ def import_(args: argparse.Namespace, env: Environment) -> int:
             done = importing.bring_in(env.kernel, env.layout, order, lock, progress=steps)
     finally:
         steps.done()
+    for line in done.recovered:
+        env.output.note(line)
     for line in done.told:
         env.output.print(f"{args.pipeline}: {line}")
     lines = [line_json(line) for line in done.plan.lines]

@@ -14,8 +14,11 @@ from reloader.plan.ops import Op
 from reloader.records import Current, Generation
 
 
-def make_removal(seen: Observed, current: Current, layout: Layout, *, drop_state: bool) -> tuple[Plan, Current]:
-    """The plan and the record that stands after it."""
+def make_removal(
+    seen: Observed, current: Current, layout: Layout, *, drop_state: bool, failed: str = ""
+) -> tuple[Plan, Current]:
+    """The plan and the record that stands after it. A version that failed leaves one in any case: why, and what not to
+    try again."""
     name, generation = current.pipeline, seen.generation
     attachments = [a.id for a in generation.wish.attachments] if generation else []
     maps = list(generation.maps) if generation else []
@@ -27,7 +30,7 @@ def make_removal(seen: Observed, current: Current, layout: Layout, *, drop_state
         *(ops.Unpin(path=layout.pub_pin(name, m)) for m in maps),
         *(drop_load(generation, layout) if generation else []),
         *(ops.Unpin(path=m.pin) for m in state.values()),
-        ops.DropPipeline(records=drop_state or not current.state, sources=tuple(current.tried)),
+        ops.DropPipeline(records=drop_state or not (current.state or failed), sources=tuple(current.tried)),
     ]
     plan = Plan(
         pipeline=name,
@@ -48,7 +51,8 @@ def make_removal(seen: Observed, current: Current, layout: Layout, *, drop_state
         entries={},
         pins=(),
         state={} if drop_state else current.state,
-        tried={},
+        tried=current.tried if failed else {},
+        last_error=failed or current.last_error,
         trial=None,
     )
     return plan, parked

@@ -7,10 +7,10 @@ Imports session, records, errors; called by commands/recover.py.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 from reloader import records
 from reloader.errors import (
-    NeedsHuman,
     NotFoundError,
     NothingSwapped,
     NoWayBack,
@@ -22,10 +22,12 @@ from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
 from reloader.records import Current, Generation
+from reloader.trial import failed
 from reloader.txn import session
 from reloader.txn.intake import Intake
 from reloader.txn.several import each
 from reloader.txn.transaction import Progress
+from reloader.txn.way_back import ways_back
 
 REASON = "boot"
 
@@ -49,13 +51,13 @@ def _boot_one(kernel: Kernel, layout: Layout, lock: WriterLock, name: str, progr
     if current is None or not current.generation:
         return done
     refused: VerifierRejected | TestsFailed | None = None
-    for generation in _candidates(layout, current):
+    for generation in _candidates(kernel, layout, current):
         try:
             result = session.apply(kernel, layout, _intake(generation), lock, progress=progress)
         except (VerifierRejected, TestsFailed) as error:  # this kernel will not have what the last one ran
             refused = refused or error
             continue
-        return [*done, _told(name, generation, result, refused)]
+        return [*done, _told(current, generation, result, refused)]
     raise refused or NothingSwapped(
         f"{name}: generation {current.generation} cannot be loaded, its objects are gone", hint="apply it from its YAML"
     )
@@ -69,22 +71,16 @@ def _ready(kernel: Kernel, layout: Layout, name: str, lock: WriterLock) -> list[
         return [error.message]
 
 
-def _candidates(layout: Layout, current: Current) -> Iterator[Generation]:
-    """What served last, then what served before it, each wish once."""
-    seen: set[str] = set()
-    for number in reversed(
-        [n for n in records.generation_numbers(layout, current.pipeline) if n <= current.generation]
-    ):
-        try:
-            generation = records.read_generation(layout, current.pipeline, number)
-        except NeedsHuman:
-            if number == current.generation:
-                raise
-            continue
-        digest = generation.wish.digest()
-        if not generation.rebuilt and digest not in seen:
-            yield generation
-        seen.add(digest)
+def _candidates(kernel: Kernel, layout: Layout, current: Current) -> Iterator[Generation]:
+    """What served last, then what served before it, each wish once. What failed its trial and could not be taken back
+    is left in place while it serves; after a restart it is better than nothing, no more."""
+    disproved = list[Generation]()
+    with suppress(NotFoundError):
+        serving = records.read_generation(layout, current.pipeline, current.generation)
+        disproved += [serving] if failed(serving.outcome) and not serving.rebuilt else []
+    yield from (one for one in disproved if one.boot_id == kernel.boot_id())
+    yield from ways_back(layout, current.pipeline, current.generation, pass_damaged=True)
+    yield from disproved
 
 
 def _intake(generation: Generation) -> Intake:
@@ -92,11 +88,14 @@ def _intake(generation: Generation) -> Intake:
     return Intake(wish=generation.wish, reason=REASON, origin=origin, lossy_rollback=True)
 
 
-def _told(name: str, generation: Generation, result: session.Result, refused: ReloaderError | None) -> str:
+def _told(before: Current, generation: Generation, result: session.Result, refused: ReloaderError | None) -> str:
+    name = before.pipeline
     if not result.changed:
         return f"{name}: generation {result.generation} is in force"
     told = f"{name}: generation {result.generation} serves, loaded from stored objects"
     if refused:
         return f"{told} of generation {generation.number}; this kernel refuses the newer: {refused.message}"
+    if generation.number < before.generation:
+        told = f"{told} of generation {generation.number}, as {before.generation} failed its trial"
     empty = [line.name for line in result.plan.lines if "restarted" in " ".join(line.notes)] if result.plan else []
     return told + (f"; state starts empty: {', '.join(empty)}" if empty else "")

@@ -80,7 +80,7 @@ def _watch(duty: Duty, channel: Channel) -> str:
     _, terms = _mine(duty)
     if duty.health is not None:
         with counting(duty.kernel, duty.health):
-            failed = _look_on(duty, channel, duty.health, terms)
+            failed = _look_on(duty, channel, duty.health)
         if failed:
             return failed
         told = f"healthy for {duty.health.window:g} s"
@@ -93,8 +93,9 @@ def _watch(duty: Duty, channel: Channel) -> str:
     return UNCONFIRMED
 
 
-def _look_on(duty: Duty, channel: Channel, health: Health, terms: Trial) -> str:
+def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
     """Look at every interval until the window is over; why it failed, if it did."""
+    _, terms = _mine(duty)
     generation = records.read_generation(duty.layout, duty.pipeline, terms.generation)
     subject = Subject(kernel=duty.kernel, generation=generation, commands=duty.commands)
     standing, due, told = Standing(), trial.now(), trial.now()
@@ -146,6 +147,8 @@ def _rest(duty: Duty, channel: Channel, seconds: float) -> bool:
 def _conclude(duty: Duty, channel: Channel, outcome: str) -> str:
     with trial.lock_in_turn(duty.layout) as lock:
         current, _ = _mine(duty)
+        if panicking(duty.kernel, duty.layout, duty.pipeline):
+            outcome = trial.PANICKED
         trial.conclude(duty.layout, current, outcome, lock)
     channel.say(end="confirmed", outcome=outcome)
     return ""
@@ -175,10 +178,9 @@ def _take_back(duty: Duty, channel: Channel, reason: str) -> None:
     with trial.lock_in_turn(duty.layout) as lock:
         recover(duty.kernel, duty.layout, duty.pipeline, lock)  # of a try that failed in the middle
         current, _ = _mine(duty)
-        if panicking(duty.kernel, duty.layout, duty.pipeline):
-            trial.conclude(duty.layout, current, f"{trial.PANICKED} ({reason})", lock)
-            channel.say(end="confirmed", outcome=trial.PANICKED)
-            return
-        result = session.send_home(duty.kernel, duty.layout, current, reason, lock)
-        told = session.home(current, result)
+        sent = session.end_trial(duty.kernel, duty.layout, current, reason, lock)
+        told = session.home(current, sent)
+    if sent is None:
+        channel.say(end="confirmed", outcome=told)
+        return
     channel.say(end="home", reason=reason, told=told, at=trial.now())

@@ -1,6 +1,6 @@
 """`state import` as a transaction: the file read whole and judged, then journal, ops and commit as for any other.
 
-Called by commands/transfer.py. Imports transfer, transaction, recover, plan.importing.
+Called by commands/transfer.py. Imports transfer, session, transaction, plan.importing.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from reloader.plan.model import Plan
 from reloader.records import Current, Generation
 from reloader.spec.model import Role
 from reloader.state.archive import Exported
-from reloader.txn import transfer
+from reloader.txn import session, transfer
 from reloader.txn.apply import Bench
-from reloader.txn.recover import recover
 from reloader.txn.transaction import Trip, run
 
 HASHES = frozenset({MapType.HASH, MapType.PERCPU_HASH})
@@ -42,6 +41,7 @@ class Order:
 class Imported:
     plan: Plan
     told: tuple[str, ...]  # a line for each map
+    recovered: tuple[str, ...]  # what was ended first
 
 
 def bring_in(
@@ -50,7 +50,7 @@ def bring_in(
     """Bring the file's entries into the pipeline's live state maps."""
     progress(f"reading {order.file.name}")
     held = _wanted(transfer.contents(order.file), order)
-    recover(kernel, layout, order.pipeline, lock)
+    recovered = session.ready(kernel, layout, order.pipeline, lock)
     seen = transfer.look(kernel, layout, order.pipeline)
     generation, current = _serving(seen, order.pipeline)
     incoming = [_incoming(kernel, seen, generation, order.file, one, entries) for one, entries in held.values()]
@@ -60,7 +60,7 @@ def bring_in(
     left = {name: when for name, when in current.restarted.items() if name not in held}
     after = replace(current, restarted=left)
     run(Trip(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), kernel, layout, lock)
-    return Imported(plan=made, told=tuple(bench.told))
+    return Imported(plan=made, told=tuple(bench.told), recovered=tuple(recovered))
 
 
 def _wanted(found: dict[str, tuple[Exported, int]], order: Order) -> dict[str, tuple[Exported, int]]:

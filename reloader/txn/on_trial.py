@@ -255,6 +255,8 @@ def _take_over(watched: Watched, result: Result) -> Result:
         current = records.read_current(watched.layout, watched.wish.pipeline)
         if current is None or not current.trial or current.trial.generation != result.generation:
             return _decided(watched, result)
-        sent = session.send_home_or_give_up(watched.kernel, watched.layout, current, KILLED, lock)
+        sent = session.end_or_give_up(watched.kernel, watched.layout, current, KILLED, lock)
+    if sent is None:
+        return replace(result, outcome=trial.PANICKED, unconfirmed=0.0)
     told = session.home(current, sent)
     raise RolledBack(f"{result.pipeline}: generation {result.generation}: {KILLED}; {told}")

@@ -27,6 +27,7 @@ from reloader.records import Current, Generation, Trial
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish
 from reloader.standing import in_force
+from reloader.trial import BACK, REMOVED, STAYS
 from reloader.txn import storage, trial
 from reloader.txn.apply import Bench, silent
 from reloader.txn.commit import records_of
@@ -37,11 +38,12 @@ from reloader.txn.privilege import privileged
 from reloader.txn.recover import recover
 from reloader.txn.several import each
 from reloader.txn.transaction import Progress, Trip, run
+from reloader.txn.way_back import known, rollback_target
 
 if TYPE_CHECKING:
     from reloader.txn.proving import Result as Proof
 
-__all__ = ["Intake", "Result", "apply", "plan", "ready", "recover_all", "remove", "rollback", "send_home"]
+__all__ = ["Intake", "Result", "apply", "plan", "ready", "recover_all", "remove", "rollback"]
 
 FORGOTTEN = "nobody confirmed it in time, and its guard is gone"
 
@@ -139,10 +141,7 @@ def _ready(
     current = records.read_current(layout, pipeline)
     if current is None or not current.trial or not trial.overdue(current.trial, kernel.boot_id()):
         return done, None
-    if panicking(kernel, layout, pipeline):
-        trial.conclude(layout, current, trial.PANICKED, lock)
-        return [*done, f"{pipeline}: generation {current.trial.generation}: {trial.PANICKED}"], None
-    sent = send_home_or_give_up(kernel, layout, current, FORGOTTEN, lock)
+    sent = end_or_give_up(kernel, layout, current, FORGOTTEN, lock)
     done.append(f"{pipeline}: generation {current.trial.generation}: {FORGOTTEN}; {home(current, sent)}")
     return done, sent
 
@@ -257,7 +256,7 @@ def rollback(
     intake = replace(_again(target, f"rollback to {target.number}"), tests=tests)
     result = _apply(kernel, layout, intake, lock, progress=progress, recovered=tuple(recovered))
     if current is not None and current.trial and result.changed:  # its guard sees that it was decided
-        trial.note_outcome(layout, current, "rolled back by hand")
+        trial.note_outcome(layout, current, f"{BACK} by hand")
     return result
 
 
@@ -266,26 +265,34 @@ def _again(target: Generation, reason: str) -> Intake:
     return Intake(wish=target.wish, reason=reason, origin=target.origin or target.number, lossy_rollback=True)
 
 
-def send_home(kernel: Kernel, layout: Layout, current: Current, reason: str, lock: WriterLock) -> Result:
-    """The generation on trial is taken back: what served before serves again, with the state as it is now; where
-    nothing did, it is taken off and its state parked."""
+def end_trial(kernel: Kernel, layout: Layout, current: Current, reason: str, lock: WriterLock) -> Result | None:
+    """Nobody vouches for the generation on trial: it goes. None: a panic serves, which only a person ends; the trial
+    is over then, and the version stays below it."""
+    if panicking(kernel, layout, current.pipeline):
+        trial.conclude(layout, current, f"{trial.PANICKED} ({reason})", lock)
+        return None
+    return _send_home(kernel, layout, current, reason, lock)
+
+
+def _send_home(kernel: Kernel, layout: Layout, current: Current, reason: str, lock: WriterLock) -> Result:
+    """What served before serves again, with the state as it is now; where nothing did, the version is taken off and
+    its state parked."""
     on_trial = current.trial
     assert on_trial is not None
-    trial.note_outcome(layout, current, f"rolled back: {reason}")
-    if on_trial.back_to:
-        target = records.read_generation(layout, current.pipeline, on_trial.back_to)
-        why = f"rollback to {target.number}: generation {on_trial.generation} failed: {reason}"
-        intake = replace(_again(target, why), tests=False)  # it served; what it is measured against is what failed
-        return _apply(kernel, layout, intake, lock)
-    result = _remove(kernel, layout, current.pipeline, lock)
-    note_attempt(layout, current.pipeline, "", "", f"generation {on_trial.generation} failed: {reason}", lock)
-    return result
+    trial.note_outcome(layout, current, f"{BACK}: {reason}")
+    failed = f"generation {on_trial.generation} failed: {reason}"
+    if not on_trial.back_to:
+        return _remove(kernel, layout, current.pipeline, lock, failed=failed)
+    target = records.read_generation(layout, current.pipeline, on_trial.back_to)
+    # it served; what it is measured against is what failed
+    intake = replace(_again(target, f"rollback to {target.number}: {failed}"), tests=False)
+    return _apply(kernel, layout, intake, lock)
 
 
-def send_home_or_give_up(kernel: Kernel, layout: Layout, current: Current, reason: str, lock: WriterLock) -> Result:
+def end_or_give_up(kernel: Kernel, layout: Layout, current: Current, reason: str, lock: WriterLock) -> Result | None:
     """The same; when it cannot be done, the trial ends there: the version stays, and a person decides."""
     try:
-        return send_home(kernel, layout, current, reason, lock)
+        return end_trial(kernel, layout, current, reason, lock)
     except (ReloaderError, OSError) as failure:
         raise give_up(layout, current, reason, failure, lock) from failure
 
@@ -299,48 +306,19 @@ def give_up(layout: Layout, current: Current, reason: str, failure: Exception, l
     with suppress(ReloaderError, OSError):
         now = records.read_current(layout, name)
         if now is not None and now.trial == current.trial:  # it may have got as far as its commit
-            trial.conclude(layout, replace(now, last_error=told), f"failed, and stays: {told}", lock)
+            trial.conclude(layout, replace(now, last_error=told), f"{STAYS}: {told}", lock)
     why = f"{name}: generation {number} failed: {reason}; taking it back failed: {failure}"
     return NoWayBack(why, hint=f"it serves; mend the cause, then `reloader rollback {name}` or apply another version")
 
 
-def home(before: Current, result: Result) -> str:
-    """What stands after `send_home`, in words."""
+def home(before: Current, result: Result | None) -> str:
+    """What stands after `end_trial`, in words."""
     assert before.trial is not None
+    if result is None:
+        return trial.PANICKED
     if not before.trial.back_to:
         return "taken off, as nothing served before"
     return f"rolled back, generation {result.generation} serves as {before.trial.back_to} did"
-
-
-def rollback_target(layout: Layout, pipeline: str, to: int | None) -> Generation:
-    """The generation a rollback goes to; NotFoundError when there is none."""
-    current = records.read_current(layout, pipeline)
-    if current is None:
-        raise NotFoundError(f"no pipeline {pipeline}", hint=_known(layout))
-    if to is not None:
-        return _loadable(records.read_generation(layout, pipeline, to))
-    numbers = records.generation_numbers(layout, pipeline)
-    if not current.generation:
-        return _loadable(records.read_generation(layout, pipeline, max(numbers, default=0)))
-    serving = records.read_generation(layout, pipeline, current.generation)
-    since, digest = serving.origin or serving.number, serving.wish.digest()
-    for number in reversed([n for n in numbers if n < since]):
-        target = records.read_generation(layout, pipeline, number)
-        if target.wish.digest() != digest and not target.rebuilt:  # removed and applied again, the same is there twice
-            return target
-    why = f"{pipeline} has no generation before {since} that differs from what serves"
-    raise NotFoundError(why, hint="see `reloader history`")
-
-
-def _loadable(target: Generation) -> Generation:
-    if target.rebuilt:
-        why = f"{target.wish.pipeline}: generation {target.number} was rebuilt from the kernel; its objects are gone"
-        raise NotFoundError(why, hint="apply it from its YAML")
-    return target
-
-
-def _known(layout: Layout) -> str:
-    return f"known pipelines: {', '.join(records.pipelines(layout)) or 'none'}"
 
 
 def remove(
@@ -348,6 +326,9 @@ def remove(
 ) -> Result:
     """Detach and unpin everything; state maps stay parked unless `drop_state`."""
     ready(kernel, layout, pipeline, lock)
+    current = records.read_current(layout, pipeline)
+    if current is not None and current.trial:
+        trial.note_outcome(layout, current, REMOVED)  # first: should the removal fail, the trial goes on and ends anew
     return _remove(kernel, layout, pipeline, lock, drop_state=drop_state, progress=progress)
 
 
@@ -358,14 +339,17 @@ def _remove(
     lock: WriterLock,
     *,
     drop_state: bool = False,
+    failed: str = "",
     progress: Progress = quiet,
 ) -> Result:
+    """`failed`: why it has to go, if nobody asked for it; that is remembered, even where no state is."""
     seen = observe(kernel, layout, None, pipeline)
     if seen.current is None:
-        raise NotFoundError(f"no pipeline {pipeline}", hint=_known(layout))
+        raise NotFoundError(f"no pipeline {pipeline}", hint=known(layout))
     if not seen.current.generation and not drop_state:
-        raise RefusedChange(f"{pipeline} is removed already; only its state is parked", hint="--state drops that too")
-    made, after = make_removal(seen, seen.current, layout, drop_state=drop_state)
+        kept = "its state is parked" if seen.current.state else "its history is kept"
+        raise RefusedChange(f"{pipeline} is removed already; only {kept}", hint="--state drops that too")
+    made, after = make_removal(seen, seen.current, layout, drop_state=drop_state, failed=failed)
     wish = seen.generation.wish if seen.generation else None
     bench = Bench(kernel=kernel, layout=layout, pipeline=pipeline, wish=wish)
     run(Trip(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), kernel, layout, lock)
@@ -379,7 +363,7 @@ def recover_all(
     stop the rest."""
     unknown = sorted(n for n in set(names) if not PIPELINE_NAME.match(n) or not layout.record_dir(n).is_dir())
     if unknown:
-        raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=_known(layout))
+        raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=known(layout))
     folders = layout.pipelines_dir.glob("*/journal/*.jsonl")
     todo = sorted(set(names) or {*(p.parent.parent.name for p in folders), *records.on_trial(layout)})
     return each(todo, lambda name: _ready(kernel, layout, name, lock, progress)[0])
