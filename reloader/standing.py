@@ -40,7 +40,7 @@ def all_in_force(kernel: Kernel, layout: Layout, wishes: Mapping[str, str]) -> d
     stands = (
         all(kernel.pins.exists(pin) for current in found for pin in current.pins)
         and all(_link_holds(kernel, link) for link in links)
-        and _places_hold(kernel, links)
+        and places_hold(kernel, links)
         and all(
             _entries_hold(kernel, pin, digest, current.kept.get(pin, ()))
             for current in found
@@ -79,7 +79,7 @@ def _link_holds(kernel: Kernel, wanted: LinkRecord) -> bool:
     return info.id == wanted.id and info.prog_id == wanted.prog and info.ifindex == (wanted.ifindex or info.ifindex) > 0
 
 
-def _places_hold(kernel: Kernel, links: Iterable[LinkRecord]) -> bool:
+def places_hold(kernel: Kernel, links: Iterable[LinkRecord]) -> bool:
     """Whether the wished names still mean the interfaces that the links sit on: one look into each namespace."""
     places: dict[tuple[str | None, str], dict[str, int]] = {}
     for link in links:

@@ -22,7 +22,7 @@ from reloader.records import Current, Trial
 from reloader.spec.checks import Health
 from reloader.txn import session, trial
 from reloader.txn.guard import Channel
-from reloader.txn.health import Commands, Subject, counting, look
+from reloader.txn.health import Commands, Subject, astray, counting, look
 from reloader.txn.panic import panicking
 from reloader.txn.recover import recover
 
@@ -95,7 +95,7 @@ def _watch(duty: Duty, channel: Channel) -> str:
 
 def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
     """Look at every interval until the window is over; why it failed, if it did."""
-    _, terms = _mine(duty)
+    current, terms = _mine(duty)
     generation = records.read_generation(duty.layout, duty.pipeline, terms.generation)
     subject = Subject(kernel=duty.kernel, generation=generation, commands=duty.commands)
     standing, due, told = Standing(), trial.now(), trial.now()
@@ -104,12 +104,22 @@ def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
         if standing.failed:
             channel.say(say=standing.failed, failed_at=standing.at)
             return standing.failed
+        if wrong := _detached(duty, current):
+            return wrong
         told = _say_how(channel, standing, health, terms, told)
         if trial.now() >= terms.healthy_at:
             return ""
         due = min(max(due + health.interval, trial.now()), terms.healthy_at)
         if _rest(duty, channel, due - trial.now()):
             return INTERRUPTED
+
+
+def _detached(duty: Duty, current: Current) -> str:
+    """Why the version is not healthy whatever its counters say; a panic in its place is no failure of it."""
+    wrong = astray(duty.kernel, current.links)
+    if wrong and panicking(duty.kernel, duty.layout, duty.pipeline):
+        return ""
+    return wrong
 
 
 def _say_how(channel: Channel, standing: Standing, health: Health, terms: Trial, told: float) -> float:

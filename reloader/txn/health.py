@@ -1,6 +1,6 @@
 """Looks at a generation: its counters through the Protocols, and what others answer. Changes nothing.
 
-Used by duty.py, and before a swap by on_trial.py. Imports kernel, records, health, spec.{checks,field}, questions.
+Used by duty.py, and before a swap by on_trial.py. Imports kernel, records, health, standing, questions.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from reloader.errors import KernelError, MissingFeature, PermissionRefused
 from reloader.frozen import frozen
 from reloader.health import Look, Reading
 from reloader.kernel import PERCPU_TYPES, Kernel, MapInfo
-from reloader.records import Generation
+from reloader.records import Generation, LinkRecord
 from reloader.spec.checks import Check, Health, InterfaceCounter, MapField, Of, ProgramRuns
 from reloader.spec.field import find
+from reloader.standing import pinned, places_hold
 
 Commands = Mapping[str, tuple[str, ...]]  # name -> program and arguments, as the host declares them
 
@@ -38,6 +39,32 @@ def now() -> float:
 def look(subject: Subject, checks: Sequence[Check]) -> Look:
     """One reading of each check. What cannot be read is a reading too: it says why."""
     return tuple(_reading(subject, check) for check in checks)
+
+
+def astray(kernel: Kernel, links: Mapping[str, LinkRecord]) -> str:
+    """Which attachment does not run what was committed, and how; empty when all do. A version that sees no packet does
+    nothing wrong."""
+    for attachment, link in links.items():
+        try:
+            wrong = _astray(kernel, link)
+        except (KernelError, MissingFeature) as error:
+            wrong = f"cannot be read: {error}"
+        if wrong:
+            return f"attachment {attachment}: {wrong}"
+    return ""
+
+
+def _astray(kernel: Kernel, link: LinkRecord) -> str:
+    fd = pinned(kernel, link.pin)
+    if fd is None:
+        return "its link's pin is gone"
+    with fd:
+        info = kernel.links.info(fd)
+    if not info.ifindex:
+        return "its interface is gone"
+    if info.id != link.id or info.prog_id != link.prog:
+        return "another program runs there"
+    return "" if places_hold(kernel, [link]) else f"{link.interface} is another interface now"
 
 
 def look_before(subject: Subject, health: Health) -> Look:
