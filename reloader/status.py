@@ -75,8 +75,17 @@ def _notes(seen: Observed) -> list[str]:
         waits = (
             f"{trial['seconds_left']:.0f} s left of its {'health window' if trial['waits_for'] == 'health' else 'time'}"
         )
-        notes.append(f"unconfirmed: {waits}, {guard}; `reloader confirm` keeps it, else {else_}")
+        late = seen.current and seen.current.trial and overdue(seen.current.trial, seen.boot_id)
+        then = _then(seen, else_) if late else f"`reloader confirm` keeps it, else {else_}"
+        notes.append(f"unconfirmed: {waits}, {guard}; {then}")
     return notes
+
+
+def _then(seen: Observed, else_: str) -> str:
+    """What becomes of a version that can no longer be confirmed."""
+    if seen.panics:
+        return "too late to confirm: the next command ends its trial, and leaves the panic"
+    return f"too late to confirm: with the next command that changes it {else_}"
 
 
 def _trial(seen: Observed) -> dict[str, Any] | None:

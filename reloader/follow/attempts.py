@@ -32,6 +32,7 @@ from reloader.lock import WriterLock, writer_lock
 from reloader.records import Current
 from reloader.spec.wish import Compiled, Wish
 from reloader.standing import pinned
+from reloader.trial import failed
 from reloader.txn import on_trial, session
 from reloader.txn.panic import panicking
 
@@ -187,6 +188,10 @@ class Attempts:
         current = records.read_current(self._in.layout, name)
         if current is None or current.tried.get(path) != digest:
             return False
+        if not current.generation and self._failed(current, digest):
+            told = f"generation {current.last_generation} failed its trial and is off; left so until an edit"
+            self._in.say(f"{name}: {told}")
+            return True
         if panicking(self._in.kernel, self._in.layout, name):
             self._in.say(f"{name}: in a panic, and left so until an edit")
             return True
@@ -195,6 +200,13 @@ class Attempts:
         if current.wish != digest:
             self._in.say(f"{name}: generation {current.generation} serves, {self._why(current)}; left so until an edit")
         return True
+
+    def _failed(self, current: Current, digest: str) -> bool:
+        """Whether this wish was the last to serve, and did not prove itself."""
+        with contextlib.suppress(NotFoundError, NeedsHuman):
+            last = records.read_generation(self._in.layout, current.pipeline, current.last_generation)
+            return failed(last.outcome) and last.wish.digest() == digest
+        return False
 
     def _why(self, current: Current) -> str:
         """How something else than the file came to serve."""
