@@ -8,6 +8,7 @@ from __future__ import annotations
 from bench import state_cost, state_fire, state_naive, state_speed
 from bench.rows import Aim, Row, median, note
 from bench.state_fire import Fire
+from lab.sandbox import LabError
 
 
 def rows() -> list[Row]:
@@ -21,6 +22,9 @@ def losses(fire: Fire, by_hand: dict[str, float]) -> list[Row]:
          f"{fire.total('uncertain')}")  # fmt: skip
     text, lost = next(iter(by_hand.items()))
     seconds = [*fire.there.seconds, *fire.back.seconds]
+    judged = fire.conversions - fire.total("uncertain")
+    if judged <= 0:
+        raise LabError("deleting packets were dropped in every conversion: nothing is known of what comes back")
     there, back, worst = fire.conversions, fire.back.conversions, fire.newborn.conversions
     foreign = f"without the header, flows born just before the swap, {worst} conversions"
     return [
@@ -34,7 +38,7 @@ def losses(fire: Fire, by_hand: dict[str, float]) -> list[Row]:
         ),
         _lost("rollback_conserved", fire.back.updates, "updates lost", back, f"{text}; scaled", lost * back),
         _lost("unknown_established", fire.total("unknown"), "packets", there + worst, foreign, fire.foreign.unknown),
-        _lost("resurrected", fire.total("resurrected"), "flows", there - fire.total("uncertain")),
+        _lost("resurrected", fire.total("resurrected"), "flows", judged),
         Row(name="state.reload_under_fire", value=median(seconds) * 1000, unit="ms", n=len(seconds)),
     ]
 

@@ -73,7 +73,7 @@ class Losses:
     """Of some conversions in a row."""
 
     conversions: int = 0
-    updates: int = 0  # packets the program saw that no flow holds
+    updates: int = 0  # packets the program saw that no flow holds, also those it found no room for
     unknown: int = 0  # packets of established flows that met no entry
     resurrected: int = 0  # flows that were there after their deletion
     uncertain: int = 0  # conversions in which a deleting packet may have been dropped on its way
@@ -218,7 +218,7 @@ def under_fire(edge: Edge, generator: Generator, churn: Churn, steps: list[Calla
     time.sleep(0.3)  # what is queued at the receiver
     now = edge.counts()
     died = now.deleted - losses.resurrected  # those died twice
-    losses.updates = now.packets - now.failed - sum(edge.flows().values()) - died
+    losses.updates = now.packets - sum(edge.flows().values()) - died
     losses.unknown = now.created - before.created - (died - before.deleted)
     losses.packets = now.packets - before.packets
     return losses

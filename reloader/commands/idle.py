@@ -43,6 +43,7 @@ def _unchanged(pipeline: str, generation: int) -> dict[str, Any]:
         "lines": [],
         "seconds": {},
         "recovered": [],
+        "bridge": {},
         "tests": [],
         "outcome": "",
         "unconfirmed": 0.0,

@@ -94,6 +94,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "lines": [line_json(line) for line in result.plan.lines] if result.plan and result.changed else [],
         "seconds": {k: round(v, 6) for k, v in result.seconds.items()},
         "recovered": list(result.recovered),
+        "bridge": dict(result.bridge),
         "tests": [one.to_json() for one in result.proof],
         "outcome": result.outcome,
         "unconfirmed": round(result.unconfirmed, 3),
@@ -120,6 +121,8 @@ def show_result(output: Output, result: Result) -> None:
     where = f"generation {result.generation} serves" if result.generation else "done"
     output.print(f"{result.pipeline}: {where}{took}: {result.plan.why}")
     show_proof(output, result.proof)
+    if result.bridge:
+        output.print("  the bridge: " + ", ".join(f"{count:,} {name}" for name, count in result.bridge.items()))
     if result.outcome:
         output.print(f"  {result.outcome}")
     if result.unconfirmed:

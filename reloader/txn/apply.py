@@ -52,6 +52,7 @@ class Bench:
     told: list[str] = field(default_factory=list)  # what ops have to say to the user
     proof: tuple[Proof, ...] = ()  # how the wish's tests ended
     copied: dict[str, Fd] = field(default_factory=dict)  # map -> the keys that were copied ahead
+    bridged: dict[str, int] = field(default_factory=dict)  # what the bridge did, where not zero
     served: bool = True  # on the way back: whether a new program may have run
     resumed: bool = False  # whether an earlier attempt at it had brought the old programs back already
     moved: dict[str, int] = field(default_factory=dict)  # map -> entries that drains found and moved

@@ -59,6 +59,7 @@ class Result:
     proof: tuple[Proof, ...] = ()  # how its tests ended
     unconfirmed: float = 0.0  # seconds that its generation is on trial for; 0: it is not
     outcome: str = ""  # of the trial, in words
+    bridge: dict[str, int] = field(default_factory=dict)  # what it did while state moved, where not zero
 
 
 class Post(Protocol):
@@ -196,7 +197,7 @@ def _apply(
     seconds = {**trip.seconds, "total": time.monotonic() - started}
     return Result(
         pipeline=name, changed=True, generation=made.generation, plan=made, seconds=seconds, recovered=recovered,
-        proof=bench.proof,
+        proof=bench.proof, bridge=bench.bridged,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -37,6 +38,7 @@ from reloader.txn.journal import Journal
 from reloader.txn.refusal import describe
 
 Progress = Callable[[str], None]
+BRIDGE_STATS = ("taken", "insert_failed", "lock_failed")  # struct rl_stats
 
 
 @frozen
@@ -102,6 +104,7 @@ def _forward(trip: Trip, journal: Journal) -> None:
 def _commit(trip: Trip, journal: Journal) -> None:
     """Write the commit record, or go back. If it is unclear whether it was written, the undo lines after it decide."""
     try:
+        _hear_bridge(trip.bench)
         trip.bench.commit = trip.finish(trip.bench)
         generation, current = trip.bench.commit
         storage.reserve(trip.bench.layout, generation, current)
@@ -111,6 +114,22 @@ def _commit(trip: Trip, journal: Journal) -> None:
             storage.release(trip.bench.layout, trip.bench.pipeline)
         _back(trip, journal, error)
         raise AssertionError("unreachable: going back always raises") from error
+
+
+def _hear_bridge(bench: Bench) -> None:
+    """What it counted while it served; what a packet met that should have met its entry is worth a warning."""
+    stats = bench.loads["bridge"].maps.get("rl_stats") if "bridge" in bench.loads else None
+    if stats is None:
+        return
+    rows = struct.iter_unpack("=3Q", bench.kernel.maps.lookup(stats, bytes(4)) or b"")
+    counts = map(sum, zip(*rows, strict=True))
+    bench.bridged = {name: n for name, n in zip(BRIDGE_STATS, counts, strict=True) if n}
+    for name, meaning in (("lock_failed", "read as a miss"), ("insert_failed", "found no room, or did not fit")):
+        if name in bench.bridged:
+            import logging
+
+            what = f"{bench.bridged[name]} packets' entries {meaning} while state moved ({name})"
+            logging.getLogger(__name__).warning("%s: %s", bench.pipeline, what)
 
 
 def begin_body(plan: Plan, bench: Bench) -> dict[str, object]:

@@ -225,3 +225,11 @@ def test_regress_deleted_after_the_swap_stays_deleted(
     assert stage.states() == {0: (0, {OLD}), 1: (0, {OLD})}
     assert born in stage.contents("flows")
     assert len(stage.pins_of("flows")) == 1
+
+
+def test_what_the_bridge_did_is_reported(stage_of: Callable[[str], Sides], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One packet met an entry that had not moved yet."""
+    stage = stage_of("bridged")
+    before_drain(monkeypatch, lambda bench, _: stage.packet(bench))
+    assert stage.apply("v2").bridge == {"taken": 1}
+    assert stage.apply("v1").bridge == {}
