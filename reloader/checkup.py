@@ -14,7 +14,7 @@ from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundErr
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lost import is_lost, unrecorded
-from reloader.observe import Observed, SeenAttachment, observe
+from reloader.observe import Observed, SeenAttachment, observe, panic_of
 from reloader.records import Generation
 from reloader.spec.wish import WishAttachment
 
@@ -146,6 +146,8 @@ def _what_sits_there(wanted: WishAttachment, there: SeenAttachment, seen: Observ
         return f"our link serves on interface {there.link.ifindex}, which this is not", "remove, then apply"
     if not there.link.ifindex:
         return "the interface was recreated, and nothing is attached", again
+    if panic := panic_of(there, seen):
+        return panic, "`reloader apply` or `rollback` ends it"
     if wanted.id in links and there.link.prog_id != links[wanted.id].prog:
         return f"our link runs {there.owner}, put there by somebody else", "`reloader apply --take-over` takes it back"
     return None

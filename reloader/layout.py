@@ -65,8 +65,11 @@ class Layout:
     def load_pins(self, pipeline: str, load: int) -> str:
         return f"{self.bpffs}/{pipeline}/loads/{load}"
 
+    def prog_pins(self, pipeline: str, load: int) -> str:
+        return f"{self.load_pins(pipeline, load)}/progs"
+
     def prog_pin(self, pipeline: str, load: int, program: str) -> str:
-        return f"{self.load_pins(pipeline, load)}/progs/{pin_name(program)}"
+        return f"{self.prog_pins(pipeline, load)}/{pin_name(program)}"
 
     def map_pin(self, pipeline: str, load: int, map_name: str) -> str:
         return f"{self.load_pins(pipeline, load)}/maps/{pin_name(map_name)}"

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import field, replace
 
 from reloader import records
 from reloader.btf import Btf, TypeTree, layout_digest
-from reloader.errors import KernelError, MissingFeature, PermissionRefused
+from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, PermissionRefused
 from reloader.frozen import frozen
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
@@ -23,6 +23,8 @@ from reloader.spec.model import Role
 from reloader.spec.wish import InnerMap, Wish, WishAttachment, WishMap
 from reloader.spec.words import SIDE, SLOTS
 from reloader.standing import pinned
+
+PANICS = {"open": "every packet passes", "closed": "no packet passes"}
 
 
 @frozen
@@ -132,6 +134,13 @@ def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) ->
     )
 
 
+def panic_of(there: SeenAttachment, seen: Observed) -> str:
+    """The panic that our link serves, in words; empty when it serves none."""
+    pin = seen.panics.get(there.link.prog_id, "") if there.link else ""
+    stance = pin.rpartition("_")[2]
+    return f"panic {stance}: {PANICS[stance]}" if pin else ""
+
+
 def _side(kernel: Kernel, layout: Layout, pipeline: str, generation: Generation | None) -> int | None:
     """Which side of its config maps the serving load looks at; None as well when one of their pins is gone."""
     names = [SLOTS + m.name for m in generation.wish.maps if m.flips] if generation else []
@@ -199,15 +208,25 @@ def _attachment(kernel: Kernel, layout: Layout, pipeline: str, attachment: WishA
     seen = SeenAttachment(interface=interface, link=link, owner=owner, several=several, missing=missing)
     if not interface or not owner or several or seen.alive:
         return seen
-    return replace(seen, foreign=_foreign(kernel, interface))
+    return replace(seen, foreign=_foreign(kernel, layout, interface))
 
 
-def _foreign(kernel: Kernel, interface: Interface) -> Foreign:
-    number = interface.xdp_prog_id
+def _foreign(kernel: Kernel, layout: Layout, interface: Interface) -> Foreign:
+    number, away = interface.xdp_prog_id, _in_other_namespaces(layout, interface.netns)
     links = (link for link in kernel.links.all() if (link.prog_id, link.ifindex) == (number, interface.ifindex))
-    link = next(links, None)
+    link = next((link for link in links if link.id not in away), None)
     holders = kernel.holders("link", link.id) if link else kernel.holders("prog", number)
     return Foreign(prog_id=number, link_id=link.id if link else 0, holders=holders)
+
+
+def _in_other_namespaces(layout: Layout, netns: str) -> set[int]:
+    """Recorded links that sit elsewhere: the kernel tells a link's ifindex, but not of which namespace it is."""
+    away = set()
+    for name in records.pipelines(layout):
+        with suppress(NeedsHuman, NotFoundError):
+            current = records.read_current(layout, name)
+            away |= {one.id for one in (current.links.values() if current else ()) if one.netns_id not in ("", netns)}
+    return away
 
 
 def _link(kernel: Kernel, pin: str) -> LinkInfo | None:

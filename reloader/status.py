@@ -11,7 +11,7 @@ from reloader import record, records
 from reloader.errors import NeedsHuman, NotFoundError
 from reloader.kernel import PLAIN_TYPES, Kernel, MapType
 from reloader.layout import Layout
-from reloader.observe import Observed, observe
+from reloader.observe import Observed, observe, panic_of
 from reloader.plan.compat import map_differences
 from reloader.plan.maps import wished_shape
 from reloader.records import Generation, MapRecord
@@ -19,8 +19,6 @@ from reloader.spec.model import Role
 from reloader.spec.wish import Wish
 from reloader.standing import pinned
 from reloader.trial import guarded, left, overdue
-
-PANICS = {"open": "every packet passes", "closed": "no packet passes"}
 
 
 def collect(kernel: Kernel, layout: Layout, names: list[str]) -> list[dict[str, Any]]:
@@ -161,9 +159,8 @@ def _seen(seen: Observed, attachment: str) -> str:
         return f"our link serves on interface {there.link.ifindex}, which this is not; nothing of ours is attached here"
     if not there.link.ifindex:
         return f"the interface was recreated; nothing of ours is attached{other}"
-    if there.link.prog_id in seen.panics:
-        stance = seen.panics[there.link.prog_id].rpartition("_")[2]
-        return f"panic {stance}: {PANICS[stance]}; `reloader apply` or `rollback` ends it"
+    if panic := panic_of(there, seen):
+        return f"{panic}; `reloader apply` or `rollback` ends it"
     if attachment in links and there.link.prog_id != links[attachment].prog:
         return f"{there.owner} runs there"
     return "as recorded"

@@ -69,3 +69,8 @@ class Hook(Protocol):
 
 
 HOOKS: Mapping[str, Hook] = {"xdp": xdp, "tcx": tcx}
+
+
+def type_of(attachment: str) -> str:
+    """The hook of an attachment, by its id alone: what stands before the place."""
+    return attachment.partition(":")[0].partition("-")[0]

@@ -2,8 +2,9 @@
 
 Takes no writer lock and writes no journal, since whoever holds the lock may be what hangs. That is safe because each
 link is swapped by compare-and-swap: a transaction under way finds a program that it did not expect and goes back. The
-pins below panic/ and the links themselves are the only record of it. The next `apply` ends it; watch and guards, which
-act by themselves, leave it. Run again, it goes on where it was killed. Imports kernel, layout, records, errors.
+pins below panic/ and the links themselves are the only record of it. It goes by the pins below links/, so that records
+which are lost or damaged do not stop it. The next `apply` ends it; watch and guards, which act by themselves, leave it.
+Run again, it goes on where it was killed. Imports kernel, layout, records, hooks, errors.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import os
 from reloader import records
 from reloader.errors import KernelError, NeedsHuman, NotFoundError, RefusedChange
 from reloader.frozen import frozen
+from reloader.hooks import type_of
 from reloader.kernel import Fd, Kernel, LoadRequest
 from reloader.layout import Layout, shipped_object
-from reloader.records import LinkRecord
+from reloader.lost import loads_of
+from reloader.records import Current
 from reloader.spec.wish import Wish
 from reloader.spec.words import Panic
 from reloader.standing import pinned
@@ -35,21 +38,43 @@ class Panicked:
 
 def panic(kernel: Kernel, layout: Layout, pipeline: str, stance: Panic | None) -> Panicked:
     """Swap every link of the pipeline to the program of its stance; NeedsHuman (4) when one could not be."""
-    current = records.read_current(layout, pipeline)
-    if current is None or not current.links:
+    current, wish, unsound = _recorded(layout, pipeline)
+    places = _places(kernel, layout, pipeline, current)
+    if not places:
         known = ", ".join(records.pipelines(layout)) or "none"
         raise NotFoundError(f"nothing of a pipeline {pipeline} is attached", hint=f"known pipelines: {known}")
-    wish = records.read_generation(layout, pipeline, current.generation).wish
-    stance = stance or _declared(wish)
-    done = {}
-    for attachment in (a for a in wish.attachments if a.id in current.links):
-        with _program(kernel, layout, pipeline, f"{attachment.type}_{stance}") as program:
-            done[attachment.id] = _swap(kernel, current.links[attachment.id], program)
+    stance = stance or _declared(pipeline, wish, unsound)
+    done, pins = {}, {}
+    for pin, attachment in places.items():
+        with _program(kernel, layout, pipeline, f"{type_of(attachment)}_{stance}") as program:
+            done[attachment], pins[attachment] = _swap(kernel, layout, pipeline, pin, program), pin
     if any(done.values()):
         told = "\n".join(f"{a}: {why}" for a, why in done.items() if why)
         what = f"{pipeline}: {sum(map(bool, done.values()))} of {len(done)} attachments could not be made to panic"
-        raise NeedsHuman(what, detail=told, hint="by hand: `ip link set dev DEV xdp off` lets everything pass")
+        by_hand = " and ".join(f"`bpftool link detach pinned {pins[a]}`" for a, why in done.items() if why)
+        raise NeedsHuman(what, detail=told, hint=f"by hand: {by_hand} takes the program off, and everything passes")
     return Panicked(pipeline=pipeline, stance=stance, attachments=done)
+
+
+def _recorded(layout: Layout, pipeline: str) -> tuple[Current | None, Wish | None, str]:
+    """What the records say as far as they are sound, and why they are not."""
+    try:
+        current = records.read_current(layout, pipeline)
+    except (NeedsHuman, NotFoundError) as error:
+        return None, None, error.message
+    if current is None or not current.generation:
+        return current, None, "no record says how it is to panic"
+    try:
+        return current, records.read_generation(layout, pipeline, current.generation).wish, ""
+    except (NeedsHuman, NotFoundError) as error:
+        return current, None, error.message
+
+
+def _places(kernel: Kernel, layout: Layout, pipeline: str, current: Current | None) -> dict[str, str]:
+    """Link pin → attachment: those that are there, and those that should be."""
+    folder = layout.link_pins(pipeline)
+    recorded = {link.pin: attachment for attachment, link in (current.links if current else {}).items()}
+    return {**{f"{folder}/{name}": name for name in kernel.pins.listdir(folder)}, **recorded}
 
 
 def panicking(kernel: Kernel, layout: Layout, pipeline: str) -> bool:
@@ -66,12 +91,10 @@ def panicking(kernel: Kernel, layout: Layout, pipeline: str) -> bool:
     return False
 
 
-def _declared(wish: Wish) -> Panic:
-    if wish.panic is None:
-        raise RefusedChange(
-            f"{wish.pipeline} declares neither `panic: open` nor `panic: closed`",
-            hint="say it here: --open lets everything pass, --closed nothing",
-        )
+def _declared(pipeline: str, wish: Wish | None, unsound: str) -> Panic:
+    if wish is None or wish.panic is None:
+        why = f": {unsound}" if unsound else " declares neither `panic: open` nor `panic: closed`"
+        raise RefusedChange(f"{pipeline}{why}", hint="say it here: --open lets everything pass, --closed nothing")
     return wish.panic
 
 
@@ -98,15 +121,15 @@ def _program(kernel: Kernel, layout: Layout, pipeline: str, which: str) -> Fd:
     return kernel.pins.get(pin)
 
 
-def _swap(kernel: Kernel, link: LinkRecord, program: Fd) -> str:
+def _swap(kernel: Kernel, layout: Layout, pipeline: str, pin: str, program: Fd) -> str:
     """Whatever the link runs now gives way; why it could not, empty when it did."""
-    fd = pinned(kernel, link.pin)
+    fd = pinned(kernel, pin)
     if fd is None:
-        return f"its link's pin {link.pin} is gone"
+        return f"its link's pin {pin} is gone"
     with fd:
         for _ in range(TRIES):
             try:
-                return _swap_once(kernel, fd, program)
+                return _swap_once(kernel, layout, pipeline, fd, program)
             except KernelError as error:
                 if error.errno not in (errno.EPERM, errno.ENOENT):  # not what it ran a moment ago
                     return str(error)
@@ -114,11 +137,35 @@ def _swap(kernel: Kernel, link: LinkRecord, program: Fd) -> str:
     return why
 
 
-def _swap_once(kernel: Kernel, link: Fd, program: Fd) -> str:
+def _swap_once(kernel: Kernel, layout: Layout, pipeline: str, link: Fd, program: Fd) -> str:
     info = kernel.links.info(link)
     if not info.ifindex:
         return "its interface is gone"
-    if info.prog_id != kernel.progs.info(program).id:
-        with kernel.progs.by_id(info.prog_id) as old:
-            kernel.links.update(link, new=program, old=old)
+    if info.prog_id == kernel.progs.info(program).id:
+        return ""
+    old = _by_pin(kernel, layout, pipeline, info.prog_id)
+    if old is None:
+        try:
+            old = kernel.progs.by_id(info.prog_id)
+        except KernelError as error:
+            if error.errno != errno.EPERM:
+                raise
+            return f"it runs program {info.prog_id}, which has no pin here: to find it by its id takes CAP_SYS_ADMIN"
+    with old:
+        kernel.links.update(link, new=program, old=old)
     return ""
+
+
+def _by_pin(kernel: Kernel, layout: Layout, pipeline: str, number: int) -> Fd | None:
+    """A program of ours by its pin, for which no capability is asked."""
+    loads = reversed(loads_of(kernel, layout, pipeline))
+    folders = [f for n in loads for f in (layout.prog_pins(pipeline, n), layout.bridge_pins(pipeline, n))]
+    for folder in (*folders, layout.panic_pins(pipeline)):
+        for name in kernel.pins.listdir(folder):
+            found = pinned(kernel, f"{folder}/{name}")
+            if found is None:  # another process took it away meanwhile
+                continue
+            if kernel.progs.info(found).id == number:
+                return found
+            found.close()
+    return None

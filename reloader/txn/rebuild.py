@@ -21,6 +21,7 @@ from reloader.plan import identity
 from reloader.records import Current, Generation, LinkRecord, MapRecord
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishAttachment, WishMap
+from reloader.spec.words import GATE
 from reloader.txn import storage
 from reloader.txn.journal import open_journals
 
@@ -53,6 +54,7 @@ class _Found:
     links: dict[str, LinkInfo]  # pin → link
     maps: dict[str, _Map]  # of that load, and the state it uses
     parked: dict[str, _Map]  # state pins that no program of that load holds
+    gates: tuple[str, ...]  # programs of that load that obey the generation a first hook hands on
 
 
 def rebuild(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> list[str]:
@@ -97,7 +99,8 @@ def _look(kernel: Kernel, layout: Layout, pipeline: str) -> _Found:
     used = {_map_name(file.rsplit("-", 2)[0], names): m for file, m in state if m.info.id in held}
     parked = {_map_name(file.rsplit("-", 2)[0], names): m for file, m in state if m.info.id not in held}
     parked = {name: m for name, m in parked.items() if name not in used}
-    return _Found(load=load, programs=mine, links=links, maps={**maps, **used}, parked=parked)
+    gates = tuple(p for p in sorted(mine) if kernel.pins.exists(layout.map_pin(pipeline, load, f"{GATE}_{p}")))
+    return _Found(load=load, programs=mine, links=links, maps={**maps, **used}, parked=parked, gates=gates)
 
 
 def _programs(kernel: Kernel, layout: Layout, pipeline: str) -> Iterator[_Program]:
@@ -196,6 +199,7 @@ def _wish(pipeline: str, words: dict[str, str], found: _Found) -> Wish:
             _wish_map(n, m, Role.STATE if n in state else roles.get(n, Role.CONFIG)) for n, m in found.maps.items()
         ),
         attachments=tuple(identity.attachments(words)),
+        gates=found.gates,
     )
 
 

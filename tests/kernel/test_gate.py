@@ -6,6 +6,7 @@ interface compares it with its own. That count knows nothing of the gate.
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -234,3 +235,15 @@ def test_a_recreated_interface_gets_both_hooks_again(stage: Stage) -> None:
     assert not stage.apply(wish)["changed"]
     seen = {a["seen"] for a in stage.call("status", "edge")["pipelines"][0]["attachments"]}
     assert seen == {"as recorded"}
+
+
+def test_regress_rebuilt_records_know_the_gate(stage: Stage) -> None:
+    """Records that were lost: the version that serves carries its generation all the same."""
+    stage.apply(spec(stage, 1))
+    shutil.rmtree(stage.records)
+    stage.records.mkdir(mode=0o700)
+    stage.call("recover", "edge")
+    (planned,) = stage.call("plan", stage.write(spec(stage, 2)))["pipelines"]
+    swaps = [line["interruption"] for line in planned["lines"] if line["kind"] == "attachment"]
+    assert swaps == ["none (gate)"] * 2
+    assert reload_under_traffic(stage, [spec(stage, 2)]).mixed == 0

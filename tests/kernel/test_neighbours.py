@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -221,3 +222,22 @@ def test_sixteen_writers_at_once(stage: Stage) -> None:
     assert sum("is changing this host" in text for text in said) == 15
     assert stage.standing().generation == 2
     stage.assert_counts()
+
+
+def test_regress_a_link_with_that_ifindex_in_another_namespace_is_not_it(stage: Stage) -> None:
+    """Our program, by netlink, at the other end of the wire; both ends may have the same index."""
+    stage.apply(stage.spec())
+    end, index = stage.sandbox.tx, ifindex(stage)
+    there = stage.kernel.net.interface(end.interface, end.netns)
+    name = end.interface if there and there.ifindex == index else "twin"
+    if name == "twin":
+        end.run("ip", "link", "add", "index", str(index), "name", name, "type", "dummy")
+    end.run(
+        "bpftool", "net", "attach", "xdpgeneric", "pinned", stage.layout.prog_pin("edge", 1, "count_flows"), "dev", name
+    )
+    attach = {"program": "count_flows", "type": "xdp", "interface": name, "netns": end.netns}
+    other = stage.folder / "other.yaml"
+    other.write_text(json.dumps(stage.document(stage.spec(attach=[attach]), "other")))
+    refused = stage.run("plan", other)
+    assert refused.code == 65
+    assert "by netlink" in refused.error["detail"]

@@ -210,3 +210,57 @@ def test_watch_leaves_it_until_an_edit(stage: Stage) -> None:
         wait_until(lambda: attachment(stage)["seen"] == "as recorded", seconds=10)
         watch.terminate()
     assert attachment(stage)["seen"] == "as recorded", said.read_text()
+
+
+def damage(stage: Stage, what: str) -> None:
+    """What is left of the records when panic is called for."""
+    path = stage.records / "pipelines/edge" / ("generations/1.json" if what == "generation damaged" else "current.json")
+    path.unlink() if what == "lost" else path.write_text(path.read_text()[:90] + "x" + path.read_text()[91:])
+
+
+@pytest.mark.parametrize("what", ["lost", "damaged", "generation damaged"])
+def test_regress_panic_needs_no_sound_records(stage: Stage, what: str) -> None:
+    """The pins say what serves; only how it is to panic has to be said."""
+    stage.apply(stage.spec("v1", panic="open"))
+    damage(stage, what)
+    refused = stage.run("panic", "edge", json_too=False)
+    assert refused.code == 65
+    assert "--open" in refused.err
+    for stance, then in (("--closed", "drop"), ("--open", "pass"), ("--closed", "drop")):
+        stage.call("panic", "edge", stance)
+        assert verdict(stage) == then
+
+
+def test_regress_panic_after_a_first_apply_was_killed(stage: Stage) -> None:
+    """Its link is pinned and serves, its record was not written yet."""
+    stage.write(stage.spec("v1", panic="open"))
+    link = f"pin {stage.layout.link_pin('edge', f'xdp:{stage.sandbox.rx.interface}@{stage.sandbox.rx.name}')}"
+    command = [sys.executable, "-m", "tests.crash.gated", "kill", "after", f"1 {link}", "--"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = ["apply", str(stage.file), *stage.where]
+    done = subprocess.run([*command, *words], cwd=ROOT, env=environment, capture_output=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert verdict(stage) == "drop"
+    stage.call("panic", "edge", "--open")
+    assert verdict(stage) == "pass"
+    stage.run("recover")
+
+
+def test_regress_doctor_knows_a_panic(stage: Stage) -> None:
+    """Not somebody else's program, which --take-over would be for."""
+    stage.apply(stage.spec("v1", panic="closed"))
+    stage.call("panic", "edge")
+    said = stage.run("doctor", json_too=False)
+    assert "panic closed: no packet passes" in said.out + said.err
+    assert "take-over" not in said.out + said.err
+
+
+def test_regress_the_way_by_hand_works(stage: Stage) -> None:
+    """A link does not yield to `ip link set xdp off`; what the hint says must."""
+    stage.apply(stage.spec("v1", panic="open"))
+    pin = stage.layout.link_pin("edge", f"xdp:{stage.sandbox.rx.interface}@{stage.sandbox.rx.name}")
+    subprocess.run(["bpftool", "link", "detach", "pinned", pin], check=True, timeout=20)
+    assert stage.attached() == 0
+    failed = stage.run("panic", "edge", json_too=False)
+    assert failed.code == 4
+    assert f"bpftool link detach pinned {pin}" in failed.err

@@ -152,3 +152,16 @@ def test_a_record_directory_that_others_write(stage: Stage) -> None:
     refused = as_user(stage, ENOUGH, "apply", stage.file)
     assert refused.code == 77, refused.err
     assert f"{stage.records}: is writable by everybody" in refused.err
+
+
+def test_regress_a_panic_needs_no_more(stage: Stage) -> None:
+    """What serves is found by its pins; by its id only CAP_SYS_ADMIN finds it, which is said once."""
+    assert as_user(stage, ENOUGH, "apply", stage.file).code == 0
+    done = as_user(stage, ENOUGH, "panic", "edge", "--open")
+    assert done.code == 0, done.err
+    assert as_user(stage, ENOUGH, "apply", stage.file).code == 0
+    (Path(stage.sandbox.bpffs) / "edge/loads/1/progs/count_flows").unlink()
+    refused = as_user(stage, ENOUGH, "panic", "edge", "--open")
+    assert refused.code == 4
+    assert "takes CAP_SYS_ADMIN" in refused.err
+    assert stage.run("panic", "edge", "--open").code == 0

@@ -78,8 +78,9 @@ def panic(commands: Commands) -> None:
         "let all packets pass, or none, at once",
         """Swaps every attachment of the pipeline to a program that passes every packet (open) or drops every one
 (closed), as `panic:` in the YAML says. It waits for nobody: no lock is taken, and an apply that is under way
-goes back. Programs, maps and state stay as they are; the next `apply` or `rollback` ends it, `watch` does not
-until a file changes.""",
+goes back. It goes by the pins: where records are lost or damaged, say --open or --closed. Programs, maps and state
+stay as they are; the next `apply` or `rollback` ends it, and so does a reboot; `watch` does not until a file
+changes.""",
     )
     parser.add_argument("pipeline", metavar="PIPELINE")
     either = parser.add_mutually_exclusive_group()
