@@ -139,7 +139,7 @@ def _what_sits_there(wanted: WishAttachment, there: SeenAttachment, seen: Observ
         return f"no interface {wanted.target.get('interface')!r}", f"bring it back, then {again}; or change the YAML"
     if there.foreign is not None:
         what = f"{there.owner} sits there, {there.foreign.words}"
-        return what, _against(there) if not there.elsewhere else "rename the interface back, or remove and apply"
+        return what, _against(there, seen) if not there.elsewhere else "rename the interface back, or remove and apply"
     if there.link is None:
         return "our link's pin is gone, and nothing is attached", again
     if there.elsewhere:
@@ -153,7 +153,9 @@ def _what_sits_there(wanted: WishAttachment, there: SeenAttachment, seen: Observ
     return None
 
 
-def _against(there: SeenAttachment) -> str:
+def _against(there: SeenAttachment, seen: Observed) -> str:
+    if there.foreign and there.foreign.prog_id in seen.rescued:
+        return "a rescue script put it there: `reloader apply` takes over from it, `remove` takes it off"
     if there.foreign and there.foreign.link_id:
         return "only who holds that link can let it go; then apply"
     return "`reloader apply --take-over` replaces it"
@@ -172,6 +174,9 @@ def _pins(name: str, seen: Observed, generation: Generation) -> Iterator[Finding
     held += list(seen.unpinned_progs)
     if held:
         yield _bad(name, f"pins are gone, what they named lives: {', '.join(held)}", "apply pins them again")
+    if seen.sides_gone:
+        what = f"pins are gone that say which side of a config map packets look at: {', '.join(seen.sides_gone)}"
+        yield _bad(name, what, "apply loads the programs again, with new ones")
     if gone := [p for p in generation.progs if p not in seen.progs]:
         yield _bad(name, f"programs are gone: {', '.join(gone)}", "apply loads them again")
 

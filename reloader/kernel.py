@@ -334,6 +334,12 @@ class Links(Protocol):
     def give_back_xdp(self, theirs: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> None:
         """Attach by netlink; EBUSY when something is attached."""
 
+    def take_off_xdp(self, prog: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> None:
+        """Detach what netlink attached: EEXIST unless that very program sits there."""
+
+    def take_off_filter(self, programs: Collection[int], *, ifindex: int, direction: str, netns: str | None) -> None:
+        """Delete the classic bpf filter of preference 1 and handle 1, if it runs one of these programs (ids)."""
+
     def detach(self, link: Fd) -> None:
         """Off the hook at once, whoever else holds the link."""
 

@@ -7,6 +7,7 @@
 <bpffs>/<pipeline>/taken/<attachment>              somebody else's program, while it is taken over
 <bpffs>/<pipeline>/import/<map>                    entries on their way in, while `state import` is at it
 <bpffs>/<pipeline>/panic/<hook>_{open,closed}      what serves in a panic
+<bpffs>/<pipeline>/rescue/{progs,maps}/            what a generation's shell script loaded, until reloader serves again
 <bpffs>/<pipeline>/pub/<map>                       what readers and writers in user space open
 <records>/lock, <records>/{objects,entries,tests}/<sha256>, <records>/cache/, <records>/logs/
 <records>/pipelines/<pipeline>/{current.json, generations/<n>.{json,sh}, journal/<txn>.jsonl,
@@ -99,6 +100,10 @@ class Layout:
     def panic_pin(self, pipeline: str, which: str) -> str:
         """The program that serves in a panic: "xdp_open" and the like."""
         return f"{self.panic_pins(pipeline)}/{which}"
+
+    def rescue_pins(self, pipeline: str) -> str:
+        """Where a generation's shell script pins what it loads: folders `progs` and `maps`."""
+        return f"{self.bpffs}/{pipeline}/rescue"
 
     def pub_pin(self, pipeline: str, map_name: str) -> str:
         return f"{self.bpffs}/{pipeline}/pub/{pin_name(map_name)}"

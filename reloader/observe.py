@@ -34,6 +34,7 @@ class Foreign:
     prog_id: int
     link_id: int  # 0: attached by netlink
     holders: tuple[str, ...]  # who keeps it alive, in words
+    pipeline: str = ""  # whose it says that it is
 
     @property
     def words(self) -> str:
@@ -93,6 +94,8 @@ class Observed:
     lost: tuple[str, ...] = ()  # recorded state maps that are nowhere to be found
     strays: tuple[str, ...] = ()  # pins below state/ that no record explains
     side: int | None = None  # that packets look at, of the config maps with two sides; None: there are none
+    sides_gone: tuple[str, ...] = ()  # pins that say which side packets look at, and are not there
+    rescued: tuple[int, ...] = ()  # programs that a generation's shell script pinned
     panics: dict[int, str] = field(default_factory=dict)  # program that serves in a panic -> its pin
     unpublished: tuple[str, ...] = ()  # maps of the serving generation that have no pin below pub/
 
@@ -128,7 +131,9 @@ def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) ->
         maps=maps,
         lost=lost,
         strays=_strays(kernel, layout, pipeline, current),
-        side=_side(kernel, layout, pipeline, generation),
+        side=_side(kernel, layout, generation),
+        sides_gone=_sides_gone(kernel, layout, generation),
+        rescued=tuple(_rescued(kernel, layout, pipeline)),
         panics=_panics(kernel, layout, pipeline),
         unpublished=_unpublished(kernel, layout, pipeline, generation),
     )
@@ -141,14 +146,25 @@ def panic_of(there: SeenAttachment, seen: Observed) -> str:
     return f"panic {stance}: {PANICS[stance]}" if pin else ""
 
 
-def _side(kernel: Kernel, layout: Layout, pipeline: str, generation: Generation | None) -> int | None:
+def _side(kernel: Kernel, layout: Layout, generation: Generation | None) -> int | None:
     """Which side of its config maps the serving load looks at; None as well when one of their pins is gone."""
-    names = [SLOTS + m.name for m in generation.wish.maps if m.flips] if generation else []
-    pins = [layout.map_pin(pipeline, generation.load, n) for n in (SIDE, *names)] if generation and names else []
+    pins = side_pins(layout, generation) if generation else ()
     if not pins or not all(kernel.pins.exists(pin) for pin in pins):
         return None
     with kernel.pins.get(pins[0]) as fd:
         return (kernel.maps.lookup(fd, bytes(4)) or b"\0")[0] & 1
+
+
+def _sides_gone(kernel: Kernel, layout: Layout, generation: Generation | None) -> tuple[str, ...]:
+    pins = side_pins(layout, generation) if generation else ()
+    return tuple(pin.rpartition("/")[2] for pin in pins if not kernel.pins.exists(pin))
+
+
+def side_pins(layout: Layout, generation: Generation) -> tuple[str, ...]:
+    """Of our header's maps, by which packets find the side of each config map; none where no map has two."""
+    names = [SLOTS + m.name for m in generation.wish.maps if m.flips]
+    pipeline, load = generation.wish.pipeline, generation.load
+    return tuple(layout.map_pin(pipeline, load, n) for n in ((SIDE, *names) if names else ()))
 
 
 def _panics(kernel: Kernel, layout: Layout, pipeline: str) -> dict[int, str]:
@@ -157,6 +173,13 @@ def _panics(kernel: Kernel, layout: Layout, pipeline: str) -> dict[int, str]:
         with kernel.pins.get(pin := layout.panic_pin(pipeline, name)) as fd:
             found[kernel.progs.info(fd).id] = pin
     return found
+
+
+def _rescued(kernel: Kernel, layout: Layout, pipeline: str) -> Iterator[int]:
+    folder = f"{layout.rescue_pins(pipeline)}/progs"
+    for name in kernel.pins.listdir(folder):
+        with kernel.pins.get(f"{folder}/{name}") as fd:
+            yield kernel.progs.info(fd).id
 
 
 def _unpublished(kernel: Kernel, layout: Layout, pipeline: str, generation: Generation | None) -> tuple[str, ...]:
@@ -216,7 +239,10 @@ def _foreign(kernel: Kernel, layout: Layout, interface: Interface) -> Foreign:
     links = (link for link in kernel.links.all() if (link.prog_id, link.ifindex) == (number, interface.ifindex))
     link = next((link for link in links if link.id not in away), None)
     holders = kernel.holders("link", link.id) if link else kernel.holders("prog", number)
-    return Foreign(prog_id=number, link_id=link.id if link else 0, holders=holders)
+    whose = ""
+    with suppress(KernelError):  # not to be looked up by its id, or gone
+        whose = kernel.progs.metadata(number).get("pipeline", "")
+    return Foreign(prog_id=number, link_id=link.id if link else 0, holders=holders, pipeline=whose)
 
 
 def _in_other_namespaces(layout: Layout, netns: str) -> set[int]:

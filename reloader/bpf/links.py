@@ -10,7 +10,7 @@ import errno
 import functools
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from reloader.bpf import netlink, syscall
@@ -59,13 +59,18 @@ class LiveLinks:
         return Fd(lasting(f"link.take_over xdp {ifindex}", lambda: namespaces.inside(netns, take)))
 
     def give_back_xdp(self, theirs: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> None:
-        def attach() -> int:
-            with netlink.open_socket() as channel:
-                flags = _MODE_FLAGS[mode] | netlink.XDP_FLAGS_UPDATE_IF_NOEXIST
-                netlink.set_xdp(channel, ifindex, theirs.fileno(), flags)
-            return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # what runs inside hands back a descriptor
+        flags = _MODE_FLAGS[mode] | netlink.XDP_FLAGS_UPDATE_IF_NOEXIST
+        attach = functools.partial(netlink.set_xdp, ifindex=ifindex, fd=theirs.fileno(), flags=flags)
+        lasting(f"xdp.give_back {ifindex}", lambda: _by_netlink(netns, attach))
 
-        lasting(f"xdp.give_back {ifindex}", lambda: os.close(namespaces.inside(netns, attach)))
+    def take_off_xdp(self, prog: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> None:
+        flags = _MODE_FLAGS[mode] | netlink.XDP_FLAGS_REPLACE
+        detach = functools.partial(netlink.set_xdp, ifindex=ifindex, fd=-1, flags=flags, expected=prog.fileno())
+        lasting(f"xdp.take_off {ifindex}", lambda: _by_netlink(netns, detach))
+
+    def take_off_filter(self, programs: Collection[int], *, ifindex: int, direction: str, netns: str | None) -> None:
+        drop = functools.partial(netlink.drop_filter, ifindex=ifindex, direction=direction, programs=programs)
+        lasting(f"tc.take_off {ifindex}", lambda: _by_netlink(netns, drop))
 
     def detach(self, link: Fd) -> None:
         lasting("link.detach", lambda: syscall.link_detach(link.fileno()))
@@ -79,6 +84,16 @@ class LiveLinks:
 
     def info(self, fd: Fd) -> LinkInfo:
         return syscall.link_info(fd.fileno())
+
+
+def _by_netlink(netns: str | None, request: Callable[[socket.socket], None]) -> None:
+    """On a socket of that namespace: whose it is, is decided where it is made."""
+
+    def channel() -> int:
+        return netlink.open_socket().detach()
+
+    with socket.socket(fileno=namespaces.inside(netns, channel)) as opened:
+        request(opened)
 
 
 class _Place(NamedTuple):

@@ -11,7 +11,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal, NamedTuple
 
 from reloader.errors import KernelError
@@ -28,6 +28,10 @@ IFLA_INFO_KIND = 1
 IFLA_XDP_ATTACHED, IFLA_XDP_PROG_ID, IFLA_XDP_DRV_PROG_ID, IFLA_XDP_SKB_PROG_ID, IFLA_XDP_HW_PROG_ID = 2, 4, 5, 6, 7
 IFLA_XDP_FD, IFLA_XDP_FLAGS, IFLA_XDP_EXPECTED_FD = 1, 3, 8
 XDP_FLAGS_UPDATE_IF_NOEXIST, XDP_FLAGS_REPLACE = 1 << 0, 1 << 4
+RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
+TCA_KIND, TCA_OPTIONS, TCA_BPF_ID = 1, 2, 11
+CLSACT = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}  # TC_H_CLSACT and where: the parent of a filter there
+FILTER_PREF, FILTER_HANDLE, ETH_P_ALL = 1, 1, 3  # as hooks/tcx.py's script makes it
 NLA_F_NESTED = 1 << 15
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 IFNAMSIZ = 16
@@ -159,6 +163,27 @@ def set_xdp(channel: socket.socket, ifindex: int, fd: int, flags: int, *, expect
         nested += _attr(IFLA_XDP_EXPECTED_FD, struct.pack("=i", expected))
     body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + _attr(IFLA_XDP | NLA_F_NESTED, nested)
     ask(channel, RTM_SETLINK, body, f"xdp on interface {ifindex}")
+
+
+def drop_filter(channel: socket.socket, ifindex: int, direction: str, programs: Collection[int]) -> None:
+    """The classic bpf filter of preference 1 and handle 1, if it runs one of these programs."""
+    info = FILTER_PREF << 16 | socket.htons(ETH_P_ALL)
+    body = struct.pack("=B3xiIII", 0, ifindex, FILTER_HANDLE, CLSACT[direction], info) + _attr(TCA_KIND, b"bpf\0")
+    if _filter_program(channel, body) in programs:
+        ask(channel, RTM_DELTFILTER, body, f"tc filter on interface {ifindex}")
+
+
+def _filter_program(channel: socket.socket, body: bytes) -> int:
+    """The id of the program that a filter runs; 0: there is no such filter, or no place for one."""
+    channel.send(struct.pack("=IHHII", 16 + len(body), RTM_GETTFILTER, NLM_F_REQUEST, 1, 0) + body)
+    for kind, payload in _messages(channel.recv(BUFFER)):
+        if kind == RTM_NEWTFILTER:
+            options = _attrs(_attrs(payload[20:]).get(TCA_OPTIONS, b""))
+            return _u32(options.get(TCA_BPF_ID, bytes(4)))
+        code = -struct.unpack_from("=i", payload)[0] if kind == NLMSG_ERROR else 0
+        if code not in (0, errno.ENOENT, errno.EINVAL):
+            raise KernelError("RTM_GETTFILTER", code)
+    return 0
 
 
 class LinkEvents:

@@ -195,6 +195,9 @@ class Attempts:
         if panicking(self._in.kernel, self._in.layout, name):
             self._in.say(f"{name}: in a panic, and left so until an edit")
             return True
+        if self._in.kernel.pins.listdir(self._in.layout.rescue_pins(name)):
+            self._in.say(f"{name}: put into service by a rescue script, and left so until an edit")
+            return True
         if not session.is_unchanged(self._in.kernel, self._in.layout, name, current.wish):
             return False
         if current.wish != digest:

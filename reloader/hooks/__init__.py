@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from reloader.hooks import tcx, xdp
-from reloader.kernel import Fd, Links
+from reloader.kernel import Fd, Interface, Links
 
 
 class Hook(Protocol):
@@ -63,6 +63,11 @@ class Hook(Protocol):
 
     def attach(self, links: Links, prog: Fd, target: Mapping[str, str], ifindex: int) -> Fd:
         """A new link at that place, held by its descriptor only."""
+
+    def rescue_off(
+        self, links: Links, target: Mapping[str, str], interface: Interface, programs: Mapping[int, Fd]
+    ) -> None:
+        """Take off what `rescue` attached there, if it is one of these programs, by kernel id."""
 
     def rescue(self, target: Mapping[str, str], program: str) -> tuple[str, ...]:
         """Lines of shell that attach a pinned program (a quoted word) with plain tools, where nothing is attached."""

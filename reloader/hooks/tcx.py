@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reloader.hooks.places import INTERFACE, NETNS, inside, place, place_text
-from reloader.kernel import Fd, Links
+from reloader.kernel import Fd, Interface, Links
 
 TITLE = "Traffic control on an interface"
 PROGRAM_TYPE = "tc"
@@ -62,7 +62,13 @@ def rescue(target: Mapping[str, str], program: str) -> tuple[str, ...]:
     device, tc = shlex.quote(target["interface"]), f"again {inside(target)}tc"
     where, how = f"dev {device} {target['direction']} pref 1", f"handle 1 bpf direct-action object-pinned {program}"
     return (
-        f"# Once reloader serves again: {inside(target)}tc filter del {where}",
         f"{tc} qdisc replace dev {device} clsact",
         f"{tc} filter replace {where} {how}",
+    )
+
+
+def rescue_off(links: Links, target: Mapping[str, str], interface: Interface, programs: Mapping[int, Fd]) -> None:
+    """The filter goes; clsact, which others may use as well, stays."""
+    links.take_off_filter(
+        frozenset(programs), ifindex=interface.ifindex, direction=target["direction"], netns=target.get("netns")
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reloader.hooks.places import INTERFACE, NETNS, inside, place, place_text
-from reloader.kernel import Fd, Links, XdpMode
+from reloader.kernel import Fd, Interface, Links, XdpMode
 
 TITLE = "XDP on an interface"
 PROGRAM_TYPE = "xdp"
@@ -58,3 +58,10 @@ def rescue(target: Mapping[str, str], program: str) -> tuple[str, ...]:
     kind = {XdpMode.NATIVE: "xdpdrv", XdpMode.SKB: "xdpgeneric"}[XdpMode(target["mode"])]
     device = shlex.quote(target["interface"])
     return (f"again {inside(target)}bpftool net attach {kind} pinned {program} dev {device} overwrite",)
+
+
+def rescue_off(links: Links, target: Mapping[str, str], interface: Interface, programs: Mapping[int, Fd]) -> None:
+    """Our own link runs another program, and so does whoever came after the script."""
+    program = programs.get(interface.xdp_prog_id)
+    if program is not None and interface.xdp_mode is not None:
+        links.take_off_xdp(program, ifindex=interface.ifindex, mode=interface.xdp_mode, netns=target.get("netns"))

@@ -49,7 +49,8 @@ def choose_attachment(
         return replace(base, refusal=why, missing=True)
     if not there.alive and there.missing:
         return replace(base, refusal=f"attachment {wanted.id}: {there.missing}", missing=True)
-    if take_over and (taken := _taken(base, there, seen, layout, pipeline, load)):
+    ours_by_hand = there.foreign is not None and there.foreign.prog_id in seen.rescued
+    if (take_over or ours_by_hand) and (taken := _taken(base, there, seen, layout, pipeline, load)):
         return taken
     if not there.alive:
         return _create(base, there, seen, layout, pipeline, load)

@@ -331,7 +331,7 @@ class Draft:
         flipped += gate.closed(self.wish, self.place()) if self.gate.open else []
         taken = [ops.Unpin(path=c.taken) for c in self.attachments if c.taken]
         gone = [*self._retire(), *self.detach(), *taken, *self._drop_old()]
-        ended: list[Op] = [ops.EndPanic()] if self.seen.panics else []
+        ended: list[Op] = [ops.EndPanic()] if self.seen.panics or self.seen.rescued else []
         return [*ended, *self._publish(), *flipped, *folder, *retired, *gone]
 
     def _after_flip(self) -> list[Op]:

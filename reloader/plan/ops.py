@@ -297,7 +297,8 @@ class DropFolder:
 
 @frozen
 class EndPanic:
-    """Unpin the programs of a panic, but for one that a link of ours has come to run again meanwhile."""
+    """Unpin the programs of a panic, but for one that a link of ours has come to run again meanwhile; take off what
+    a rescue script attached."""
 
     TAGGED: ClassVar[bool] = True
 

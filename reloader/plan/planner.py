@@ -56,6 +56,8 @@ def load_reason(wish: Wish, seen: Observed, request: Request) -> str:
     missing = [n for n, m in seen.generation.maps.items() if n not in seen.maps and n not in seen.lost]
     if missing:
         return f"pinned maps are missing: {', '.join(missing)}"
+    if seen.sides_gone:
+        return f"pins of what says which side of a config map packets look at are missing: {', '.join(seen.sides_gone)}"
     if wish.load_digest() != seen.generation.wish.load_digest():
         return _what_changed(wish, seen.generation.wish)
     if request.reset:
@@ -106,4 +108,10 @@ def _way_out(wish: Wish, draft: Draft) -> str:
     seen = draft.seen
     if seen.current is None and (seen.strays or any(a.link for a in seen.attachments.values())):
         return f"`reloader recover {wish.pipeline}` rebuilds its records from the kernel"
+    linked = (a.foreign.pipeline for a in seen.attachments.values() if a.foreign and a.foreign.link_id)
+    other = next((name for name in linked if name not in ("", wish.pipeline)), "")
+    if other:
+        return (
+            f"if {wish.pipeline} is to take its place: `reloader remove {other}`, then apply; state does not move along"
+        )
     return ""

@@ -26,7 +26,7 @@ def make_removal(
     after: list[Op] = [
         ops.PutRecord(),
         *(ops.Unpin(path=layout.link_pin(name, a)) for a in attachments),
-        *([ops.EndPanic()] if seen.panics else []),
+        *([ops.EndPanic()] if seen.panics or seen.rescued else []),
         *(ops.Unpin(path=layout.pub_pin(name, m)) for m in maps),
         *(drop_load(generation, layout) if generation else []),
         *(ops.Unpin(path=m.pin) for m in state.values()),

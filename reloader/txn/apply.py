@@ -22,7 +22,7 @@ from reloader.plan.entries import EntryDiff, split_records
 from reloader.plan.ops import Op
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
-from reloader.txn import config, links, storage
+from reloader.txn import config, links, rescued, storage
 
 if TYPE_CHECKING:
     from reloader.txn.nested import Succession
@@ -117,6 +117,7 @@ def execute(bench: Bench, op: Op) -> None:
             pass  # a mark in the journal: from here on its undo is owed
         case ops.EndPanic():
             links.end_panic(bench)
+            rescued.end(bench.kernel, bench.layout, bench.pipeline)
         case ops.DropFolder():
             _drop_folder(bench, op.path)
             _prune_folders(bench, os.path.dirname(op.path))

@@ -9,7 +9,7 @@ import datetime
 
 from reloader.kernel import ARRAY_TYPES
 from reloader.layout import Layout
-from reloader.observe import Observed
+from reloader.observe import Observed, side_pins
 from reloader.plan import ops
 from reloader.plan.entries import digest_of, join_records, live_entries, split_records
 from reloader.plan.model import Plan
@@ -79,6 +79,7 @@ def _pins(layout: Layout, generation: Generation) -> tuple[str, ...]:
         *(layout.prog_pin(name, generation.load, p) for p in generation.progs),
         *(m.pin for m in generation.maps.values()),
         *(layout.pub_pin(name, m) for m in generation.maps),
+        *side_pins(layout, generation),
     )
 
 

@@ -98,7 +98,15 @@ class _Pipeline:
         if current is None and self._lives():
             why = f"no record explains it, and it serves; `reloader recover {self._name}` rebuilds its records"
             return [Kept(path=self._root, why=why)]
-        return [*self._links(explained), *self._loads(explained), *self._state(explained), *self._names(explained)]
+        found = (self._links, self._loads, self._state, self._names)
+        return [*self._rescued(), *(one for look in found for one in look(explained))]
+
+    def _rescued(self) -> Iterator[Kept]:
+        """It may serve: a filter of traffic control is on none of the hooks that are looked at here."""
+        if self._list("rescue"):
+            why = "a rescue script put it there; `reloader apply` takes over from it, "
+            why += f"`reloader remove {self._name}` takes it off"
+            yield Kept(path=f"{self._root}/rescue", why=why)
 
     def _explained(self, current: Current | None) -> set[str]:
         """Every pin that the records speak of, whether it is there or not."""

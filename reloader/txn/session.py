@@ -347,7 +347,7 @@ def _remove(
     seen = observe(kernel, layout, None, pipeline)
     if seen.current is None:
         raise NotFoundError(f"no pipeline {pipeline}", hint=known(layout))
-    if not seen.current.generation and not drop_state:
+    if not seen.current.generation and not drop_state and not seen.rescued:
         kept = "its state is parked" if seen.current.state else "its history is kept"
         raise RefusedChange(f"{pipeline} is removed already; only {kept}", hint="--state drops that too")
     made, after = make_removal(seen, seen.current, layout, drop_state=drop_state, failed=failed)

@@ -408,3 +408,18 @@ def test_rebuilt_records_know_an_exchanged_map(stage: Stage) -> None:
     assert (stamps(stage), hits(stage)) == ({3}, 6)
     stage.apply(spec(stage, 4))
     assert (stamps(stage), hits(stage)) == ({4}, 6)
+
+
+@pytest.mark.parametrize("pin", ["rl_side", "rl_slots_rules"])
+def test_regress_a_lost_pin_of_the_sides_is_seen_and_mended(stage: Stage, pin: str) -> None:
+    """Packets go on; but no change could flip any more."""
+    stage.apply(spec(stage, 1))
+    Path(stage.layout.map_pin("edge", 1, pin)).unlink()
+    said = stage.run("doctor", json_too=False)
+    assert pin in said.out + said.err
+    (planned,) = stage.call("plan", stage.file)["pipelines"]
+    assert pin in planned["why"]
+    stage.call("apply", stage.file)
+    assert not stage.apply(spec(stage, 1))["changed"]
+    stage.apply(spec(stage, 2))
+    assert stage.call("status", "edge")["pipelines"][0]["load"] == 2, "by a flip again, of the load that mended it"

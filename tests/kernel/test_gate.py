@@ -190,11 +190,14 @@ def test_a_kernel_without_tcx_is_named(stage: Stage, monkeypatch: pytest.MonkeyP
     assert not stage.sandbox.pins()
 
 
+def filters(stage: Stage) -> str:
+    return stage.sandbox.rx.run("tc", "filter", "show", "dev", stage.sandbox.rx.interface, "ingress")
+
+
 def test_both_hooks_without_reloader(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stored generation's script brings back the program on traffic control as well, by a classic filter."""
     stage.apply(spec(stage, 1))
     stage.apply(spec(stage, 2))
-    rx = stage.sandbox.rx
     monkeypatch.setattr(test_rescue, "TOOLS", (*test_rescue.TOOLS, "tc"))
     done = test_rescue.rescue(stage, 1)
     try:
@@ -206,8 +209,8 @@ def test_both_hooks_without_reloader(stage: Stage, monkeypatch: pytest.MonkeyPat
         after = pairs(stage)
         assert (after.entered - before.entered, after.left - before.left, after.mixed) == (10, 10, 0)
     finally:
-        rx.run("tc", "qdisc", "del", "dev", rx.interface, "clsact")
         test_rescue.sweep(stage)
+    assert "bpf" not in filters(stage)
 
 
 def test_reports_fit_their_schemas(stage: Stage) -> None:
@@ -247,3 +250,19 @@ def test_regress_rebuilt_records_know_the_gate(stage: Stage) -> None:
     swaps = [line["interruption"] for line in planned["lines"] if line["kind"] == "attachment"]
     assert swaps == ["none (gate)"] * 2
     assert reload_under_traffic(stage, [spec(stage, 2)]).mixed == 0
+
+
+def test_regress_the_scripts_filter_does_not_stay_behind_the_link(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each packet would be judged twice."""
+    stage.apply(spec(stage, 1))
+    monkeypatch.setattr(test_rescue, "TOOLS", (*test_rescue.TOOLS, "tc"))
+    assert test_rescue.rescue(stage, 1).returncode == 0
+    assert "bpf" in filters(stage)
+    stage.call("apply", stage.file)
+    assert "bpf" not in filters(stage)
+    before = pairs(stage)
+    stage.send(10)
+    wait_until(lambda: pairs(stage).left >= before.left + 10)
+    assert pairs(stage).left == before.left + 10

@@ -241,3 +241,11 @@ def test_regress_a_link_with_that_ifindex_in_another_namespace_is_not_it(stage: 
     refused = stage.run("plan", other)
     assert refused.code == 65
     assert "by netlink" in refused.error["detail"]
+
+
+def test_regress_a_new_name_is_told_how(stage: Stage) -> None:
+    """The same file under another name finds its own link in the way."""
+    stage.apply(stage.spec())
+    other = stage.folder / "other.yaml"
+    other.write_text(json.dumps(stage.document(stage.spec(), "other")))
+    assert "`reloader remove edge`, then apply" in stage.run("apply", other).error["hint"]

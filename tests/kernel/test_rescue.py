@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.sandbox import Sandbox
-from tests.kernel.stage import Stage, on_stage
+from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -51,9 +53,10 @@ def rescued(stage: Stage, name: str) -> dict[bytes, bytes]:
 
 
 def sweep(stage: Stage) -> None:
-    rx = stage.sandbox.rx
-    rx.run("ip", "link", "set", rx.interface, "xdpdrv", "off")
-    shutil.rmtree(f"{stage.sandbox.bpffs}/edge/rescue", ignore_errors=True)
+    """As its user would."""
+    stage.call("remove", "edge", "--state")
+    assert not stage.attached()
+    assert not stage.sandbox.pins()
 
 
 def test_a_generation_without_reloader(stage: Stage) -> None:
@@ -115,3 +118,46 @@ def test_every_generation_has_one_and_it_goes_with_it(stage: Stage) -> None:
         assert syntax.returncode == 0, syntax.stderr
     stage.call("remove", "edge", "--state")
     assert not list(stage.records.rglob("*.sh"))
+
+
+def test_regress_apply_takes_over_from_the_script(stage: Stage) -> None:
+    """What the script attached is ours: no --take-over, and nothing of it stays."""
+    stage.apply(stage.spec("v1"))
+    stage.assert_counts()
+    assert rescue(stage, 1).returncode == 0
+    said = stage.run("doctor", json_too=False)
+    assert "`reloader apply` takes over from it" in said.out + said.err
+    kept = stage.run("gc", "--dry-run", json_too=False)
+    assert "a rescue script put it there" in kept.out + kept.err
+    stage.call("apply", stage.file)
+    assert not [p for p in stage.sandbox.pins() if "/rescue" in p]
+    stage.assert_counts()
+    assert stage.call("status", "edge")["pipelines"][0]["state"] == "serving"
+
+
+def test_watch_leaves_the_scripts_version(stage: Stage) -> None:
+    """Whoever ran it had a reason: what acts by itself does not go back to the version before an edit."""
+    stage.apply(stage.spec("v1"))
+    assert rescue(stage, 1).returncode == 0
+    by_hand, said = stage.attached(), stage.folder / "said"
+    command = [sys.executable, "-m", "reloader", "watch", str(stage.folder), *stage.where]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with said.open("w") as out, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out) as watch:
+        wait_until(lambda: "left so until an edit" in said.read_text(), seconds=10)
+        watch.terminate()
+    assert stage.attached() == by_hand, said.read_text()
+    sweep(stage)
+
+
+def test_regress_remove_leaves_somebody_elses_program(stage: Stage) -> None:
+    """Who came after the script stays; only its pins go."""
+    stage.apply(stage.spec("v1"))
+    pin = stage.layout.prog_pin("edge", 1, "count_flows")
+    assert rescue(stage, 1).returncode == 0
+    rx = stage.sandbox.rx
+    rx.run("bpftool", "net", "attach", "xdpdrv", "pinned", pin, "dev", rx.interface, "overwrite")
+    theirs = stage.attached()
+    stage.call("remove", "edge", "--state")
+    assert stage.attached() == theirs
+    assert not stage.sandbox.pins()
+    rx.run("ip", "link", "set", rx.interface, "xdpdrv", "off")

@@ -1,0 +1,47 @@
+"""After a generation's shell script (rescue.py): what it attached goes, once reloader serves again or lets go.
+
+It is known by the pins below rescue/; where it may sit, by the attachments of every stored generation. Called by
+apply.py, after the commit. Imports records, hooks, kernel, layout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from reloader import records
+from reloader.errors import MissingFeature, NeedsHuman, NotFoundError
+from reloader.hooks import HOOKS
+from reloader.kernel import Kernel
+from reloader.layout import Layout
+from reloader.spec.wish import WishAttachment
+
+
+def end(kernel: Kernel, layout: Layout, pipeline: str) -> None:
+    """Detach first: killed in between, the pins still say what is to go."""
+    root, pins = layout.rescue_pins(pipeline), kernel.pins
+    if not pins.exists(root):
+        return
+    with contextlib.ExitStack() as opened:
+        held = [opened.enter_context(pins.get(f"{root}/progs/{name}")) for name in pins.listdir(f"{root}/progs")]
+        programs = {kernel.progs.info(fd).id: fd for fd in held}
+        for attachment in _places(layout, pipeline):
+            with contextlib.suppress(MissingFeature):  # its namespace is gone
+                target = attachment.target
+                if interface := kernel.net.interface(target["interface"], target.get("netns")):
+                    HOOKS[attachment.type].rescue_off(kernel.links, target, interface, programs)
+    for folder in (f"{root}/progs", f"{root}/maps", root):
+        for name in pins.listdir(folder):
+            pins.unpin(f"{folder}/{name}")
+        pins.rmdir(folder)
+
+
+def _places(layout: Layout, pipeline: str) -> Iterator[WishAttachment]:
+    """Each place once, of all generations: whichever's script was run."""
+    seen = set()
+    for number in records.generation_numbers(layout, pipeline):
+        with contextlib.suppress(NeedsHuman, NotFoundError):
+            for one in records.read_generation(layout, pipeline, number).wish.attachments:
+                if one.id not in seen:
+                    seen.add(one.id)
+                    yield one
