@@ -24,6 +24,7 @@ const volatile __u32 new_key_size = 4;
 const volatile __u32 new_value_size = 8;
 const volatile __u32 pass = MIGRATE_DRAIN;
 const volatile __u32 slots = 0; /* an array: every key is there from the start */
+const volatile __u32 lossy = 0; /* what has no place in the new map goes, and is counted */
 const volatile __u32 trie = 0;	/* a look-up is content with a prefix that covers the key */
 const volatile __u32 remember = 0; /* rl_copied is in use: the copy fills it, the drain heeds it */
 const volatile __u32 guarded = 1; /* somebody else may want the same entry meanwhile: take its lock */
@@ -137,6 +138,19 @@ static __always_inline int holds(struct run *run, void *map, const void *key)
 	return err == -EEXIST;
 }
 
+/* An entry, or one CPU's value, that has no place in the new map. `forgets`: nobody else has to see it any more. */
+static __always_inline void leave_out(struct run *run, const void *key, __u64 *unfit, int forgets)
+{
+	if (!lossy)
+		(*unfit)++;
+	else if (pass == MIGRATE_COPY || pass == MIGRATE_LATE)
+		return;
+	else if (!forgets)
+		run->result->left_out += unfit == &run->result->unfit;
+	else if (!bpf_map_delete_elem(&rl_from, key))
+		run->result->left_out++;
+}
+
 static __always_inline void move(struct run *run, const void *key, const void *new_key)
 {
 	struct rl_scratch *scratch = run->scratch;
@@ -151,7 +165,7 @@ static __always_inline void move(struct run *run, const void *key, const void *n
 	if (trie && pass == MIGRATE_DRAIN && !holds(run, &rl_from, key))
 		return;
 	if (!rl_fits(table.value, RL_RULES, table.value_rules, old)) {
-		run->result->unfit++;
+		leave_out(run, key, &run->result->unfit, pass == MIGRATE_DRAIN);
 		return;
 	}
 	if (pass == MIGRATE_CHECK)
@@ -212,7 +226,7 @@ static __always_inline void visit_key(struct run *run, const void *key)
 	if (table.key_rules) {
 		rl_copy_key(scratch->key, key, key_size);
 		if (!rl_other_key(table.key, table.key_rules, scratch->key, scratch->other)) {
-			run->result->unfit++;
+			leave_out(run, key, &run->result->unfit_keys, pass == MIGRATE_DRAIN || run->asked.forget);
 			return;
 		}
 		new_key = scratch->other;
@@ -287,7 +301,7 @@ static __always_inline void visit_all(struct run *run)
 
 static __always_inline __u64 stuck(const struct migrate_result *result)
 {
-	return result->failed + result->unfit + result->lock_failed;
+	return result->failed + result->unfit + result->lock_failed + result->unfit_keys;
 }
 
 /* XDP_PASS when all of it moved, XDP_DROP when something stayed. */

@@ -32,6 +32,8 @@ struct migrate_result {
 	__u64 failed;	   /* not moved: the new map refused it; counters were put back */
 	__u64 unfit;	   /* not moved: a value does not fit its narrowed field */
 	__u64 lock_failed; /* not moved: somebody held the lock too long */
+	__u64 unfit_keys;  /* not moved: the new map has no key for it */
+	__u64 left_out;	   /* given up for one of these two reasons, as was asked for */
 };
 
 #endif

@@ -212,8 +212,9 @@ def rollback(args: argparse.Namespace, env: Environment) -> int:
     try:
         with writer_lock(env.layout) as lock:
             result = session.rollback(
-                env.kernel, env.layout, args.pipeline, args.to, lock, progress=steps, tests=not args.skip_tests
-            )
+                env.kernel, env.layout, args.pipeline, args.to, lock,
+                progress=steps, tests=not args.skip_tests, leave_out=args.allow_lossy_rollback,
+            )  # fmt: skip
     finally:
         steps.done()
     return _report(env, [result])

@@ -97,6 +97,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "bridge": dict(result.bridge),
         "tests": [one.to_json() for one in result.proof],
         "outcome": result.outcome,
+        "left_out": result.left_out,
         "unconfirmed": round(result.unconfirmed, 3),
     }
 
@@ -123,6 +124,8 @@ def show_result(output: Output, result: Result) -> None:
     show_proof(output, result.proof)
     if result.bridge:
         output.print("  the bridge: " + ", ".join(f"{count:,} {name}" for name, count in result.bridge.items()))
+    for name, count in sorted(result.left_out.items()):
+        output.print(f"  {name}: left out, without a place in that layout: {count:,}")
     if result.outcome:
         output.print(f"  {result.outcome}")
     if result.unconfirmed:

@@ -217,4 +217,10 @@ def _shown(versions: tuple[LayoutVersion, ...]) -> dict[str, Any]:
     except StateRefused as refused:
         return {**row, "fields": [f"{first} → {last} in one pass: {reason}" for reason in refused.reasons]}
     rules = {"key": len(forward.key), "value": len(forward.value)}
-    return {**row, "fields": forward.notes, "lossy": forward.lossy, "back_lossy": back.lossy, "rules": rules}
+    return {
+        **row,
+        "fields": forward.notes,
+        "lossy": forward.lossy,
+        "back_lossy": (*back.lossy, *(f"entries unless {d}" for d in back.demands)),
+        "rules": rules,
+    }

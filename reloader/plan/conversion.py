@@ -28,7 +28,12 @@ REMEMBERED = frozenset({MapType.HASH, MapType.PERCPU_HASH})  # without a bridge:
 RULE_SIZE = 16  # struct rl_rule
 BRIDGE = 1  # enum rl_mode
 LOAD_SECONDS = 0.012  # of the migration program
-ENTRIES_A_SECOND = 1_000_000  # what a drain moves on a small machine; for the plan's estimate only
+ENTRIES_A_SECOND = {
+    MapType.HASH: 2_500_000, MapType.LRU_HASH: 2_000_000, MapType.PERCPU_HASH: 1_200_000,
+    MapType.LRU_PERCPU_HASH: 1_000_000, MapType.ARRAY: 15_000_000, MapType.PERCPU_ARRAY: 10_000_000,
+}  # fmt: skip
+"""What a pass moves on two CPUs, as bench/state_speed.py measures it; for the plan's estimate only."""
+UNMEASURED = 1_000_000  # of other types
 
 
 @frozen
@@ -66,6 +71,7 @@ class Move:
     pair: Pair
     bridge: bool
     inner: InnerMap | None = None  # of a map of maps: what new inner maps look like
+    lossy: bool = False  # as for ops.Drain
 
     @property
     def nesting(self) -> ops.Nesting | None:
@@ -73,10 +79,12 @@ class Move:
         return ops.Nesting(inner=self.inner, template=held.template, own=held.own) if held else None
 
 
-def seconds(pair: Pair) -> float:
-    """How long all entries take, about; for the plan only. Each map in a map of maps is a load of its own, or two."""
-    maps = pair.held.maps if pair.held else 0
-    return max(pair.entries / ENTRIES_A_SECOND + maps * 2 * LOAD_SECONDS, 0.01)
+def seconds(wanted: WishMap, pair: Pair) -> float:
+    """How long all entries take, about; for the plan only. Without a bridge they are copied before they are drained.
+    Each map in a map of maps is a load of its own, or two."""
+    maps, kind = (pair.held.maps if pair.held else 0), MapType(wanted.inner.type if wanted.inner else wanted.type)
+    passes = 1 if bridged(wanted, pair) else 2
+    return max(passes * pair.entries / ENTRIES_A_SECOND.get(kind, UNMEASURED) + maps * 2 * LOAD_SECONDS, 0.01)
 
 
 def bridged(wanted: WishMap, pair: Pair) -> bool:
@@ -98,6 +106,7 @@ def before_swap(moves: Sequence[Move]) -> list[Op]:
                 target=m.target,
                 rules=m.pair.forward,
                 nesting=m.nesting,
+                lossy=m.lossy,
                 entries=m.pair.entries,
             )
             for op in ahead
@@ -134,6 +143,7 @@ def _drain(m: Move, *, late: bool = False) -> ops.Drain:
         rules=m.pair.forward,
         nesting=m.nesting,
         late=late,
+        lossy=m.lossy or late,  # after the commit no way leads back
         entries=0 if late else m.pair.entries,
     )
 
@@ -204,20 +214,25 @@ def _nested_obstacle(wanted: WishMap, pair: Pair, held: Held) -> str:
 def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
     """What the plan says of one conversion."""
     kind = wanted.type
-    out = [f"{pair.entries} entries, about {seconds(pair):.2f} s"]
+    out = [f"{pair.entries} entries, about {seconds(wanted, pair):.2f} s"]
     if bridged(wanted, pair):
         out.append("bridge and drain: counts exact, established entries always found")
         if kind in PERCPU_TYPES:
             out.append("what another CPU has of an entry follows within the drain")
     else:
-        out.append(f"{_ahead(pair)}{_births_and_deaths(kind, pair)}")
+        out.append(f"{_ahead(pair)}{_births_and_deaths(wanted, pair)}")
     if wanted.past_bridge:
         users = ", ".join(wanted.past_bridge)
         out.append(f"RELOADER_STATE is declared, but {users} reaches it by plain map calls: no bridge")
     if kind in LRU_TYPES:
         out.append("recency is lost, and the kernel may evict during the move")
     out += [f"lost: {what}" for what in pair.forward.lossy]
+    out += [f"entries have a place only where {what}" for what in pair.forward.demands]
     out += [f"a rollback would lose: {what}" for what in pair.back.lossy]
+    out += [
+        f"a rollback refuses entries unless {what}, or leaves them out with --allow-lossy-rollback"
+        for what in pair.back.demands
+    ]
     return tuple(out)
 
 
@@ -226,11 +241,12 @@ def _ahead(pair: Pair) -> str:
     return f"{first}copied ahead, then drained: counts exact, other fields as of the copy"
 
 
-def _births_and_deaths(kind: int, pair: Pair) -> str:
+def _births_and_deaths(wanted: WishMap, pair: Pair) -> str:
     """What comes and goes between the copy and the drain, where entries do."""
+    kind = wanted.type
     if kind in ARRAY_TYPES:
         return ""
-    about = f"about {seconds(pair):.2f} s"
+    about = f"about {seconds(wanted, pair):.2f} s"
     born = f"entries born since are unknown until the drain comes to them, {about}"
     if kind == MapType.LPM_TRIE:
         born = f"packets of a prefix added since meet the one that covers it until the drain comes to it, {about}"

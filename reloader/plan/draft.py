@@ -41,6 +41,7 @@ class Request:
     counts: Mapping[str, int] = field(default_factory=dict)  # map that is to be emptied -> its live entries
     cgroup: str = ""  # the memory cgroup that new maps are charged to
     lossy_rollback: bool = False  # accept rules whose way back loses something
+    leave_out: bool = False  # entries without a place in the wished layout may go
     tests: bool = True  # run the wish's tests
     budget: bool = True  # and hold it to their budgets
     take_over: bool = False  # somebody else's programs on our hooks give way
@@ -200,7 +201,7 @@ class Draft:
             target = self.map_pin(choice)
             if choice.pair is not None and choice.seen and target:
                 found = (choice.seen.pin, target, choice.pair)
-                out.append(_move(choice.wanted, *found))
+                out.append(replace(_move(choice.wanted, *found), lossy=self.request.leave_out))
         return out
 
     def _bridge_load(self) -> list[Op]:

@@ -54,7 +54,7 @@ def _facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str) -> StateFa
         bytes_now=now,
         bytes_new=estimate(now, choice.seen.info, wanted) + _keys(choice),
         cgroup=cgroup,
-        seconds=seconds(pair),
+        seconds=seconds(wanted, pair),
         noticed=_noticed(wanted, pair, bridge=serving),
     )
 
@@ -69,9 +69,9 @@ def _noticed(wanted: WishMap, pair: Pair, *, bridge: bool) -> str:
     if bridge:
         return f"nothing{lru}"
     if wanted.type in ARRAY_TYPES:
-        return f"values without counts for about {seconds(pair):.2f} s, other fields as of the copy"
+        return f"values without counts for about {seconds(wanted, pair):.2f} s, other fields as of the copy"
     since = "since the copy of their map" if pair.held else "since the copy"
-    return f"those born {since}: unknown for about {seconds(pair):.2f} s; other fields as of the copy{lru}"
+    return f"those born {since}: unknown for about {seconds(wanted, pair):.2f} s; other fields as of the copy{lru}"
 
 
 def estimate(now: int, live: MapInfo, wanted: WishMap) -> int:

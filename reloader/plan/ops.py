@@ -221,6 +221,7 @@ class CheckFit:
     rules: Conversion
     nesting: Nesting | None = None  # of maps of maps
     kept: bool = False  # as for Drain
+    lossy: bool = False
     entries: int = 0  # as counted for the plan; 0: unknown
 
 
@@ -234,6 +235,7 @@ class CopyOver:
     target: str
     rules: Conversion
     nesting: Nesting | None = None  # of maps of maps
+    lossy: bool = False  # as for Drain
     entries: int = 0  # as counted for the plan; 0: unknown
 
 
@@ -262,6 +264,7 @@ class Drain:
     nesting: Nesting | None = None
     late: bool = False  # after the commit: for what user space wrote to the old map last
     kept: bool = False  # of a config map: counters only, into entries that both maps hold
+    lossy: bool = False  # entries without a place in `target` are left out and counted; else they stop it
     entries: int = 0  # as counted for the plan; 0: unknown
     back: bool = False  # an undo: nothing is owed unless a new program may have run
 
@@ -378,42 +381,11 @@ class DropPipeline:
 
 
 Op = (
-    StoreBlob
-    | DropBlob
-    | Load
-    | FillMap
-    | Prove
-    | PinMap
-    | PinAgain
-    | PinProgram
-    | Unpin
-    | CreateLink
-    | HoldForeign
-    | TakeOver
-    | GiveBack
-    | SwapLink
-    | SetEntries
-    | MakeInner
-    | PutSlot
-    | FlipSide
-    | SetGate
-    | ClearGate
-    | CheckFit
-    | CopyOver
-    | Convert
-    | Drain
-    | FillFromFile
-    | Absorb
-    | DropFolder
-    | EndPanic
-    | PutRecord
-    | Publish
-    | Freeze
-    | Barrier
-    | DropLoad
-    | Prune
-    | DropPipeline
-)
+    StoreBlob | DropBlob | Load | FillMap | Prove | PinMap | PinAgain | PinProgram | Unpin | CreateLink
+    | HoldForeign | TakeOver | GiveBack | SwapLink | SetEntries | MakeInner | PutSlot | FlipSide | SetGate
+    | ClearGate | CheckFit | CopyOver | Convert | Drain | FillFromFile | Absorb | DropFolder | EndPanic
+    | PutRecord | Publish | Freeze | Barrier | DropLoad | Prune | DropPipeline
+)  # fmt: skip
 
 ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel
 INERT = (Load, FillMap, Prove, PinAgain, CheckFit, CopyOver, Drain, Barrier, SetGate)  # nothing owed, or by Convert
@@ -429,7 +401,14 @@ def undo_of(op: Op) -> Op | None:
         case Convert():
             nesting, kept = replace(op.nesting, inner=None) if op.nesting else None, op.kept
             return Drain(
-                map=op.map, source=op.target, target=op.source, rules=op.back, nesting=nesting, kept=kept, back=not kept
+                map=op.map,
+                source=op.target,
+                target=op.source,
+                rules=op.back,
+                nesting=nesting,
+                kept=kept,
+                back=not kept,
+                lossy=True,
             )
         case StoreBlob():
             return DropBlob(blob=op.blob, digest=op.digest)

@@ -20,6 +20,8 @@ from reloader.state.rules import (
     MAX_VALUE_RULES,
     Conversion,
     LayoutVersion,
+    Op,
+    Rule,
     StateRefused,
     outer_problem,
 )
@@ -141,6 +143,9 @@ class _Writer:
             old_value_size=old.value.size,
             new_value_size=new.value.size,
             lossy=tuple(dict.fromkeys(self._lossy)),
+            demands=tuple(
+                dict.fromkeys([*self._expected(), *self._fits("key", keys), *self._fits("value", values.rules)])
+            ),
             notes=tuple(dict.fromkeys([*self._lines("key"), *self._lines("value")])),
             collides=collides,
         )
@@ -162,13 +167,6 @@ class _Writer:
     def _judge_keys(self) -> bool:
         """Whether keys fall together; that they may, and how, must have been said."""
         step, tree = self._steps["key"], self._source.key
-        if self._back:
-            for guard in step.guards:
-                path = _named(tree, guard.at)
-                made = _shown(_type_at(tree, guard.at), guard.data)
-                self._lossy.append(
-                    f"entries whose key.{path} is not {made} have no place in version {self._target.version}"
-                )
         spans = [*_sources(step.pieces), *((g.at, g.at + len(g.data)) for g in step.guards)]
         loose = left_over(tree, shape.mask(tree.size, spans))
         if not loose:
@@ -183,6 +181,18 @@ class _Writer:
             self._problems += self._unmerged()
             self._lossy.append(f"entries that differ only in {names} become one")
         return True
+
+    def _expected(self) -> Iterator[str]:
+        tree = self._source.key
+        for guard in self._steps["key"].guards:
+            yield f"key.{_named(tree, guard.at)} is {_shown(_type_at(tree, guard.at), guard.data)}"
+
+    def _fits(self, side: str, rules: Sequence[Rule]) -> Iterator[str]:
+        """Fields that get smaller; of a count the engine looks always (rl_fits)."""
+        old, new = _tree(self._source, side), _tree(self._target, side)
+        for r in rules:
+            if r.dst_size < r.src_size and (r.checked or r.op is Op.SUM) and r.op not in (Op.CONST, Op.EXPECT):
+                yield f"{shape.joined(side, _named(old, r.src_off))} fits {shape.type_text(_type_at(new, r.dst_off))}"
 
     def _unmerged(self) -> Iterator[str]:
         for atom in shape.atoms(self._target.value):

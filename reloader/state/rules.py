@@ -71,7 +71,8 @@ class Conversion:
     new_key_size: int
     old_value_size: int
     new_value_size: int
-    lossy: tuple[str, ...] = ()  # what is lost, in words; empty: the way back restores every entry
+    lossy: tuple[str, ...] = ()  # what is lost of every entry, in words
+    demands: tuple[str, ...] = ()  # what an entry must be like to have a place, as `key.zone is 7`; empty: each has one
     notes: tuple[str, ...] = ()  # field by field, for the plan
     collides: bool = False  # several old keys may become one: no bridge can tell them apart
 

@@ -66,23 +66,22 @@ class Suggestion:
         after = {f.name: f for f in shape.fields(new)}
         gone = [f for name, f in before.items() if name not in after]
         for name, f in after.items():
-            here = joined(path, name)
             if name in before:
-                self._pair(before[name].type, f.type, here)
-            elif not f.type.special:
-                gone = self._added(f, here, path, gone)
+                self._pair(before[name].type, f.type, joined(path, name))
+        added = [f for name, f in after.items() if name not in before and not f.type.special]
+        for f in sorted(added, key=lambda f: not any(shape.same(g.type, f.type) for g in gone)):
+            gone = self._added(f, joined(path, f.name), path, gone)
         for f in gone:
             self._gone(f, joined(path, f.name))
 
     def _added(self, new: Field, here: str, path: str, gone: list[Field]) -> list[Field]:
-        """A field that is new, or a gone one of the same type under another name; returns who is still gone."""
-        twins = [
-            f for f in gone if shape.same(f.type, new.type) and not _PAD.match(f.name) and not _PAD.match(new.name)
-        ]
+        """A field that is new, or a gone one of another name, perhaps width; returns who is still gone."""
+        akin = [f for f in gone if _akin(f, new, numbers=self._side == "value")]
+        twins = [f for f in akin if shape.same(f.type, new.type)] or akin
         start = "{const: 0}" if self._side == "key" else "{default: 0}"
         if twins:
             names = " or ".join(joined(path, f.name) for f in twins)
-            renames = [f"{here}: {{rename: {quoted(joined(path, f.name))}}}" for f in twins]
+            renames = [f"{here}: {{rename: {quoted(joined(path, f.name))}{_resized(f, new)}}}" for f in twins]
             drops = "; ".join(f"{joined(path, f.name)}: {{drop: true}}" for f in twins)
             self._ask(here, f"is {here} what was {names}, or is it new?", *renames, f"{here}: {start}; {drops}")
             return [f for f in gone if f not in twins]
@@ -117,7 +116,7 @@ class Suggestion:
             self._numbers(old.element, new.element, path)
 
     def _numbers(self, old: TypeTree, new: TypeTree, path: str) -> None:
-        words = ["cast"] * needs_cast(old, new) + ["widen"] * (old.size < new.size) + ["narrow"] * (old.size > new.size)
+        words = _words(old, new)
         if words == ["widen"]:
             self._rule(path, widen=True)
         elif words:
@@ -142,6 +141,23 @@ class Suggestion:
         """Whether a question about this field stands already."""
         word = re.compile(rf"(?<![\w.]){re.escape(path)}(?![\w.])")
         return any(s == side and word.search(" ".join([text, *answers])) for s, _, text, answers in self.questions)
+
+
+def _akin(gone: Field, new: Field, *, numbers: bool) -> bool:
+    """Whether one may be the other under another name: the same type, or with `numbers` one of another width."""
+    if _PAD.match(gone.name) or _PAD.match(new.name):
+        return False
+    return shape.same(gone.type, new.type) or (numbers and gone.type.kind in NUMBERS and new.type.kind in NUMBERS)
+
+
+def _words(old: TypeTree, new: TypeTree) -> list[str]:
+    """What a number's rule must say beyond its name."""
+    return ["cast"] * needs_cast(old, new) + ["widen"] * (old.size < new.size) + ["narrow"] * (old.size > new.size)
+
+
+def _resized(old: Field, new: Field) -> str:
+    same = shape.same(old.type, new.type)
+    return "" if same else "".join(f", {word}: true" for word in _words(old.type, new.type))
 
 
 def _tried(new: LayoutVersion, rules: Mapping[str, Mapping[str, Mapping[str, object]]]) -> LayoutVersion:

@@ -56,6 +56,7 @@ class Bench:
     served: bool = True  # on the way back: whether a new program may have run
     resumed: bool = False  # whether an earlier attempt at it had brought the old programs back already
     moved: dict[str, int] = field(default_factory=dict)  # map -> entries that drains found and moved
+    left_out: dict[str, int] = field(default_factory=dict)  # map -> entries that drains gave up, having no place
     progress: Callable[[str], None] = silent
     done: list[Op] = field(default_factory=list)  # what was begun, in order; the last may have failed
 
@@ -272,20 +273,28 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
         if isinstance(op, ops.CopyOver):
             known = migrate.key_set(bench.kernel, source)
             bench.copied |= {op.map: known} if known else {}
-            migrate.copy_over(bench.kernel, source, target, op.rules, copied=known, said=said)
+            migrate.copy_over(bench.kernel, source, target, op.rules, copied=known, lossy=op.lossy, said=said)
             return
         if op.kept:
-            config.carry(bench, op, source, target)
+            _leave_out(bench, op, config.carry(bench, op, source, target))
             return
         if isinstance(op, ops.CheckFit):
-            migrate.check(bench.kernel, source, target, op.rules, said=said)
+            migrate.check(bench.kernel, source, target, op.rules, lossy=op.lossy, said=said)
             prefixes.check(bench.kernel, source, target, op.rules)
             return
         bench.kernel.barrier()
         locks = bridge.maps.get("rl_locks") if bridge else None
         known = None if op.late or op.back else bench.copied.get(op.map)
-        moved = migrate.drain(bench.kernel, source, target, op.rules, locks, copied=known, late=op.late, said=said)
+        moved = migrate.drain(
+            bench.kernel, source, target, op.rules, locks, copied=known, late=op.late, lossy=op.lossy, said=said
+        )
         bench.moved[op.map] = bench.moved.get(op.map, 0) + moved.moved
+        _leave_out(bench, op, moved.left_out)
+
+
+def _leave_out(bench: Bench, op: ops.CheckFit | ops.Drain, count: int) -> None:
+    if count:
+        bench.left_out[op.map] = bench.left_out.get(op.map, 0) + count
 
 
 def _so_far(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, seen: int) -> None:
@@ -321,7 +330,9 @@ def _move_nested(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, sour
 
     known = bench.inner.setdefault(op.map, nested.Succession())
     assert op.nesting is not None
-    outer = nested.Outer(kernel=bench.kernel, source=source, target=target, rules=op.rules, nesting=op.nesting)
+    outer = nested.Outer(
+        kernel=bench.kernel, source=source, target=target, rules=op.rules, nesting=op.nesting, lossy=op.lossy
+    )
     match op:
         case ops.CheckFit():
             outer.check()
@@ -330,7 +341,7 @@ def _move_nested(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, sour
         case ops.Drain():
             bench.kernel.barrier()
             # On the way back the maps have changed sides, and what is known of one side says nothing of the other.
-            outer.drain(known if op.nesting.inner else nested.Succession(), late=op.late)
+            _leave_out(bench, op, outer.drain(known if op.nesting.inner else nested.Succession(), late=op.late))
 
 
 def _publish(bench: Bench, op: ops.Publish) -> None:

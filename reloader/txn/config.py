@@ -115,15 +115,15 @@ def flip_side(bench: Bench, op: ops.FlipSide) -> None:
     bench.kernel.barrier()
 
 
-def carry(bench: Bench, op: ops.CheckFit | ops.Drain, source: Fd, target: Fd) -> None:
-    """Move the counters of entries that both maps hold, once nobody counts in `source` any more."""
+def carry(bench: Bench, op: ops.CheckFit | ops.Drain, source: Fd, target: Fd) -> int:
+    """Move the counters of entries that both maps hold, once nobody counts in `source`; how many did not fit."""
     from reloader.txn import migrate
 
     kernel = bench.kernel
     if isinstance(op, ops.CheckFit):
         migrate.check_carry(kernel, source, target, op.rules)
-        return
+        return 0
     kernel.barrier()
     listed = list(kernel.maps.items(target)) if kernel.maps.info(target).type in ARRAY_TYPES else []
     both = set(_keys(kernel, source, listed)) & set(_keys(kernel, target, listed))
-    migrate.carry(kernel, source, target, op.rules, b"".join(both))
+    return migrate.carry(kernel, source, target, op.rules, b"".join(both), lossy=op.lossy).left_out

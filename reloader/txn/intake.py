@@ -18,6 +18,7 @@ class Intake:
     reason: str = "apply"
     reset: Collection[str] = ()
     lossy_rollback: bool = False  # accept state rules whose way back loses something
+    leave_out: bool = False  # entries of state without a place in the layout that is gone to are given up and counted
     take_over: bool = False  # somebody else's programs on our hooks give way
     source: str = ""  # the file it came from
     tests: bool = True  # False: do not run the wish's tests

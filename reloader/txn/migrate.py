@@ -22,7 +22,7 @@ from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES, Fd, Kernel, Loaded, LoadRequest, MapInfo, MapType
 from reloader.layout import shipped_object
 from reloader.plan.conversion import REMEMBERED, pack_table
-from reloader.state.rules import Conversion
+from reloader.state.rules import Conversion, Op
 from reloader.txn import crew
 
 PIECE = 65536  # MIGRATE_PIECE: bytes of keys there is room for
@@ -31,7 +31,7 @@ SLOTS = 16384  # of an array a run
 WORKERS = 8  # more do not help: keys are listed by one at a time
 EVERY = 1.0  # seconds between two words on how far it is
 ROUNDS = 100  # through what is left, as long as each moves something
-RESULT = struct.Struct("=6Q")  # struct migrate_result
+RESULT = struct.Struct("=8Q")  # struct migrate_result
 RUN = struct.Struct("=5I")  # struct migrate_run
 STAYED, ALL_MOVED = 1, 2  # what a run returns: XDP_DROP, XDP_PASS
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC
@@ -69,10 +69,12 @@ class Moved:
     failed: int = 0
     unfit: int = 0
     lock_failed: int = 0
+    unfit_keys: int = 0
+    left_out: int = 0
 
     @property
     def stuck(self) -> int:
-        return self.failed + self.unfit + self.lock_failed
+        return self.failed + self.unfit + self.lock_failed + self.unfit_keys
 
     @property
     def moved(self) -> int:
@@ -95,20 +97,22 @@ def silent(_: int) -> None:
     """Progress that goes nowhere."""
 
 
-def check(kernel: Kernel, source: Fd, target: Fd, rules: Conversion, *, said: Said = silent) -> Moved:
-    """Whether the program that will move entries loads, and every value fits; changes nothing.
+def check(
+    kernel: Kernel, source: Fd, target: Fd, rules: Conversion, *, lossy: bool = False, said: Said = silent
+) -> Moved:
+    """Whether the program that will move entries loads, and every entry has a place; changes nothing.
 
-    KernelError ERANGE when a value does not, LoadRejected when the verifier says no.
+    KernelError ERANGE when one has none, unless such may be left out; LoadRejected when the verifier says no.
     """
-    _Migration(kernel, source, target, rules, _moving(kernel, source)).rehearse()
-    if not narrows(rules):
+    _Migration(kernel, source, target, rules, _moving(kernel, source), lossy=lossy).rehearse()
+    if lossy or not selective(rules):
         return Moved()
     return _Migration(kernel, source, target, rules, Pass.CHECK, said=said).all()
 
 
-def narrows(rules: Conversion) -> bool:
-    """Whether there can be values that do not fit, so that all have to be looked at."""
-    return any(r.dst_size < r.src_size for r in (*rules.value, *rules.key))
+def selective(rules: Conversion) -> bool:
+    """Whether there can be entries without a place, so that all have to be looked at."""
+    return any(r.op is Op.EXPECT or r.dst_size < r.src_size for r in (*rules.value, *rules.key))
 
 
 def key_set(kernel: Kernel, source: Fd) -> Fd | None:
@@ -126,10 +130,17 @@ def key_set(kernel: Kernel, source: Fd) -> Fd | None:
 
 
 def copy_over(
-    kernel: Kernel, source: Fd, target: Fd, rules: Conversion, *, copied: Fd | None = None, said: Said = silent
+    kernel: Kernel,
+    source: Fd,
+    target: Fd,
+    rules: Conversion,
+    *,
+    copied: Fd | None = None,
+    lossy: bool = False,
+    said: Said = silent,
 ) -> Moved:
     """Every entry of `source` into `target`, which nobody uses yet, counters at zero; its key into `copied`."""
-    return _Migration(kernel, source, target, rules, Pass.COPY, copied=copied, said=said).all()
+    return _Migration(kernel, source, target, rules, Pass.COPY, copied=copied, said=said, lossy=lossy).all()
 
 
 def drain(
@@ -141,6 +152,7 @@ def drain(
     *,
     copied: Fd | None = None,
     late: bool = False,
+    lossy: bool = False,
     said: Said = silent,
 ) -> Moved:
     """Move everything. `locks`: the bridge's, when one serves. `copied`: keys of a copy before; one that is in `target`
@@ -148,10 +160,11 @@ def drain(
 
     Nobody but a bridge may use `source` any more: wait at a barrier after the swap, first. What user space
     goes on writing there may stay behind; from a frozen hash nothing does. `late`: programs have the new map to
-    themselves by now, so that of an array, where nothing can be taken away, only counts are still moved.
+    themselves by now, so that of an array, where nothing can be taken away, only counts are still moved. `lossy`: what
+    has no place in `target` is taken out of `source` all the same, and counted.
     """
     how = _moving(kernel, source, late=late)
-    return _Migration(kernel, source, target, rules, how, locks, said, copied=copied).all()
+    return _Migration(kernel, source, target, rules, how, locks, said, copied=copied, lossy=lossy).all()
 
 
 def check_carry(kernel: Kernel, source: Fd, target: Fd, rules: Conversion) -> None:
@@ -159,10 +172,10 @@ def check_carry(kernel: Kernel, source: Fd, target: Fd, rules: Conversion) -> No
     _Migration(kernel, source, target, rules, Pass.CARRY).rehearse()
 
 
-def carry(kernel: Kernel, source: Fd, target: Fd, rules: Conversion, keys: bytes) -> Moved:
+def carry(kernel: Kernel, source: Fd, target: Fd, rules: Conversion, keys: bytes, *, lossy: bool = False) -> Moved:
     """Apply the rules to entries that both maps hold; `keys`, one behind the other, says which. None is added or
     deleted, and arrays are no exception."""
-    return _Migration(kernel, source, target, rules, Pass.CARRY, keys=keys).all()
+    return _Migration(kernel, source, target, rules, Pass.CARRY, keys=keys, lossy=lossy).all()
 
 
 def _moving(kernel: Kernel, source: Fd, *, late: bool = False) -> Pass:
@@ -188,11 +201,12 @@ class _Migration:
         *,
         keys: bytes | None = None,
         copied: Fd | None = None,
+        lossy: bool = False,
     ) -> None:
         self._seen, self._said, self._said_at = 0, said, time.monotonic()
         self._kernel, self._source, self._target = kernel, source, target
         self._rules, self._how, self._locks, self._keys = rules, how, locks, keys
-        self._copied = copied
+        self._copied, self._lossy = copied, lossy
         self._from, self._to = kernel.maps.info(source), kernel.maps.info(target)
         self._slots = self._from.type in ARRAY_TYPES and how is not Pass.CARRY
         self._per_cpu = self._from.type in PERCPU_TYPES
@@ -280,6 +294,7 @@ class _Migration:
             "new_value_size": self._to.value_size,
             "pass": self._how,
             "slots": self._slots,
+            "lossy": self._lossy,
             "trie": self._trie,
             "remember": self._copied is not None,
             "guarded": self._locks is not None or bool(self._rules.key and not self._per_cpu),
@@ -302,14 +317,27 @@ class _Migration:
         )
         return self._kernel.progs.load(request)
 
+    def _unfit(self, last: Moved) -> str:
+        """Each CPU looks at all keys of a per-CPU map."""
+        looks = len(self._cpus) + len(self._away) if self._per_cpu else 1
+        keys, values = last.unfit_keys // looks, last.unfit
+        told = [f"keys without a place in the other layout: {keys:,}{_only(self._rules, 'key')}"] * bool(keys)
+        told += [f"{values:,} values do not fit a narrowed field{_only(self._rules, 'value')}"] * bool(values)
+        return ", ".join(told)
+
     def _complaint(self, last: Moved, total: Moved) -> KernelError:
         old, new = self._from.name, self._to.name
-        if last.unfit:
-            return Stuck("convert", errno.ERANGE, f"{old}: {last.unfit} values do not fit a narrowed field")
+        if last.unfit or last.unfit_keys:
+            return Stuck("convert", errno.ERANGE, f"{old}: {self._unfit(last)}")
         stay = f"{last.failed or last.lock_failed:,} entries stay as they were, {total.moved:,} had moved"
         if last.failed:
             return Stuck("convert", errno.ENOSPC, f"{new}: the new map takes no more; {stay}")
         return Stuck("convert", errno.EAGAIN, f"{old}: locks were not to be had in time; {stay}")
+
+
+def _only(rules: Conversion, side: str) -> str:
+    found = [d for d in rules.demands if d.partition(" ")[0].partition(".")[0] == side]
+    return f" (only where {', '.join(found)})" if found else ""
 
 
 class _Runs:

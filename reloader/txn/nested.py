@@ -41,16 +41,17 @@ class Outer:
     target: Fd
     rules: Conversion
     nesting: Nesting
+    lossy: bool = False  # as for ops.Drain
 
     def check(self) -> None:
         """Whether all values fit, and the kernel takes the program that moves them; changes nothing."""
         olds = list(dict.fromkeys(self._held().values()))
         with ExitStack() as stack:
             trial = None
-            for old in olds if migrate.narrows(self.rules) else olds[:1]:
+            for old in olds if migrate.selective(self.rules) and not self.lossy else olds[:1]:
                 with self.kernel.maps.by_id(old) as fd:
                     trial = trial or stack.enter_context(self._made(fd))
-                    migrate.check(self.kernel, fd, trial, self.rules)
+                    migrate.check(self.kernel, fd, trial, self.rules, lossy=self.lossy)
                     prefixes.check(self.kernel, fd, trial, self.rules)
 
     def copy_over(self, known: Succession) -> None:
@@ -60,15 +61,18 @@ class Outer:
         for at in range(0, len(held), ENTRIES):
             self._succeed(held[at : at + ENTRIES], known)
 
-    def drain(self, known: Succession, *, late: bool) -> None:
-        """Move what the old inner maps hold into their successors. See migrate.drain."""
+    def drain(self, known: Succession, *, late: bool) -> int:
+        """Move what the old inner maps hold into their successors; how many were left out. See migrate.drain."""
+        left_out = 0
         held, there = self._held(), slots(self.kernel, self.target)
         self._follow(held, there, known, late=late)
         there = slots(self.kernel, self.target)
         for old, new in dict.fromkeys((old, there.get(key, 0)) for key, old in held.items()):
             if new and new not in self.nesting.own:
                 with self.kernel.maps.by_id(old) as source, self.kernel.maps.by_id(new) as target:
-                    migrate.drain(self.kernel, source, target, self.rules, late=late)
+                    moved = migrate.drain(self.kernel, source, target, self.rules, late=late, lossy=self.lossy)
+                    left_out += moved.left_out
+        return left_out
 
     def _follow(self, held: dict[bytes, int], there: dict[bytes, int], known: Succession, *, late: bool) -> None:
         """What user space changed in the old outer map since the copy. `late`: the new one has writers of its own."""
@@ -100,7 +104,7 @@ class Outer:
                 yield fd
             return
         with self.kernel.maps.by_id(old) as source, self._made(source) as target:
-            migrate.copy_over(self.kernel, source, target, self.rules)
+            migrate.copy_over(self.kernel, source, target, self.rules, lossy=self.lossy)
             known.of[old] = self.kernel.maps.info(target).id
             yield target
 

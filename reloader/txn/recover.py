@@ -24,7 +24,7 @@ from reloader.spec.wish import Wish
 from reloader.txn.apply import Bench, silent, take_back
 from reloader.txn.journal import Journal, JournalLine, open_journals, read_journal
 from reloader.txn.storage import BLOBS
-from reloader.txn.transaction import end, finish_after_commit
+from reloader.txn.transaction import end, finish_after_commit, left_out
 
 
 @frozen
@@ -120,7 +120,8 @@ def _links_were_back(lines: list[JournalLine]) -> bool:
 
 def _moved(bench: Bench, what: str) -> str:
     """How much state was not where it belongs."""
-    return "".join(f"; {name}: {count:,} entries {what}" for name, count in sorted(bench.moved.items()) if count)
+    moved = "".join(f"; {name}: {count:,} entries {what}" for name, count in sorted(bench.moved.items()) if count)
+    return moved + left_out(bench.left_out)
 
 
 def _sweep_fragments(layout: Layout, pipeline: str) -> None:

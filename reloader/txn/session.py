@@ -5,6 +5,7 @@ Called by cli.py and follow/. Imports observe, plan, records, txn's own modules.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -12,7 +13,15 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from reloader import records
-from reloader.errors import NotFoundError, NoWayBack, RefusedChange, ReloaderError
+from reloader.errors import (
+    KernelError,
+    NotFoundError,
+    NothingSwapped,
+    NoWayBack,
+    RefusedChange,
+    ReloaderError,
+    RolledBack,
+)
 from reloader.frozen import frozen
 from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
@@ -37,7 +46,7 @@ from reloader.txn.panic import panicking
 from reloader.txn.privilege import privileged
 from reloader.txn.recover import recover
 from reloader.txn.several import each
-from reloader.txn.transaction import Progress, Trip, run
+from reloader.txn.transaction import Progress, Trip, left_out, run
 from reloader.txn.way_back import known, rollback_target
 
 if TYPE_CHECKING:
@@ -60,6 +69,7 @@ class Result:
     unconfirmed: float = 0.0  # seconds that its generation is on trial for; 0: it is not
     outcome: str = ""  # of the trial, in words
     bridge: dict[str, int] = field(default_factory=dict)  # what it did while state moved, where not zero
+    left_out: dict[str, int] = field(default_factory=dict)  # state map -> entries given up, having no place in it
 
 
 class Post(Protocol):
@@ -101,6 +111,7 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         counts=counts(kernel, seen, intake.reset),
         cgroup=memory_cgroup(),
         lossy_rollback=intake.lossy_rollback,
+        leave_out=intake.leave_out,
         tests=intake.tests,
         budget=not intake.origin,
         take_over=intake.take_over,
@@ -197,7 +208,7 @@ def _apply(
     seconds = {**trip.seconds, "total": time.monotonic() - started}
     return Result(
         pipeline=name, changed=True, generation=made.generation, plan=made, seconds=seconds, recovered=recovered,
-        proof=bench.proof, bridge=bench.bridged,
+        proof=bench.proof, bridge=bench.bridged, left_out=bench.left_out,
     )  # fmt: skip
 
 
@@ -246,16 +257,22 @@ def rollback(
     *,
     progress: Progress = quiet,
     tests: bool = True,
+    leave_out: bool = False,
 ) -> Result:
     """Apply a stored generation's wish again, from stored objects. `to` None: the one before the current. `tests`:
-    whether it has to pass its own."""
+    whether it has to pass its own. `leave_out`: entries of state that its layout has no place for may go."""
     recovered, sent = _ready(kernel, layout, pipeline, lock)
     if sent is not None and to is None:  # that was what it was asked for
         return replace(sent, recovered=tuple(recovered))
     target = rollback_target(layout, pipeline, to)
     current = records.read_current(layout, pipeline)
-    intake = replace(_again(target, f"rollback to {target.number}"), tests=tests)
-    result = _apply(kernel, layout, intake, lock, progress=progress, recovered=tuple(recovered))
+    intake = replace(_again(target, f"rollback to {target.number}"), tests=tests, leave_out=leave_out)
+    try:
+        result = _apply(kernel, layout, intake, lock, progress=progress, recovered=tuple(recovered))
+    except (NothingSwapped, RolledBack) as error:
+        if isinstance(error.__cause__, KernelError) and error.__cause__.errno == errno.ERANGE:
+            error.hint = "--allow-lossy-rollback leaves these entries out and goes back"
+        raise
     if current is not None and current.trial and result.changed:  # its guard sees that it was decided
         trial.note_outcome(layout, current, f"{BACK} by hand")
     return result
@@ -286,8 +303,10 @@ def _send_home(kernel: Kernel, layout: Layout, current: Current, reason: str, lo
         return _remove(kernel, layout, current.pipeline, lock, failed=failed)
     target = records.read_generation(layout, current.pipeline, on_trial.back_to)
     # it served; what it is measured against is what failed
-    intake = replace(_again(target, f"rollback to {target.number}: {failed}"), tests=False)
-    return _apply(kernel, layout, intake, lock)
+    intake = replace(_again(target, f"rollback to {target.number}: {failed}"), tests=False, leave_out=True)
+    sent = _apply(kernel, layout, intake, lock)
+    trial.note_outcome(layout, current, f"{BACK}: {reason}{left_out(sent.left_out)}")
+    return sent
 
 
 def end_or_give_up(kernel: Kernel, layout: Layout, current: Current, reason: str, lock: WriterLock) -> Result | None:
@@ -319,7 +338,9 @@ def home(before: Current, result: Result | None) -> str:
         return trial.PANICKED
     if not before.trial.back_to:
         return "taken off, as nothing served before"
-    return f"rolled back, generation {result.generation} serves as {before.trial.back_to} did"
+    return (
+        f"rolled back, generation {result.generation} serves as {before.trial.back_to} did{left_out(result.left_out)}"
+    )
 
 
 def remove(

@@ -10,7 +10,7 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import field
 
@@ -208,7 +208,8 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
         why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
         return TestsFailed(why, tests=error.tests, detail=error.detail, hint=error.hint)
     if swapped:
-        return RolledBack(f"{plan.pipeline}: {describe(error)}; rolled back, {stays}", hint=_hint(error))
+        why = f"{plan.pipeline}: {describe(error)}; rolled back, {stays}{left_out(bench.left_out)}"
+        return RolledBack(why, hint=_hint(error))
     told = refusal.of_load(error)
     return NothingSwapped(
         f"{plan.pipeline}: {told.sentence if told else describe(error)}; nothing was swapped, {stays}",
@@ -218,7 +219,15 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
     )
 
 
+def left_out(counts: Mapping[str, int]) -> str:
+    """What a conversion gave up, in words; empty when nothing."""
+    rows = (f"{name}: {n:,} {'entry' if n == 1 else 'entries'}" for name, n in sorted(counts.items()))
+    return "".join(f"; {row} without a place in that layout left out" for row in rows)
+
+
 def _hint(error: BaseException) -> str:
+    if isinstance(error, KernelError) and error.errno == errno.ERANGE:
+        return "`reloader show PIPELINE --map MAP` lists the entries: delete or mend these, or keep the layout they fit"
     if isinstance(error, KernelError) and error.errno == errno.ENOMEM:
         return (
             "the kernel has no memory for maps of this size, or a memory cgroup limits it: is a max_entries too large?"

@@ -57,7 +57,7 @@ def next_of(old: str | TypeTree, new: str | TypeTree, **more: Any) -> str:
 
 
 def test_what_is_certain_is_filled_in() -> None:
-    said = next_of("packets:u64 mark:u32 gone:u8", "mark:u64 packets:u64 first_ns:u64")
+    said = next_of("packets:u64 mark:u32 gone:u8*2", "mark:u64 packets:u64 first_ns:u64")
     assert QUESTION not in said.replace(f"{QUESTION}: how do two values of mark", "")
     for line in (
         "mark: {widen: true}",
@@ -75,6 +75,11 @@ def test_what_is_certain_is_filled_in() -> None:
         ("bytes:u64", "octets:u64", ["octets: {rename: bytes}", "octets: {default: 0}; bytes: {drop: true}"]),
         ("a:u64 b:u64", "c:u64", ["c: {rename: a}", "c: {rename: b}"]),
         ("a:u64", "a:u32", ["a: {narrow: true}"]),
+        (
+            "small:u16",
+            "smallish:u32",
+            ["smallish: {rename: small, widen: true}", "smallish: {default: 0}; small: {drop: true}"],
+        ),
         ("a:u32", "a:be32", ["a: {cast: true}"]),
         ("a:u8*4", "a:u8*2", ["a: {narrow: true}"]),
         ("a:u8*4", "a:u32", ["a: {cast: true}"]),
@@ -85,6 +90,13 @@ def test_what_only_the_author_knows_is_asked(old: str, new: str, answers: list[s
     assert said.count(QUESTION) == 1
     for answer in answers:
         assert f"    # {answer}\n" in said
+
+
+def test_a_field_of_the_same_type_is_asked_for_first() -> None:
+    said = next_of("x:u16 b:u64", "c:u64 y:u32", merge={"": "keep_new"}, merge_old={"": "keep_new"})
+    assert "# c: {rename: b}\n" in said
+    assert "# y: {rename: x, widen: true}\n" in said
+    assert said.count(QUESTION) == 2
 
 
 def test_a_key_is_never_guessed_at() -> None:

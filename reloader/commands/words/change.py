@@ -54,6 +54,11 @@ tests stored with it run first, its budgets do not.""",
     )
     parser.add_argument("pipeline", metavar="PIPELINE")
     parser.add_argument("--to", type=int, metavar="N", help="the generation to go back to")
+    parser.add_argument(
+        "--allow-lossy-rollback",
+        action="store_true",
+        help="leave out entries of state that the older layout has no place for, and say how many; else it is refused",
+    )
     parser.add_argument("--skip-tests", action="store_true", help="go back even if that generation fails its own tests")
 
 
