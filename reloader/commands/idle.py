@@ -46,6 +46,7 @@ def _unchanged(pipeline: str, generation: int) -> dict[str, Any]:
         "bridge": {},
         "tests": [],
         "outcome": "",
+        "left_out": {},
         "unconfirmed": 0.0,
     }
     return {"pipeline": pipeline, "changed": False, "generation": generation, "why": "nothing to do", **empty}
