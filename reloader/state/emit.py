@@ -56,13 +56,17 @@ def parts(step: Step, start: int, end: int) -> Iterator[Piece]:
             yield p
 
 
+ALL_ZERO = Rule(op=Op.CONST, src_off=0, dst_off=0, src_size=1, dst_size=1, imm=0)
+"""Of a key whose every byte becomes zero, which no rule need name: without any rule keys would be the same bytes."""
+
+
 def key_rules(step: Step, old: TypeTree, new: TypeTree) -> tuple[Rule, ...]:
     """Rules for a key; none when both keys are the same bytes."""
     runs = list(_runs([p for a in _plain(new) for p in parts(step, a.at, a.end)], old, new))
     if old.size == new.size and not step.guards and all(p.raw and p.src == p.at for p in runs):
         return ()
     rules = [r for p in runs for r in _rules_of(Op.COPY, p)]
-    return (*(r for g in step.guards for r in _expected(g)), *_repeated(rules))
+    return (*(r for g in step.guards for r in _expected(g)), *_repeated(rules)) or (ALL_ZERO,)
 
 
 def _plain(tree: TypeTree) -> list[Atom]:

@@ -530,3 +530,12 @@ def test_nothing_else_of_a_map_of_maps_changes(change: str) -> None:
     kind, key = ("lru_hash", old.key) if change == "type" else ("hash", shaped("tenant:u64"))
     second = replace(new, key=key, value=map_of(kind, new.key, new.value))
     assert "cannot change" in refused((first, second))[0]
+
+
+def test_regress_a_key_of_nothing_but_zeros_is_no_unchanged_key() -> None:
+    """What no rule names becomes zero, and without any rule the kernel takes the old key's own bytes."""
+    kept = {"a": FieldRule(drop=True), "b": FieldRule(default=bytes(2))}
+    keys: dict[str, Any] = {"key_old": "a:u8", "key_new": "b:u16", "key_rules": kept}
+    made = compile_conversion(*step("n:u64", "n:u64", **keys, collide=True, merge={"n": "sum"}))
+    assert made.key
+    assert apply_rules(made, b"\x07", bytes(8))[0] == bytes(2)
