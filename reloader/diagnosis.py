@@ -90,7 +90,12 @@ def _trials(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
         if trial is None or (guarded(trial) and not overdue(trial, kernel.boot_id())):
             continue
         what = f"{name}: generation {trial.generation} is unconfirmed and its guard is gone or stuck"
-        hint = f"`reloader confirm {name}` keeps it, `reloader rollback {name}` takes it back"
+        late = overdue(trial, kernel.boot_id())
+        hint = (
+            f"too late to confirm: `reloader recover {name}` ends its trial"
+            if late
+            else f"`reloader confirm {name}` keeps it, `reloader rollback {name}` takes it back"
+        )
         yield Finding(check="trials", ok=False, what=what, hint=hint)
         names = [n for n in names if n != name]
     if names:
