@@ -209,7 +209,7 @@ def test_the_plan_says_what_packets_can_notice(nets: Nets) -> None:
     line = next(line for line in nets.plan("v2").lines if line.name == "nets")
     told = "\n".join((*line.notes, *line.detail))
     assert f"{len(NETS)} entries" in line.notes[0]
-    assert "packets of a prefix that is added during the swap meet the one that covers it" in told
+    assert "packets of a prefix added since meet the one that covers it until the drain comes to it" in told
     assert "version 1 → 2" in told
 
 
