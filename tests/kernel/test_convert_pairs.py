@@ -11,9 +11,10 @@ import pytest
 
 from reloader.bpf import syscall
 from reloader.bpf.live import LiveKernel
+from reloader.errors import LoadRejected
 from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES, Fd, MapInfo, MapType
 from reloader.state.compile import StateRefused, compile_conversion, invert
-from reloader.state.rules import LayoutVersion
+from reloader.state.rules import Conversion, LayoutVersion
 from reloader.txn import migrate
 from reloader.typetree import TypeTree
 from tests.conversions import joined
@@ -24,6 +25,7 @@ from tests.layout_pairs import Values
 pytestmark = pytest.mark.kernel
 
 SAMPLES = range(100, 106)
+JIT_GAVE_UP = 524  # ENOTSUPP, which no errno.h has
 U32 = TypeTree(kind="int", size=4)
 Entries = dict[bytes, bytes]
 
@@ -81,6 +83,8 @@ def test_pairs_of_structs_move_as_by_names_and_back(kind: MapType) -> None:
         if len(before) < len(pair.entries):
             continue  # two keys drawn alike
         with pair_of_maps(kernel, kind, old, new) as (source, target):
+            if not _compiles(kernel, source, target, forward) or not _compiles(kernel, target, source, back):
+                continue
             kernel.maps.update_many(source, list(before), list(before.values()))
             migrate.drain(kernel, source, target, forward)
             assert {k: v for k, v in kernel.maps.items(target).items() if k in after} == after, f"sample {number}"
@@ -91,3 +95,15 @@ def test_pairs_of_structs_move_as_by_names_and_back(kind: MapType) -> None:
                     assert kernel.maps.items(source) == before, f"sample {number}"
             moved += 1
     assert moved >= len(SAMPLES) // 2
+
+
+def _compiles(kernel: LiveKernel, source: Fd, target: Fd, rules: Conversion) -> bool:
+    """False where the kernel's own JIT gives up on a verified program ("bpf_jit: fatal error", ENOTSUPP): seen for one
+    sample, hours after it had passed, on the same object. A conversion is refused before its swap then."""
+    try:
+        migrate.check(kernel, source, target, rules)
+    except LoadRejected as error:
+        if error.errno != JIT_GAVE_UP:
+            raise
+        return False
+    return True
