@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import errno as _errno
 import os
+from dataclasses import field
 
 from reloader.frozen import frozen
 
@@ -41,12 +42,19 @@ class Problem:
     path: str  # where in the document, as `spec.maps.flows.role`; empty when not in YAML
     message: str
     hint: str = ""
+    reason: str = ""  # the fault as a stable word, as `fifo`; what it is about stands in `values`
+    values: dict[str, object] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         where = ":".join([self.file, *(str(n) for n in (self.line, self.column) if n)])
         path = f"{self.path}: " if self.path else ""
         hint = f" ({self.hint})" if self.hint else ""
         return f"{where}: {path}{self.message}{hint}"
+
+    def to_json(self) -> dict[str, object]:
+        """The finding as `-o json` prints it; `reason` and `values` where the fault has them."""
+        out = {key: getattr(self, key) for key in ("file", "line", "column", "path", "message", "hint")}
+        return out | {key: getattr(self, key) for key in ("reason", "values") if getattr(self, key)}
 
 
 class ReloaderError(Exception):
@@ -55,19 +63,29 @@ class ReloaderError(Exception):
     exit_code = 1
     code = "error"
 
-    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        detail: str = "",
+        reason: str = "",
+        values: dict[str, object] | None = None,
+    ) -> None:
+        """`reason`: the fault as a stable word, more exact than `code`; `values`: what it is about, as JSON values."""
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.detail = detail
+        self.reason = reason
+        self.values = values or {}
 
     def to_json(self) -> dict[str, object]:
         """The error as `-o json` prints it."""
         out: dict[str, object] = {"code": self.code, "message": self.message, "exit_code": self.exit_code}
-        if self.hint:
-            out["hint"] = self.hint
-        if self.detail:
-            out["detail"] = self.detail
+        for name in ("hint", "detail", "reason", "values"):
+            if getattr(self, name):
+                out[name] = getattr(self, name)
         return out
 
 
@@ -82,14 +100,16 @@ class InputError(ReloaderError):
     exit_code = 65
     code = "bad-input"
 
-    def __init__(self, problems: list[Problem], *, message: str = "") -> None:
+    def __init__(
+        self, problems: list[Problem], *, message: str = "", reason: str = "", values: dict[str, object] | None = None
+    ) -> None:
         count = len(problems)
-        super().__init__(message or f"{count} problem{'s' * (count != 1)} found", detail="\n".join(map(str, problems)))
+        message = message or f"{count} problem{'s' * (count != 1)} found"
+        super().__init__(message, detail="\n".join(map(str, problems)), reason=reason, values=values)
         self.problems = problems
 
     def to_json(self) -> dict[str, object]:
-        keys = ("file", "line", "column", "path", "message", "hint")
-        return {**super().to_json(), "problems": [{k: getattr(p, k) for k in keys} for p in self.problems]}
+        return {**super().to_json(), "problems": [p.to_json() for p in self.problems]}
 
 
 class RefusedChange(ReloaderError):
@@ -126,9 +146,16 @@ class NothingSwapped(ReloaderError):
     code = "nothing-swapped"
 
     def __init__(
-        self, message: str, *, hint: str = "", detail: str = "", rejection: dict[str, object] | None = None
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        detail: str = "",
+        reason: str = "",
+        values: dict[str, object] | None = None,
+        rejection: dict[str, object] | None = None,
     ) -> None:
-        super().__init__(message, hint=hint, detail=detail)
+        super().__init__(message, hint=hint, detail=detail, reason=reason, values=values)
         self.rejection = rejection or {}
 
     def to_json(self) -> dict[str, object]:
