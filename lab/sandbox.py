@@ -22,6 +22,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -34,6 +35,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # SIGINT raises KeyboardInterrupt by 
 
 _serial = itertools.count(1)
 _open: dict[int, Sandbox] = {}
+before_close: list[Callable[[Sandbox], None]] = []  # called with each sandbox that is about to be taken down
 
 
 class LabError(Exception):
@@ -111,6 +113,8 @@ class Sandbox:
     def close(self) -> None:
         """Take everything down; what is gone already is fine."""
         if _open.pop(id(self), None) is not None:
+            for look in before_close:
+                look(self)
             _remove(self.name)
 
     def pins(self) -> list[str]:
@@ -159,6 +163,11 @@ def run(*words: str, text: str = "") -> str:
     if done.returncode:
         raise LabError(f"{' '.join(words)}: {done.stderr.strip() or done.stdout.strip() or done.returncode}")
     return done.stdout
+
+
+def opened() -> list[Sandbox]:
+    """The sandboxes of this process that are open."""
+    return list(_open.values())
 
 
 def leftovers(*, of: int | None = None) -> list[str]:

@@ -1,40 +1,47 @@
-"""What a kernel test must leave as it found it: descriptors, kernel ids, pins, namespaces, children.
+"""What a kernel test must leave as it found it: descriptors, kernel objects, pins, namespaces, children.
 
-Other processes of the machine load programs too. A new id counts against the test unless one of them
-holds it: by a descriptor, by a pin in a bpffs that is not ours, or through an object it holds.
+Only what is ours is looked at: what this process and its descendants hold, what is pinned in bpf filesystems of our
+sandboxes, and what was pinned there when a sandbox closed, which must leave the kernel then. So another process that
+loads programs at the same time, a second run of these tests for example, turns nothing red.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import re
-import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
-from lab.sandbox import leftovers
+from lab import sandbox as lab
+from reloader.bpf import syscall
+from reloader.bpf.syscall import Command
+from reloader.errors import KernelError
 
 GRACE = 10.0  # seconds, on a busy machine: the kernel frees programs, maps and links after an RCU grace period
 MARK = "RELOADER_TEST_RUN"  # in the environment of everything a test run starts
-PATIENCE = 0.1  # seconds, before asking who else holds a new id
-KINDS = ("prog", "map", "link")
+BY_ID = {
+    "prog": Command.BPF_PROG_GET_FD_BY_ID,
+    "map": Command.BPF_MAP_GET_FD_BY_ID,
+    "link": Command.BPF_LINK_GET_FD_BY_ID,
+}
 ID_LINE = re.compile(r"^(prog|map|link)_id:\t(\d+)$", re.MULTILINE)
+
+Id = tuple[str, int]  # ("prog" | "map" | "link", the kernel's id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Sets of what exists; ids are the kernel's, of the whole machine."""
+    """Sets of what exists and is ours."""
 
     descriptors: frozenset[str]  # "<number> <what it is>" of this process
     children: frozenset[str]
     sandboxes: frozenset[str]  # namespaces and directories that carry our process id
-    ids: frozenset[tuple[str, int]]  # ("prog" | "map" | "link", id)
+    ids: frozenset[Id]  # what a process or a pin of ours holds, directly or through a link or program
+    closed: frozenset[Id] = field(default_factory=frozenset)  # what sandboxes had pinned when they closed
 
     def leaked_since(self, before: Snapshot) -> dict[str, list[str]]:
         """What is here and was not there before, by kind; empty when nothing is."""
@@ -42,32 +49,27 @@ class Snapshot:
         return {name: sorted(map(str, more)) for name, more in grown.items() if more}
 
 
+_pinned_at_close: set[Id] = set()
+
+
 def take() -> Snapshot:
     return Snapshot(
         descriptors=frozenset(_descriptors()),
         children=frozenset(_children()),
-        sandboxes=frozenset(leftovers(of=os.getpid())),
-        ids=frozenset((kind, found) for kind in KINDS for found in kernel_ids(kind)),
+        sandboxes=frozenset(lab.leftovers(of=os.getpid())),
+        ids=frozenset(_ids()),
+        closed=frozenset(found for found in _pinned_at_close if _exists(*found)),
     )
 
 
 def check(before: Snapshot) -> dict[str, list[str]]:
-    """What leaked since `before`, once the kernel had time to free what was let go.
-
-    The test is over, so an id that turns up later is somebody else's; so is one that somebody else was
-    once seen to hold. Ids are never used twice.
-    """
+    """What leaked since `before`, once the kernel had time to free what was let go."""
     started = time.monotonic()
-    suspects = take().ids - before.ids
     while True:
         gc.collect()
-        now = take()
-        suspects &= now.ids
-        leaked = replace(now, ids=before.ids | suspects).leaked_since(before)
+        leaked = take().leaked_since(before)
         if not leaked or time.monotonic() > started + GRACE:
             return leaked
-        if suspects and time.monotonic() > started + PATIENCE:
-            suspects -= held_by_others()
         time.sleep(0.02)
 
 
@@ -80,6 +82,7 @@ def _descriptors() -> Iterator[str]:
 def mark_descendants() -> None:
     """From here on every process this one starts is known as its own, even when init has inherited it."""
     os.environ[MARK] = str(os.getpid())
+    lab.before_close.append(lambda closing: _pinned_at_close.update(_with_what_they_hold(_pinned(closing.bpffs))))
 
 
 def _children() -> Iterator[str]:
@@ -94,61 +97,53 @@ def _children() -> Iterator[str]:
                 yield f"{process} {Path(f'/proc/{process}/comm').read_text().strip()}"
 
 
-def kernel_ids(kind: str) -> list[int]:
-    """Ids of all programs, maps or links of the machine."""
-    return [entry["id"] for entry in _bpftool(kind, "show") if "id" in entry]  # it may vanish under bpftool's hands
+def _ids() -> set[Id]:
+    ours = (os.getpid(), *(int(child.split()[0]) for child in _children()))
+    direct = {found for process in ours for found in _held_by(process)}
+    return _with_what_they_hold(direct.union(*(_pinned(opened.bpffs) for opened in lab.opened())))
 
 
-def _bpftool(*words: str) -> list[dict[str, Any]]:
-    done = subprocess.run(["bpftool", "-j", *words], capture_output=True, text=True, check=False)
-    try:
-        found = json.loads(done.stdout or "[]")
-    except ValueError:
-        return []
-    return found if isinstance(found, list) else []
+def _held_by(process: int) -> Iterator[Id]:
+    """What a process has descriptors of."""
+    with contextlib.suppress(OSError):  # it ended
+        for number in os.listdir(f"/proc/{process}/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{process}/fd/{number}").startswith("anon_inode:bpf"):
+                    yield from _ids_in(f"/proc/{process}/fdinfo/{number}")
 
 
-def held_by_others() -> set[tuple[str, int]]:
-    """Ids that processes other than this one and its descendants hold, directly or through a link or program."""
-    held = set(_foreign_descriptors()) | set(_foreign_pins())
-    progs, links = (
-        {entry["id"]: entry for entry in _bpftool(kind, "show") if "id" in entry} for kind in ("prog", "link")
-    )
-    held |= {("prog", links[found].get("prog_id", 0)) for kind, found in held if kind == "link" and found in links}
-    return held | {
-        ("map", map_id)
-        for kind, found in held
-        if kind == "prog" and found in progs
-        for map_id in progs[found].get("map_ids", ())
-    }
-
-
-def _foreign_descriptors() -> Iterator[tuple[str, int]]:
-    ours = {os.getpid(), *(int(child.split()[0]) for child in _children())}
-    for process in (p for p in os.listdir("/proc") if p.isdigit() and int(p) not in ours):
-        with contextlib.suppress(OSError):  # it ended meanwhile
-            for entry in os.scandir(f"/proc/{process}/fdinfo"):
-                text = Path(entry.path).read_text()
-                yield from ((kind, int(found)) for kind, found in ID_LINE.findall(text))
-
-
-def _foreign_pins() -> Iterator[tuple[str, int]]:
-    mine = f"/rl-{os.getpid()}-"
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        mount, kind = line.split()[4], line.split(" - ", 1)[1].split()[0]
-        if kind == "bpf" and mine not in mount:
-            yield from _pinned_below(mount)
-
-
-def _pinned_below(mount: str) -> Iterator[tuple[str, int]]:
-    for base, _, names in os.walk(mount):
+def _pinned(folder: str) -> Iterator[Id]:
+    """What is pinned below a folder."""
+    for base, _, names in os.walk(folder):
         for name in names:
-            yield from _identify(f"{base}/{name}")
+            with contextlib.suppress(KernelError):  # unpinned just now
+                fd = syscall.obj_get(f"{base}/{name}")
+                try:
+                    yield from _ids_in(f"/proc/self/fdinfo/{fd}")
+                finally:
+                    os.close(fd)
 
 
-def _identify(pin: str) -> Iterator[tuple[str, int]]:
-    for kind in KINDS:
-        done = subprocess.run(["bpftool", "-j", kind, "show", "pinned", pin], capture_output=True, check=False)
-        if done.returncode == 0:
-            yield kind, json.loads(done.stdout)["id"]
-            return
+def _ids_in(fdinfo: str) -> list[Id]:
+    return [(kind, int(found)) for kind, found in ID_LINE.findall(Path(fdinfo).read_text())]
+
+
+def _with_what_they_hold(held: Iterable[Id]) -> set[Id]:
+    """A link's program stands in its descriptor's own lines; a program's maps are asked of the kernel."""
+    found = set(held)
+    for kind, number in [one for one in found if one[0] == "prog" and one[1]]:
+        with contextlib.suppress(KernelError):
+            fd = syscall.fd_by_id(BY_ID[kind], number)
+            try:
+                found.update(("map", used) for used in syscall.prog_info(fd).map_ids)
+            finally:
+                os.close(fd)
+    return found
+
+
+def _exists(kind: str, number: int) -> bool:
+    try:
+        os.close(syscall.fd_by_id(BY_ID[kind], number))
+    except KernelError:
+        return False
+    return True
