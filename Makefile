@@ -14,16 +14,19 @@ endif
 export PYTHON
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vm soak crash fuzz check fmt bpf bench clean deps venv
+.PHONY: help demo test test-fast test-vm soak crash fuzz check fmt bpf bench clean deps venv
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
 
 demo: bpf venv ## reload an XDP program under full traffic, in a sandbox of its own; writes build/demo.json
 	@$(call as_root,$(PY) -m lab.demo)
 
 test: bpf venv ## the whole test suite; ARGS="-k name" narrows it
 	@$(call as_root,$(PY) -m pytest $(ARGS))
+
+test-fast: bpf venv ## what needs neither root nor a kernel with BPF, in parallel: under 2 minutes
+	@$(PY) -m pytest -q -n auto -m "not kernel" tests/unit tests/plans tests/verifier tests/fuzz tests/test_architecture.py $(ARGS)
 
 test-vm: bpf venv ## a sample of it on stock Debian kernels, emulated; KERNEL=6.12 for one, CONVERSIONS=100 for more; writes build/vm/
 	@tools/deps.sh vm

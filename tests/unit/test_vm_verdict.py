@@ -126,7 +126,8 @@ def test_one_closing_line_over_both_runs(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_without_the_package_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An archive that cannot be reached, and one that has no such kernel."""
-    for name, script in (("apt-cache", "exit 0"), ("apt-get", 'echo "E: Could not resolve" >&2; exit 100')):
+    unreachable = 'echo "E: Could not resolve" >&2; exit 100'
+    for name, script in (("apt-cache", "exit 0"), ("apt-get", unreachable), ("sudo", 'exec "$@"')):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
