@@ -15,7 +15,7 @@ from reloader.elf import ElfMap
 from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
-from reloader.spec import health, kept, listing, parse, registered, values
+from reloader.spec import constants, health, kept, listing, parse, registered
 from reloader.spec.check import suggestion
 from reloader.spec.checks import Health
 from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
@@ -85,12 +85,14 @@ class _Compiler:
         maps = [m for wish in self.pipeline.maps if (m := self._map(wish))]
         programs = self.objects.to_load([a.program for a in attachments])
         tests = self._tests(programs) if self.pipeline.tests.items else None
+        rodata = constants.encoded(self.pipeline, self.objects, self.problems)
         wish = Wish(
             pipeline=self.pipeline.name,
             source_revision=source_revision,
             objects=tuple(self.objects.files),
             programs=programs,
-            rodata=self._rodata(),
+            rodata=rodata,
+            constants=constants.recorded(self.pipeline, self.objects, rodata),
             maps=tuple(sorted(maps, key=lambda m: m.name)),
             attachments=attachments,
             gates=self._gates(),
@@ -168,26 +170,6 @@ class _Compiler:
             self._note(mark, path, "no attached program hands its generation on", hint)
         return tuple(sorted(obey))
 
-    # --- rodata
-
-    def _rodata(self) -> dict[str, bytes]:
-        encoded = {}
-        for name, value in self.pipeline.rodata.items():
-            mark = self.pipeline.rodata_marks.get(name, self.pipeline.mark)
-            found = self.objects.rodata.get(name)
-            if found is None:
-                hint = suggestion(name, self.objects.rodata) or "only `const volatile` globals can be set"
-                self._note(
-                    mark, dotted(("spec", "rodata", name)), f"no read-only variable {name!r} in the objects", hint
-                )
-                continue
-            try:
-                encoded[name] = values.encode(found.type, value, path=name)
-            except values.ValueProblem as wrong:
-                place = listing.nearest(self.pipeline.rodata_marks, wrong.path, mark)
-                self._note(place, f"spec.rodata.{wrong.path}", wrong.message, wrong.hint)
-        return encoded
-
     # --- maps
 
     def _all_declared(self) -> None:
@@ -208,7 +190,7 @@ class _Compiler:
             self._note(wish.mark, path, f"no map {wish.name!r} in the objects", suggestion(wish.name, writable))
             return None
         if not found.writable:
-            self._note(wish.mark, path, f"{wish.name} holds constants", "leave it out; set its variables under rodata")
+            self._note(wish.mark, path, *constants.not_a_map(wish.name))
             return None
         self._check_role(wish, found, path)
         return self._wish_map(wish, found)
@@ -253,6 +235,7 @@ class _Compiler:
             bridge=declared and not plain,
             past_bridge=plain,
             versions=versions,
+            byteorder=wish.byteorder or {},
             inner=_inner(found.inner) if found.inner else None,
             flips=self._flips(wish),
             keep=held,

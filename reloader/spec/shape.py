@@ -12,6 +12,7 @@ from typing import Any
 from reloader.errors import Problem
 from reloader.frozen import frozen
 from reloader.spec import values
+from reloader.spec.wish import orders_below
 from reloader.typetree import TypeTree
 
 
@@ -30,12 +31,7 @@ class Shape:
 
     def orders(self, side: str) -> dict[str, str] | None:
         """The byte orders below `key` or `value`, by path from there; the whole is the empty path."""
-        found = {
-            path[len(side) :].removeprefix("."): order
-            for path, order in (self.byteorder or {}).items()
-            if path == side or path.startswith((f"{side}.", f"{side}["))
-        }
-        return found or None
+        return orders_below(self.byteorder, side) or None
 
 
 class Rows:
