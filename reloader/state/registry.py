@@ -286,8 +286,10 @@ def _questions(path: Path, data: bytes) -> Iterator[Problem]:
 def _contradiction(words: Mapping[str, Any]) -> str:
     if "was" in words and not words.get("drop"):
         return "was belongs to drop"
-    if words.get("drop") and words.keys() - {"drop", "was"}:
+    if words.get("drop") and words.keys() - {"drop", "was", "accept_loss"}:
         return "a field that is dropped can have no other rule"
+    if "accept_loss" in words and not (words.get("drop") or words.get("cast")):
+        return "accept_loss belongs to drop or cast"
     made = [w for w in ("default", "const", "rename") if w in words]
     return f"{' and '.join(made)} exclude each other" if len(made) > 1 else ""
 

@@ -124,7 +124,7 @@ def _rules(old: LayoutVersion, new: LayoutVersion) -> Iterator[str]:
         yield f"  {side}:"
         for path, words in made.rules[side].items():
             said = ", ".join(f"{w}: {str(v).lower()}" for w, v in words.items())
-            yield f"    {quoted(path)}: {{{said}}}" + ("  # a rollback finds zero" if "drop" in words else "")
+            yield f"    {quoted(path)}: {{{said}}}" + ("  # padding" if "drop" in words else "")
         for _, _, question, answers in asked:
             yield f"    {QUESTION}: {question}"
             yield from (f"    # {answer}" for answer in answers)
