@@ -13,6 +13,7 @@ from dataclasses import field
 from typing import Any, ClassVar
 
 from reloader import record
+from reloader.errors import Problem
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES
 from reloader.spec.checks import Health
@@ -97,6 +98,7 @@ class WishMap:
     flips: bool = False  # the program reaches it by the calls of reloader_config.h
     keep: tuple[Kept, ...] = ()  # counters in its values that programs write
     versions: tuple[LayoutVersion, ...] = ()  # the registry's history of this state map, up to this layout
+    unrecorded: bool = False  # the YAML names a registry, which has not got this layout: only a reset takes it
     inner: InnerMap | None = None  # what new maps of a map of maps look like
     byteorder: dict[str, str] = field(default_factory=dict)  # `key.port` -> "network" | "host"; for displays
 
@@ -150,7 +152,16 @@ class Wish:
     def load_digest(self) -> str:
         """Changes exactly when a new load is needed: code, rodata, programs, map shapes."""
         maps = [
-            {**m, "entries": None, "apply": None, "together_with": None, "prune": None, "keep": None, "byteorder": None}
+            {
+                **m,
+                "entries": None,
+                "apply": None,
+                "together_with": None,
+                "prune": None,
+                "keep": None,
+                "byteorder": None,
+                "unrecorded": None,
+            }
             for m in (record.to_json(m) for m in self.maps)
         ]
         return _digest(
@@ -184,6 +195,7 @@ class Compiled:
     entries: dict[str, bytes]  # digest -> packed entries
     files: tuple[str, ...] = ()  # absolute paths of all that was read beside the YAML
     tests: dict[str, bytes] = field(default_factory=dict)  # digest -> cases
+    unrecorded: dict[str, tuple[Problem, ...]] = field(default_factory=dict)  # state map -> why no version is its own
 
     @property
     def blobs(self) -> dict[str, bytes]:
