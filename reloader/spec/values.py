@@ -66,15 +66,16 @@ def encode_columns(
     size: int,
     byteorder: Mapping[str, str] | None = None,
     complete: bool = False,
+    side: str = "",
 ) -> list[bytes]:
     """The rows of a table, column by column; columns are named by field path, the empty one is the whole value.
 
-    RowProblem names the first row that does not fit.
+    `side`: `key` or `value`, for hints. RowProblem names the first row that does not fit.
     """
     from reloader.spec.columns import encode_table
 
     def cell(leaf: TypeTree | None, text: str, path: str, bits: int) -> bytes:
-        encoder = _Encoder("", byteorder or {}, complete)
+        encoder = _Encoder("", byteorder or {}, complete, side=side)
         if leaf is None:
             return encoder.opaque(text, size)
         return encoder.bitfield(leaf, text, path, bits) if bits else encoder.encode(leaf, text, path)
@@ -104,10 +105,11 @@ class _Encoder:
     `at` is the path below the root everywhere.
     """
 
-    __slots__ = ("complete", "hint", "orders", "root")
+    __slots__ = ("complete", "hint", "orders", "root", "side")
 
-    def __init__(self, root: str, orders: Mapping[str, str], complete: bool, *, hint: str = "") -> None:
+    def __init__(self, root: str, orders: Mapping[str, str], complete: bool, *, hint: str = "", side: str = "") -> None:
         self.root = root
+        self.side = side or root  # where a byte order is said
         self.orders = orders
         self.complete = complete
         self.hint = hint or "write `byteorder: {{{path}: network}}` (or host) for this map"
@@ -157,7 +159,7 @@ class _Encoder:
         return ValueProblem(self._full(at), message, hint)
 
     def _full(self, at: str) -> str:
-        return f"{self.root}{'.' if self.root and at and not at.startswith('[') else ''}{at}"
+        return _joined(self.root, at)
 
     def _hex(self, size: int, value: str, at: str) -> bytes:
         data = parse_hex(value)
@@ -231,7 +233,7 @@ class _Encoder:
         """Bytes in network order into one integer; neither order is guessed."""
         order = field_order(tree, self.orders, at) or assumed
         if not order:
-            hint = f"declare it __be{tree.size * 8}, or {self.hint.format(path=self._full(at))}"
+            hint = f"declare it __be{tree.size * 8}, or {self.hint.format(path=_joined(self.side, at))}"
             message = f"nothing says in which byte order this {tree.text()} holds an address"
             raise ValueProblem(self._full(at), message, hint, reason="byte-order-unknown")
         if len(data) < tree.size:  # a MAC in 8 bytes
@@ -372,6 +374,10 @@ class _Encoder:
             start, end = _span(m)
             if start < end and not m.type.special and not any(a < end and start < b for a, b, _ in spans):
                 raise self._problem(at, f"field {m.name} is missing", "a key needs all its fields")
+
+
+def _joined(root: str, at: str) -> str:
+    return f"{root}{'.' if root and at and not at.startswith('[') else ''}{at}"
 
 
 def _is_index(key: Any) -> bool:

@@ -264,7 +264,7 @@ class _Reader:
             number = value if isinstance(value, int) else 0
             return (number & ((1 << 8 * tree.size) - 1)).to_bytes(tree.size, "little")
         try:
-            return encode(tree, value, path="", complete=False)
+            return encode(tree, value, path="", complete=False, hint="write it as a number, or hex:…")
         except ValueProblem as wrong:
             self.problems.append(file.problem(steps, wrong.message, wrong.hint))
             return None

@@ -276,3 +276,16 @@ def test_f10_what_the_kernel_configures_is_no_constant_and_no_map(stage: Stage) 
     assert "take it out" in done.error["problems"][0]["hint"]
     stage.apply(spec(stage))
     assert record.to_json(records.read_generation(stage.layout, "edge", 1).wish.constants)
+
+
+def test_f10_the_hint_of_a_table_names_the_side_that_a_byte_order_is_said_of(stage: Stage) -> None:
+    (stage.folder / "routes.csv").write_text("key.addr,key.port,key.pad,value.gw\n192.0.2.9,443,0,10.0.0.1\n")
+    routes: dict[str, Any] = {"role": "config", "from": {"csv": "routes.csv"}}
+    done = stage.run("validate", stage.write(spec(stage, maps={"routes": routes})), where=False)
+    assert done.code == 65
+    hints = " ".join(p["hint"] for p in done.error["problems"])
+    assert "{key.addr: network}" in hints
+    orders = {"key.addr": "network", "value.gw": "network"}
+    stage.apply(spec(stage, maps={"routes": {**routes, "byteorder": orders}}))
+    (row,) = stage.call("show", "edge", "--map", "routes", "--live")["entries"]
+    assert (row["key"]["addr"], row["value"]["gw"]) == ("192.0.2.9", "10.0.0.1")
