@@ -304,6 +304,7 @@ class _Compiler:
     def _entries(self, wish: MapWish, found: ElfMap, max_entries: int) -> EntriesRef | None:
         listed = wish.entries is not None or wish.bulk is not None
         if not listed or found.type not in PLAIN_TYPES or wish.role is not Role.CONFIG:
+            self.problems += listing.order_problems(wish, found, file=self.pipeline.file)
             return None
         data, problems = listing.pack(wish, found, file=self.pipeline.file, max_entries=max_entries)
         self.problems += problems

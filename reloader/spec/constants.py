@@ -16,7 +16,7 @@ from reloader.spec.check import suggestion
 from reloader.spec.constant_values import LARGEST
 from reloader.spec.model import Mark, Pipeline
 from reloader.spec.objects import Objects
-from reloader.spec.shape import has_field
+from reloader.spec.shape import order_problem
 from reloader.spec.text import dotted
 from reloader.spec.wish import Constant, orders_below
 
@@ -111,9 +111,10 @@ class _Setter:
         for path, order in given.items():
             name = str(path).replace("[", ".").split(".")[0]
             found, place = self._objects.rodata.get(name), f"{BYTEORDER}.{path}"
-            if found is None or not has_field(found.type, str(path)[len(name) :], loosely=True):
-                hint = suggestion(name, self._objects.rodata) if found is None else f"write it as {name}.field"
-                self._note(place, f"there is no constant or field {path!r}", hint)
+            wrong, hint = order_problem(found.type if found else None, str(path)[len(name) :], str(path))
+            if wrong:
+                hint = hint or (f"write it as {name}.field" if found else suggestion(name, self._objects.rodata))
+                self._note(place, wrong, hint)
             elif order not in ORDERS:
                 self._note(place, f"{order!r} is not a byte order", "network or host")
 

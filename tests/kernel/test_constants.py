@@ -247,12 +247,28 @@ def test_f10_the_hint_about_a_constants_byte_order_can_be_followed(stage: Stage)
 
 @pytest.mark.parametrize(
     ("orders", "path"),
-    [({"conf.adr": "network"}, "conf.adr"), ({"nothing": "host"}, "nothing"), ({"conf.addr": "big"}, "conf.addr")],
+    [
+        ({"conf.adr": "network"}, "conf.adr"),
+        ({"nothing": "host"}, "nothing"),
+        ({"conf.addr": "big"}, "conf.addr"),
+        ({"conf": "network"}, "conf"),
+        ({"conf.mode": "network"}, "conf.mode"),
+    ],
 )
 def test_f10_a_byte_order_of_no_constant_is_refused(stage: Stage, orders: dict[str, str], path: str) -> None:
     done = stage.run("validate", stage.write(spec(stage, {"byteorder": orders})), where=False)
     assert done.code == 65
     assert [p["path"] for p in done.error["problems"]] == [f"spec.rodata.byteorder.{path}"]
+
+
+@pytest.mark.parametrize("role", ["config", "state", "scratch"])
+@pytest.mark.parametrize("path", ["value", "value.gv", "gw", "key.addr.x"])
+def test_f9_a_byte_order_that_would_do_nothing_is_refused(stage: Stage, role: str, path: str) -> None:
+    routes = {"role": role, "byteorder": {path: "network"}}
+    done = stage.run("validate", stage.write(spec(stage, maps={"routes": routes})), where=False)
+    assert done.code == 65
+    (problem,) = done.error["problems"]
+    assert problem["path"].startswith("spec.maps.routes.byteorder")
 
 
 @pytest.mark.parametrize("role", ["state", "scratch"])
