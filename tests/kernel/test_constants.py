@@ -25,7 +25,10 @@ SOURCE = Path(__file__).parent / "bpf" / "set_in_part.bpf.c"
 INDEX = {"conf": 0, "list": 1, "grid": 2, "label": 3, "one": 4}
 BYTEORDER = {"key": "network", "value": "network"}
 WIDE = {"key.addr": "network", "key.port": "network", "value.gw": "network", "value.ports": "network"}
-ROUTE = {"key": {"addr": "192.0.2.9", "port": 443, "pad": 0}, "value": {"gw": "10.0.0.1", "ports": [80, 8080]}}
+ROUTE: dict[str, Any] = {
+    "key": {"addr": "192.0.2.9", "port": 443, "pad": 0},
+    "value": {"gw": "10.0.0.1", "ports": [80, 8080]},
+}
 
 
 @pytest.fixture
@@ -305,3 +308,37 @@ def test_f10_the_hint_of_a_table_names_the_side_that_a_byte_order_is_said_of(sta
     stage.apply(spec(stage, maps={"routes": {**routes, "byteorder": orders}}))
     (row,) = stage.call("show", "edge", "--map", "routes", "--live")["entries"]
     assert (row["key"]["addr"], row["value"]["gw"]) == ("192.0.2.9", "10.0.0.1")
+
+
+PAIR = """
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+struct pair { __u32 a, b; };
+%(bind)s const volatile struct pair pair = { %(a)d, %(b)d };
+SEC("xdp") int %(name)s(struct xdp_md *ctx) { return pair.a == 5 && pair.b == 20 ? XDP_DROP : XDP_PASS; }
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+@pytest.mark.parametrize("order", [("strong", "weak"), ("weak", "weaker"), ("weak", "strong")])
+def test_f1_of_a_constant_in_two_objects_the_one_that_the_linker_takes_is_kept(
+    stage: Stage, compile_bpf: Callable[[str], Path], order: tuple[str, str]
+) -> None:
+    first = order[0] if order[1] != "strong" else "strong"
+    for name in order:
+        a, b = (10, 20) if name == first else (1, 2)
+        words = {"bind": "" if name == "strong" else "__weak", "a": a, "b": b, "name": name}
+        shutil.copyfile(compile_bpf(PAIR % words), stage.folder / f"{name}.o")
+    found: dict[str, Any] = {
+        "objects": [f"{name}.o" for name in order],
+        "attach": [stage.attach(order[0])],
+        "rodata": {"pair": {"a": 5}},
+    }
+    if order[1] == "strong":  # libbpf's linker leaves the weak one's place in the BTF, so that nothing could be set
+        done = stage.run("validate", stage.write(found), where=False)
+        assert done.code == 65
+        assert [p["reason"] for p in done.error["problems"]] == ["constant-misplaced"]
+        found["objects"].reverse()  # as the hint says
+    test = {"program": order[0], "packet": {"udp": {"dport": 9}}, "expect": {"verdict": "XDP_DROP"}}
+    stage.apply({**found, "test": [test]})

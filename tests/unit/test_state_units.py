@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,6 +15,7 @@ from reloader.cli import main
 from reloader.state.compile import between
 from reloader.state.registry import QUESTION, Registry, read_folder
 from reloader.state.rules import Conversion
+from reloader.typetree import Member
 from tests.reference import apply_rules
 
 SOURCE = """
@@ -144,7 +144,7 @@ def test_f5_the_first_answer_is_exact_and_comes_back(
             assert number(there, after) == number(bytes(value), field), field.name
 
 
-def number(data: bytes, field: Any) -> int:
+def number(data: bytes, field: Member) -> int:
     whole = int.from_bytes(data, "little") >> field.offset_bits
     return whole & (1 << (field.bits or field.type.size * 8)) - 1
 
