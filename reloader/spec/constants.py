@@ -82,7 +82,7 @@ class _Setter:
                 self._unknown(name)
 
     def _set(self, found: Variable, value: Any) -> Iterator[tuple[str, bytes]]:
-        if found.name in self._objects.misplaced:  # libbpf 1.1, and later: the datasec has the weak one's offset, code the other's
+        if found.name in self._objects.misplaced:  # BTF has the weak one's offset (libbpf 1.1)
             message = f"{found.name} is weak in one object and defined in a later one, where libbpf does not find it"
             self._note(found.name, message, "list the object that defines it first", reason="constant-misplaced")
             return
