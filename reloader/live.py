@@ -18,7 +18,7 @@ from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap, observe
 from reloader.plan.entries import entry_diff, live_entries, split_records
 from reloader.records import Generation
-from reloader.spec.showing import show
+from reloader.spec.showing import show, text
 from reloader.spec.wish import WishMap
 from reloader.standing import pinned
 from reloader.status import attachments_of, current_of
@@ -26,6 +26,8 @@ from reloader.typetree import TypeTree
 
 SAME, CHANGED, EXTRA, MISSING = "same", "changed", "extra", "missing"
 MOST = 20  # entries of one map that diff names
+
+Types = tuple[TypeTree | None, TypeTree | None]  # of key and value; None: nothing describes it
 
 
 def contents(layout: Layout, pipeline: str, number: int | None, name: str) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def contents(layout: Layout, pipeline: str, number: int | None, name: str) -> di
         raise NotFoundError(
             f"{pipeline}: generation {generation.number} lists no entries for {name}", hint="--live shows what it holds"
         )
-    rows = [_row(wanted.key, wanted.value, SAME, k, v, None) for k, v in _listed(layout, wanted).items()]
+    rows = [_row(wanted, (wanted.key, wanted.value), SAME, k, v, None) for k, v in _listed(layout, wanted).items()]
     return _document(generation, wanted, rows, live=False)
 
 
@@ -52,7 +54,7 @@ def live_contents(kernel: Kernel, layout: Layout, pipeline: str, name: str) -> d
         raise RefusedChange(f"{pipeline}: map {name} is a {kind}, which has no entries to show")
     held = _held(kernel, there)
     if wanted.entries is None:
-        rows = [_row(there.key, there.value, SAME, k, v, None) for k, v in held.items()]
+        rows = [_row(wanted, (there.key, there.value), SAME, k, v, None) for k, v in held.items()]
     else:
         rows = list(_compared(wanted, there, held, _listed(layout, wanted)))
     return _document(generation, wanted, rows, live=True)
@@ -119,27 +121,28 @@ def _compared(
             state = EXTRA
         elif key in diff.put:
             state = CHANGED
-        yield _row(there.key, there.value, state, key, held.get(key), listed.get(key))
+        yield _row(wanted, (there.key, there.value), state, key, held.get(key), listed.get(key))
 
 
 def _row(
-    key: TypeTree | None, value: TypeTree | None, state: str, name: bytes, now: bytes | None, listed: bytes | None
+    wanted: WishMap, types: Types, state: str, name: bytes, now: bytes | None, listed: bytes | None
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"state": state, "key": show(key, name, {})}
+    (key, value), orders = types, wanted.orders("value")
+    row: dict[str, Any] = {"state": state, "key": show(key, name, wanted.orders("key"))}
     if now is not None and state != MISSING:
-        row["value"] = _shown(value, now)
+        row["value"] = _shown(value, now, orders)
     if state in (CHANGED, MISSING) and listed is not None:
-        row["listed"] = show(value, listed, {})
+        row["listed"] = show(value, listed, orders)
     return row
 
 
-def _shown(tree: TypeTree | None, data: bytes) -> Any:
+def _shown(tree: TypeTree | None, data: bytes, orders: Mapping[str, str]) -> Any:
     """One value; of a per-CPU map each CPU's, or the one that all have."""
     size = tree.size if tree else len(data)
     step = -(-size // 8) * 8
     if not size or len(data) == size or len(data) % step:
-        return show(tree, data, {})
-    found = [show(tree, data[at : at + size], {}) for at in range(0, len(data), step)]
+        return show(tree, data, orders)
+    found = [show(tree, data[at : at + size], orders) for at in range(0, len(data), step)]
     return found[0] if all(one == found[0] for one in found) else found
 
 
@@ -218,12 +221,3 @@ def words(row: Mapping[str, Any]) -> str:
         case "changed":
             return f"{key}: {value}; listed is {listed}"
     return f"{key}: {value}"
-
-
-def text(value: Any) -> str:
-    """A shown value on one line, as YAML's flow style."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {text(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(text, value)) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)

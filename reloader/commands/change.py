@@ -213,7 +213,7 @@ def rollback(args: argparse.Namespace, env: Environment) -> int:
         with writer_lock(env.layout) as lock:
             result = session.rollback(
                 env.kernel, env.layout, args.pipeline, args.to, lock,
-                progress=steps, tests=not args.skip_tests, leave_out=args.allow_lossy_rollback,
+                progress=steps, tests=not args.skip_tests, leave_out=args.allow_lossy_rollback, reset=args.reset,
             )  # fmt: skip
     finally:
         steps.done()

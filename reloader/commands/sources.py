@@ -79,4 +79,5 @@ def intake(path: Path, one: Compiled, *, reset: list[str], lossy_rollback: bool,
         lossy_rollback=lossy_rollback,
         take_over=take_over,
         source=os.path.abspath(path),
+        unrecorded=one.unrecorded,
     )

@@ -220,7 +220,7 @@ def _shown(versions: tuple[LayoutVersion, ...]) -> dict[str, Any]:
     return {
         **row,
         "fields": forward.notes,
-        "lossy": forward.lossy,
+        "lossy": (*forward.lossy, *forward.misread),
         "back_lossy": (*back.lossy, *(f"entries unless {d}" for d in back.demands)),
         "rules": rules,
     }

@@ -226,7 +226,7 @@ def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
         out.append(f"RELOADER_STATE is declared, but {users} reaches it by plain map calls: no bridge")
     if kind in LRU_TYPES:
         out.append("recency is lost, and the kernel may evict during the move")
-    out += [f"lost: {what}" for what in pair.forward.lossy]
+    out += [f"lost: {what}" for what in (*pair.forward.lossy, *pair.forward.misread)]
     out += [f"entries have a place only where {what}" for what in pair.forward.demands]
     out += [f"a rollback would lose: {what}" for what in pair.back.lossy]
     out += [

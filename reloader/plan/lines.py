@@ -13,13 +13,20 @@ from reloader.plan.flips import Flip
 from reloader.plan.model import Line, Sign
 from reloader.plan.removal import parked_line
 from reloader.plan.ways import Way
+from reloader.spec.constant_values import changes
 from reloader.spec.wish import Wish, WishMap
 
 ENTRIES_A_MS = 2000  # what a batch writes on a small machine; for the plan's estimate only
 
 
 def lines_of(draft: Draft) -> list[Line]:
-    kept = [*_program_lines(draft), *(c.line() for c in draft.attachments), *_gone_lines(draft), *_map_lines(draft)]
+    kept = [
+        *_program_lines(draft),
+        *_constant_lines(draft),
+        *(c.line() for c in draft.attachments),
+        *_gone_lines(draft),
+        *_map_lines(draft),
+    ]
     return [*kept, *_test_lines(draft), *_health_lines(draft)]
 
 
@@ -69,6 +76,17 @@ def _program_lines(draft: Draft) -> list[Line]:
         for p in sorted(new)
     ]
     return [*kept, *(Line(sign=Sign.REMOVE, kind="program", name=p, action="unload") for p in sorted(old - new))]
+
+
+def _constant_lines(draft: Draft) -> list[Line]:
+    """One line for each field of a constant that gets another value."""
+    serving = draft.seen.generation.wish if draft.seen.generation else None
+    return [
+        Line(
+            sign=Sign.CHANGE, kind="rodata", name=c.path, action=c.text(), notes=() if c.set else ("not set: compiled",)
+        )
+        for c in (changes(serving, draft.wish) if draft.fresh else ())
+    ]
 
 
 def _test_lines(draft: Draft) -> list[Line]:

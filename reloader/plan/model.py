@@ -47,7 +47,7 @@ class Line:
     """One row of `plan`: a program, attachment or map and what happens to it."""
 
     sign: Sign
-    kind: str  # "program", "attachment", "map", "tests", "health"
+    kind: str  # "program", "rodata", "attachment", "map", "tests", "health"
     name: str
     action: str  # "load 3", "link update", "reuse" …
     cas: bool | None = None  # whether the kernel compares before it swaps; None: nothing is swapped

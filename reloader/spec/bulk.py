@@ -179,7 +179,7 @@ class _CsvReader:
         while start < len(numbers) and len(self.rows.problems) < _MOST:
             rest = {path: column[start:] for path, column in mine.items()} if start else mine
             try:
-                return values.encode_columns(tree, rest, size=size, byteorder=orders, complete=side == "key")
+                return values.encode_columns(tree, rest, size=size, byteorder=orders, complete=side == "key", side=side)
             except values.RowProblem as wrong:
                 line = numbers[start + wrong.index]
                 path = _joined(side, wrong.path)

@@ -27,7 +27,7 @@ from reloader.trust import require_ours
 if TYPE_CHECKING:
     from reloader.spec.wish import Compiled, Wish
 
-_FORMAT = 4  # raise when what compile.py makes of the same input changes
+_FORMAT = 5  # raise when what compile.py makes of the same input changes
 _RACY = 50_000_000  # ns: a file changed so shortly before being read may change again under the same times
 
 Signature = tuple[int, int, int, int, int]
@@ -61,11 +61,14 @@ def _compile(data: bytes, path: Path, layout: Layout) -> tuple[Compiled, ...]:
     from reloader.spec.compile import compile_source  # late: the point of the cache
 
     began = time.time_ns()
-    compiled = compile_source(data, path)
+    compiled = compile_source(data, path, strict=False)
     signatures = {name: _signature(name) for one in compiled for name in one.files}
     kept = {name: s for name, s in signatures.items() if s and max(s[3:]) < began - _RACY}
     if len(kept) == len(signatures):
-        wishes = [{**_summary(one.wish), "wish": record.to_json(one.wish)} for one in compiled]
+        wishes = [
+            {**_summary(one.wish), "wish": record.to_json(one.wish), "unrecorded": record.to_json(one.unrecorded)}
+            for one in compiled
+        ]
         body = {"key": _key(data, path), "files": kept, "wishes": wishes}
         with contextlib.suppress(OSError):  # no privilege, a full disk: the next command compiles again
             sealed = _sealed(json.dumps(body, separators=(",", ":")).encode())
@@ -137,13 +140,23 @@ def _kept(data: bytes, path: Path, layout: Layout) -> dict[str, Any]:
 def _decoded(kept: Mapping[str, Any]) -> tuple[Compiled, ...]:
     """The kept wishes; empty when there are none, or they are none."""
     from reloader import record
+    from reloader.errors import Problem
     from reloader.spec.wish import Compiled, Wish
 
+    problems = dict[str, tuple[Problem, ...]]
     try:
-        wishes: list[Wish] = [record.from_json(Wish, one["wish"]) for one in kept.get("wishes", ())]
+        return tuple(
+            Compiled(
+                wish=record.from_json(Wish, one["wish"]),
+                objects={},
+                entries={},
+                files=tuple(kept["files"]),
+                unrecorded=record.from_json(problems, one["unrecorded"]),
+            )
+            for one in kept.get("wishes", ())
+        )
     except (ValueError, TypeError, KeyError, AttributeError):
         return ()
-    return tuple(Compiled(wish=w, objects={}, entries={}, files=tuple(kept["files"])) for w in wishes)
 
 
 def schema_digest() -> str:

@@ -15,7 +15,7 @@ from reloader.elf import ElfMap
 from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
-from reloader.spec import health, kept, listing, parse, registered, values
+from reloader.spec import constants, health, kept, listing, parse, registered
 from reloader.spec.check import suggestion
 from reloader.spec.checks import Health
 from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
@@ -37,15 +37,16 @@ def compile_file(path: Path) -> tuple[Compiled, ...]:
     return compile_source(read_source(path), path)
 
 
-def compile_source(data: bytes, path: Path) -> tuple[Compiled, ...]:
-    """The same from the file's bytes, read already."""
+def compile_source(data: bytes, path: Path, *, strict: bool = True) -> tuple[Compiled, ...]:
+    """The same from the file's bytes, read already. Not `strict`: state maps of a layout that is not recorded are named
+    in Compiled.unrecorded, for whoever knows whether they are reset."""
     pipelines = parse.parse_pipelines(data, path)
     revision = f"file:{hashlib.sha256(data).hexdigest()[:12]}"
     compiled: list[Compiled] = []
     problems: list[Problem] = []
     for pipeline in pipelines:
         try:
-            compiled.append(compile_pipeline(pipeline, source_revision=revision))
+            compiled.append(compile_pipeline(pipeline, source_revision=revision, strict=strict))
         except InputError as error:
             problems += error.problems
     if problems:
@@ -53,16 +54,18 @@ def compile_source(data: bytes, path: Path) -> tuple[Compiled, ...]:
     return tuple(compiled)
 
 
-def compile_pipeline(pipeline: Pipeline, *, source_revision: str) -> Compiled:
+def compile_pipeline(pipeline: Pipeline, *, source_revision: str, strict: bool = True) -> Compiled:
     """Resolve one pipeline against its objects; InputError with all that does not fit."""
     objects = read_objects(pipeline.objects, pipeline.file)
     if objects.problems:  # without all objects every other finding would be a guess
         raise InputError(objects.problems)
     compiler = _Compiler(pipeline, objects)
     compiled = compiler.compile(source_revision)
-    if compiler.problems:
-        ours = [p for p in compiler.problems if p.file == pipeline.file]
-        theirs = [p for p in compiler.problems if p.file != pipeline.file]
+    deferred = [p for found in compiled.unrecorded.values() for p in found]
+    if compiler.problems or (strict and deferred):
+        problems = list(dict.fromkeys([*compiler.problems, *deferred]))
+        ours = [p for p in problems if p.file == pipeline.file]
+        theirs = [p for p in problems if p.file != pipeline.file]
         raise InputError(sorted(ours, key=lambda p: (p.line, p.column)) + theirs)
     return compiled
 
@@ -74,7 +77,9 @@ class _Compiler:
         self.pipeline = pipeline
         self.objects = objects
         self.registry = registered.registry_of(pipeline)
-        self.problems: list[Problem] = []
+        states = {m.name for m in pipeline.maps if m.role is Role.STATE}
+        self.problems: list[Problem] = registered.broken_elsewhere(self.registry, states)
+        self.unrecorded: dict[str, tuple[Problem, ...]] = {}
         self.entries: dict[str, bytes] = {}
         self.tests: dict[str, bytes] = {}
         self.captures: tuple[str, ...] = ()
@@ -85,12 +90,14 @@ class _Compiler:
         maps = [m for wish in self.pipeline.maps if (m := self._map(wish))]
         programs = self.objects.to_load([a.program for a in attachments])
         tests = self._tests(programs) if self.pipeline.tests.items else None
+        rodata = constants.encoded(self.pipeline, self.objects, self.problems)
         wish = Wish(
             pipeline=self.pipeline.name,
             source_revision=source_revision,
             objects=tuple(self.objects.files),
             programs=programs,
-            rodata=self._rodata(),
+            rodata=rodata,
+            constants=constants.recorded(self.pipeline, self.objects, rodata),
             maps=tuple(sorted(maps, key=lambda m: m.name)),
             attachments=attachments,
             gates=self._gates(),
@@ -102,7 +109,12 @@ class _Compiler:
         files = [*(o.path for o in self.objects.files), *(m.bulk.path for m in self.pipeline.maps if m.bulk)]
         files += registered.files_of(self.registry)
         return Compiled(
-            wish=wish, objects=self.objects.data, entries=self.entries, files=(*files, *self.captures), tests=self.tests
+            wish=wish,
+            objects=self.objects.data,
+            entries=self.entries,
+            files=(*files, *self.captures),
+            tests=self.tests,
+            unrecorded=self.unrecorded,
         )
 
     def _tests(self, programs: tuple[str, ...]) -> WishTests:
@@ -168,26 +180,6 @@ class _Compiler:
             self._note(mark, path, "no attached program hands its generation on", hint)
         return tuple(sorted(obey))
 
-    # --- rodata
-
-    def _rodata(self) -> dict[str, bytes]:
-        encoded = {}
-        for name, value in self.pipeline.rodata.items():
-            mark = self.pipeline.rodata_marks.get(name, self.pipeline.mark)
-            found = self.objects.rodata.get(name)
-            if found is None:
-                hint = suggestion(name, self.objects.rodata) or "only `const volatile` globals can be set"
-                self._note(
-                    mark, dotted(("spec", "rodata", name)), f"no read-only variable {name!r} in the objects", hint
-                )
-                continue
-            try:
-                encoded[name] = values.encode(found.type, value, path=name)
-            except values.ValueProblem as wrong:
-                place = listing.nearest(self.pipeline.rodata_marks, wrong.path, mark)
-                self._note(place, f"spec.rodata.{wrong.path}", wrong.message, wrong.hint)
-        return encoded
-
     # --- maps
 
     def _all_declared(self) -> None:
@@ -208,7 +200,7 @@ class _Compiler:
             self._note(wish.mark, path, f"no map {wish.name!r} in the objects", suggestion(wish.name, writable))
             return None
         if not found.writable:
-            self._note(wish.mark, path, f"{wish.name} holds constants", "leave it out; set its variables under rodata")
+            self._note(wish.mark, path, *constants.not_a_map(wish.name))
             return None
         self._check_role(wish, found, path)
         return self._wish_map(wish, found)
@@ -253,6 +245,8 @@ class _Compiler:
             bridge=declared and not plain,
             past_bridge=plain,
             versions=versions,
+            unrecorded=wish.name in self.unrecorded,
+            byteorder=wish.byteorder or {},
             inner=_inner(found.inner) if found.inner else None,
             flips=self._flips(wish),
             keep=held,
@@ -287,13 +281,30 @@ class _Compiler:
 
     def _versions(self, wish: MapWish, found: ElfMap) -> tuple[LayoutVersion, ...]:
         versions, wrong, hint = registered.versions_of(self.registry, wish, found)
-        if wrong:
-            self._note(wish.marks.get("layout", wish.mark), dotted(("spec", "maps", wish.name)), wrong, hint)
-        return versions
+        if not wrong:
+            return versions
+        mark, path = wish.marks.get("layout", wish.mark), dotted(("spec", "maps", wish.name))
+        if self.registry is None:
+            self._note(mark, path, wrong, hint)
+            return ()
+        values: dict[str, object] = {"map": wish.name, "schema": self.registry.schema}
+        told = Problem(
+            file=self.pipeline.file,
+            line=mark.line,
+            column=mark.column,
+            path=path,
+            message=wrong,
+            hint=hint,
+            reason="layout-unrecorded",
+            values=values,
+        )
+        self.unrecorded[wish.name] = (told, *registered.broken(self.registry, wish.name))
+        return ()
 
     def _entries(self, wish: MapWish, found: ElfMap, max_entries: int) -> EntriesRef | None:
         listed = wish.entries is not None or wish.bulk is not None
         if not listed or found.type not in PLAIN_TYPES or wish.role is not Role.CONFIG:
+            self.problems += listing.order_problems(wish, found, file=self.pipeline.file)
             return None
         data, problems = listing.pack(wish, found, file=self.pipeline.file, max_entries=max_entries)
         self.problems += problems

@@ -18,6 +18,7 @@ from reloader.spec.dissect import WRONG
 from reloader.spec.roles import type_name
 from reloader.spec.scalars import ValueProblem, field_order, parse_int, suggestion
 from reloader.spec.shape import Shape, encode_side
+from reloader.spec.showing import text
 from reloader.typetree import Member, TypeTree
 
 _RANGE = re.compile(r"\s*([-+]?\w+)?\s*\.\.\s*([-+]?\w+)?\s*\Z")
@@ -61,16 +62,7 @@ class Expected:
         except ValueProblem as wrong:
             path = f"{at}.{wrong.path}" if wrong.path else at
             raise ValueProblem(path, wrong.message, wrong.hint) from wrong
-        return EntryCheck(key=key, said=_said(row["key"]), fields=fields, absent=bool(row.get("absent")))
-
-
-def _said(value: Any) -> str:
-    """A value in one line, as YAML."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {_said(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_said, value)) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return EntryCheck(key=key, said=text(row["key"]), fields=fields, absent=bool(row.get("absent")))
 
 
 def ends_of(text: str, path: str) -> tuple[int | None, int | None]:
@@ -93,7 +85,7 @@ def _checks(shape: Shape, value: Any) -> Iterator[FieldCheck]:
     whole = Member(name="", offset_bits=0, type=tree) if tree else None
     if whole is None:
         want = encode_side(shape, "value", value)
-        yield FieldCheck(path="", offset=0, mask=b"\xff" * len(want), want=want, said=_said(value))
+        yield FieldCheck(path="", offset=0, mask=b"\xff" * len(want), want=want, said=text(value))
         return
     for path, member, leaf in _leaves(whole, value, ""):
         yield _check(shape, path, member, leaf)
@@ -129,7 +121,9 @@ def _check(shape: Shape, path: str, member: Member, value: Any) -> FieldCheck:
         )  # fmt: skip
     whole = _nested(path, value)
     want = encode_side(shape, "value", whole)[start : start + len(mask)]
-    return FieldCheck(path=path, offset=start, mask=mask, want=want, said=_said(value))
+    order = field_order(member.type, shape.orders("value") or {}, path) or "little"
+    signed = member.type.signed
+    return FieldCheck(path=path, offset=start, mask=mask, want=want, said=text(value), signed=signed, order=order)
 
 
 def _mask(member: Member) -> tuple[bytes, int]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from reloader.frozen import frozen
+from reloader.spec.scalars import field_order
 from reloader.typetree import TypeTree
 
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
@@ -31,8 +32,11 @@ class Number:
         return total
 
 
-def find(tree: TypeTree | None, path: str, native: str = sys.byteorder) -> Number | None:
-    """The number of that path; None when there is no such field, or it is none (a struct, text, a bit-field)."""
+def find(
+    tree: TypeTree | None, path: str, native: str = sys.byteorder, orders: Mapping[str, str] | None = None
+) -> Number | None:
+    """The number of that path; None when there is no such field, or it is none (a struct, text, a bit-field).
+    `orders`: byte orders that the author says, by path."""
     offset, found = 0, tree
     for name, index in _steps(path):
         if found is None:
@@ -46,7 +50,9 @@ def find(tree: TypeTree | None, path: str, native: str = sys.byteorder) -> Numbe
         found, offset = member.type, offset + member.offset_bits // 8
     if found is None or found.kind not in ("int", "enum", "bool") or found.size > 16:
         return None
-    return Number(offset=offset, size=found.size, signed=found.signed, order=found.order or native)
+    return Number(
+        offset=offset, size=found.size, signed=found.signed, order=field_order(found, orders or {}, path) or native
+    )
 
 
 def _element(tree: TypeTree, index: int, offset: int) -> tuple[TypeTree | None, int]:

@@ -37,6 +37,7 @@ from reloader.spec.field import find
 from reloader.spec.health_schema import BOUNDS
 from reloader.spec.model import CheckPlace, HealthWish, Mark
 from reloader.spec.text import Document, Steps
+from reloader.spec.wish import orders_below
 from reloader.typetree import leaves
 
 INTERVAL = "1s"
@@ -220,7 +221,7 @@ def _map_field(
     if place.key is None:
         return what
     try:
-        orders = {k.removeprefix("key").removeprefix("."): v for k, v in byteorder.get(what.map, {}).items()}
+        orders = orders_below(byteorder.get(what.map), "key")
         key = values.encode(found.key, place.key, path="key", byteorder=orders, size=found.key_size)
     except values.ValueProblem as wrong:
         tell(place.at("key"), f"{place.path('')}{wrong.path}", wrong.message, wrong.hint)

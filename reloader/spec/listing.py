@@ -14,7 +14,7 @@ from reloader.errors import Problem
 from reloader.kernel import ARRAY_TYPES, MapType
 from reloader.spec import values
 from reloader.spec.model import Entry, MapWish, Mark
-from reloader.spec.shape import Rows, Shape, encode_side, has_field
+from reloader.spec.shape import Rows, Shape, encode_side, order_problem
 from reloader.spec.text import dotted
 
 _MOST = 20
@@ -38,6 +38,12 @@ def pack(wish: MapWish, found: ElfMap, *, file: str, max_entries: int) -> tuple[
         return b"", problems
     records = sorted(map(bytes.__add__, rows.keys, rows.values))
     return b"".join(records), []
+
+
+def order_problems(wish: MapWish, found: ElfMap, *, file: str) -> list[Problem]:
+    """What is wrong with the byte orders of a map that lists no entries."""
+    shape = Shape(key=found.key, value=found.value, key_size=found.key_size, value_size=found.value_size)
+    return _Listing(wish, found, file).byteorder_problems(shape)
 
 
 def nearest(marks: Mapping[str, Mark], path: str, otherwise: Mark) -> Mark:
@@ -69,11 +75,12 @@ class _Listing:
         problems = []
         for path in self.wish.byteorder or {}:
             side = path.replace("[", ".").split(".")[0]
-            if side in ("key", "value") and has_field(shape.side(side)[0], path[len(side) :], loosely=True):
-                continue
-            mark = self.wish.marks.get(f"byteorder.{path}", self.wish.mark)
-            hint = "write it as key.field or value.field"
-            problems.append(self._at(mark, ("byteorder", path), f"there is no field {path!r}", hint))
+            tree = shape.side(side)[0] if side in ("key", "value") else None
+            wrong, hint = order_problem(tree, path[len(side) :], path)
+            if wrong:
+                mark = self.wish.marks.get(f"byteorder.{path}", self.wish.mark)
+                hint = hint or "write it as key.field or value.field"
+                problems.append(self._at(mark, ("byteorder", path), wrong, hint))
         return problems
 
     def read(self, shape: Shape) -> Rows:

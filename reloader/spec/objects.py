@@ -38,6 +38,7 @@ class Objects:
         self.programs: dict[str, ElfProgram] = {}
         self.maps: dict[str, ElfMap] = {}
         self.rodata: dict[str, Variable] = {}
+        self.misplaced: set[str] = set()  # constants that libbpf's linker describes at the place of a weak one before
         self.carries = False  # whether a program can hand its generation on
         self.engine_maps: list[str] = []  # what our headers declare; not the author's business
         self.parts: list[ElfObject] = []
@@ -62,7 +63,11 @@ class Objects:
         self.parts.append(part)
         twins = sorted(self.programs.keys() & {p.name for p in part.programs})
         self.programs |= {p.name: p for p in part.programs}
-        self.rodata |= {n: v for n, v in part.rodata.items() if not n.startswith(ENGINE)}
+        for name, variable in part.rodata.items():  # as libbpf's linker chooses: the strong one, else the first
+            known = self.rodata.get(name)
+            if not name.startswith(ENGINE) and (known is None or not variable.weak):
+                self.rodata[name] = variable
+                self.misplaced |= {name} if known and known.weak else set()
         self.carries = self.carries or GATE in part.rodata
         authors = [m for m in part.maps if not m.name.startswith(ENGINE)]
         self.engine_maps += [m.name for m in part.maps if m.name.startswith(ENGINE) and m.name not in self.engine_maps]

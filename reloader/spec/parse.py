@@ -19,7 +19,7 @@ from reloader.spec.model import Apply, Attach, Bulk, Entry, MapWish, Mark, Objec
 from reloader.spec.source import read_source
 from reloader.spec.text import Document, Steps, dotted
 
-_CONFIG_ONLY = ("entries", "from", "apply", "together_with", "prune", "keep", "byteorder")
+_CONFIG_ONLY = ("entries", "from", "apply", "together_with", "prune", "keep")
 _RULES = {  # field -> the only roles it means something for
     **dict.fromkeys(_CONFIG_ONLY, frozenset({Role.CONFIG})),
     "pin": frozenset({Role.EXTERNAL}),

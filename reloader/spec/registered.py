@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reloader.elf import ElfMap
-from reloader.errors import InputError, NotFoundError
+from reloader.errors import InputError, NotFoundError, Problem
+from reloader.layout import pin_name
 from reloader.spec.model import MapWish, Pipeline
 from reloader.spec.objects import problem_at
 from reloader.spec.words import Role
@@ -24,10 +26,21 @@ def registry_of(pipeline: Pipeline) -> Registry | None:
     from reloader.state.registry import load_registry, search_path
 
     try:
-        return load_registry(pipeline.state_schema, search_path(Path(pipeline.file)))
+        return load_registry(pipeline.state_schema, search_path(Path(pipeline.file)), strict=False)
     except NotFoundError as error:
         place = (pipeline.file, pipeline.mark, "spec.stateSchema")
         raise InputError([problem_at(*place, error.message, error.hint)]) from error
+
+
+def broken(registry: Registry, name: str) -> tuple[Problem, ...]:
+    """What is wrong with the files of one map."""
+    return registry.broken.get(pin_name(name), ())
+
+
+def broken_elsewhere(registry: Registry | None, states: Collection[str]) -> list[Problem]:
+    """What is wrong with the files of all maps but these."""
+    ours = {pin_name(name) for name in states}
+    return [p for name, found in (registry.broken if registry else {}).items() if name not in ours for p in found]
 
 
 def files_of(registry: Registry | None) -> list[str]:
@@ -45,6 +58,8 @@ def versions_of(registry: Registry | None, wish: MapWish, found: ElfMap) -> tupl
     if registry is None:
         wrong = f"layout: {wish.layout} is a version of a state schema, and the YAML names none"
         return ((), wrong, "stateSchema: NAME, below spec:") if wish.layout else ((), "", "")
+    if broken(registry, wish.name):
+        return (), f"the recorded layouts of {wish.name} have open questions or faults", "correct the files, then again"
     fitting = registry.fitting(found)
     named = [v for v in fitting if wish.layout in (None, v.version)]
     if len({layout_digest(v.key, v.value) for v in named}) > 1:
@@ -56,5 +71,8 @@ def versions_of(registry: Registry | None, wish: MapWish, found: ElfMap) -> tupl
         return (), f"the layout of {wish.name} is that of version {fitting[-1].version}, not of {wish.layout}", ""
     head = registry.head(wish.name)
     what = f"is none of its {head.version} recorded versions" if head else "is not recorded"
-    hint = f"`reloader state new OBJECT --schema {registry.schema} --map {wish.name}` writes it down"
+    hint = (
+        f"`reloader state new OBJECT --schema {registry.schema} --map {wish.name}` writes it down; `reloader apply "
+        f"--reset {wish.name}` starts it empty without"
+    )
     return (), f"the layout of {wish.name} {what} in state schema {registry.schema!r}", hint

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from reloader.elf import ElfMap, ElfProgram, Variable
+from reloader.elf import ElfMap, ElfProgram
 from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import shipped_dir
@@ -20,7 +20,9 @@ from reloader.spec.model import Mark, ObjectRef, Role
 from reloader.spec.objects import Objects, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role
 from reloader.spec.schema import API_VERSION
+from reloader.spec.showing import show
 from reloader.spec.text import resolve
+from reloader.state.layouts import quoted
 from reloader.typetree import TypeTree
 
 _WIDTH = 110
@@ -86,23 +88,24 @@ def _quoted(text: str) -> str:
 def _rodata(objects: Objects) -> Iterator[str]:
     if not objects.rodata:
         return
-    yield "  # rodata:  # constants of the objects, as compiled; set here what shall differ"
+    yield "  # rodata:  # constants of the objects, as compiled; set what shall differ, also parts of a struct or array"
     for variable in objects.rodata.values():
-        yield f"  #   {variable.name}: {_value(variable)}  # {variable.type.text()}"
+        name, shown = quoted(variable.name), show(variable.type, variable.value, {})
+        flow = _flow(shown)
+        if isinstance(shown, dict) and shown and len(flow) > _WIDTH // 2:
+            yield f"  #   {name}:  # {variable.type.text()}"
+            yield from (f"  #     {quoted(field)}: {_flow(value)}" for field, value in shown.items())
+        else:
+            yield f"  #   {name}: {flow}  # {variable.type.text()}"
 
 
-def _value(variable: Variable) -> str:
-    """What an author would write for the compiled-in value."""
-    tree, raw = variable.type, variable.value
-    if tree.kind in ("int", "bool", "enum", "char"):
-        order = {"big": "big", "little": "little"}.get(tree.order, sys.byteorder)
-        number = int.from_bytes(raw, "big" if order == "big" else "little", signed=tree.signed)
-        if tree.kind == "bool":
-            return str(bool(number)).lower()
-        return next((name for name, value in tree.enumerators if value == number), str(number))
-    if tree.element is not None and tree.element.kind == "char":
-        return json.dumps(raw.split(b"\0")[0].decode("utf-8", "replace"))
-    return "…"
+def _flow(value: Any) -> str:
+    """A shown value as YAML on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{quoted(k)}: {_flow(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _quoted(value) if isinstance(value, str) else json.dumps(value)
 
 
 # --- attachments

@@ -15,11 +15,12 @@ HEX = "hex:"
 class ValueProblem(ValueError):
     """A value does not fit its type. `path` leads to it from the entry's root, as `key.addr`."""
 
-    def __init__(self, path: str, message: str, hint: str = "") -> None:
+    def __init__(self, path: str, message: str, hint: str = "", *, reason: str = "") -> None:
         super().__init__(f"{path}: {message}" + (f" ({hint})" if hint else ""))
         self.path = path
         self.message = message
         self.hint = hint
+        self.reason = reason
 
 
 class RowProblem(ValueProblem):
@@ -144,11 +145,11 @@ def _without_indices(path: str) -> str:
 
 
 def place_bits(data: bytearray, member: Member, piece: bytes) -> None:
-    """Put a field's bytes where it lies; a bit-field among its neighbours."""
+    """Put a field's bytes where it lies; a bit-field among its neighbours, in place of what was there."""
     start = member.offset_bits // 8
     if not member.bits:
         data[start : start + len(piece)] = piece
         return
-    end = (member.offset_bits + member.bits + 7) // 8
-    number = int.from_bytes(data[start:end], "little") | int.from_bytes(piece, "little") << member.offset_bits % 8
-    data[start:end] = number.to_bytes(end - start, "little")
+    end, shift = (member.offset_bits + member.bits + 7) // 8, member.offset_bits % 8
+    others = int.from_bytes(data[start:end], "little") & ~((1 << member.bits) - 1 << shift)
+    data[start:end] = (others | int.from_bytes(piece, "little") << shift).to_bytes(end - start, "little")

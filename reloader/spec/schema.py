@@ -137,7 +137,8 @@ _MAP = _object(
         },
         "byteorder": {
             "title": "Byte order",
-            "description": "Field path, as key.port or value.addr, to network or host, where BTF does not say.",
+            "description": "Field path, as key.port or value.addr, to network or host, where BTF does not say. For "
+            "entries, tests, health checks and displays.",
             "type": "object",
             "additionalProperties": {"type": "string", "enum": ["network", "host"]},
         },
@@ -237,7 +238,9 @@ _SPEC = _object(
         },
         "rodata": {
             "title": "Read-only variables",
-            "description": "New values of the object's `const volatile` variables, by name.",
+            "description": "New values of the object's `const volatile` variables, by name. Of a struct or array, what "
+            'is not named keeps its compiled value; `{"2": value}` sets one element. `byteorder` holds field '
+            "paths (peer, conf.addr) to network or host, where BTF does not say.",
             "type": "object",
             "additionalProperties": {"not": {"type": "null"}},
         },

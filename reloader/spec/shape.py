@@ -12,7 +12,8 @@ from typing import Any
 from reloader.errors import Problem
 from reloader.frozen import frozen
 from reloader.spec import values
-from reloader.typetree import TypeTree
+from reloader.spec.wish import orders_below
+from reloader.typetree import Member, TypeTree
 
 
 @frozen
@@ -30,12 +31,7 @@ class Shape:
 
     def orders(self, side: str) -> dict[str, str] | None:
         """The byte orders below `key` or `value`, by path from there; the whole is the empty path."""
-        found = {
-            path[len(side) :].removeprefix("."): order
-            for path, order in (self.byteorder or {}).items()
-            if path == side or path.startswith((f"{side}.", f"{side}["))
-        }
-        return found or None
+        return orders_below(self.byteorder, side) or None
 
 
 class Rows:
@@ -57,16 +53,43 @@ def encode_side(shape: Shape, side: str, value: Any) -> bytes:
     return values.encode(tree, value, path=side, byteorder=shape.orders(side), size=size)
 
 
-def has_field(tree: TypeTree | None, path: str, *, loosely: bool = False) -> bool:
-    """Whether a dotted path names a field of a layout; loosely, array indices may be left out."""
+def has_field(tree: TypeTree | None, path: str) -> bool:
+    """Whether a dotted path names a field of a layout."""
     found = tree
     for step in path.removeprefix(".").replace("[", ".[").split(".") if path else ():
-        while loosely and found and found.element and not step.startswith("["):
-            found = found.element
         if found is None:
             return False
         found = _inside(found, step)
     return found is not None
+
+
+def order_problem(tree: TypeTree | None, path: str, named: str) -> tuple[str, str]:
+    """Why a byte order cannot be said of the field at `path` below `tree`, and what to do; two empty texts when it can.
+    Indices may be left out. `named`: the field as the author has it."""
+    member = Member(name="", offset_bits=0, type=tree) if tree else None
+    for step in path.removeprefix(".").replace("[", ".[").split(".") if path else ():
+        found = member.type if member else None
+        while found and found.element and not step.startswith("["):
+            found = found.element
+        member = _member(found, step) if found else None
+    if member is None:
+        return f"there is no field {named!r}", ""
+    leaf = member.type
+    while leaf.element:
+        leaf = leaf.element
+    if leaf.aggregate:
+        return (
+            f"{named} is {leaf.text()}, which has no byte order of its own",
+            f"name its fields: {', '.join(m.name for m in leaf.fields())}",
+        )
+    return (f"{named} is a bit-field, which has no byte order", "take it out") if member.bits else ("", "")
+
+
+def _member(tree: TypeTree, step: str) -> Member | None:
+    if step.startswith("["):
+        found = _inside(tree, step)
+        return Member(name="", offset_bits=0, type=found) if found else None
+    return next((m for m in tree.fields() if m.name == step), None) if tree.aggregate else None
 
 
 def _inside(tree: TypeTree, step: str) -> TypeTree | None:

@@ -6,7 +6,7 @@ What a type cannot say without losing something (a union, odd padding in a strin
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reloader.spec.scalars import HEX, beyond_prefix, field_order, format_address, format_mac
@@ -28,15 +28,47 @@ def show(tree: TypeTree | None, data: bytes, orders: Mapping[str, str], at: str 
             return _float(data)
         case "bool" if data[0] < 2 and not any(data[1:]):
             return bool(data[0])
-        case "ptr":
-            return hex(int.from_bytes(data, "little"))
         case "bool" | "float":
             return HEX + data.hex()
     order = field_order(tree, orders, at)
+    if tree.kind == "ptr":
+        return hex(int.from_bytes(data, "big" if order == "big" else "little"))
     if tree.kind == "int" and tree.size == 4 and order == "big" and not tree.signed:
         return format_address(data)
     number = int.from_bytes(data, "big" if order == "big" else "little", signed=tree.signed)
     return _name_of(tree, number) if tree.kind == "enum" else number
+
+
+def text(value: Any) -> str:
+    """A shown value on one line, as YAML's flow style."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {text(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(text, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def fields(
+    tree: TypeTree, data: bytes, orders: Mapping[str, str], path: str, at: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Every field of a value with its text, by dotted path from `path`; of a union each member."""
+    shown = show(tree, data, orders, at)
+    if isinstance(shown, dict) or (tree.kind == "union" and isinstance(shown, str) and shown.startswith(HEX)):
+        for m in sorted(tree.fields(), key=lambda m: m.offset_bits):
+            yield from _field(m, data, orders, f"{path}.{m.name}", f"{at}.{m.name}".lstrip("."))
+    elif isinstance(shown, list) and tree.element is not None:
+        step = tree.element.size
+        for i in range(tree.count):
+            yield from fields(tree.element, data[i * step : (i + 1) * step], orders, f"{path}[{i}]", f"{at}[{i}]")
+    else:
+        yield path, text(shown)
+
+
+def _field(m: Member, data: bytes, orders: Mapping[str, str], path: str, at: str) -> Iterator[tuple[str, str]]:
+    if m.bits:
+        yield path, text(_member(m, data, orders, at))
+    elif _width(m) and not m.type.special:
+        yield from fields(m.type, data[m.offset_bits // 8 :][: m.type.size], orders, path, at)
 
 
 def _name_of(tree: TypeTree, number: int) -> Any:
@@ -76,7 +108,7 @@ def _struct(tree: TypeTree, data: bytes, orders: Mapping[str, str], at: str) -> 
     from reloader.spec.values import prefix_address
 
     address = prefix_address(tree)
-    if address is not None:
+    if address is not None and not _in_host_order(tree, address, orders, at):
         text = _prefix(address, data)
         if text:
             return text
@@ -88,6 +120,13 @@ def _struct(tree: TypeTree, data: bytes, orders: Mapping[str, str], at: str) -> 
         end = m.offset_bits + _width(m)
         members[m.name] = _member(m, data, orders, f"{at}.{m.name}".lstrip("."))
     return members
+
+
+def _in_host_order(tree: TypeTree, address: Member, orders: Mapping[str, str], at: str) -> bool:
+    """Whether the author says so of a trie's key: `encode` then writes no text of a prefix that reads back."""
+    paths = (f"{at}.{tree.members[0].name}".lstrip("."), f"{at}.{address.name}".lstrip("."))
+    below = [path for path in orders if any(path == p or path.startswith((f"{p}.", f"{p}[")) for p in paths)]
+    return any(orders[path] == "host" for path in below) or orders.get(paths[0]) == "network"
 
 
 def _width(member: Member) -> int:

@@ -10,7 +10,7 @@ Called by listing.py, bulk.py and compile.py; `show` uses decode. Pure; imports 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -44,15 +44,19 @@ def encode(
     byteorder: Mapping[str, str] | None = None,
     complete: bool | None = None,
     size: int = 0,
+    base: bytes | None = None,
+    hint: str = "",
 ) -> bytes:
     """One value's bytes; ValueProblem says what does not fit, and where below `path`.
 
     `complete` refuses missing fields instead of making them 0; None: do so when `path` is "key".
     `size` is only needed where `tree` is None: then bytes as `hex:…` or a number are taken.
+    `base`: the value that is set in part: fields, elements and padding that `value` does not name keep these bytes,
+    and an array takes `{"index": value}` too. `hint`: how the author says a byte order, with {path} in it.
     """
     whole = path == "key" if complete is None else complete
-    encoder = _Encoder(path, byteorder or {}, whole)
-    return encoder.encode(tree, value, "") if tree is not None else encoder.opaque(value, size)
+    encoder = _Encoder(path, byteorder or {}, whole, hint=hint)
+    return encoder.encode(tree, value, "", base) if tree is not None else encoder.opaque(value, size)
 
 
 def encode_columns(
@@ -62,15 +66,16 @@ def encode_columns(
     size: int,
     byteorder: Mapping[str, str] | None = None,
     complete: bool = False,
+    side: str = "",
 ) -> list[bytes]:
     """The rows of a table, column by column; columns are named by field path, the empty one is the whole value.
 
-    RowProblem names the first row that does not fit.
+    `side`: `key` or `value`, for hints. RowProblem names the first row that does not fit.
     """
     from reloader.spec.columns import encode_table
 
     def cell(leaf: TypeTree | None, text: str, path: str, bits: int) -> bytes:
-        encoder = _Encoder("", byteorder or {}, complete)
+        encoder = _Encoder("", byteorder or {}, complete, side=side)
         if leaf is None:
             return encoder.opaque(text, size)
         return encoder.bitfield(leaf, text, path, bits) if bits else encoder.encode(leaf, text, path)
@@ -100,23 +105,26 @@ class _Encoder:
     `at` is the path below the root everywhere.
     """
 
-    __slots__ = ("complete", "orders", "root")
+    __slots__ = ("complete", "hint", "orders", "root", "side")
 
-    def __init__(self, root: str, orders: Mapping[str, str], complete: bool) -> None:
+    def __init__(self, root: str, orders: Mapping[str, str], complete: bool, *, hint: str = "", side: str = "") -> None:
         self.root = root
+        self.side = side or root  # where a byte order is said
         self.orders = orders
         self.complete = complete
+        self.hint = hint or "write `byteorder: {{{path}: network}}` (or host) for this map"
 
-    def encode(self, tree: TypeTree, value: Any, at: str) -> bytes:
+    def encode(self, tree: TypeTree, value: Any, at: str, base: bytes | None = None) -> bytes:
+        """`base`: the bytes that what `value` leaves out keeps; None: zeros."""
         if isinstance(value, str) and value.startswith(HEX):
             return self._hex(tree.size, value, at)
         if tree.special:
             raise self._problem(at, f"{tree.text()} belongs to the kernel and cannot be set", "leave it out")
         match tree.kind:
             case "struct" | "union" | "datasec":
-                return self._aggregate(tree, value, at)
+                return self._aggregate(tree, value, at, base)
             case "array":
-                return self._array(tree, value, at)
+                return self._array(tree, value, at, base)
             case "enum":
                 return self._bytes_of(tree, self._enum(tree, value, at), at)
             case "float":
@@ -151,7 +159,7 @@ class _Encoder:
         return ValueProblem(self._full(at), message, hint)
 
     def _full(self, at: str) -> str:
-        return f"{self.root}{'.' if self.root and at and not at.startswith('[') else ''}{at}"
+        return _joined(self.root, at)
 
     def _hex(self, size: int, value: str, at: str) -> bytes:
         data = parse_hex(value)
@@ -225,28 +233,49 @@ class _Encoder:
         """Bytes in network order into one integer; neither order is guessed."""
         order = field_order(tree, self.orders, at) or assumed
         if not order:
-            hint = f"declare it __be{tree.size * 8}, or write `byteorder: {{{self._full(at)}: network}}` (or host)"
-            raise self._problem(at, f"nothing says in which byte order this {tree.text()} holds an address", hint)
+            hint = f"declare it __be{tree.size * 8}, or {self.hint.format(path=_joined(self.side, at))}"
+            message = f"nothing says in which byte order this {tree.text()} holds an address"
+            raise ValueProblem(self._full(at), message, hint, reason="byte-order-unknown")
         if len(data) < tree.size:  # a MAC in 8 bytes
             return data.ljust(tree.size, b"\0") if order == "big" else data[::-1].ljust(tree.size, b"\0")
         return data if order == "big" else data[::-1]
 
     # --- arrays and addresses
 
-    def _array(self, tree: TypeTree, value: Any, at: str) -> bytes:
+    def _array(self, tree: TypeTree, value: Any, at: str, base: bytes | None) -> bytes:
         element = tree.element
         if element is None:
             raise self._problem(at, "the array has no element type")
         if isinstance(value, str):
             return self._text(tree, element, value, at)
+        if base is not None and isinstance(value, Mapping) and (tree.count != 1 or all(map(_is_index, value))):
+            return self._elements(tree, element, self._indices(tree, value, at), at, base)
         if not isinstance(value, list | tuple):
             if tree.count == 1:
-                return self.encode(element, value, f"{at}[0]")
+                return self.encode(element, value, f"{at}[0]", base)
             raise self._problem(at, f"{_shown(value)} is no {tree.text()}", f"a list of {tree.count}, or {HEX}…")
         if len(value) > tree.count or (self.complete and len(value) < tree.count):
             raise self._problem(at, f"{len(value)} items given, {tree.text()} takes {tree.count}")
-        data = b"".join([self.encode(element, item, f"{at}[{i}]") for i, item in enumerate(value)])
-        return data.ljust(tree.size, b"\0")
+        return self._elements(tree, element, enumerate(value), at, base)
+
+    def _elements(
+        self, tree: TypeTree, element: TypeTree, items: Iterable[tuple[int, Any]], at: str, base: bytes | None
+    ) -> bytes:
+        data, step = bytearray(tree.size if base is None else base), element.size
+        for i, item in items:
+            place, kept = slice(i * step, (i + 1) * step), None if base is None else base[i * step : (i + 1) * step]
+            data[place] = self.encode(element, item, f"{at}[{i}]", kept)
+        return bytes(data)
+
+    def _indices(self, tree: TypeTree, value: Mapping[Any, Any], at: str) -> Iterator[tuple[int, Any]]:
+        """Elements by their index; those that are not named keep their values."""
+        for index, item in value.items():
+            number = parse_int(str(index))
+            if number is None or not 0 <= number < tree.count:
+                raise self._problem(
+                    at, f"no element {index!r} in {tree.text()}", f"an index from 0 to {tree.count - 1}"
+                )
+            yield number, item
 
     def _text(self, tree: TypeTree, element: TypeTree, value: str, at: str) -> bytes:
         """A string for an array: a MAC, an address, or plain characters."""
@@ -302,9 +331,9 @@ class _Encoder:
 
     # --- structs
 
-    def _aggregate(self, tree: TypeTree, value: Any, at: str) -> bytes:
+    def _aggregate(self, tree: TypeTree, value: Any, at: str, base: bytes | None) -> bytes:
         if isinstance(value, Mapping):
-            return self._fields(tree, value, at)
+            return self._fields(tree, value, at, base)
         if isinstance(value, str):
             address = parse_address(value)
             found = self._prefix(tree, value, at) or (self._address(tree, address, at) if address else None)
@@ -312,27 +341,28 @@ class _Encoder:
                 return found
         fields = list(tree.fields())
         if len(fields) == 1 and tree.kind == "struct":
-            return self._fields(tree, {fields[0].name: value}, at)
+            return self._fields(tree, {fields[0].name: value}, at, base)
         names = ", ".join(m.name for m in fields)
         prefix = "a prefix as 10.0.0.0/8, " if prefix_address(tree) else ""
         raise self._problem(at, f"{_shown(value)} is no {tree.text()}", f"{prefix}a mapping of {names}, or {HEX}…")
 
-    def _fields(self, tree: TypeTree, value: Mapping[Any, Any], at: str) -> bytes:
+    def _fields(self, tree: TypeTree, value: Mapping[Any, Any], at: str, base: bytes | None) -> bytes:
         fields = {m.name: m for m in tree.fields()}
         for name in value:
             if name not in fields:
                 raise self._problem(at, f"no field {name!r} in {tree.text()}", suggestion(str(name), list(fields)))
         given = [fields[name] for name in value]
         self._check_places(fields.values(), given, at)
-        data = bytearray(tree.size)
+        data = bytearray(tree.size if base is None else base)
         for member in given:
-            place_bits(data, member, self._member(member, value[member.name], f"{at}.{member.name}".lstrip(".")))
+            place_bits(data, member, self._member(member, value[member.name], f"{at}.{member.name}".lstrip("."), base))
         return bytes(data)
 
-    def _member(self, member: Member, value: Any, at: str) -> bytes:
+    def _member(self, member: Member, value: Any, at: str, base: bytes | None) -> bytes:
         if member.bits:
             return self.bitfield(member.type, value, at, member.bits)
-        return self.encode(member.type, value, at)
+        start = member.offset_bits // 8
+        return self.encode(member.type, value, at, None if base is None else base[start : start + member.type.size])
 
     def _check_places(self, fields: Any, given: list[Member], at: str) -> None:
         """Members of a union share bytes: one of them may be given, and then the others are not missing."""
@@ -344,6 +374,14 @@ class _Encoder:
             start, end = _span(m)
             if start < end and not m.type.special and not any(a < end and start < b for a, b, _ in spans):
                 raise self._problem(at, f"field {m.name} is missing", "a key needs all its fields")
+
+
+def _joined(root: str, at: str) -> str:
+    return f"{root}{'.' if root and at and not at.startswith('[') else ''}{at}"
+
+
+def _is_index(key: Any) -> bool:
+    return parse_int(str(key)) is not None
 
 
 def _span(member: Member) -> tuple[int, int]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, ClassVar
 
 from reloader import record
+from reloader.errors import Problem
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES
 from reloader.spec.checks import Health
@@ -57,6 +59,25 @@ class Kept:
 
 
 @frozen
+class Constant:
+    """A `const volatile` global of the objects, with all that a display of it needs."""
+
+    name: str
+    type: TypeTree
+    compiled: bytes  # its value in the object
+    byteorder: dict[str, str] = field(default_factory=dict)  # path below it -> "network" | "host"
+
+
+def orders_below(byteorder: Mapping[str, str] | None, root: str) -> dict[str, str]:
+    """The byte orders that are said of `root` (`key`, `value`, a constant) and its fields, by path from there."""
+    return {
+        path[len(root) :].removeprefix("."): order
+        for path, order in (byteorder or {}).items()
+        if path == root or path.startswith((f"{root}.", f"{root}["))
+    }
+
+
+@frozen
 class WishMap:
     name: str
     role: Role
@@ -77,7 +98,13 @@ class WishMap:
     flips: bool = False  # the program reaches it by the calls of reloader_config.h
     keep: tuple[Kept, ...] = ()  # counters in its values that programs write
     versions: tuple[LayoutVersion, ...] = ()  # the registry's history of this state map, up to this layout
+    unrecorded: bool = False  # the YAML names a registry, which has not got this layout: only a reset takes it
     inner: InnerMap | None = None  # what new maps of a map of maps look like
+    byteorder: dict[str, str] = field(default_factory=dict)  # `key.port` -> "network" | "host"; for displays
+
+    def orders(self, side: str) -> dict[str, str]:
+        """The byte orders below `key` or `value`, as spec.showing takes them."""
+        return orders_below(self.byteorder, side)
 
 
 @frozen
@@ -112,7 +139,7 @@ class Wish:
     source_revision: str  # "file:<sha256 of the YAML text, 12 digits>" or "git:<commit>"; not part of the digest
     objects: tuple[WishObject, ...]
     programs: tuple[str, ...]  # those to load: attached ones and what they tail-call
-    rodata: dict[str, bytes]  # variable -> encoded value
+    rodata: dict[str, bytes]  # variable that the YAML sets -> its whole value
     maps: tuple[WishMap, ...]
     attachments: tuple[WishAttachment, ...]
     gates: tuple[str, ...] = ()  # attached programs that obey the generation a first hook hands on
@@ -120,11 +147,21 @@ class Wish:
     tests: WishTests | None = None
     health: Health | None = None  # what it must prove after a swap; not part of the digest
     panic: Panic | None = None  # what `reloader panic` does; None: not declared
+    constants: tuple[Constant, ...] = ()  # of the objects, for displays; large ones only where the YAML sets them
 
     def load_digest(self) -> str:
         """Changes exactly when a new load is needed: code, rodata, programs, map shapes."""
         maps = [
-            {**m, "entries": None, "apply": None, "together_with": None, "prune": None, "keep": None}
+            {
+                **m,
+                "entries": None,
+                "apply": None,
+                "together_with": None,
+                "prune": None,
+                "keep": None,
+                "byteorder": None,
+                "unrecorded": None,
+            }
             for m in (record.to_json(m) for m in self.maps)
         ]
         return _digest(
@@ -158,6 +195,7 @@ class Compiled:
     entries: dict[str, bytes]  # digest -> packed entries
     files: tuple[str, ...] = ()  # absolute paths of all that was read beside the YAML
     tests: dict[str, bytes] = field(default_factory=dict)  # digest -> cases
+    unrecorded: dict[str, tuple[Problem, ...]] = field(default_factory=dict)  # state map -> why no version is its own
 
     @property
     def blobs(self) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from reloader.btf import Btf
+from reloader.errors import InputError
 from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo, MapType
 from reloader.observe import Observed, SeenMap
 from reloader.plan import lineage
@@ -20,6 +21,7 @@ from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishMap
 from reloader.state.compile import StateRefused, between
 from reloader.state.shape import holds_bound
+from reloader.txn.intake import Intake
 from reloader.typetree import entry_of, identity
 
 
@@ -40,6 +42,21 @@ def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | 
             ours = {m.info.id for m in seen.maps.values()}
             found[wanted.name] = _rules(kernel, wanted, live, recorded, ours)
     return found
+
+
+def require_recorded(intake: Intake, seen: Observed) -> None:
+    """InputError unless the registry has the layout of every state map, but for those that are reset, and those that
+    were reset to this very layout before."""
+    kept = set(intake.reset) | {name for name in intake.unrecorded if _kept_unrecorded(intake.wish.map(name), seen)}
+    problems = [p for name, found in intake.unrecorded.items() if name not in kept for p in found]
+    if problems:
+        raise InputError(problems)
+
+
+def _kept_unrecorded(wanted: WishMap, seen: Observed) -> bool:
+    live, generation = seen.maps.get(wanted.name), seen.generation
+    known = generation is not None and any(m.name == wanted.name and m.unrecorded for m in generation.wish.maps)
+    return known and live is not None and not map_differences(seen_shape(live), wished_shape(wanted))
 
 
 CHOICES = "keep the layout, take it out, or give the contents up with --reset"

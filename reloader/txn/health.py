@@ -97,7 +97,7 @@ def _reading(subject: Subject, check: Check) -> Reading:
 def _sum(subject: Subject, what: MapField) -> int:
     kernel, generation = subject.kernel, subject.generation
     wanted = next((m for m in generation.wish.maps if m.name == what.map), None)
-    number = find(wanted.value, what.field) if wanted else None
+    number = find(wanted.value, what.field, orders=wanted.orders("value")) if wanted else None
     if wanted is None or number is None:
         raise MissingFeature(f"generation {generation.number} has no {what.text()}")
     with kernel.pins.get(wanted.pin or generation.maps[what.map].pin) as fd:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
 
+from reloader.errors import Problem
 from reloader.frozen import frozen
 from reloader.spec.wish import Wish
 
@@ -21,5 +22,6 @@ class Intake:
     leave_out: bool = False  # entries of state without a place in the layout that is gone to are given up and counted
     take_over: bool = False  # somebody else's programs on our hooks give way
     source: str = ""  # the file it came from
+    unrecorded: Mapping[str, Sequence[Problem]] = field(default_factory=dict)  # state map -> why it needs a reset
     tests: bool = True  # False: do not run the wish's tests
     origin: int = 0  # rollback: the generation whose wish this is

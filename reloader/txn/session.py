@@ -40,7 +40,7 @@ from reloader.trial import BACK, REMOVED, STAYS
 from reloader.txn import storage, trial
 from reloader.txn.apply import Bench, silent
 from reloader.txn.commit import records_of
-from reloader.txn.conversions import conversions, counts, memory_cgroup
+from reloader.txn.conversions import conversions, counts, memory_cgroup, require_recorded
 from reloader.txn.intake import Intake
 from reloader.txn.panic import panicking
 from reloader.txn.privilege import privileged
@@ -104,6 +104,7 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
     if foreign:
         why = f"{intake.wish.pipeline}: --reset {', '.join(foreign)}: an external map is not ours to empty"
         raise RefusedChange(why, hint="whoever pinned it empties it; nothing was touched")
+    require_recorded(intake, seen)
     request = Request(
         reset=intake.reset,
         diffs=_diffs(layout, intake, seen),
@@ -258,15 +259,17 @@ def rollback(
     progress: Progress = quiet,
     tests: bool = True,
     leave_out: bool = False,
+    reset: Collection[str] = (),
 ) -> Result:
     """Apply a stored generation's wish again, from stored objects. `to` None: the one before the current. `tests`:
-    whether it has to pass its own. `leave_out`: entries of state that its layout has no place for may go."""
+    whether it has to pass its own. `leave_out`: entries of state that its layout has no place for may go. `reset`: maps
+    that start empty."""
     recovered, sent = _ready(kernel, layout, pipeline, lock)
     if sent is not None and to is None:  # that was what it was asked for
         return replace(sent, recovered=tuple(recovered))
     target = rollback_target(layout, pipeline, to)
     current = records.read_current(layout, pipeline)
-    intake = replace(_again(target, f"rollback to {target.number}"), tests=tests, leave_out=leave_out)
+    intake = replace(_again(target, f"rollback to {target.number}"), tests=tests, leave_out=leave_out, reset=reset)
     try:
         result = _apply(kernel, layout, intake, lock, progress=progress, recovered=tuple(recovered))
     except (NothingSwapped, RolledBack) as error:

@@ -12,7 +12,7 @@ from reloader.spec import packets
 from reloader.spec.cases import Case, FieldCheck, OutputCheck
 from reloader.spec.dissect import checksum_state, dissect
 from reloader.spec.expected import range_value, tree_at
-from reloader.spec.values import decode
+from reloader.spec.showing import show, text
 from reloader.spec.wish import WishMap
 
 ROW = 16  # bytes of a hexdump's line
@@ -52,9 +52,7 @@ def _held(wanted: WishMap, check: FieldCheck, value: bytes, data: bytes) -> obje
     if any(byte != 0xFF for byte in check.mask):
         return range_value(check, data)
     tree = tree_at(wanted.value, check.path) if wanted.value else None
-    if tree is not None and tree.kind == "int" and tree.order == "" and tree.size <= 8:
-        return range_value(check, data)
-    return decode(tree, data)
+    return text(show(tree, data, wanted.orders("value"), check.path))
 
 
 def output(check: OutputCheck, packet: bytes, got: bytes) -> list[str]:

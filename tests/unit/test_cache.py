@@ -79,9 +79,9 @@ def place(tmp_path: Path, compile_bpf: Callable[[Path], Path], monkeypatch: pyte
     (made.folder / "subject.bpf.o").write_bytes(compile_bpf(source).read_bytes())
     original = compile.compile_source
 
-    def counted(data: bytes, path: Path) -> tuple[Compiled, ...]:
+    def counted(data: bytes, path: Path, **more: bool) -> tuple[Compiled, ...]:
         made.compilations += 1
-        return original(data, path)
+        return original(data, path, **more)
 
     monkeypatch.setattr(compile, "compile_source", counted)
     made.age()

@@ -150,7 +150,7 @@ def edit(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-GONE = "u64 is in the version before only: {drop: true}, or rename it"
+GONE = "u64 is in the version before only: {drop: true, accept_loss: true}, or rename it"
 WRONG = {
     ("rename: packets", "rename: packet"): ["25:12 count: the version before has no field", f"25:5 packets: {GONE}"],
     ("    count: {rename: packets}\n", ""): ["25:5 count: is new: say {default: …}", f"25:5 packets: {GONE}"],

@@ -16,7 +16,7 @@ from reloader.typetree import Member, TypeTree, map_of
 from tests.layout_pairs import Var, laid_out
 from tests.reference import NoCounterpart, apply_rules, merge_rules
 
-DROP = FieldRule(drop=True)
+DROP = FieldRule(drop=True, accept_loss=True)
 WIDEN, NARROW, CAST = FieldRule(widen=True), FieldRule(narrow=True), FieldRule(cast=True)
 ZERO8 = FieldRule(default=bytes(8))
 U32 = TypeTree(kind="int", size=4)
@@ -319,7 +319,7 @@ def test_bit_fields_move_as_units() -> None:
     assert compile_conversion(*step(old, wider, {"d": FieldRule(default=b"\0")})).lossy == ()
     joined = bits(8, ("a", 0, 3), ("b", 3, 4), ("d", 7, 1), ("c", 32, 32))
     assert "bit-fields move whole" in refused(step(old, joined))[0]
-    compile_conversion(*step(old, joined, {"a,b,d": FieldRule(rename="a,b", cast=True)}))
+    compile_conversion(*step(old, joined, {"a,b,d": FieldRule(rename="a,b", cast=True, accept_loss=True)}))
 
 
 def test_unions_move_whole() -> None:
@@ -534,7 +534,7 @@ def test_nothing_else_of_a_map_of_maps_changes(change: str) -> None:
 
 def test_regress_a_key_of_nothing_but_zeros_is_no_unchanged_key() -> None:
     """What no rule names becomes zero, and without any rule the kernel takes the old key's own bytes."""
-    kept = {"a": FieldRule(drop=True), "b": FieldRule(default=bytes(2))}
+    kept = {"a": DROP, "b": FieldRule(default=bytes(2))}
     keys: dict[str, Any] = {"key_old": "a:u8", "key_new": "b:u16", "key_rules": kept}
     made = compile_conversion(*step("n:u64", "n:u64", **keys, collide=True, merge={"n": "sum"}))
     assert made.key

@@ -57,11 +57,11 @@ def next_of(old: str | TypeTree, new: str | TypeTree, **more: Any) -> str:
 
 
 def test_what_is_certain_is_filled_in() -> None:
-    said = next_of("packets:u64 mark:u32 gone:u8*2", "mark:u64 packets:u64 first_ns:u64")
+    said = next_of("packets:u64 mark:u32 pad:u8*2", "mark:u64 packets:u64 first_ns:u64")
     assert QUESTION not in said.replace(f"{QUESTION}: how do two values of mark", "")
     for line in (
         "mark: {widen: true}",
-        "gone: {drop: true}",
+        "pad: {drop: true, was: 0}",
         "first_ns: {default: 0}",
         "packets: sum",
         "first_ns: min",
@@ -72,17 +72,26 @@ def test_what_is_certain_is_filled_in() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "answers"),
     [
-        ("bytes:u64", "octets:u64", ["octets: {rename: bytes}", "octets: {default: 0}; bytes: {drop: true}"]),
+        (
+            "bytes:u64",
+            "octets:u64",
+            ["octets: {rename: bytes}", "octets: {default: 0}; bytes: {drop: true, accept_loss: true}"],
+        ),
         ("a:u64 b:u64", "c:u64", ["c: {rename: a}", "c: {rename: b}"]),
         ("a:u64", "a:u32", ["a: {narrow: true}"]),
         (
             "small:u16",
             "smallish:u32",
-            ["smallish: {rename: small, widen: true}", "smallish: {default: 0}; small: {drop: true}"],
+            [
+                "smallish: {rename: small, widen: true}",
+                "smallish: {default: 0}; small: {drop: true, accept_loss: true}",
+            ],
         ),
         ("a:u32", "a:be32", ["a: {cast: true}"]),
         ("a:u8*4", "a:u8*2", ["a: {narrow: true}"]),
         ("a:u8*4", "a:u32", ["a: {cast: true}"]),
+        ("a:u32*4", "a:u64*2", ["a: {cast: true}"]),
+        ("a:u64 gone:u32", "a:u64", ["gone: {drop: true, accept_loss: true}"]),
     ],
 )
 def test_what_only_the_author_knows_is_asked(old: str, new: str, answers: list[str]) -> None:

@@ -59,6 +59,9 @@ tests stored with it run first, its budgets do not.""",
         action="store_true",
         help="leave out entries of state that the older layout has no place for, and say how many; else it is refused",
     )
+    parser.add_argument(
+        "--reset", action="append", default=[], metavar="MAP", help="start this map empty (may be repeated)"
+    )
     parser.add_argument("--skip-tests", action="store_true", help="go back even if that generation fails its own tests")
 
 

@@ -1,0 +1,139 @@
+"""`rodata:` → the whole new value of each constant that the YAML sets, and what a record keeps to display them.
+
+A struct or array may be given in part: the rest keeps its compiled value. Called by compile.py. Pure; imports errors,
+spec.{check,listing,model,objects,shape,text,values,wish}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reloader.elf import Variable
+from reloader.errors import Problem
+from reloader.spec import listing, values
+from reloader.spec.check import suggestion
+from reloader.spec.constant_values import LARGEST
+from reloader.spec.model import Mark, Pipeline
+from reloader.spec.objects import Objects
+from reloader.spec.shape import order_problem
+from reloader.spec.text import dotted
+from reloader.spec.wish import Constant, orders_below
+
+BYTEORDER = "byteorder"
+"""The one name below `rodata` that is no constant, unless the objects have a constant of that name."""
+ORDERS = ("network", "host")
+KCONFIG = ".kconfig"
+_ORDER_HINT = "write `rodata: {{byteorder: {{{path}: network}}}}` (or host)"
+
+
+def encoded(pipeline: Pipeline, objects: Objects, problems: list[Problem]) -> dict[str, bytes]:
+    """Each constant that the YAML sets, whole; what does not fit is added to `problems`."""
+    setter = _Setter(pipeline, objects, problems)
+    setter.check_orders()
+    return dict(setter.encoded())
+
+
+def recorded(pipeline: Pipeline, objects: Objects, rodata: Mapping[str, bytes]) -> tuple[Constant, ...]:
+    """The objects' constants as a record keeps them, by name."""
+    orders = _orders(pipeline, objects)
+    found = sorted(objects.rodata.values(), key=lambda v: v.name)
+    return tuple(
+        Constant(name=v.name, type=v.type, compiled=v.value, byteorder=orders_below(orders, v.name))
+        for v in found
+        if v.name in rodata or v.size <= LARGEST
+    )
+
+
+def not_a_map(section: str) -> tuple[str, str]:
+    """What is wrong with a section of constants among the maps, and what to do."""
+    if section == KCONFIG:
+        return "the kernel's configuration, which libbpf fills in at every load", f"take {section} out of the maps"
+    return f"{section} holds constants", "leave it out; set its variables under rodata"
+
+
+def _orders(pipeline: Pipeline, objects: Objects) -> dict[str, Any]:
+    given = pipeline.rodata.get(BYTEORDER)
+    return dict(given) if isinstance(given, Mapping) and BYTEORDER not in objects.rodata else {}
+
+
+def _kernel_settings(objects: Objects) -> set[str]:
+    """Variables that libbpf reads from the kernel's configuration (`extern … __kconfig`)."""
+    names = set()
+    for part in objects.parts:
+        section = part.btf.find_datasec(KCONFIG) if part.btf else None
+        names |= {v.name for v in part.btf.variables(section)} if part.btf and section is not None else set()
+    return names
+
+
+class _Setter:
+    """The `rodata` of one pipeline against its objects."""
+
+    def __init__(self, pipeline: Pipeline, objects: Objects, problems: list[Problem]) -> None:
+        self._pipeline, self._objects, self._problems = pipeline, objects, problems
+        self._orders = _orders(pipeline, objects)
+
+    def encoded(self) -> Iterator[tuple[str, bytes]]:
+        for name, value in self._pipeline.rodata.items():
+            found = self._objects.rodata.get(name)
+            if found is not None:
+                yield from self._set(found, value)
+            elif name != BYTEORDER:
+                self._unknown(name)
+
+    def _set(self, found: Variable, value: Any) -> Iterator[tuple[str, bytes]]:
+        if found.name in self._objects.misplaced:  # BTF has the weak one's offset (libbpf 1.1)
+            message = f"{found.name} is weak in one object and defined in a later one, where libbpf does not find it"
+            self._note(found.name, message, "list the object that defines it first", reason="constant-misplaced")
+            return
+        orders = orders_below(self._orders, found.name)
+        try:
+            data = values.encode(
+                found.type, value, path=found.name, byteorder=orders, complete=False, base=found.value, hint=_ORDER_HINT
+            )
+        except values.ValueProblem as wrong:
+            self._note(wrong.path, wrong.message, wrong.hint, reason=wrong.reason)
+            return
+        yield found.name, data
+
+    def _unknown(self, name: str) -> None:
+        if name in _kernel_settings(self._objects):
+            message = f"{name} is read from the running kernel's configuration, and cannot be set"
+            self._note(name, message, "take it out; to choose a value, declare `const volatile` instead of `extern`")
+            return
+        hint = suggestion(name, self._objects.rodata) or "only `const volatile` globals can be set"
+        self._note(name, f"no read-only variable {name!r} in the objects", hint, reason="no-such-constant")
+
+    def check_orders(self) -> None:
+        """A byte order must be one, and stand beside a constant or a field of one."""
+        given = self._pipeline.rodata.get(BYTEORDER)
+        if given is None or BYTEORDER in self._objects.rodata:
+            return
+        if not isinstance(given, Mapping):
+            self._note(BYTEORDER, "is a mapping of field paths to network or host", "byteorder: {peer: network}")
+            return
+        for path, order in given.items():
+            name = str(path).replace("[", ".").split(".")[0]
+            found, place = self._objects.rodata.get(name), f"{BYTEORDER}.{path}"
+            wrong, hint = order_problem(found.type if found else None, str(path)[len(name) :], str(path))
+            if wrong:
+                hint = hint or (f"write it as {name}.field" if found else suggestion(name, self._objects.rodata))
+                self._note(place, wrong, hint)
+            elif order not in ORDERS:
+                self._note(place, f"{order!r} is not a byte order", "network or host")
+
+    def _note(self, path: str, message: str, hint: str = "", *, reason: str = "") -> None:
+        mark: Mark = listing.nearest(self._pipeline.rodata_marks, path, self._pipeline.mark)
+        where = f"spec.rodata.{path}" if "." in path or "[" in path else dotted(("spec", "rodata", path))
+        self._problems.append(
+            Problem(
+                file=self._pipeline.file,
+                line=mark.line,
+                column=mark.column,
+                path=where,
+                message=message,
+                hint=hint,
+                reason=reason,
+                values={"constant": path} if reason else None,
+            )
+        )
