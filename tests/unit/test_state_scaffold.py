@@ -122,7 +122,8 @@ def test_padding_is_no_candidate_for_a_rename() -> None:
 def test_what_cannot_be_done_is_told_in_the_same_place() -> None:
     timer = TypeTree(kind="struct", name="bpf_timer", size=16)
     said = next_of(with_members(16, ("t", 0, timer)), "n:u64")
-    assert re.search(r"# QUESTION: value\.t: holds a bpf_timer", said)
+    assert "bpf_timer" in said  # there is no rule to ask for: the version is recorded, and `--reset` gives entries up
+    assert "rules:" not in said
 
 
 @pytest.mark.parametrize(
