@@ -31,6 +31,8 @@ from dataclasses import field
 
 from reloader.frozen import frozen
 
+MOST_PROBLEMS = 100  # of one input that are collected and shown
+
 
 @frozen
 class Problem:
@@ -95,7 +97,10 @@ class UsageError(ReloaderError):
 
 
 class InputError(ReloaderError):
-    """All problems of an input at once."""
+    """All problems of an input at once, at most MOST_PROBLEMS: those who collect them stop when they have one more.
+
+    A reason that all of them share is also the reason of the whole.
+    """
 
     exit_code = 65
     code = "bad-input"
@@ -104,7 +109,13 @@ class InputError(ReloaderError):
         self, problems: list[Problem], *, message: str = "", reason: str = "", values: dict[str, object] | None = None
     ) -> None:
         count = len(problems)
+        if count > MOST_PROBLEMS:
+            problems = problems[:MOST_PROBLEMS]
+            message = message or f"more than {MOST_PROBLEMS} problems found; the first {MOST_PROBLEMS} are shown"
+            reason, values = reason or "too-many-problems", {"limit": MOST_PROBLEMS, **(values or {})}
         message = message or f"{count} problem{'s' * (count != 1)} found"
+        if not reason and problems and all(p.reason == problems[0].reason for p in problems):
+            reason, values = problems[0].reason, values or problems[0].values
         super().__init__(message, detail="\n".join(map(str, problems)), reason=reason, values=values)
         self.problems = problems
 

@@ -75,6 +75,25 @@ def open_again(handle: int, path: str | Path) -> int:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
+def open_to_write(path: str | Path, flags: int = 0) -> int:
+    """A descriptor to write a file of ours, which is made if it is missing; UnfitFile when it is not regular.
+
+    Neither waits for the reader of a FIFO nor follows a symbolic link.
+    """
+    flags |= os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ELOOP, errno.EISDIR):  # a FIFO without a reader, a socket, a link
+            raise not_regular(path, os.lstat(path)) from error
+        raise
+    info = os.fstat(fd)
+    if not stat.S_ISREG(info.st_mode):
+        os.close(fd)
+        raise not_regular(path, info)
+    return fd
+
+
 def read_bounded(fd: int, most: int, path: str | Path) -> bytes:
     """All that a descriptor gives from here on; UnfitFile when that is more than `most` bytes.
 
@@ -91,18 +110,44 @@ def read_bounded(fd: int, most: int, path: str | Path) -> bytes:
     return b"".join(pieces)
 
 
+class Inputs:
+    """How a command opens the files that it is given; trust.Judge also judges what leads to them."""
+
+    def open(self, path: str | Path) -> int:
+        """A descriptor to read a regular file; UnfitFile when it is none, OSError as the system gives it."""
+        return open_regular(path)
+
+    def open_folder(self, path: str | Path) -> int:
+        """A descriptor to list a folder."""
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def read(self, path: str | Path, most: int) -> bytes:
+        """A file's bytes; UnfitFile when it is not regular or holds more than `most` bytes."""
+        fd = self.open(path)
+        try:
+            return read_bounded(fd, most, path)
+        finally:
+            os.close(fd)
+
+    def stream(self, path: str | Path) -> IO[bytes]:
+        """A file to be read piece by piece."""
+        return io.BufferedReader(_Raw(self.open(path), "rb"), PIECE)
+
+    def names(self, path: str | Path) -> list[str]:
+        """What a folder holds, sorted."""
+        fd = self.open_folder(path)
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
+
+
+PLAIN = Inputs()
+
+
 def read_regular(path: str | Path, most: int) -> bytes:
     """A regular file's bytes; UnfitFile when it is none or holds more than `most`."""
-    fd = open_regular(path)
-    try:
-        return read_bounded(fd, most, path)
-    finally:
-        os.close(fd)
-
-
-def stream(fd: int) -> IO[bytes]:
-    """A buffered reader that owns the descriptor."""
-    return io.BufferedReader(_Raw(fd, "rb"), PIECE)
+    return PLAIN.read(path, most)
 
 
 class _Raw(io.FileIO):

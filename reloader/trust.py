@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 from reloader.errors import PermissionRefused
-from reloader.files import file_type, open_again
+from reloader.files import Inputs, file_type, not_regular, open_again
 from reloader.frozen import frozen
 
 LINKS = 40  # as many as the kernel follows
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _ACL = "system.posix_acl_access"
+_MAGIC = re.compile(r"(pipe|socket|anon_inode):")  # links of /proc/self/fd that lead to no path
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -49,11 +51,15 @@ class Finding:
         return f"{self.file}: {where}{self.weakness.text}"
 
 
-class Judge:
+Signature = tuple[int, ...]  # device, inode, size, mtime, ctime
+
+
+class Judge(Inputs):
     """Opens files, and notes everything on the way to them that lets others change them."""
 
     def __init__(self) -> None:
         self.found: dict[Finding, None] = {}
+        self.signatures: dict[str, Signature] = {}  # path -> of what was opened there; () when it changed in between
 
     def open(self, path: str | Path) -> int:
         """A descriptor to read a regular file; UnfitFile when it is none, OSError as the system gives it."""
@@ -62,6 +68,11 @@ class Judge:
             return open_again(handle, path)
         finally:
             os.close(handle)
+
+    def signature(self, path: str | Path) -> Signature:
+        """What changes when a file's contents may have changed; the way to it is judged, the file not read."""
+        os.close(self.handle(path))
+        return self.signatures[os.fspath(path)]
 
     def open_folder(self, path: str | Path) -> int:
         """A descriptor to read a folder. Its own sticky bit does not excuse it: others could add entries."""
@@ -94,6 +105,8 @@ class Judge:
                     here = place
                     continue
                 os.close(held.pop())
+                if _MAGIC.match(target):
+                    raise not_regular(asked, os.stat(name, dir_fd=held[0]))
                 links += 1
                 if links > LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), asked)
@@ -102,6 +115,7 @@ class Judge:
                     os.close(held.pop())
                     held.append(self._root(asked))
                     here = "/"
+            self._sign(held[0], asked)
             return held.pop()
         finally:
             for fd in held:
@@ -119,6 +133,11 @@ class Judge:
             reason="others-can-change",
             values={"files": files},
         )
+
+    def _sign(self, fd: int, asked: str) -> None:
+        found = signature_of(os.fstat(fd))
+        if self.signatures.setdefault(asked, found) != found:
+            self.signatures[asked] = ()
 
     def _root(self, asked: str) -> int:
         fd = os.open("/", _PATH | os.O_DIRECTORY)
@@ -163,6 +182,11 @@ def require_ours(paths: Iterable[str], *, what: str = "what this pipeline is mad
     for path in paths:
         os.close(judge.handle(path))
     judge.refuse(what)
+
+
+def signature_of(info: os.stat_result) -> Signature:
+    """What changes when a file's contents may have changed."""
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
 def weakness_of(fd: int, *, sticky: bool = True) -> Weakness | None:

@@ -7,33 +7,31 @@ Findings carry the file's line. Called by listing.py; imports errors, spec.{mode
 from __future__ import annotations
 
 import itertools
-import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
 from reloader.errors import Problem
+from reloader.files import PLAIN, Inputs
 from reloader.spec import values
 from reloader.spec.check import suggestion
 from reloader.spec.model import Bulk
 from reloader.spec.shape import Rows, Shape, encode_side, has_field
+from reloader.spec.source import unreadable
 from reloader.spec.text import dotted
 
 CHUNK = 4 << 20
 _MOST = 20  # findings of one file; the next look will show the rest
 
 
-def read_bulk(bulk: Bulk, shape: Shape) -> Rows:
+def read_bulk(bulk: Bulk, shape: Shape, inputs: Inputs = PLAIN) -> Rows:
     """Every entry of a bulk file, or the problems with it."""
     rows = Rows()
     reader = _CsvReader if bulk.format == "csv" else _JsonReader
     try:
-        with open(bulk.path, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise _Stop(0, "is not a regular file")
+        with inputs.stream(bulk.path) as stream:
             reader(rows, bulk.path, shape).read(stream)
     except OSError as error:
-        rows.problems.append(_problem(bulk.path, 0, f"cannot be read: {(error.strerror or '').lower()}"))
+        rows.problems.append(unreadable(bulk.path, error))
     except _Stop as stop:
         rows.problems.append(_problem(bulk.path, stop.line, stop.message, stop.hint))
     return rows

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reloader.elf import ElfMap
-from reloader.errors import InputError, Problem
+from reloader.errors import MOST_PROBLEMS, InputError, Problem
+from reloader.files import PLAIN, Inputs
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
 from reloader.spec import health, kept, listing, parse, registered, values
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["Compiled", "compile_file", "compile_pipeline", "compile_source", "declarations"]
 
 
-def compile_file(path: Path) -> tuple[Compiled, ...]:
-    """Every pipeline of a YAML file; InputError with all problems of all of them."""
-    return compile_source(read_source(path), path)
+def compile_file(path: Path, inputs: Inputs = PLAIN) -> tuple[Compiled, ...]:
+    """Every pipeline of a YAML file; InputError with all problems of all of them. `inputs` opens what is read."""
+    return compile_source(read_source(path, inputs), path, inputs)
 
 
-def compile_source(data: bytes, path: Path) -> tuple[Compiled, ...]:
+def compile_source(data: bytes, path: Path, inputs: Inputs = PLAIN) -> tuple[Compiled, ...]:
     """The same from the file's bytes, read already."""
     pipelines = parse.parse_pipelines(data, path)
     revision = f"file:{hashlib.sha256(data).hexdigest()[:12]}"
@@ -45,20 +46,22 @@ def compile_source(data: bytes, path: Path) -> tuple[Compiled, ...]:
     problems: list[Problem] = []
     for pipeline in pipelines:
         try:
-            compiled.append(compile_pipeline(pipeline, source_revision=revision))
+            compiled.append(compile_pipeline(pipeline, source_revision=revision, inputs=inputs))
         except InputError as error:
             problems += error.problems
+        if len(problems) > MOST_PROBLEMS:
+            break
     if problems:
         raise InputError(problems)
     return tuple(compiled)
 
 
-def compile_pipeline(pipeline: Pipeline, *, source_revision: str) -> Compiled:
+def compile_pipeline(pipeline: Pipeline, *, source_revision: str, inputs: Inputs = PLAIN) -> Compiled:
     """Resolve one pipeline against its objects; InputError with all that does not fit."""
-    objects = read_objects(pipeline.objects, pipeline.file)
+    objects = read_objects(pipeline.objects, pipeline.file, inputs)
     if objects.problems:  # without all objects every other finding would be a guess
         raise InputError(objects.problems)
-    compiler = _Compiler(pipeline, objects)
+    compiler = _Compiler(pipeline, objects, inputs)
     compiled = compiler.compile(source_revision)
     if compiler.problems:
         ours = [p for p in compiler.problems if p.file == pipeline.file]
@@ -70,10 +73,11 @@ def compile_pipeline(pipeline: Pipeline, *, source_revision: str) -> Compiled:
 class _Compiler:
     """One pipeline with its objects; notes all that does not fit while it resolves."""
 
-    def __init__(self, pipeline: Pipeline, objects: Objects) -> None:
+    def __init__(self, pipeline: Pipeline, objects: Objects, inputs: Inputs) -> None:
         self.pipeline = pipeline
         self.objects = objects
-        self.registry = registered.registry_of(pipeline)
+        self.inputs = inputs
+        self.registry = registered.registry_of(pipeline, inputs)
         self.problems: list[Problem] = []
         self.entries: dict[str, bytes] = {}
         self.tests: dict[str, bytes] = {}
@@ -109,7 +113,7 @@ class _Compiler:
         from reloader.spec import cases
         from reloader.spec.tests import resolve  # late: most pipelines had none when they were written
 
-        found, problems = resolve(self.pipeline, self.objects, programs)
+        found, problems = resolve(self.pipeline, self.objects, programs, self.inputs)
         self.problems += problems
         self.captures = found.files
         blob = cases.dump(found.cases)
@@ -295,7 +299,7 @@ class _Compiler:
         listed = wish.entries is not None or wish.bulk is not None
         if not listed or found.type not in PLAIN_TYPES or wish.role is not Role.CONFIG:
             return None
-        data, problems = listing.pack(wish, found, file=self.pipeline.file, max_entries=max_entries)
+        data, problems = listing.pack(wish, found, file=self.pipeline.file, max_entries=max_entries, inputs=self.inputs)
         self.problems += problems
         digest = hashlib.sha256(data).hexdigest()
         self.entries[digest] = data

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from reloader.elf import ElfMap
 from reloader.errors import Problem
+from reloader.files import PLAIN, Inputs
 from reloader.kernel import ARRAY_TYPES, MapType
 from reloader.spec import values
 from reloader.spec.model import Entry, MapWish, Mark
@@ -20,7 +21,9 @@ from reloader.spec.text import dotted
 _MOST = 20
 
 
-def pack(wish: MapWish, found: ElfMap, *, file: str, max_entries: int) -> tuple[bytes, list[Problem]]:
+def pack(
+    wish: MapWish, found: ElfMap, *, file: str, max_entries: int, inputs: Inputs = PLAIN
+) -> tuple[bytes, list[Problem]]:
     """All listed entries of a map as records, or everything wrong with them."""
     listing = _Listing(wish, found, file)
     shape = Shape(
@@ -32,7 +35,7 @@ def pack(wish: MapWish, found: ElfMap, *, file: str, max_entries: int) -> tuple[
     )
     problems = listing.byteorder_problems(shape)
     if not problems:
-        rows = listing.read(shape) if wish.bulk else listing.encode(shape)
+        rows = listing.read(shape, inputs) if wish.bulk else listing.encode(shape)
         problems = rows.problems or listing.check(rows, max_entries)
     if problems:
         return b"", problems
@@ -76,11 +79,11 @@ class _Listing:
             problems.append(self._at(mark, ("byteorder", path), f"there is no field {path!r}", hint))
         return problems
 
-    def read(self, shape: Shape) -> Rows:
+    def read(self, shape: Shape, inputs: Inputs) -> Rows:
         from reloader.spec.bulk import read_bulk  # late: most maps have none
 
         assert self.wish.bulk is not None
-        return read_bulk(self.wish.bulk, shape)
+        return read_bulk(self.wish.bulk, shape, inputs)
 
     def encode(self, shape: Shape) -> Rows:
         rows = Rows()

@@ -18,11 +18,12 @@ from pathlib import Path
 from reloader import records
 from reloader.effects import lasting
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError
+from reloader.files import read_regular
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd, Kernel
 from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lock import WriterLock
-from reloader.records import Current
+from reloader.records import MOST, Current
 from reloader.txn.journal import open_journals
 from reloader.txn.storage import BLOBS
 
@@ -247,7 +248,7 @@ def _compiled(layout: Layout) -> Iterator[Dead]:
 
 def _pipelines_of(path: Path) -> set[str]:
     try:
-        return {one["pipeline"] for one in json.loads(path.read_bytes().partition(b"\n")[2])["wishes"]}
+        return {one["pipeline"] for one in json.loads(read_regular(path, MOST).partition(b"\n")[2])["wishes"]}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
 
