@@ -94,6 +94,14 @@ def open_to_write(path: str | Path, flags: int = 0) -> int:
     return fd
 
 
+def remove_file(path: Path) -> None:
+    """Remove what stands in a file's place, if anything does; UnfitFile for a folder."""
+    try:
+        path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        raise not_regular(path, path.lstat()) from None
+
+
 def read_bounded(fd: int, most: int, path: str | Path) -> bytes:
     """All that a descriptor gives from here on; UnfitFile when that is more than `most` bytes.
 
@@ -208,6 +216,9 @@ def _replace(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
         finally:
             os.close(fd)
         os.rename(temporary, path)
+    except IsADirectoryError:
+        os.unlink(temporary)
+        raise not_regular(path, os.lstat(path)) from None
     except BaseException:  # also on KeyboardInterrupt: nobody else will ever find the fragment
         with contextlib.suppress(OSError):
             os.unlink(temporary)

@@ -13,7 +13,7 @@ from pathlib import Path
 from reloader import records
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
-from reloader.files import make_folders, open_to_write, write_atomic
+from reloader.files import make_folders, open_to_write, remove_file, write_atomic
 from reloader.layout import Layout
 from reloader.records import Current, Generation
 from reloader.spec import cache
@@ -61,7 +61,8 @@ def reserve(layout: Layout, generation: Generation | None, current: Current) -> 
 
 
 def _allocate(path: Path, room: int) -> None:
-    fd = open_to_write(path)
+    remove_file(path)
+    fd = open_to_write(path, os.O_EXCL)
     try:
         os.posix_fallocate(fd, 0, room)
     finally:
@@ -111,7 +112,8 @@ def forget_compiled(layout: Layout, sources: Iterable[str]) -> None:
     """Drop the compiled wishes of a removed pipeline's YAML files; one that another pipeline shares is made again."""
     for source in sources:
         path = cache.kept_file(Path(source), layout)
-        lasting("cache.remove", partial(path.unlink, missing_ok=True))
+        if not path.is_dir():  # a folder is not ours
+            lasting("cache.remove", partial(path.unlink, missing_ok=True))
 
 
 def leave_no_folders(layout: Layout, pipeline: str) -> None:
