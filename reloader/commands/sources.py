@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reloader.errors import InputError, Problem
+from reloader.errors import ENOUGH, InputError, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.follow.files import is_yaml
 from reloader.layout import Layout
@@ -51,6 +51,8 @@ def _read(arguments: list[str], read: Callable[[Path], tuple[Compiled, ...]]) ->
             pairs += [(path, one) for one in read(path)]
         except InputError as error:
             problems += error.problems
+        if len(problems) >= ENOUGH:
+            break
     if problems or (problems := _twice(pairs)):
         raise InputError(problems)
     return pairs

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import reloader
 from reloader.errors import InputError
-from reloader.files import read_regular, write_atomic
+from reloader.files import UnfitFile, read_regular, write_atomic
 from reloader.layout import Layout, shipped_dir
 from reloader.spec.source import read_source
 from reloader.trust import Judge, Signature, signature_of
@@ -70,13 +70,23 @@ def _compile(data: bytes, path: Path, layout: Layout, judge: Judge) -> tuple[Com
     judge.refuse()
     signatures = {name: judge.signatures.get(name, ()) for one in compiled for name in one.files}
     kept = {name: s for name, s in signatures.items() if s and max(s[3:]) < began - _RACY}
-    if len(kept) == len(signatures):
+    if len(kept) == len(signatures) and _is_ours(layout):
         wishes = [{**_summary(one.wish), "wish": record.to_json(one.wish)} for one in compiled]
         body = {"key": _key(data, path), "files": kept, "wishes": wishes}
         with contextlib.suppress(OSError):  # no privilege, a full disk: the next command compiles again
             sealed = _sealed(json.dumps(body, separators=(",", ":")).encode())
             write_atomic(kept_file(path, layout), sealed, durable=False)
     return compiled
+
+
+def _is_ours(layout: Layout) -> bool:
+    """Whether no other user can lead a write into the cache elsewhere; `plan` takes no lock, which would ask."""
+    judge = Judge()
+    for folder in (layout.cache_dir, layout.records, *layout.records.absolute().parents):
+        with contextlib.suppress(FileNotFoundError, UnfitFile):
+            os.close(judge.open_folder(folder) if folder == layout.cache_dir else judge.handle(folder))
+            return not judge.found
+    return False
 
 
 def _summary(wish: Wish) -> dict[str, Any]:

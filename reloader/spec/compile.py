@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reloader.elf import ElfMap
-from reloader.errors import MOST_PROBLEMS, InputError, Problem
+from reloader.errors import ENOUGH, InputError, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
@@ -23,11 +23,12 @@ from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
 from reloader.spec.objects import OLD, Objects, always_loaded, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
 from reloader.spec.source import read_source
-from reloader.spec.text import dotted
+from reloader.spec.text import dotted, uncollected
 from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Wish, WishAttachment, WishMap, WishTests
 from reloader.spec.words import GATE, SLOTS
 
 if TYPE_CHECKING:
+    from reloader.state.registry import Registry
     from reloader.state.rules import LayoutVersion
 
 __all__ = ["Compiled", "compile_file", "compile_pipeline", "compile_source", "declarations"]
@@ -40,28 +41,30 @@ def compile_file(path: Path, inputs: Inputs = PLAIN) -> tuple[Compiled, ...]:
 
 def compile_source(data: bytes, path: Path, inputs: Inputs = PLAIN) -> tuple[Compiled, ...]:
     """The same from the file's bytes, read already."""
-    pipelines = parse.parse_pipelines(data, path)
     revision = f"file:{hashlib.sha256(data).hexdigest()[:12]}"
     compiled: list[Compiled] = []
     problems: list[Problem] = []
-    for pipeline in pipelines:
-        try:
-            compiled.append(compile_pipeline(pipeline, source_revision=revision, inputs=inputs))
-        except InputError as error:
-            problems += error.problems
-        if len(problems) > MOST_PROBLEMS:
-            break
+    with uncollected():
+        shared = Shared(inputs)
+        for pipeline in parse.parse_pipelines(data, path):
+            try:
+                compiled.append(compile_pipeline(pipeline, source_revision=revision, shared=shared))
+            except InputError as error:
+                problems += error.problems
+            if len(problems) >= ENOUGH:
+                break
     if problems:
         raise InputError(problems)
     return tuple(compiled)
 
 
-def compile_pipeline(pipeline: Pipeline, *, source_revision: str, inputs: Inputs = PLAIN) -> Compiled:
+def compile_pipeline(pipeline: Pipeline, *, source_revision: str, shared: Shared | None = None) -> Compiled:
     """Resolve one pipeline against its objects; InputError with all that does not fit."""
-    objects = read_objects(pipeline.objects, pipeline.file, inputs)
+    shared = shared or Shared(PLAIN)
+    objects = shared.objects(pipeline)
     if objects.problems:  # without all objects every other finding would be a guess
         raise InputError(objects.problems)
-    compiler = _Compiler(pipeline, objects, inputs)
+    compiler = _Compiler(pipeline, objects, shared)
     compiled = compiler.compile(source_revision)
     if compiler.problems:
         ours = [p for p in compiler.problems if p.file == pipeline.file]
@@ -70,14 +73,38 @@ def compile_pipeline(pipeline: Pipeline, *, source_revision: str, inputs: Inputs
     return compiled
 
 
+class Shared:
+    """What the pipelines of one file have in common is read once: their objects, and the registry of a schema."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs = inputs
+        self._objects: dict[tuple[tuple[str, str | None], ...], Objects] = {}
+        self._registries: dict[tuple[str, str | None], Registry | None] = {}
+
+    def objects(self, pipeline: Pipeline) -> Objects:
+        key = tuple((ref.path, ref.sha256) for ref in pipeline.objects)
+        if key in self._objects:
+            return self._objects[key]
+        found = read_objects(pipeline.objects, pipeline.file, self.inputs)
+        if not found.problems:  # which have their places in this pipeline
+            self._objects[key] = found
+        return found
+
+    def registry(self, pipeline: Pipeline) -> Registry | None:
+        key = (pipeline.file, pipeline.state_schema)
+        if key not in self._registries:
+            self._registries[key] = registered.registry_of(pipeline, self.inputs)
+        return self._registries[key]
+
+
 class _Compiler:
     """One pipeline with its objects; notes all that does not fit while it resolves."""
 
-    def __init__(self, pipeline: Pipeline, objects: Objects, inputs: Inputs) -> None:
+    def __init__(self, pipeline: Pipeline, objects: Objects, shared: Shared) -> None:
         self.pipeline = pipeline
         self.objects = objects
-        self.inputs = inputs
-        self.registry = registered.registry_of(pipeline, inputs)
+        self.inputs = shared.inputs
+        self.registry = shared.registry(pipeline)
         self.problems: list[Problem] = []
         self.entries: dict[str, bytes] = {}
         self.tests: dict[str, bytes] = {}

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from reloader.elf import ElfMap
-from reloader.errors import Problem
+from reloader.errors import ENOUGH, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.kernel import ARRAY_TYPES, MapType
 from reloader.spec import values
 from reloader.spec.model import Entry, MapWish, Mark
 from reloader.spec.shape import Rows, Shape, encode_side, has_field
 from reloader.spec.text import dotted
-
-_MOST = 20
 
 
 def pack(
@@ -93,6 +92,8 @@ class _Listing:
                     into.append(encode_side(shape, side, getattr(entry, side)))
                 except values.ValueProblem as wrong:
                     rows.problems.append(self._wrong_value(index, entry, wrong))
+            if len(rows.problems) >= ENOUGH:
+                break
         return rows
 
     def _wrong_value(self, index: int, entry: Entry, wrong: values.ValueProblem) -> Problem:
@@ -106,8 +107,10 @@ class _Listing:
         if len(rows.keys) > max_entries:
             hint = "raise max_entries, here or in the object"
             problems.append(self.at_map(f"{len(rows.keys)} entries, but the map holds {max_entries}", hint))
-        problems += [self._at_row(rows, i, message) for i, message in self._bad_keys(rows.keys, max_entries)][:_MOST]
-        return problems + [self._at_row(rows, i, self._first(rows, j)) for i, j in _twins(rows.keys)][:_MOST]
+        bad = islice(self._bad_keys(rows.keys, max_entries), ENOUGH)
+        problems += [self._at_row(rows, i, message) for i, message in bad]
+        twins = islice(_twins(rows.keys), ENOUGH)
+        return problems + [self._at_row(rows, i, self._first(rows, j)) for i, j in twins]
 
     def _at_row(self, rows: Rows, index: int, message: str) -> Problem:
         if self.wish.bulk:

@@ -43,13 +43,16 @@ class Objects:
         self.engine_maps: list[str] = []  # what our headers declare; not the author's business
         self.parts: list[ElfObject] = []
         self.problems: list[Problem] = []
+        self._to_load: dict[frozenset[str], tuple[str, ...]] = {}
 
     def to_load(self, attached: Sequence[str]) -> tuple[str, ...]:
         """The attached programs and all that arrays filled in the source hold, also arrays that only others use:
         libbpf creates and fills every map, and fails (EBADF) on a program that was not loaded."""
         held = {name for found in self.maps.values() for name in found.prog_array_values if name}
-        wanted = held.union(attached)
-        return tuple(sorted(set[str]().union(*(part.reachable(wanted) for part in self.parts))))
+        wanted = frozenset(held.union(attached))
+        if wanted not in self._to_load:
+            self._to_load[wanted] = tuple(sorted(set[str]().union(*(part.reachable(wanted) for part in self.parts))))
+        return self._to_load[wanted]
 
     def past_bridge(self, name: str, attached: Sequence[str]) -> tuple[str, ...]:
         """Programs that reach a state map, but not by the calls of reloader_state.h, which name the old map too."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from reloader.errors import Problem
+from reloader.errors import ENOUGH, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.frozen import frozen
 from reloader.hooks import HOOKS, Hook
@@ -93,7 +93,7 @@ class _Reader:
             file=self.file, line=mark.line, column=mark.column, path=path, message=wrong.message, hint=wrong.hint,
             reason=wrong.reason, values=wrong.values,
         )  # fmt: skip
-        if found not in self.problems:
+        if len(self.problems) < ENOUGH and found not in self.problems:
             self.problems.append(found)
 
     # cases
