@@ -5,7 +5,6 @@ Each finding names the cause in words and the command that mends it. Imports obs
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 
@@ -15,7 +14,7 @@ from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lost import is_lost, unrecorded
 from reloader.observe import Observed, SeenAttachment, observe, panic_of
-from reloader.records import Generation
+from reloader.records import Generation, blob_is_whole
 from reloader.spec.wish import WishAttachment
 
 ROOM = 16 << 20  # bytes on the disk of the records, below which it is nearly full
@@ -117,7 +116,7 @@ def _blobs(layout: Layout, name: str, generation: Generation) -> Iterator[Findin
 
 def _whole(layout: Layout, blob: str, digest: str) -> bool:
     try:
-        return hashlib.sha256(layout.blob_file(blob, digest).read_bytes()).hexdigest() == digest
+        return blob_is_whole(layout, blob, digest)
     except OSError:
         return False
 

@@ -71,7 +71,11 @@ def _system_error(error: OSError) -> ReloaderError:
     import errno
 
     from reloader.errors import InputError, MissingFeature, PermissionRefused, Problem
+    from reloader.files import UnfitFile
+    from reloader.spec.source import unreadable
 
+    if isinstance(error, UnfitFile):
+        return InputError([unreadable(str(error.filename), error)])
     if error.errno in (errno.EPERM, errno.EACCES):
         what = f"{error.filename}: no permission" if error.filename else str(error)
         return PermissionRefused(what, hint="run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")

@@ -31,6 +31,9 @@ from dataclasses import field
 
 from reloader.frozen import frozen
 
+MOST_PROBLEMS = 100  # of one input that are shown
+ENOUGH = MOST_PROBLEMS + 1  # that are looked for: one more tells that there are more
+
 
 @frozen
 class Problem:
@@ -95,7 +98,10 @@ class UsageError(ReloaderError):
 
 
 class InputError(ReloaderError):
-    """All problems of an input at once."""
+    """All problems of an input at once, at most MOST_PROBLEMS: those who collect them stop when they have ENOUGH.
+
+    A reason that all of them share is also the reason of the whole.
+    """
 
     exit_code = 65
     code = "bad-input"
@@ -104,12 +110,19 @@ class InputError(ReloaderError):
         self, problems: list[Problem], *, message: str = "", reason: str = "", values: dict[str, object] | None = None
     ) -> None:
         count = len(problems)
+        shown = list(map(str, problems[:MOST_PROBLEMS]))
+        if count > MOST_PROBLEMS:
+            message = message or f"more than {MOST_PROBLEMS} problems found"
+            shown.append(f"more than {MOST_PROBLEMS} problems found: the rest is not shown; correct these first")
+            reason, values = reason or "too-many-problems", {"limit": MOST_PROBLEMS, **(values or {})}
         message = message or f"{count} problem{'s' * (count != 1)} found"
-        super().__init__(message, detail="\n".join(map(str, problems)), reason=reason, values=values)
-        self.problems = problems
+        if not reason and problems and all(p.reason == problems[0].reason for p in problems):
+            reason, values = problems[0].reason, values or problems[0].values
+        super().__init__(message, detail="\n".join(shown), reason=reason, values=values)
+        self.problems = problems  # ENOUGH of them where there are more, for those who join several errors
 
     def to_json(self) -> dict[str, object]:
-        return {**super().to_json(), "problems": [p.to_json() for p in self.problems]}
+        return {**super().to_json(), "problems": [p.to_json() for p in self.problems[:MOST_PROBLEMS]]}
 
 
 class RefusedChange(ReloaderError):

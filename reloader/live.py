@@ -7,12 +7,11 @@ plan.entries, spec.showing.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reloader import records
-from reloader.errors import NeedsHuman, NotFoundError, RefusedChange
+from reloader.errors import NotFoundError, RefusedChange
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Kernel, MapType
 from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap, observe
@@ -90,10 +89,7 @@ def _map(generation: Generation, name: str) -> WishMap:
 
 def _listed(layout: Layout, wanted: WishMap) -> dict[bytes, bytes]:
     assert wanted.entries is not None
-    path = layout.blob_file("entries", wanted.entries.digest)
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != wanted.entries.digest:
-        raise NeedsHuman(f"{path} does not match its digest", hint="apply again from the source files")
+    data = records.read_blob(layout, "entries", wanted.entries.digest)
     return split_records(data, wanted.key_size, wanted.value_size)
 
 

@@ -6,6 +6,7 @@ Read by observe.py, written by txn/. Imports files, layout, spec.wish, record.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable
@@ -15,11 +16,13 @@ from pathlib import Path
 
 from reloader import record
 from reloader.errors import NeedsHuman, NotFoundError
-from reloader.files import write_atomic
+from reloader.files import UnfitFile, read_regular, write_atomic
 from reloader.frozen import frozen
 from reloader.layout import Layout
 from reloader.spec.wish import Kept, Wish
 
+MOST = 256 << 20  # bytes of one record
+MOST_OF_BLOB = 4 << 30  # bytes of one stored object or listing
 PAGE = 4096  # what filesystems give room by
 SUM = b',\n "sum": "'  # the checksum, the last member of a record
 
@@ -99,11 +102,23 @@ class Current:
 
 def _read(path: Path, kind: type) -> object | None:
     try:
-        return record.from_json(kind, json.loads(_unsealed(path.read_bytes())))
+        return record.from_json(kind, json.loads(_unsealed(read_regular(path, MOST))))
     except FileNotFoundError:
         return None
+    except UnfitFile as error:
+        raise unfit(error) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
+
+
+def unfit(error: UnfitFile, *, hint: str = "") -> NeedsHuman:
+    """Something else than a file of ours stands where one of the records should: damage like any other."""
+    return NeedsHuman(
+        f"record {error.filename} is damaged: {error.strerror}",
+        hint=hint or f"remove {error.filename}; then restore it from a backup, or run `reloader recover`",
+        reason=error.reason,
+        values=error.values,
+    )
 
 
 def _damaged(path: Path, why: str) -> NeedsHuman:
@@ -212,9 +227,32 @@ def blobs_needed(layout: Layout, pipeline: str) -> set[str]:
 
 def _blobs_of(path: Path) -> set[str]:
     try:
-        wish = json.loads(_unsealed(path.read_bytes()))["wish"]  # plain JSON: this runs at every commit
+        wish = json.loads(_unsealed(read_regular(path, MOST)))["wish"]  # plain JSON: this runs at every commit
         entries = {m["entries"]["digest"] for m in wish["maps"] if m["entries"]}
         tests = {wish["tests"]["digest"]} if wish.get("tests") else set()
         return {o["digest"] for o in wish["objects"]} | entries | tests
+    except UnfitFile as error:
+        raise unfit(error) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
+
+
+def read_blob(layout: Layout, blob: str, digest: str) -> bytes:
+    """A stored object, listing or test; NeedsHuman when it is damaged, FileNotFoundError when it is missing."""
+    path = layout.blob_file(blob, digest)
+    try:
+        data = read_regular(path, MOST_OF_BLOB)
+    except UnfitFile as error:
+        raise unfit(error, hint=f"remove {path}, then apply again from the source files") from error
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise NeedsHuman(f"{path} does not match its digest", hint="apply again from the source files")
+    return data
+
+
+def blob_is_whole(layout: Layout, blob: str, digest: str) -> bool:
+    """Whether the stored file is regular and has the content that its name says; OSError when it cannot be read."""
+    try:
+        read_blob(layout, blob, digest)
+    except NeedsHuman:
+        return False
+    return True

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reloader.errors import InputError, Problem
+from reloader.errors import ENOUGH, InputError, Problem
+from reloader.files import PLAIN, Inputs
 from reloader.follow.files import is_yaml
 from reloader.layout import Layout
 
@@ -35,11 +36,11 @@ def compiled(arguments: list[str], layout: Layout) -> list[tuple[Path, Compiled]
     return _read(arguments, lambda path: load_wishes(path, layout))
 
 
-def checked(arguments: list[str]) -> list[tuple[Path, Compiled]]:
-    """The same without a record directory: nothing is cached or written."""
+def checked(arguments: list[str], inputs: Inputs = PLAIN) -> list[tuple[Path, Compiled]]:
+    """The same without a record directory: nothing is cached or written. `inputs` opens the files."""
     from reloader.spec.compile import compile_file
 
-    return _read(arguments, compile_file)
+    return _read(arguments, lambda path: compile_file(path, inputs))
 
 
 def _read(arguments: list[str], read: Callable[[Path], tuple[Compiled, ...]]) -> list[tuple[Path, Compiled]]:
@@ -50,6 +51,8 @@ def _read(arguments: list[str], read: Callable[[Path], tuple[Compiled, ...]]) ->
             pairs += [(path, one) for one in read(path)]
         except InputError as error:
             problems += error.problems
+        if len(problems) >= ENOUGH:
+            break
     if problems or (problems := _twice(pairs)):
         raise InputError(problems)
     return pairs

@@ -46,6 +46,7 @@ class Incoming:
 @frozen
 class Asked:
     file: str
+    signature: tuple[int, ...]  # of the file that was read
     merge: str | None  # how fields without a recorded rule are joined; None: nothing may be there
     cpus: int  # possible ones of this machine
 
@@ -81,7 +82,7 @@ def _ops(
     name, target = one.exported.map, one.live.pin
     held = layout.import_pin(pipeline, name)
     first: tuple[Op, ...] = (
-        ops.FillFromFile(map=name, file=asked.file, path=held),
+        ops.FillFromFile(map=name, file=asked.file, path=held, signature=asked.signature),
         ops.CheckFit(map=name, source=held, target=target, rules=rules),
     )
     return first, (ops.Absorb(map=name, source=held, target=target, rules=rules), ops.Unpin(path=held))

@@ -277,6 +277,7 @@ class FillFromFile:
     map: str
     file: str
     path: str
+    signature: tuple[int, ...] = ()  # of the file that was judged; another one is not read
 
 
 @frozen

@@ -7,54 +7,68 @@ Findings carry the file's line. Called by listing.py; imports errors, spec.{mode
 from __future__ import annotations
 
 import itertools
-import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
-from reloader.errors import Problem
+from reloader.errors import ENOUGH, Problem
+from reloader.files import PLAIN, Inputs
 from reloader.spec import values
 from reloader.spec.check import suggestion
 from reloader.spec.model import Bulk
 from reloader.spec.shape import Rows, Shape, encode_side, has_field
+from reloader.spec.source import unreadable
 from reloader.spec.text import dotted
 
 CHUNK = 4 << 20
-_MOST = 20  # findings of one file; the next look will show the rest
+LONGEST = 16 << 20  # bytes of one line, or of one row of several
+_WINDOW = 256  # rows that are encoded at once behind a wrong one: only findings are looked for
+_BATCH = 65536  # rows with quotes that are encoded at once
 
 
-def read_bulk(bulk: Bulk, shape: Shape) -> Rows:
+def read_bulk(bulk: Bulk, shape: Shape, inputs: Inputs = PLAIN) -> Rows:
     """Every entry of a bulk file, or the problems with it."""
     rows = Rows()
     reader = _CsvReader if bulk.format == "csv" else _JsonReader
     try:
-        with open(bulk.path, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise _Stop(0, "is not a regular file")
+        with inputs.stream(bulk.path) as stream:
             reader(rows, bulk.path, shape).read(stream)
     except OSError as error:
-        rows.problems.append(_problem(bulk.path, 0, f"cannot be read: {(error.strerror or '').lower()}"))
+        rows.problems.append(unreadable(bulk.path, error))
     except _Stop as stop:
-        rows.problems.append(_problem(bulk.path, stop.line, stop.message, stop.hint))
+        rows.problems.append(_problem(bulk.path, stop.line, stop.message, stop.hint, reason=stop.reason))
     return rows
 
 
 class _Stop(Exception):
     """What stands at this line makes the rest unreadable."""
 
-    def __init__(self, line: int, message: str, hint: str = "") -> None:
+    def __init__(self, line: int, message: str, hint: str = "", *, reason: str = "") -> None:
         super().__init__(message)
-        self.line, self.message, self.hint = line, message, hint
+        self.line, self.message, self.hint, self.reason = line, message, hint, reason
 
 
-def _problem(file: str, line: int, message: str, hint: str = "", *, path: str = "", column: int = 0) -> Problem:
-    return Problem(file=file, line=line, column=column, path=path, message=message, hint=hint)
+def _problem(
+    file: str, line: int, message: str, hint: str = "", *, path: str = "", column: int = 0, reason: str = ""
+) -> Problem:
+    return Problem(file=file, line=line, column=column, path=path, message=message, hint=hint, reason=reason)
+
+
+def _too_long(line: int) -> _Stop:
+    hint = "write one entry a line, and look for a missing line break or quote"
+    return _Stop(line, f"longer than {LONGEST >> 20} MiB", hint, reason="line-too-long")
+
+
+def _short(text: str) -> str:
+    """A text from the file, short enough for a message."""
+    return repr(text) if len(text) <= 60 else repr(text[:57]) + "…"
 
 
 def _chunks(stream: IO[bytes]) -> Iterator[tuple[int, str]]:
     """(number of the first line, whole lines of text) piece by piece."""
     line = 1
-    while data := stream.read(CHUNK) + stream.readline():
+    while data := stream.read(CHUNK) + stream.readline(LONGEST + 1):
+        if len(data) > CHUNK and len(data) - data.rfind(b"\n", 0, -1) - 1 > LONGEST:
+            raise _too_long(line + data.count(b"\n", 0, -1))
         try:
             text = data.decode("utf-8-sig" if line == 1 else "utf-8")  # spreadsheets write a byte order mark
         except UnicodeDecodeError as error:
@@ -86,6 +100,8 @@ class _CsvReader:
                 self._read_quoted(line, itertools.chain([text], (t for _, t in chunks)))
                 break
             self._read_plain(line, text)
+            if len(self.rows.problems) >= ENOUGH:
+                return
         if not self.header:
             raise _Stop(0, "is empty", "the first line names the fields")
 
@@ -101,27 +117,44 @@ class _CsvReader:
         if lines and not self.header:
             self._take_header(lines[0].split(","), numbers[0])
             text, lines, numbers = text[len(lines[0]) + 1 :], lines[1:], numbers[1:]
-        widths = list(map(str.count, lines, itertools.repeat(",")))
-        if lines and self._widths_fit([w + 1 for w in widths] if len(set(widths)) > 1 else [widths[0] + 1], numbers):
+        commas = list(map(str.count, lines, itertools.repeat(",")))
+        if lines and (set(commas) == {len(self.header) - 1} or self._widths_fit([c + 1 for c in commas], numbers)):
             cells, wide = text.replace("\n", ",").split(","), len(self.header)
             self._take([cells[i::wide] for i in range(wide)], numbers, spaces=" " in text or "\t" in text)
 
     def _read_quoted(self, line: int, texts: Iterable[str]) -> None:
         import csv
 
-        pieces = (piece for text in texts for piece in text.splitlines(keepends=True))
-        reader = csv.reader(pieces, strict=True)
+        first, fed = line, 0  # where the row at hand begins, and how long it is so far
+
+        def pieces() -> Iterator[str]:
+            nonlocal fed
+            for text in texts:
+                for piece in text.splitlines(keepends=True):
+                    fed += len(piece)
+                    if fed > LONGEST:
+                        raise _too_long(first)
+                    yield piece
+
+        reader = csv.reader(pieces(), strict=True)
         table: list[list[str]] = []
         numbers: list[int] = []
-        start = line
         try:
             for row in reader:
                 if row:
                     table.append(row)
-                    numbers.append(start)
-                start = line + reader.line_num
+                    numbers.append(first)
+                first, fed = line + reader.line_num, 0
+                if len(table) >= _BATCH:
+                    self._take_table(table, numbers)
+                    table, numbers = [], []
+                    if len(self.rows.problems) >= ENOUGH:
+                        return
         except csv.Error as error:
-            raise _Stop(start, f"not CSV: {error}", "look for a missing quote") from error
+            raise _Stop(first, f"not CSV: {error}", "look for a missing quote") from error
+        self._take_table(table, numbers)
+
+    def _take_table(self, table: list[list[str]], numbers: list[int]) -> None:
         if table and not self.header:
             self._take_header(table.pop(0), numbers.pop(0))
         if table and self._widths_fit(list(map(len, table)), numbers):
@@ -140,7 +173,7 @@ class _CsvReader:
         self.header = [n.strip() for n in names]
         for index, name in enumerate(self.header):
             if name in self.header[:index]:
-                raise _Stop(line, f"the column {name!r} stands here twice")
+                raise _Stop(line, f"the column {_short(name)} stands here twice")
             self.columns.append(self._column(name, line))
         for side in ("key", "value"):
             if not any(c.side == side for c in self.columns):
@@ -161,30 +194,38 @@ class _CsvReader:
         if sides:
             raise _Stop(line, f"both key and value have a field {name!r}", f"write key.{name} or value.{name}")
         known = [m.name for t in (self.shape.key, self.shape.value) if t and t.aggregate for m in t.fields()]
-        raise _Stop(line, f"no field {name!r} in key or value", suggestion(name, known or ["key", "value"]))
+        raise _Stop(line, f"no field {_short(name)} in key or value", suggestion(name, known or ["key", "value"]))
 
     def _widths_fit(self, widths: Sequence[int], numbers: Sequence[int]) -> bool:
-        """Whether all rows are as wide as the header; one width stands for all when they agree."""
+        """Whether all rows are as wide as the header."""
         wide = len(self.header)
-        wrong = [(n, w) for n, w in zip(numbers, widths, strict=False) if w != wide]
-        for line, width in wrong[:_MOST]:
+        wrong = ((n, w) for n, w in zip(numbers, widths, strict=True) if w != wide)
+        found = list(itertools.islice(wrong, ENOUGH - len(self.rows.problems)))
+        for line, width in found:
             message = f"{width} field{'s' * (width != 1)}, but the header names {wide}"
             self.rows.problems.append(_problem(self.file, line, message))
-        return not wrong
+        return not found
 
     def _encode(self, side: str, cells: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[bytes]:
         tree, size = self.shape.side(side)
         mine = {c.path: cells[i] for i, c in enumerate(self.columns) if c.side == side}
-        start, orders = 0, self.shape.orders(side)
-        while start < len(numbers) and len(self.rows.problems) < _MOST:
-            rest = {path: column[start:] for path, column in mine.items()} if start else mine
+        start, end, orders = 0, len(numbers), self.shape.orders(side)
+        while start < len(numbers) and len(self.rows.problems) < ENOUGH:
+            whole = end - start == len(numbers)
+            part = mine if whole else {path: column[start:end] for path, column in mine.items()}
             try:
-                return values.encode_columns(tree, rest, size=size, byteorder=orders, complete=side == "key", side=side)
+                found = values.encode_columns(
+                    tree, part, size=size, byteorder=orders, complete=side == "key", side=side
+                )
+                if whole:
+                    return found
+                start = end
             except values.RowProblem as wrong:
                 line = numbers[start + wrong.index]
                 path = _joined(side, wrong.path)
                 self.rows.problems.append(_problem(self.file, line, wrong.message, wrong.hint, path=path))
                 start += wrong.index + 1
+            end = min(start + _WINDOW, len(numbers))
         return []
 
 
@@ -207,7 +248,7 @@ class _JsonReader:
             for number, line in enumerate(text.split("\n"), first):
                 if line.strip() and self._take(line, number):
                     numbers.append(number)
-                if len(self.rows.problems) >= _MOST:
+                if len(self.rows.problems) >= ENOUGH:
                     return
             self.rows.lines.append(numbers)
 

@@ -13,16 +13,16 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import reloader
 from reloader.errors import InputError
-from reloader.files import write_atomic
+from reloader.files import UnfitFile, read_regular, write_atomic
 from reloader.layout import Layout, shipped_dir
 from reloader.spec.source import read_source
-from reloader.trust import require_ours
+from reloader.trust import Judge, Signature, signature_of
 
 if TYPE_CHECKING:
     from reloader.spec.wish import Compiled, Wish
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _FORMAT = 5  # raise when what compile.py makes of the same input changes
 _RACY = 50_000_000  # ns: a file changed so shortly before being read may change again under the same times
 
-Signature = tuple[int, int, int, int, int]
+_MOST = 256 << 20  # bytes of one file of the cache
 
 
 def load_wishes(path: Path, layout: Layout) -> tuple[Compiled, ...]:
@@ -38,10 +38,14 @@ def load_wishes(path: Path, layout: Layout) -> tuple[Compiled, ...]:
 
     For what is about to be loaded: PermissionRefused when others could change the file or one that it names.
     """
-    data = read_source(path)
-    made = _decoded(_kept(data, path, layout)) or _compile(data, path, layout)
-    require_ours([str(path), *(name for one in made for name in one.files)])
-    return made
+    judge = Judge()
+    data = read_source(path, judge)
+    hit = Judge()  # a miss says nothing of what is read after it
+    if made := _decoded(_kept(data, path, layout, hit.signature)):
+        judge.found |= hit.found
+        judge.refuse()
+        return made
+    return _compile(data, path, layout, judge)
 
 
 def known(path: Path, layout: Layout) -> list[tuple[str, str]]:
@@ -53,18 +57,20 @@ def known(path: Path, layout: Layout) -> list[tuple[str, str]]:
         data = read_source(path)
     except InputError:
         return []
-    return [(one["pipeline"], one["digest"]) for one in _kept(data, path, layout).get("wishes", ())]
+    return [(one["pipeline"], one["digest"]) for one in _kept(data, path, layout, _signature).get("wishes", ())]
 
 
-def _compile(data: bytes, path: Path, layout: Layout) -> tuple[Compiled, ...]:
+def _compile(data: bytes, path: Path, layout: Layout, judge: Judge) -> tuple[Compiled, ...]:
+    """Read and judged; kept for the next command unless something may have changed while it was read."""
     from reloader import record
     from reloader.spec.compile import compile_source  # late: the point of the cache
 
     began = time.time_ns()
-    compiled = compile_source(data, path, strict=False)
-    signatures = {name: _signature(name) for one in compiled for name in one.files}
+    compiled = compile_source(data, path, judge, strict=False)
+    judge.refuse()
+    signatures = {name: judge.signatures.get(name, ()) for one in compiled for name in one.files}
     kept = {name: s for name, s in signatures.items() if s and max(s[3:]) < began - _RACY}
-    if len(kept) == len(signatures):
+    if len(kept) == len(signatures) and _is_ours(layout):
         wishes = [
             {**_summary(one.wish), "wish": record.to_json(one.wish), "unrecorded": record.to_json(one.unrecorded)}
             for one in compiled
@@ -74,6 +80,16 @@ def _compile(data: bytes, path: Path, layout: Layout) -> tuple[Compiled, ...]:
             sealed = _sealed(json.dumps(body, separators=(",", ":")).encode())
             write_atomic(kept_file(path, layout), sealed, durable=False)
     return compiled
+
+
+def _is_ours(layout: Layout) -> bool:
+    """Whether no other user can lead a write into the cache elsewhere; `plan` takes no lock, which would ask."""
+    judge = Judge()
+    for folder in (layout.cache_dir, layout.records, *layout.records.absolute().parents):
+        with contextlib.suppress(FileNotFoundError, UnfitFile):
+            os.close(judge.open_folder(folder) if folder == layout.cache_dir else judge.handle(folder))
+            return not judge.found
+    return False
 
 
 def _summary(wish: Wish) -> dict[str, Any]:
@@ -98,16 +114,13 @@ def _key(data: bytes, path: Path) -> str:
     return hashlib.sha256("\0".join([*parts, str(_FORMAT)]).encode(errors="surrogateescape")).hexdigest()
 
 
-def _signature(name: str) -> Signature | None:
-    try:
-        found = os.stat(name)
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+def _signature(name: str) -> Signature:
+    """By name alone, where nothing is loaded for it."""
+    return signature_of(os.stat(name))
 
 
-def _fresh(files: Mapping[str, Sequence[int]]) -> bool:
-    return all(_signature(name) == tuple(signature) for name, signature in files.items())
+def _fresh(files: Mapping[str, Sequence[int]], sign: Callable[[str], Signature]) -> bool:
+    return all(sign(name) == tuple(signature) for name, signature in files.items())
 
 
 def _stored(wishes: Iterable[Mapping[str, Any]], layout: Layout) -> bool:
@@ -123,15 +136,16 @@ def _sealed(body: bytes) -> bytes:
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-def _kept(data: bytes, path: Path, layout: Layout) -> dict[str, Any]:
+def _kept(data: bytes, path: Path, layout: Layout, sign: Callable[[str], Signature]) -> dict[str, Any]:
     """What is kept of this text, if all it was made from is unchanged and stored; empty otherwise."""
     try:
-        content = kept_file(path, layout).read_bytes()
+        content = read_regular(kept_file(path, layout), _MOST)
         body = content.partition(b"\n")[2]
         if _sealed(body) != content:
             return {}
         kept: dict[str, Any] = json.loads(body)
-        good = kept["key"] == _key(data, path) and _fresh(kept["files"]) and _stored(kept["wishes"], layout)
+        fits = kept["key"] == _key(data, path)
+        good = fits and _stored(kept["wishes"], layout) and _fresh(kept["files"], sign)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
     return kept if good else {}

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from reloader.errors import Problem
+from reloader.errors import ENOUGH, Problem
 from reloader.spec.fits import ecma, fits
 from reloader.spec.schema import pipeline_schema
 from reloader.spec.text import Document, Steps, dotted
@@ -33,12 +33,13 @@ def check(document: Document, file: str, schema_of: SchemaOf = pipeline_schema) 
     """Everything the schema finds wrong with a document, once each. jsonschema is imported only to say what."""
     if fits(document.value, schema_of(), schema_of()):
         return []
-    found = [
-        _problem(document, file, steps, message, hint, at_key=at_key)
-        for error in _validator(schema_of).iter_errors(document.value)
-        for steps, message, hint, at_key in _explain(_useful(error))
-    ]
-    return list(dict.fromkeys(found))
+    found: dict[Problem, None] = {}
+    for error in _validator(schema_of).iter_errors(document.value):
+        for steps, message, hint, at_key in _explain(_useful(error)):
+            found[_problem(document, file, steps, message, hint, at_key=at_key)] = None
+        if len(found) >= ENOUGH:
+            break
+    return list(found)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -47,7 +48,8 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
     known = sorted(known)
     folded = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    short = word.lower() if len(word) <= 100 else ""  # it takes time by the square of the length
+    close = difflib.get_close_matches(short, folded, n=1, cutoff=0.6)
     if close:
         return f"did you mean {folded[close[0]]!r}?"
     if not known:

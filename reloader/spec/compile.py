@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reloader.elf import ElfMap
-from reloader.errors import InputError, Problem
+from reloader.errors import ENOUGH, InputError, Problem
+from reloader.files import PLAIN, Inputs
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
 from reloader.spec import constants, health, kept, listing, parse, registered
@@ -22,44 +23,51 @@ from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
 from reloader.spec.objects import OLD, Objects, always_loaded, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
 from reloader.spec.source import read_source
-from reloader.spec.text import dotted
+from reloader.spec.text import dotted, uncollected
 from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Wish, WishAttachment, WishMap, WishTests
 from reloader.spec.words import GATE, SLOTS
 
 if TYPE_CHECKING:
+    from reloader.state.registry import Registry
     from reloader.state.rules import LayoutVersion
 
 __all__ = ["Compiled", "compile_file", "compile_pipeline", "compile_source", "declarations"]
 
 
-def compile_file(path: Path) -> tuple[Compiled, ...]:
-    """Every pipeline of a YAML file; InputError with all problems of all of them."""
-    return compile_source(read_source(path), path)
+def compile_file(path: Path, inputs: Inputs = PLAIN) -> tuple[Compiled, ...]:
+    """Every pipeline of a YAML file; InputError with all problems of all of them. `inputs` opens what is read."""
+    return compile_source(read_source(path, inputs), path, inputs)
 
 
-def compile_source(data: bytes, path: Path, *, strict: bool = True) -> tuple[Compiled, ...]:
+def compile_source(data: bytes, path: Path, inputs: Inputs = PLAIN, *, strict: bool = True) -> tuple[Compiled, ...]:
     """The same from the file's bytes, read already. Not `strict`: state maps of a layout that is not recorded are named
     in Compiled.unrecorded, for whoever knows whether they are reset."""
-    pipelines = parse.parse_pipelines(data, path)
     revision = f"file:{hashlib.sha256(data).hexdigest()[:12]}"
     compiled: list[Compiled] = []
     problems: list[Problem] = []
-    for pipeline in pipelines:
-        try:
-            compiled.append(compile_pipeline(pipeline, source_revision=revision, strict=strict))
-        except InputError as error:
-            problems += error.problems
+    with uncollected():
+        shared = Shared(inputs)
+        for pipeline in parse.parse_pipelines(data, path):
+            try:
+                compiled.append(compile_pipeline(pipeline, source_revision=revision, shared=shared, strict=strict))
+            except InputError as error:
+                problems += error.problems
+            if len(problems) >= ENOUGH:
+                break
     if problems:
         raise InputError(problems)
     return tuple(compiled)
 
 
-def compile_pipeline(pipeline: Pipeline, *, source_revision: str, strict: bool = True) -> Compiled:
+def compile_pipeline(
+    pipeline: Pipeline, *, source_revision: str, shared: Shared | None = None, strict: bool = True
+) -> Compiled:
     """Resolve one pipeline against its objects; InputError with all that does not fit."""
-    objects = read_objects(pipeline.objects, pipeline.file)
+    shared = shared or Shared(PLAIN)
+    objects = shared.objects(pipeline)
     if objects.problems:  # without all objects every other finding would be a guess
         raise InputError(objects.problems)
-    compiler = _Compiler(pipeline, objects)
+    compiler = _Compiler(pipeline, objects, shared)
     compiled = compiler.compile(source_revision)
     deferred = [p for found in compiled.unrecorded.values() for p in found]
     if compiler.problems or (strict and deferred):
@@ -70,13 +78,38 @@ def compile_pipeline(pipeline: Pipeline, *, source_revision: str, strict: bool =
     return compiled
 
 
+class Shared:
+    """What the pipelines of one file have in common is read once: their objects, and the registry of a schema."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs = inputs
+        self._objects: dict[tuple[tuple[str, str | None], ...], Objects] = {}
+        self._registries: dict[tuple[str, str | None], Registry | None] = {}
+
+    def objects(self, pipeline: Pipeline) -> Objects:
+        key = tuple((ref.path, ref.sha256) for ref in pipeline.objects)
+        if key in self._objects:
+            return self._objects[key]
+        found = read_objects(pipeline.objects, pipeline.file, self.inputs)
+        if not found.problems:  # which have their places in this pipeline
+            self._objects[key] = found
+        return found
+
+    def registry(self, pipeline: Pipeline) -> Registry | None:
+        key = (pipeline.file, pipeline.state_schema)
+        if key not in self._registries:
+            self._registries[key] = registered.registry_of(pipeline, self.inputs)
+        return self._registries[key]
+
+
 class _Compiler:
     """One pipeline with its objects; notes all that does not fit while it resolves."""
 
-    def __init__(self, pipeline: Pipeline, objects: Objects) -> None:
+    def __init__(self, pipeline: Pipeline, objects: Objects, shared: Shared) -> None:
         self.pipeline = pipeline
         self.objects = objects
-        self.registry = registered.registry_of(pipeline)
+        self.inputs = shared.inputs
+        self.registry = shared.registry(pipeline)
         states = {m.name for m in pipeline.maps if m.role is Role.STATE}
         self.problems: list[Problem] = registered.broken_elsewhere(self.registry, states)
         self.unrecorded: dict[str, tuple[Problem, ...]] = {}
@@ -121,7 +154,7 @@ class _Compiler:
         from reloader.spec import cases
         from reloader.spec.tests import resolve  # late: most pipelines had none when they were written
 
-        found, problems = resolve(self.pipeline, self.objects, programs)
+        found, problems = resolve(self.pipeline, self.objects, programs, self.inputs)
         self.problems += problems
         self.captures = found.files
         blob = cases.dump(found.cases)
@@ -306,7 +339,7 @@ class _Compiler:
         if not listed or found.type not in PLAIN_TYPES or wish.role is not Role.CONFIG:
             self.problems += listing.order_problems(wish, found, file=self.pipeline.file)
             return None
-        data, problems = listing.pack(wish, found, file=self.pipeline.file, max_entries=max_entries)
+        data, problems = listing.pack(wish, found, file=self.pipeline.file, max_entries=max_entries, inputs=self.inputs)
         self.problems += problems
         digest = hashlib.sha256(data).hexdigest()
         self.entries[digest] = data

@@ -6,6 +6,7 @@ a test holds the two to the same verdict. Imports nothing of the package.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,6 +24,7 @@ def fits(value: Any, schema: Schema, root: Schema) -> bool:
     return True
 
 
+@functools.cache
 def ecma(pattern: str) -> re.Pattern[str]:
     """A schema's pattern with `$` as ECMA means it: the end, not also the place before a last newline."""
     return re.compile(pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern)
@@ -44,7 +46,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 
 
 def _type(value: Any, limit: Any, _: Schema, __: Schema) -> bool:
-    return any(_TYPES[kind](value) for kind in ([limit] if isinstance(limit, str) else limit))
+    return _TYPES[limit](value) if isinstance(limit, str) else any(_TYPES[kind](value) for kind in limit)
 
 
 def _one_of(value: Any, limit: Any, _: Schema, __: Schema) -> bool:

@@ -15,8 +15,9 @@ from typing import Any
 from reloader.errors import InputError, PermissionRefused, Problem
 from reloader.spec.source import read_source
 from reloader.spec.text import Document, Steps, dotted, read_documents
-from reloader.trust import require_ours
+from reloader.trust import Judge
 
+WHAT = "which commands pipelines may name"
 COMMAND_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}\Z")
 
 
@@ -45,7 +46,6 @@ def declared(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _read(path: Path) -> tuple[dict[str, tuple[str, ...]], Document | None]:
-    require_trusted(path)
     document, problems = _document(path)
     found = _commands(document, path, problems) if document else {}
     if problems:
@@ -53,18 +53,27 @@ def _read(path: Path) -> tuple[dict[str, tuple[str, ...]], Document | None]:
     return found, document
 
 
-def require_trusted(path: Path) -> None:
-    """PermissionRefused unless it is root's, or ours, and nobody else can change it or what leads to it."""
-    require_ours([str(path)], what="which commands pipelines may name")
-    owner = path.stat().st_uid
-    if owner not in (0, os.geteuid()):  # not even whoever called sudo
+class _RootOnly(Judge):
+    """Takes commands from root's files and our own only, not even from those of the user who called sudo."""
+
+    def open(self, path: str | Path) -> int:
+        fd = super().open(path)
+        owner = os.fstat(fd).st_uid
+        if owner in (0, os.geteuid()):
+            return fd
+        os.close(fd)
+        self.refuse(WHAT)
         raise PermissionRefused(
-            f"{path} belongs to user {owner}; no command is taken from it", hint=f"chown root {path}"
-        )
+            f"{path} belongs to user {owner}; no command is taken from it", hint=f"chown root {path}",
+            reason="others-can-change", values={"files": [{"file": str(path), "at": str(path), "weakness": "owner"}]},
+        )  # fmt: skip
 
 
 def _document(path: Path) -> tuple[Document | None, list[Problem]]:
-    documents, problems = read_documents(read_source(path), str(path))
+    judge = _RootOnly()
+    data = read_source(path, judge)
+    judge.refuse(WHAT)
+    documents, problems = read_documents(data, str(path))
     if len(documents) > 1:
         problems.append(_problem(path, documents[1], (), "one document is enough"))
     return (documents[0] if documents else None), problems

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from reloader.elf import ElfMap
-from reloader.errors import Problem
+from reloader.errors import ENOUGH, Problem
+from reloader.files import PLAIN, Inputs
 from reloader.kernel import ARRAY_TYPES, MapType
 from reloader.spec import values
 from reloader.spec.model import Entry, MapWish, Mark
 from reloader.spec.shape import Rows, Shape, encode_side, order_problem
 from reloader.spec.text import dotted
 
-_MOST = 20
 
-
-def pack(wish: MapWish, found: ElfMap, *, file: str, max_entries: int) -> tuple[bytes, list[Problem]]:
+def pack(
+    wish: MapWish, found: ElfMap, *, file: str, max_entries: int, inputs: Inputs = PLAIN
+) -> tuple[bytes, list[Problem]]:
     """All listed entries of a map as records, or everything wrong with them."""
     listing = _Listing(wish, found, file)
     shape = Shape(
@@ -32,7 +34,7 @@ def pack(wish: MapWish, found: ElfMap, *, file: str, max_entries: int) -> tuple[
     )
     problems = listing.byteorder_problems(shape)
     if not problems:
-        rows = listing.read(shape) if wish.bulk else listing.encode(shape)
+        rows = listing.read(shape, inputs) if wish.bulk else listing.encode(shape)
         problems = rows.problems or listing.check(rows, max_entries)
     if problems:
         return b"", problems
@@ -83,11 +85,11 @@ class _Listing:
                 problems.append(self._at(mark, ("byteorder", path), wrong, hint))
         return problems
 
-    def read(self, shape: Shape) -> Rows:
+    def read(self, shape: Shape, inputs: Inputs) -> Rows:
         from reloader.spec.bulk import read_bulk  # late: most maps have none
 
         assert self.wish.bulk is not None
-        return read_bulk(self.wish.bulk, shape)
+        return read_bulk(self.wish.bulk, shape, inputs)
 
     def encode(self, shape: Shape) -> Rows:
         rows = Rows()
@@ -97,6 +99,8 @@ class _Listing:
                     into.append(encode_side(shape, side, getattr(entry, side)))
                 except values.ValueProblem as wrong:
                     rows.problems.append(self._wrong_value(index, entry, wrong))
+            if len(rows.problems) >= ENOUGH:
+                break
         return rows
 
     def _wrong_value(self, index: int, entry: Entry, wrong: values.ValueProblem) -> Problem:
@@ -110,8 +114,10 @@ class _Listing:
         if len(rows.keys) > max_entries:
             hint = "raise max_entries, here or in the object"
             problems.append(self.at_map(f"{len(rows.keys)} entries, but the map holds {max_entries}", hint))
-        problems += [self._at_row(rows, i, message) for i, message in self._bad_keys(rows.keys, max_entries)][:_MOST]
-        return problems + [self._at_row(rows, i, self._first(rows, j)) for i, j in _twins(rows.keys)][:_MOST]
+        bad = islice(self._bad_keys(rows.keys, max_entries), ENOUGH)
+        problems += [self._at_row(rows, i, message) for i, message in bad]
+        twins = islice(_twins(rows.keys), ENOUGH)
+        return problems + [self._at_row(rows, i, self._first(rows, j)) for i, j in twins]
 
     def _at_row(self, rows: Rows, index: int, message: str) -> Problem:
         if self.wish.bulk:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from reloader.frozen import frozen
 from reloader.spec.checks import Health
@@ -17,9 +17,8 @@ from reloader.spec.words import Apply, Panic, Role
 __all__ = ["Apply", "Attach", "Bulk", "Entry", "MapWish", "Mark", "ObjectRef", "Panic", "Pipeline", "Role", "TestWish"]
 
 
-@frozen
-class Mark:
-    """A place in the author's text; 1-based."""
+class Mark(NamedTuple):
+    """A place in the author's text; 1-based. A tuple, because every word of a text has one."""
 
     line: int
     column: int

@@ -1,25 +1,26 @@
 """A pipeline's object files, read once: hashed, parsed and put together as libbpf's linker would name them.
 
-Called by compile.py and scaffold.py. Imports errors, elf, spec.model.
+Called by compile.py and scaffold.py. Imports errors, files, elf, spec.{model,source}.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from reloader.btf import BtfError
 from reloader.elf import ElfError, ElfMap, ElfObject, ElfProgram, Variable, read_object
 from reloader.errors import Problem
+from reloader.files import PLAIN, Inputs
 from reloader.spec.model import Mark, ObjectRef
+from reloader.spec.source import why_unreadable
 from reloader.spec.wish import WishObject
 from reloader.spec.words import GATE, SIDE, SLOTS
 
-MAX_BYTES = 256 << 20
+MAX_BYTES = 64 << 20
 ENGINE = "rl_"  # names of reloader_state.h and reloader_config.h
 OLD = "rl_old_"  # the map that a state map is bridged from
 
@@ -43,13 +44,16 @@ class Objects:
         self.engine_maps: list[str] = []  # what our headers declare; not the author's business
         self.parts: list[ElfObject] = []
         self.problems: list[Problem] = []
+        self._to_load: dict[frozenset[str], tuple[str, ...]] = {}
 
     def to_load(self, attached: Sequence[str]) -> tuple[str, ...]:
         """The attached programs and all that arrays filled in the source hold, also arrays that only others use:
         libbpf creates and fills every map, and fails (EBADF) on a program that was not loaded."""
         held = {name for found in self.maps.values() for name in found.prog_array_values if name}
-        wanted = held.union(attached)
-        return tuple(sorted(set[str]().union(*(part.reachable(wanted) for part in self.parts))))
+        wanted = frozenset(held.union(attached))
+        if wanted not in self._to_load:
+            self._to_load[wanted] = tuple(sorted(set[str]().union(*(part.reachable(wanted) for part in self.parts))))
+        return self._to_load[wanted]
 
     def past_bridge(self, name: str, attached: Sequence[str]) -> tuple[str, ...]:
         """Programs that reach a state map, but not by the calls of reloader_state.h, which name the old map too."""
@@ -90,36 +94,55 @@ def _conflict(one: ElfMap, other: ElfMap) -> bool:
     return one != other
 
 
-def read_objects(refs: Sequence[ObjectRef], file: str) -> Objects:
+def read_objects(refs: Sequence[ObjectRef], file: str, inputs: Inputs = PLAIN) -> Objects:
     """Read and join; every finding stands at the object's line of the YAML."""
     objects = Objects()
     for index, ref in enumerate(refs):
-        steps = f"spec.objects[{index}]"
-        message, hint = _read_one(objects, ref)
-        if message:
-            objects.problems.append(problem_at(file, ref.mark, steps, message, hint))
+        if wrong := _read_one(objects, ref, inputs):
+            place = (file, ref.mark, f"spec.objects[{index}]")
+            objects.problems.append(problem_at(*place, wrong.message, wrong.hint, wrong.reason, wrong.values))
     return objects
 
 
-def problem_at(file: str, mark: Mark, path: str, message: str, hint: str = "") -> Problem:
-    return Problem(file=file, line=mark.line, column=mark.column, path=path, message=message, hint=hint)
+def problem_at(
+    file: str,
+    mark: Mark,
+    path: str,
+    message: str,
+    hint: str = "",
+    reason: str = "",
+    values: dict[str, object] | None = None,
+) -> Problem:
+    return Problem(
+        file=file, line=mark.line, column=mark.column, path=path, message=message, hint=hint, reason=reason,
+        values=values,
+    )  # fmt: skip
 
 
-def _read_one(objects: Objects, ref: ObjectRef) -> tuple[str, str]:
-    """(what is wrong, what to do); two empty texts when nothing is."""
+class _Wrong(NamedTuple):
+    message: str
+    hint: str = ""
+    reason: str = ""
+    values: dict[str, object] | None = None
+
+
+def _read_one(objects: Objects, ref: ObjectRef, inputs: Inputs) -> _Wrong | None:
+    """What is wrong with an object file; None when nothing is, and it is joined."""
     try:
-        data = read_file(ref.path)
+        data = read_file(ref.path, inputs)
     except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        return f"{ref.path} cannot be read: {reason.lower()}", "compile it first" if "no such" in reason.lower() else ""
+        why = why_unreadable(error)
+        hint = "compile it first" if isinstance(error, FileNotFoundError) else why.hint
+        return _Wrong(f"{ref.path} cannot be read: {why.text}", hint, why.reason, why.values)
     digest = hashlib.sha256(data).hexdigest()
     if ref.sha256 is not None and ref.sha256 != digest:
-        return f"{ref.path} is not the content that was pinned", f"its sha256 is {digest}"
+        return _Wrong(f"{ref.path} is not the content that was pinned", f"its sha256 is {digest}")
     try:
         part = _parsed(data)
     except (ElfError, BtfError) as error:
-        return f"{ref.path}: {error}", "it must be a BPF object compiled by clang -target bpf -g"
-    return objects.add(ref.path, part, data, digest), ""
+        return _Wrong(f"{ref.path}: {error}", "it must be a BPF object compiled by clang -target bpf -g")
+    wrong = objects.add(ref.path, part, data, digest)
+    return _Wrong(wrong) if wrong else None
 
 
 @functools.lru_cache(maxsize=4)
@@ -128,12 +151,6 @@ def _parsed(data: bytes) -> ElfObject:
     return read_object(data)
 
 
-def read_file(path: str | Path) -> bytes:
-    """A regular file's bytes; OSError or ValueError when it is none, or absurdly large."""
-    with open(path, "rb") as stream:
-        found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("not a regular file")
-        if found.st_size > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES >> 20} MiB")
-        return stream.read()
+def read_file(path: str | Path, inputs: Inputs = PLAIN) -> bytes:
+    """An object file's bytes; OSError when it cannot be read, UnfitFile when it is not regular or absurdly large."""
+    return inputs.read(path, MAX_BYTES)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from reloader.errors import InputError, Problem
+from reloader.errors import ENOUGH, InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import pin_name
 from reloader.spec import check, health, text
@@ -45,6 +45,8 @@ def parse_pipelines(data: bytes, path: Path) -> tuple[Pipeline, ...]:
         if not wrong:
             pipelines.append(reader.pipeline())
         problems += wrong + reader.problems
+        if len(problems) >= ENOUGH:
+            break
     if problems:
         raise InputError(sorted(problems, key=lambda p: (p.line, p.column)))
     return tuple(pipelines)
@@ -131,14 +133,16 @@ class _Reader:
 
     def _objects(self, items: list[Any]) -> tuple[ObjectRef, ...]:
         refs: list[ObjectRef] = []
+        seen: set[str] = set()
         for index, item in enumerate(items):
             steps: Steps = ("spec", "objects", index)
             given = item if isinstance(item, dict) else {"file": item}
             ref = ObjectRef(
                 path=self._beside(given["file"]), sha256=given.get("sha256"), mark=self.document.mark(steps)
             )
-            if ref.path in {r.path for r in refs}:
+            if ref.path in seen:
                 self._note(steps, f"the object {given['file']} is listed twice")
+            seen.add(ref.path)
             refs.append(ref)
         return tuple(refs)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from reloader.elf import ElfMap
 from reloader.errors import InputError, NotFoundError, Problem
+from reloader.files import PLAIN, Inputs
 from reloader.layout import pin_name
 from reloader.spec.model import MapWish, Pipeline
 from reloader.spec.objects import problem_at
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
     from reloader.state.rules import LayoutVersion
 
 
-def registry_of(pipeline: Pipeline) -> Registry | None:
+def registry_of(pipeline: Pipeline, inputs: Inputs = PLAIN) -> Registry | None:
     """The recorded layouts; None when the YAML names no schema, InputError when there is none of that name."""
     if pipeline.state_schema is None:
         return None
     from reloader.state.registry import load_registry, search_path
 
     try:
-        return load_registry(pipeline.state_schema, search_path(Path(pipeline.file)), strict=False)
+        return load_registry(pipeline.state_schema, search_path(Path(pipeline.file)), inputs, strict=False)
     except NotFoundError as error:
         place = (pipeline.file, pipeline.mark, "spec.stateSchema")
         raise InputError([problem_at(*place, error.message, error.hint)]) from error

@@ -5,7 +5,6 @@ Pure; imports errors, spec.values, typetree.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,7 +43,11 @@ class Rows:
         self.problems: list[Problem] = []
 
     def line(self, index: int) -> int:
-        return next(itertools.islice(itertools.chain.from_iterable(self.lines), index, None))
+        for chunk in self.lines:
+            if index < len(chunk):
+                return chunk[index]
+            index -= len(chunk)
+        raise IndexError(index)
 
 
 def encode_side(shape: Shape, side: str, value: Any) -> bytes:

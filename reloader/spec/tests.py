@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from reloader.errors import Problem
+from reloader.errors import ENOUGH, Problem
+from reloader.files import PLAIN, Inputs
 from reloader.frozen import frozen
 from reloader.hooks import HOOKS, Hook
 from reloader.kernel import PLAIN_TYPES
@@ -24,6 +25,7 @@ from reloader.spec.objects import Objects
 from reloader.spec.pcap import PcapProblem, frames
 from reloader.spec.roles import type_name
 from reloader.spec.shape import Shape, encode_side
+from reloader.spec.source import why_unreadable
 from reloader.spec.text import Steps, dotted
 from reloader.spec.values import ValueProblem
 
@@ -44,14 +46,19 @@ class Resolved:
 class _Wrong(Exception):
     """A finding; `steps` leads to it from the item at hand."""
 
+    reason = ""
+    values: dict[str, object] | None = None
+
     def __init__(self, steps: Steps, message: str, hint: str = "", tail: str = "") -> None:
         super().__init__(message)
         self.steps, self.message, self.hint, self.tail = steps, message, hint, tail
 
 
-def resolve(pipeline: Pipeline, objects: Objects, programs: Sequence[str]) -> tuple[Resolved, list[Problem]]:
+def resolve(
+    pipeline: Pipeline, objects: Objects, programs: Sequence[str], inputs: Inputs = PLAIN
+) -> tuple[Resolved, list[Problem]]:
     """Everything `test:` asks for, and all that is wrong with it."""
-    reader = _Reader(pipeline, objects, programs)
+    reader = _Reader(pipeline, objects, programs, inputs)
     found = [
         (case, places) for index, item in enumerate(pipeline.tests.items) for case, places in reader.case(index, item)
     ]
@@ -62,7 +69,8 @@ def resolve(pipeline: Pipeline, objects: Objects, programs: Sequence[str]) -> tu
 
 
 class _Reader:
-    def __init__(self, pipeline: Pipeline, objects: Objects, programs: Sequence[str]) -> None:
+    def __init__(self, pipeline: Pipeline, objects: Objects, programs: Sequence[str], inputs: Inputs) -> None:
+        self.inputs = inputs
         self.wish: TestWish = pipeline.tests
         self.file = pipeline.file
         self.objects = objects
@@ -82,9 +90,10 @@ class _Reader:
         path = dotted(("spec", "test", *wrong.steps)) + wrong.tail
         mark = nearest(self.wish.marks, dotted(wrong.steps) + wrong.tail, self.wish.mark)
         found = Problem(
-            file=self.file, line=mark.line, column=mark.column, path=path, message=wrong.message, hint=wrong.hint
-        )
-        if found not in self.problems:
+            file=self.file, line=mark.line, column=mark.column, path=path, message=wrong.message, hint=wrong.hint,
+            reason=wrong.reason, values=wrong.values,
+        )  # fmt: skip
+        if len(self.problems) < ENOUGH and found not in self.problems:
             self.problems.append(found)
 
     # cases
@@ -254,10 +263,13 @@ class _Reader:
         last = max(wanted) if wanted else MOST_FRAMES + 1
         self.files.append(path)
         try:
-            with open(path, "rb") as stream:
+            with self.inputs.stream(path) as stream:
                 read = list(islice(frames(stream), last))
         except OSError as error:
-            raise _Wrong((*at, "pcap"), f"{path} cannot be read: {(error.strerror or '').lower()}") from error
+            why = why_unreadable(error)
+            wrong = _Wrong((*at, "pcap"), f"{path} cannot be read: {why.text}", why.hint)
+            wrong.reason, wrong.values = why.reason, why.values
+            raise wrong from error
         except PcapProblem as error:
             raise _Wrong((*at, "pcap"), f"{path} {error}") from error
         if wanted and last > len(read):

@@ -7,11 +7,13 @@ too entangled to be meant. Every finding is a Problem; nothing raises. Imports e
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from reloader.errors import Problem
+from reloader.errors import ENOUGH, Problem
 from reloader.frozen import frozen
 from reloader.spec.model import Mark
 from reloader.spec.source import MAX_BYTES
@@ -19,6 +21,8 @@ from reloader.spec.source import MAX_BYTES
 MAX_NODES = 500_000  # with every alias counted as what it stands for
 MAX_DEPTH = 64
 _MAX_NUMBER = 80  # characters; 2**128 has 39 digits
+
+_PLAIN = re.compile(r"[\w-]+").fullmatch
 
 Steps = tuple[str | int, ...]
 
@@ -51,13 +55,27 @@ class Document:
             steps = steps[:-1]
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the cyclic collector: a file of many documents makes a million objects, none of them garbage, and to
+    walk through them again and again takes longer than all the rest."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def dotted(steps: Steps) -> str:
     """`spec.attach[0].mode`; a key that is no plain word is quoted: `spec.maps[".bss"]`."""
     out = ""
     for step in steps:
         if isinstance(step, int):
             out += f"[{step}]"
-        elif re.fullmatch(r"[\w-]+", step):
+        elif _PLAIN(step):
             out += f".{step}" if out else step
         else:
             out += f'["{step}"]'
@@ -165,34 +183,31 @@ class _Composer:
         self.stopped = False
         self._anchors: dict[str, _Node | None] = {}  # None: still open, so an alias would be a loop
         self._budget = MAX_NODES
-        self._events: Iterator[Any] = iter(())
+        self._next: Callable[[], Any] = lambda: None  # the next event; None at the end
 
     def documents(self) -> list[_Node]:
+        import yaml
+
         nodes: list[_Node] = []
         try:
-            self._events = self._read_events()
-            for event in self._events:
-                if type(event).__name__ == "DocumentStartEvent":
-                    self._anchors.clear()
-                    nodes.append(self._node(next(self._events), 1))
+            try:
+                self._next = _parser(self.text).get_event
+                while (event := self._next()) is not None:
+                    if type(event).__name__ == "DocumentStartEvent":
+                        self._anchors.clear()
+                        nodes.append(self._node(self._next(), 1))
+            except yaml.MarkedYAMLError as error:
+                self._syntax(error)
+            except (yaml.YAMLError, ValueError, OverflowError) as error:  # ValueError: chr() in PyYAML's own scanner
+                self._stop(None, f"not YAML: {str(error).splitlines()[0]}")
         except _Stop:
             self.stopped = True
         return nodes
 
-    def _read_events(self) -> Iterator[Any]:
-        import yaml
-
-        try:
-            parser = _parser(self.text)
-            while parser.check_event():
-                yield parser.get_event()
-        except yaml.MarkedYAMLError as error:
-            self._syntax(error)
-        except (yaml.YAMLError, ValueError, OverflowError) as error:  # ValueError: chr() in PyYAML's own scanner
-            self._stop(None, f"not YAML: {str(error).splitlines()[0]}")
-
     def _note(self, mark: Mark | None, message: str, hint: str = "") -> None:
         self.problems.append(_problem(self.file, mark, message, hint))
+        if len(self.problems) >= ENOUGH:
+            raise _Stop
 
     def _stop(self, mark: Mark | None, message: str, hint: str = "") -> NoReturn:
         self._note(mark, message, hint)
@@ -211,17 +226,22 @@ class _Composer:
         self._stop(mark, f"not YAML: {error.problem or 'cannot be read'}{context}", _syntax_hint(str(error.problem)))
 
     def _node(self, event: Any, depth: int) -> _Node:
-        mark = _mark(event.start_mark)
+        name, place = type(event).__name__, event.start_mark
+        mark = Mark(place.line + 1, place.column + 1)
         if depth > MAX_DEPTH:
             self._stop(mark, f"nested more than {MAX_DEPTH} deep")
-        if type(event).__name__ == "AliasEvent":
+        if name == "AliasEvent":
             return self._alias(event.anchor, mark, depth)
         self._spend(1, mark)
-        if event.anchor:
-            self._anchors[event.anchor] = None
+        if event.anchor is None:
+            return (
+                _Node("scalar", mark, self._scalar(event, mark))
+                if name == "ScalarEvent"
+                else self._fill(event, mark, depth)
+            )
+        self._anchors[event.anchor] = None
         node = self._fill(event, mark, depth)
-        if event.anchor:
-            self._anchors[event.anchor] = node
+        self._anchors[event.anchor] = node
         return node
 
     def _spend(self, nodes: int, mark: Mark) -> None:
@@ -255,7 +275,8 @@ class _Composer:
         return _grown(_Node("map", mark, pairs), [node for _, _, node in pairs])
 
     def _until(self, end: str) -> Iterator[Any]:
-        for event in self._events:
+        following = self._next
+        while (event := following()) is not None:
             if type(event).__name__ == end:
                 return
             yield event
@@ -265,8 +286,8 @@ class _Composer:
         pairs: dict[str, tuple[str, Mark, _Node]] = {}
         for event in self._until("MappingEndEvent"):
             key = self._node(event, depth + 1)
-            mark = _mark(event.start_mark)
-            value = self._node(next(self._events), depth + 1)
+            mark = key.mark if type(event).__name__ != "AliasEvent" else _mark(event.start_mark)
+            value = self._node(self._next(), depth + 1)
             name = self._key(key, mark)
             if name in pairs:
                 first = pairs[name][1]

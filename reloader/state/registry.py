@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reloader.errors import InputError, NotFoundError, Problem
+from reloader.files import PLAIN, Inputs
 from reloader.frozen import frozen
 from reloader.layout import HOST_STATE, pin_name, shipped_dir
 from reloader.spec.text import Document, Steps, dotted
@@ -76,19 +77,21 @@ def find_schema(schema: str, search: Sequence[Path]) -> Path | None:
     return next((root / schema for root in search if (root / schema).is_dir()), None)
 
 
-def load_registry(schema: str, search: Sequence[Path], *, strict: bool = True) -> Registry:
+def load_registry(schema: str, search: Sequence[Path], inputs: Inputs = PLAIN, *, strict: bool = True) -> Registry:
     """All versions of a schema; InputError with everything wrong in any file, NotFoundError without a folder. Not
     `strict`: maps of which a file is wrong are left out, and named in Registry.broken."""
     folder = find_schema(schema, search)
     if folder is None:
         where = ", ".join(str(p) for p in search)
         raise NotFoundError(f"no state schema {schema!r} in {where}", hint="`reloader state new` writes the first file")
-    return read_folder(schema, folder, strict=strict)
+    return read_folder(schema, folder, inputs, strict=strict)
 
 
-def read_folder(schema: str, folder: Path, *, strict: bool = True) -> Registry:
-    reader = _Reader(schema)
-    files = sorted(p for p in folder.iterdir() if _FILE_NAME.fullmatch(p.name))
+def read_folder(schema: str, folder: Path, inputs: Inputs = PLAIN, *, strict: bool = True) -> Registry:
+    """The same of a folder that is there."""
+    reader = _Reader(schema, inputs)
+    folder = folder.absolute()
+    files = [folder / name for name in inputs.names(folder) if _FILE_NAME.fullmatch(name)]
     for path in files:
         reader.read(path)
     maps = reader.finished()
@@ -102,7 +105,7 @@ def read_folder(schema: str, folder: Path, *, strict: bool = True) -> Registry:
         schema=schema,
         folder=str(folder),
         maps={name: versions for name, versions in maps.items() if pin_name(name) not in broken},
-        files=tuple(str(p.resolve()) for p in files),
+        files=tuple(map(str, files)),
         broken=broken,
     )
 
@@ -145,8 +148,9 @@ class _File:
 class _Reader:
     """Files to versions; every problem is noted, nothing raises."""
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str, inputs: Inputs) -> None:
         self.problems: list[Problem] = []
+        self._inputs = inputs
         self._schema = schema
         self._files: dict[str, dict[int, _File]] = {}
 
@@ -156,7 +160,7 @@ class _Reader:
         from reloader.spec.text import read_documents
         from reloader.state.schema import layout_schema
 
-        data = read_source(path)
+        data = read_source(path, self._inputs)
         documents, problems = read_documents(data, str(path))
         for document in documents:
             problems += check(document, str(path), layout_schema)

@@ -62,7 +62,7 @@ class Bench:
 
     def blob(self, blob: str, digest: str) -> bytes:
         """An object's or entries' bytes: what was read with the wish, else the stored copy."""
-        return self.blobs[digest] if digest in self.blobs else storage.read(self.layout, blob, digest)
+        return self.blobs[digest] if digest in self.blobs else records.read_blob(self.layout, blob, digest)
 
     def close(self) -> None:
         for loaded in self.loads.values():

@@ -18,11 +18,12 @@ from pathlib import Path
 from reloader import records
 from reloader.effects import lasting
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError
+from reloader.files import read_regular
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd, Kernel
 from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lock import WriterLock
-from reloader.records import Current
+from reloader.records import MOST, Current
 from reloader.txn.journal import open_journals
 from reloader.txn.storage import BLOBS
 
@@ -233,7 +234,7 @@ def _blobs(layout: Layout) -> Iterator[Dead]:
     for blob in BLOBS:
         folder = layout.records / blob
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if not path.name.startswith(".") and path.stat().st_nlink == 1:
+            if not path.name.startswith(".") and path.lstat().st_nlink == 1:
                 yield Dead(kind="blob", path=str(path), why="no pipeline needs it")
 
 
@@ -241,13 +242,13 @@ def _compiled(layout: Layout) -> Iterator[Dead]:
     """Compiled wishes of pipelines that are recorded no more, or that nobody can read."""
     known = set(records.pipelines(layout))
     for path in sorted(layout.cache_dir.glob("*.json")) if layout.cache_dir.is_dir() else ():
-        if not known & _pipelines_of(path):
+        if not known & _pipelines_of(path) and not path.is_dir():
             yield Dead(kind="cache", path=str(path), why="compiled from a YAML of no recorded pipeline")
 
 
 def _pipelines_of(path: Path) -> set[str]:
     try:
-        return {one["pipeline"] for one in json.loads(path.read_bytes().partition(b"\n")[2])["wishes"]}
+        return {one["pipeline"] for one in json.loads(read_regular(path, MOST).partition(b"\n")[2])["wishes"]}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
 
@@ -259,5 +260,5 @@ def _fragments(layout: Layout) -> Iterator[Dead]:
             old = path.parent != layout.cache_dir or path.stat().st_mtime < time.time() - OLD
         except OSError:  # it went meanwhile
             continue
-        if old and not open_journals(path.parent / "journal"):
+        if old and not path.is_dir() and not open_journals(path.parent / "journal"):
             yield Dead(kind="fragment", path=str(path), why="half written by a process that is gone")

@@ -20,6 +20,7 @@ from reloader.plan.model import Plan
 from reloader.records import Current, Generation
 from reloader.spec.model import Role
 from reloader.state.archive import Exported
+from reloader.trust import Signature
 from reloader.txn import session, transfer
 from reloader.txn.apply import Bench
 from reloader.txn.transaction import Trip, run
@@ -49,12 +50,15 @@ def bring_in(
 ) -> Imported:
     """Bring the file's entries into the pipeline's live state maps."""
     progress(f"reading {order.file.name}")
-    held = _wanted(transfer.contents(order.file), order)
+    found, signature = transfer.contents(order.file)
+    held = _wanted(found, order)
     recovered = session.ready(kernel, layout, order.pipeline, lock)
     seen = transfer.look(kernel, layout, order.pipeline)
     generation, current = _serving(seen, order.pipeline)
-    incoming = [_incoming(kernel, seen, generation, order.file, one, entries) for one, entries in held.values()]
-    asked = Asked(file=str(order.file.absolute()), merge=order.merge, cpus=kernel.possible_cpus())
+    incoming = [
+        _incoming(kernel, seen, generation, (order.file, signature), one, entries) for one, entries in held.values()
+    ]
+    asked = Asked(file=str(order.file.absolute()), signature=signature, merge=order.merge, cpus=kernel.possible_cpus())
     made = make_import(incoming, asked, current, generation, layout)
     bench = Bench(kernel=kernel, layout=layout, pipeline=order.pipeline, wish=generation.wish)
     left = {name: when for name, when in current.restarted.items() if name not in held}
@@ -81,7 +85,7 @@ def _serving(seen: Observed, pipeline: str) -> tuple[Generation, Current]:
 
 
 def _incoming(
-    kernel: Kernel, seen: Observed, generation: Generation, file: Path, one: Exported, entries: int
+    kernel: Kernel, seen: Observed, generation: Generation, file: tuple[Path, Signature], one: Exported, entries: int
 ) -> Incoming:
     live = seen.maps.get(one.map)
     wanted = next((m for m in generation.wish.maps if m.name == one.map), None)
@@ -94,13 +98,13 @@ def _incoming(
     return Incoming(exported=one, entries=entries, live=live, there=there, fresh=fresh, versions=wanted.versions)
 
 
-def _fresh(kernel: Kernel, live: SeenMap, name: str, file: Path) -> int:
+def _fresh(kernel: Kernel, live: SeenMap, name: str, file: tuple[Path, Signature]) -> int:
     """How many of the file's keys the live map does not hold; asked only where it might be too full for them."""
     with kernel.pins.get(live.pin) as fd:
         there = {
             key for keys in kernel.maps.keys(fd, transfer.ENTRIES) for key in transfer.split(keys, live.info.key_size)
         }
-    return sum(key not in there for key in transfer.keys_of(file, name))
+    return sum(key not in there for key in transfer.keys_of(*file, name))
 
 
 def _there(kernel: Kernel, live: SeenMap) -> int:

@@ -19,10 +19,11 @@ from typing import Any
 
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
-from reloader.files import make_folders
+from reloader.files import UnfitFile, make_folders, open_to_write, read_regular
 from reloader.frozen import frozen
 
 VERSION = 1
+MOST = 1 << 30  # bytes of one journal
 
 
 @frozen
@@ -40,8 +41,7 @@ class Journal:
         self._seq = seq
         self.last = ""  # kind of the last line that was written whole, synced or not
         make_folders(path.parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._fd = lasting("journal.open", lambda: os.open(path, flags, 0o600))
+        self._fd = lasting("journal.open", lambda: open_to_write(path, os.O_APPEND))
 
     def begin(self, body: dict[str, Any]) -> None:
         """The whole plan, durable before anything is done."""
@@ -97,8 +97,16 @@ def open_journals(folder: Path) -> list[Path]:
 
 
 def read_journal(path: Path) -> list[JournalLine]:
-    """The good lines; a torn tail is dropped. NeedsHuman when a whole line is damaged."""
-    return journal_lines(path.read_bytes(), path)
+    """The good lines; a torn tail is dropped. NeedsHuman when a whole line is damaged, or it is no regular file."""
+    try:
+        return journal_lines(read_regular(path, MOST), path)
+    except UnfitFile as error:
+        raise NeedsHuman(
+            f"the journal {path} is damaged: {error.strerror}",
+            hint="compare `bpftool link show` with the generation files, then remove the journal",
+            reason=error.reason,
+            values=error.values,
+        ) from error
 
 
 def journal_lines(data: bytes, path: Path) -> list[JournalLine]:

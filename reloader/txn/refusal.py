@@ -5,7 +5,7 @@ Called by transaction.py once everything was put back. Imports apply (the bench)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reloader.errors import KernelError, LoadRejected, NeedsHuman, VerifierRejected
 from reloader.plan import ops
@@ -86,3 +86,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, KernelError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error)
+
+
+def cause(error: BaseException) -> dict[str, Any]:
+    """`reason` and `values` of an error, for the error that reports it."""
+    return {"reason": getattr(error, "reason", ""), "values": getattr(error, "values", None)}

@@ -37,7 +37,7 @@ from reloader.spec.model import Role
 from reloader.spec.wish import Wish
 from reloader.standing import in_force
 from reloader.trial import BACK, REMOVED, STAYS
-from reloader.txn import storage, trial
+from reloader.txn import trial
 from reloader.txn.apply import Bench, silent
 from reloader.txn.commit import records_of
 from reloader.txn.conversions import conversions, counts, memory_cgroup, require_recorded
@@ -134,7 +134,7 @@ def _diffs(layout: Layout, intake: Intake, seen: Observed) -> dict[str, EntryDif
             continue
         data = intake.blobs.get(wanted.entries.digest)
         if data is None:  # an emptied listing is b"", and not stored yet
-            data = storage.read(layout, "entries", wanted.entries.digest)
+            data = records.read_blob(layout, "entries", wanted.entries.digest)
         target = split_records(data, wanted.key_size, wanted.value_size)
         diffs[wanted.name] = entry_diff(wanted, live.entries, target)
     return diffs

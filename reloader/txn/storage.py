@@ -5,7 +5,6 @@ Called by apply.py's match. Imports records, files, layout, effects.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -14,7 +13,7 @@ from pathlib import Path
 from reloader import records
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
-from reloader.files import make_folders, write_atomic
+from reloader.files import make_folders, open_to_write, remove_file, write_atomic
 from reloader.layout import Layout
 from reloader.records import Current, Generation
 from reloader.spec import cache
@@ -25,19 +24,10 @@ RESCUE_ROOM = 16384  # bytes; a rescue script takes three or four thousand
 BLOBS = ("objects", "entries", "tests")
 
 
-def read(layout: Layout, blob: str, digest: str) -> bytes:
-    """A stored blob, checked against its digest."""
-    path = layout.blob_file(blob, digest)
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise NeedsHuman(f"{path} does not match its digest", hint="apply again from the source files")
-    return data
-
-
 def store(layout: Layout, pipeline: str, blob: str, digest: str, fresh: Mapping[str, bytes]) -> None:
     """Keep a blob by digest and link it to the pipeline; one that is there already is read, not believed."""
     shared, mine = layout.blob_file(blob, digest), layout.blob_link(pipeline, blob, digest)
-    if not shared.exists() or (digest in fresh and hashlib.sha256(shared.read_bytes()).hexdigest() != digest):
+    if not shared.exists() or (digest in fresh and not records.blob_is_whole(layout, blob, digest)):
         if digest not in fresh:
             raise NeedsHuman(f"{shared} is gone", hint="apply again from the source files")
         write_atomic(shared, fresh[digest])
@@ -71,7 +61,8 @@ def reserve(layout: Layout, generation: Generation | None, current: Current) -> 
 
 
 def _allocate(path: Path, room: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    remove_file(path)
+    fd = open_to_write(path, os.O_EXCL)
     try:
         os.posix_fallocate(fd, 0, room)
     finally:
@@ -92,7 +83,7 @@ def put_record(layout: Layout, generation: Generation | None, current: Current) 
 
 
 def _write_rescue(layout: Layout, generation: Generation) -> None:
-    objects = {o.digest: read(layout, "objects", o.digest) for o in generation.wish.objects}
+    objects = {o.digest: records.read_blob(layout, "objects", o.digest) for o in generation.wish.objects}
     text = script(generation, layout, objects)
     write_atomic(layout.rescue_file(generation.wish.pipeline, generation.number), text.encode(), mode=0o700)
 
@@ -121,7 +112,8 @@ def forget_compiled(layout: Layout, sources: Iterable[str]) -> None:
     """Drop the compiled wishes of a removed pipeline's YAML files; one that another pipeline shares is made again."""
     for source in sources:
         path = cache.kept_file(Path(source), layout)
-        lasting("cache.remove", partial(path.unlink, missing_ok=True))
+        if not path.is_dir():  # a folder is not ours
+            lasting("cache.remove", partial(path.unlink, missing_ok=True))
 
 
 def leave_no_folders(layout: Layout, pipeline: str) -> None:

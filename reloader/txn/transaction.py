@@ -154,6 +154,7 @@ def finish_after_commit(bench: Bench, after: tuple[Op, ...], journal: Journal) -
             raise NeedsHuman(
                 f"{bench.pipeline}: the new version serves, but cleaning up failed: {describe(error)}",
                 hint=f"mend the cause, then `reloader recover {bench.pipeline}`",
+                **refusal.cause(error),
             ) from error
         except BaseException:  # the file stays, and `recover` goes on from it
             journal.close()
@@ -182,6 +183,7 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
         raise NeedsHuman(
             f"{trip.plan.pipeline}: {describe(error)}; putting things back failed too: {describe(second)}",
             hint=f"the journal is kept; mend the cause, then `reloader recover {trip.plan.pipeline}`",
+            **refusal.cause(second),
         ) from error
     finally:
         trip.bench.close()
@@ -209,13 +211,14 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
         return TestsFailed(why, tests=error.tests, detail=error.detail, hint=error.hint)
     if swapped:
         why = f"{plan.pipeline}: {describe(error)}; rolled back, {stays}{left_out(bench.left_out)}"
-        return RolledBack(why, hint=_hint(error))
+        return RolledBack(why, hint=_hint(error), **refusal.cause(error))
     told = refusal.of_load(error)
     return NothingSwapped(
         f"{plan.pipeline}: {told.sentence if told else describe(error)}; nothing was swapped, {stays}",
         hint=told.hint if told else _hint(error),
         detail=told.said if told else "",
         rejection=told.to_json() if told else None,
+        **refusal.cause(error),
     )
 
 

@@ -15,15 +15,19 @@ from pathlib import Path
 from typing import IO
 
 from reloader.errors import InputError, KernelError, NeedsHuman, NotFoundError, Problem
+from reloader.files import UnfitFile
 from reloader.frozen import frozen
 from reloader.kernel import PERCPU_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo, MapType
 from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap, observe
 from reloader.plan import ops
+from reloader.spec.source import unreadable
 from reloader.state import archive
 from reloader.state.archive import Exported
+from reloader.trust import Judge, Signature
 from reloader.txn.journal import open_journals
 
+WHAT = "the state that is to be imported"
 ENTRIES = 16384  # in a piece, unless they are large
 UNEVICTED = {MapType.LRU_HASH: MapType.HASH, MapType.LRU_PERCPU_HASH: MapType.PERCPU_HASH}
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC
@@ -104,38 +108,58 @@ def _header(kernel: Kernel, seen: Observed, name: str, one: SeenMap) -> Exported
 # in
 
 
-def contents(path: Path) -> dict[str, tuple[Exported, int]]:
-    """Map → what the file says of it and how many entries it has; InputError unless the whole file is sound."""
+def contents(path: Path) -> tuple[dict[str, tuple[Exported, int]], Signature]:
+    """Map → what the file says of it and how many entries it has; and what tells this file from any other.
+
+    InputError unless the whole file is sound, PermissionRefused when others could change it.
+    """
+    judge = Judge()
     try:
-        with path.open("rb") as file:
+        with judge.stream(path) as file:
+            judge.refuse(WHAT)
             found = {}
             for one, pieces in archive.read(file):
                 found[one.map] = (one, sum(len(keys) // one.key_size for keys, _ in pieces))
-            return found
+            return found, judge.signatures[str(path)]
     except archive.Damaged as error:
         raise InputError([Problem(file=str(path), line=0, column=0, path="", message=str(error))]) from error
+    except UnfitFile as error:
+        raise InputError([unreadable(str(path), error)]) from error
 
 
-def keys_of(path: Path, name: str) -> Iterator[bytes]:
-    """The keys of one map of a sound file."""
-    with path.open("rb") as file:
+def keys_of(path: Path, signature: Signature, name: str) -> Iterator[bytes]:
+    """The keys of one map of a sound file; KernelError when it is another file by now."""
+    with _again(path, signature) as file:
         for one, pieces in archive.read(file):
             for keys, _ in pieces:
                 yield from split(keys, one.key_size) if one.map == name else ()
 
 
+def _again(path: Path, signature: Signature) -> IO[bytes]:
+    """The file that was judged, opened once more."""
+    judge = Judge()
+    file = judge.stream(path)
+    if signature and judge.signatures[str(path)] != signature:
+        file.close()
+        raise KernelError("open", errno.ESTALE, f"{path}, which has changed since it was judged")
+    return file
+
+
 def fill(kernel: Kernel, op: ops.FillFromFile) -> None:
     """One map of the file as a map of its own, pinned once it is whole."""
-    with Path(op.file).open("rb") as file:
-        for one, pieces in archive.read(file):
-            if one.map == op.map:
-                with kernel.maps.create(_shape(one)) as fd:
-                    for keys, values in pieces:
-                        _put(kernel, fd, one, keys, values)
-                    kernel.pins.pin(fd, op.path)
-                return
-            for _ in pieces:  # to get past it
-                pass
+    try:
+        with _again(Path(op.file), op.signature) as file:
+            for one, pieces in archive.read(file):
+                if one.map == op.map:
+                    with kernel.maps.create(_shape(one)) as fd:
+                        for keys, values in pieces:
+                            _put(kernel, fd, one, keys, values)
+                        kernel.pins.pin(fd, op.path)
+                    return
+                for _ in pieces:  # to get past it
+                    pass
+    except archive.Damaged as error:
+        raise KernelError("read", errno.EBADMSG, f"{op.file}: {error}") from error
     raise KernelError("read", errno.ENOENT, f"{op.map} in {op.file}")
 
 

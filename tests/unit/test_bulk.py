@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reloader.errors import ENOUGH
 from reloader.spec import bulk
 from reloader.spec.bulk import read_bulk
 from reloader.spec.model import Bulk, Mark
@@ -122,8 +124,9 @@ class TestCsv:
         (problem,) = rows(tmp_path, "id,key.port,verdict\n1,2,NO\n", PAIRS).problems
         assert (problem.line, problem.path) == (2, "value.verdict")
 
-    def test_no_more_than_twenty_findings(self, tmp_path: Path) -> None:
-        assert len(findings(tmp_path, "key,value\n" + "x,1\n" * 100)) == 20
+    @pytest.mark.parametrize("row", ["x,1", "1,2,3", '"x",1'])
+    def test_regress_a_million_wrong_rows_end_with_enough_findings(self, tmp_path: Path, row: str) -> None:
+        assert len(findings(tmp_path, "key,value\n" + f"{row}\n" * 1000)) == ENOUGH
 
     def test_said_byte_order(self, tmp_path: Path) -> None:
         shape = Shape(key=U32, value=U32, key_size=4, value_size=4, byteorder={"key": "network"})
@@ -184,3 +187,28 @@ def test_nothing_raises(tmp_path: Path, data: bytes, kind: str) -> None:
     head = b"key,value\n" if kind == "csv" else b""
     rows(tmp_path, head + data, kind=kind)
     rows(tmp_path, data, PAIRS, kind=kind)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_v8_a_line_without_an_end(tmp_path: Path, kind: str) -> None:
+    """The file is sparse and has a terabyte; files of any size are read, lines are not."""
+    path = tmp_path / f"x.{kind}"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    got = read_bulk(Bulk(format=kind, path=str(path), mark=Mark(line=1, column=1)), SCALARS)
+    assert [(p.line, p.reason) for p in got.problems] == [(1, "line-too-long")]
+
+
+def test_v8_a_row_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its lines is short."""
+    monkeypatch.setattr(bulk, "LONGEST", 10_000)
+    got = rows(tmp_path, 'key,value\n"1","2"\n"a\n' + '","b\n' * 10_000)
+    assert [(p.line, p.reason) for p in got.problems] == [(3, "line-too-long")]
+
+
+def test_rows_are_counted_over_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "_BATCH", 3)
+    got = rows(tmp_path, "key,value\n" + "".join(f'"192.0.2.{i}",{i}\n' for i in range(10)))
+    assert got.problems == []
+    assert [got.line(i) for i in range(10)] == list(range(2, 12))
+    assert [v[0] for v in got.values] == list(range(10))

@@ -14,6 +14,7 @@ import pytest
 
 from reloader import files
 from reloader.errors import InputError
+from reloader.files import Inputs
 from reloader.layout import Layout
 from reloader.spec import cache, compile
 from reloader.spec.wish import Compiled
@@ -79,9 +80,9 @@ def place(tmp_path: Path, compile_bpf: Callable[[Path], Path], monkeypatch: pyte
     (made.folder / "subject.bpf.o").write_bytes(compile_bpf(source).read_bytes())
     original = compile.compile_source
 
-    def counted(data: bytes, path: Path, **more: bool) -> tuple[Compiled, ...]:
+    def counted(data: bytes, path: Path, inputs: Inputs, **more: bool) -> tuple[Compiled, ...]:
         made.compilations += 1
-        return original(data, path, **more)
+        return original(data, path, inputs, **more)
 
     monkeypatch.setattr(compile, "compile_source", counted)
     made.age()
@@ -207,10 +208,10 @@ def test_bad_input_is_never_cached(place: Place) -> None:
 def test_a_hit_imports_nothing_heavy_and_opens_no_object(place: Place) -> None:
     place.apply()
     program = """
-import sys
+import os, sys
 from pathlib import Path
 opened = []
-sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+sys.addaudithook(lambda event, args: event == "open" and not args[2] & os.O_PATH and opened.append(str(args[0])))
 from reloader.layout import Layout
 from reloader.spec.cache import load_wishes
 (one,) = load_wishes(Path(sys.argv[1]), Layout(records=Path(sys.argv[2])))
