@@ -30,6 +30,17 @@ def make_folders(path: Path) -> None:
         lasting(f"mkdir {folder.parent.name}/{folder.name}", partial(folder.mkdir, mode=0o700, exist_ok=True))
 
 
+def listing(folder: Path, suffix: str = "") -> list[Path]:
+    """Return the paths in a folder whose names end in `suffix`, sorted; a folder that does not exist has none.
+
+    OSError for one that cannot be read: Path.glob takes it for empty, and what it holds would be taken for unneeded.
+    """
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(suffix))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def store_blob(path: Path, data: bytes) -> None:
     """Keep `data` under a name made from its digest; what is there with the right size already is left alone."""
     try:

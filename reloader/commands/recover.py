@@ -17,13 +17,28 @@ def recover(args: argparse.Namespace, env: Environment) -> int:
     steps = SlowSteps(env.output)
     try:
         with writer_lock(env.layout) as lock:
-            lines = _recovered(args, env, steps, lock)
+            lines = _locked(args, env, steps, lock)
     finally:
         steps.done()
     for line in lines or ["nothing to recover"]:
         env.output.print(line)
     env.output.document("Recovery", {"recovered": lines})
     return 0
+
+
+def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps, lock: WriterLock) -> list[str]:
+    """The same with the code 4 for a system call that fails: until it has looked at all journals, one may be open."""
+    from reloader.errors import NeedsHuman
+
+    try:
+        return _recovered(args, env, steps, lock)
+    except OSError as error:
+        raise NeedsHuman(
+            f"recovery stopped: {error}",
+            hint="remove the cause, then run `reloader recover`",
+            reason="recovery-stopped",
+            values={"errno": error.errno or 0},
+        ) from error
 
 
 def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, lock: WriterLock) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from reloader import records
 from reloader.errors import KernelError
-from reloader.kernel import NESTED_TYPES, Fd, Kernel, Loaded, LoadRequest
+from reloader.kernel import ENOTSUPP, NESTED_TYPES, Fd, Kernel, Loaded, LoadRequest
 from reloader.layout import Layout
 from reloader.plan import ops
 from reloader.plan.entries import EntryDiff, split_records
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from reloader.txn.proving import Result as Proof
 
 FREEZE_TRIES = 250
-ENOTSUPP = 524  # the kernel's own, which no errno.h has
 
 
 def silent(_: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from reloader import records
 from reloader.effects import lasting
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError
+from reloader.files import listing
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd, Kernel
 from reloader.layout import PIPELINE_NAME, Layout
@@ -232,7 +233,7 @@ def _blobs(layout: Layout) -> Iterator[Dead]:
     """A blob that no pipeline links to; records that are not sound keep theirs."""
     for blob in BLOBS:
         folder = layout.records / blob
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        for path in listing(folder):
             if not path.name.startswith(".") and path.stat().st_nlink == 1:
                 yield Dead(kind="blob", path=str(path), why="no pipeline needs it")
 
@@ -240,7 +241,7 @@ def _blobs(layout: Layout) -> Iterator[Dead]:
 def _compiled(layout: Layout) -> Iterator[Dead]:
     """Compiled wishes of pipelines that are recorded no more, or that nobody can read."""
     known = set(records.pipelines(layout))
-    for path in sorted(layout.cache_dir.glob("*.json")) if layout.cache_dir.is_dir() else ():
+    for path in listing(layout.cache_dir, ".json"):
         if not known & _pipelines_of(path):
             yield Dead(kind="cache", path=str(path), why="compiled from a YAML of no recorded pipeline")
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
-from reloader.files import make_folders
+from reloader.files import listing, make_folders
 from reloader.frozen import frozen
 
 VERSION = 1
@@ -93,7 +93,7 @@ class Journal:
 
 def open_journals(folder: Path) -> list[Path]:
     """Journals of transactions that did not end, oldest first."""
-    return sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
+    return listing(folder, ".jsonl")
 
 
 def read_journal(path: Path) -> list[JournalLine]:
