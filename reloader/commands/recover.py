@@ -12,12 +12,9 @@ if TYPE_CHECKING:
 
 
 def recover(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.lock import writer_lock
-
     steps = SlowSteps(env.output)
     try:
-        with writer_lock(env.layout) as lock:
-            lines = _locked(args, env, steps, lock)
+        lines = _locked(args, env, steps)
     finally:
         steps.done()
     for line in lines or ["nothing to recover"]:
@@ -26,12 +23,14 @@ def recover(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps, lock: WriterLock) -> list[str]:
-    """The same with the code 4 for a system call that fails: until it has looked at all journals, one may be open."""
+def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> list[str]:
+    """What was recovered. A system call that fails ends with 4: a journal that was not looked at may be open."""
     from reloader.errors import NeedsHuman
+    from reloader.lock import writer_lock
 
     try:
-        return _recovered(args, env, steps, lock)
+        with writer_lock(env.layout) as lock:
+            return _recovered(args, env, steps, lock)
     except OSError as error:
         raise NeedsHuman(
             f"recovery stopped: {error}",

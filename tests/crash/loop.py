@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.crash.scenario import SCENARIOS, Scene, Violation
 
@@ -44,6 +44,7 @@ class Tally:
 
 
 Strike = Callable[[Scene, Point, list[str]], list[str]]  # what is wrong at once
+T = TypeVar("T")
 Chosen = Callable[[Sequence[Point]], Sequence[Point]]
 
 
@@ -63,14 +64,14 @@ def points_of(scene: Scene, words: list[str], out: Path) -> list[Point]:
     return [Point(when=when, text=f"{times} {name}", effect=name) for when, times, name in rows if when != "failed"]
 
 
-def everything(points: Sequence[Point]) -> Sequence[Point]:
+def everything(points: Sequence[T]) -> Sequence[T]:
     return points
 
 
-def spread(most: int) -> Chosen:
+def spread(most: int) -> Callable[[Sequence[T]], Sequence[T]]:
     """A fixed spread of at most so many points, that has the first and the last."""
 
-    def chosen(points: Sequence[Point]) -> Sequence[Point]:
+    def chosen(points: Sequence[T]) -> Sequence[T]:
         if len(points) <= most:
             return points
         return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]

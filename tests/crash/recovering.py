@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from reloader.txn.journal import open_journals
@@ -19,6 +19,7 @@ from tests.crash.loop import Chosen, Point, Tally
 from tests.crash.scenario import PIPELINE, SCENARIOS, Scene
 
 Strike = Callable[[], "subprocess.CompletedProcess[str]"]
+Which = Callable[[Sequence[int]], Sequence[int]]
 SHARES = {"back": 2, "forward": 5}  # of six parts of the command's points: before its commit, behind it
 UNLOCKED = (75, 77)  # it did not get the writer lock
 CALL = re.compile(r"^(\d+ +)?(?P<call>\w+)\(")
@@ -89,8 +90,12 @@ def fail(name: str, way: str, error: str, scene: Scene, folder: Path, choose: Ch
 # by strace: calls that are no effects too
 
 
-def recover_under(scene: Scene, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "reloader", "recover", *scene.where]
+def recover_under(scene: Scene, *options: str, words: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return under_strace(scene, ["recover", *words], *options)
+
+
+def under_strace(scene: Scene, words: list[str], *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "reloader", *words, *scene.where]
     return subprocess.run(["strace", *options, *command], capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -99,7 +104,7 @@ def calls_of_recover(scene: Scene, name: str, middle: Point, folder: Path, call:
     SCENARIOS[name][0](scene)
     kill_in(scene, name, middle)
     trace = folder / "trace"
-    recover_under(scene, "-o", str(trace), "-e", f"trace={call}", "-s", "300")
+    recover_under(scene, "-o", str(trace), "-y", "-e", f"trace={call}", "-s", "300")
     scene.reset()
     lines = [line for line in trace.read_text().splitlines() if (m := CALL.match(line)) and m["call"] == call]
     mine = (str(scene.sandbox.dir), "BPF_", "/proc/", "/sys/", "NETLINK")
@@ -107,7 +112,13 @@ def calls_of_recover(scene: Scene, name: str, middle: Point, folder: Path, call:
 
 
 def fail_calls(
-    name: str, way: str, call: str, error: str, scene: Scene, folder: Path, choose: Callable[[list[int]], list[int]]
+    name: str,
+    way: str,
+    call: str,
+    error: str,
+    scene: Scene,
+    folder: Path,
+    choose: Callable[[Sequence[int]], Sequence[int]],
 ) -> Tally:
     """The chosen ones of the calls `call` that a recovery makes fail with `error`."""
     middle = middle_of(scene, name, folder, way)
