@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.crash.scenario import SCENARIOS, Scene, Violation
+from tests.crash.scenario import MAY_BE_BARE, SCENARIOS, Scene, Violation
 
 ERRORS = ("ENOMEM", "ENOSPC", "EPERM", "EINTR", "EAGAIN", "EBUSY", "EIO")
 """What bpf(2) and the file system return for these effects."""
@@ -82,10 +82,12 @@ def spread(most: int) -> Callable[[Sequence[T]], Sequence[T]]:
 def judge(scene: Scene, before: dict[str, Any], name: str) -> list[str]:
     """Everything that is wrong after one strike: at once, and after recover."""
     try:
-        scene.check_traffic(before, removing=name == "remove")
+        scene.check_traffic(before, removing=name in MAY_BE_BARE)
         wrong = _under_traffic(scene, before, name, partial(_recover, scene))
         scene.check_whole(before)
-        scene.check_traffic(before, removing=name == "remove")
+        scene.check_traffic(before, removing=name in MAY_BE_BARE)
+        if name == "take over" and not scene.attached():
+            return [*wrong, "neither their program nor ours is attached"]
     except Violation as violation:
         return [str(violation)]
     return wrong
@@ -98,7 +100,7 @@ def _recover(scene: Scene) -> list[str]:
 
 def _under_traffic(scene: Scene, before: dict[str, Any], name: str, work: Callable[[], list[str]]) -> list[str]:
     """Packets come all the while, and each of them is counted once; where nothing need be attached, none do."""
-    if not before["attached"] or name == "remove":
+    if not before["attached"] or name in MAY_BE_BARE:
         return work()
     sent, counted = scene.generator.traffic().delivered, scene.counted()
     scene.generator.start(rate=RATE)
