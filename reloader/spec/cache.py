@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _FORMAT = 4  # raise when what compile.py makes of the same input changes
 _RACY = 50_000_000  # ns: a file changed so shortly before being read may change again under the same times
+_FUTURE = 3_600_000_000_000  # ns: a file changed so long after it was read was changed before the clock was set back
 
 Signature = tuple[int, int, int, int, int]
 
@@ -63,7 +64,7 @@ def _compile(data: bytes, path: Path, layout: Layout) -> tuple[Compiled, ...]:
     began = time.time_ns()
     compiled = compile_source(data, path)
     signatures = {name: _signature(name) for one in compiled for name in one.files}
-    kept = {name: s for name, s in signatures.items() if s and max(s[3:]) < began - _RACY}
+    kept = {name: s for name, s in signatures.items() if s and all(_at_rest(changed, began) for changed in s[3:])}
     if len(kept) == len(signatures):
         wishes = [{**_summary(one.wish), "wish": record.to_json(one.wish)} for one in compiled]
         body = {"key": _key(data, path), "files": kept, "wishes": wishes}
@@ -101,6 +102,11 @@ def _signature(name: str) -> Signature | None:
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _at_rest(changed: int, began: int) -> bool:
+    """Whether a file with that time (ns) cannot have changed under the same time since it was read at `began`."""
+    return changed < began - _RACY or changed > began + _FUTURE
 
 
 def _fresh(files: Mapping[str, Sequence[int]]) -> bool:

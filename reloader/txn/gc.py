@@ -254,10 +254,11 @@ def _pipelines_of(path: Path) -> set[str]:
 
 
 def _fragments(layout: Layout) -> Iterator[Dead]:
-    """Half-written files; in the cache, which is written without the lock, only old ones."""
+    """Half-written files; in the cache, which is written without the lock, only old ones. One that was written in the
+    future is old, too: the clock was set back since."""
     for path in sorted(layout.records.rglob(".*.tmp")):
         try:
-            old = path.parent != layout.cache_dir or path.stat().st_mtime < time.time() - OLD
+            old = path.parent != layout.cache_dir or abs(time.time() - path.stat().st_mtime) > OLD
         except OSError:  # it went meanwhile
             continue
         if old and not open_journals(path.parent / "journal"):
