@@ -9,6 +9,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -50,7 +51,7 @@ class Bench:
     commit: tuple[Generation | None, Current] | None = None  # what PutRecord writes
     told: list[str] = field(default_factory=list)  # what ops have to say to the user
     proof: tuple[Proof, ...] = ()  # how the wish's tests ended
-    copied: dict[str, Fd] = field(default_factory=dict)  # map -> the keys that were copied ahead
+    copied: dict[tuple[str, bool], Fd] = field(default_factory=dict)  # map, whether back -> keys that were copied ahead
     bridged: dict[str, int] = field(default_factory=dict)  # what the bridge did, where not zero
     served: bool = True  # on the way back: whether a new program may have run
     resumed: bool = False  # whether an earlier attempt at it had brought the old programs back already
@@ -62,6 +63,14 @@ class Bench:
     def blob(self, blob: str, digest: str) -> bytes:
         """An object's or entries' bytes: what was read with the wish, else the stored copy."""
         return self.blobs[digest] if digest in self.blobs else storage.read(self.layout, blob, digest)
+
+    def remember(self, op: ops.CopyOver, keys: Fd | None) -> None:
+        """Which keys a copy found, until the drain that follows; of an attempt before, it is forgotten."""
+        former = self.copied.pop((op.map, op.back), None)
+        if former is not None:
+            former.close()
+        if keys is not None:
+            self.copied[op.map, op.back] = keys
 
     def close(self) -> None:
         for loaded in self.loads.values():
@@ -171,6 +180,11 @@ def take_back(bench: Bench, op: Op) -> None:
         return
     if isinstance(inverse, ops.SwapLink) and not links.alive(bench, inverse.path):
         return  # the interface is gone, and with it every program on it
+    if isinstance(inverse, ops.CopyOver):
+        if bench.served and not bench.resumed:  # else the old map is whole, or the old program serves already
+            with suppress(KernelError):  # not owed: without it, packets miss entries until the drain comes to them
+                execute(bench, inverse)
+        return
     if isinstance(inverse, ops.SetEntries) and not all(_stored(bench, d) for d in (inverse.entries, inverse.before)):
         return  # killed before the old contents were stored, so before any write; or once it was taken back
     execute(bench, inverse)
@@ -271,7 +285,7 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
             return
         if isinstance(op, ops.CopyOver):
             known = migrate.key_set(bench.kernel, source)
-            bench.copied |= {op.map: known} if known else {}
+            bench.remember(op, known)
             migrate.copy_over(bench.kernel, source, target, op.rules, copied=known, lossy=op.lossy, said=said)
             return
         if op.kept:
@@ -283,7 +297,7 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
             return
         bench.kernel.barrier()
         locks = bridge.maps.get("rl_locks") if bridge else None
-        known = None if op.late or op.back else bench.copied.get(op.map)
+        known = None if op.late else bench.copied.get((op.map, op.back))
         moved = migrate.drain(
             bench.kernel, source, target, op.rules, locks, copied=known, late=op.late, lossy=op.lossy, said=said
         )

@@ -115,6 +115,9 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, prog
         return f"{pipeline}: an interrupted transaction was completed{_moved(bench, 'were still in the old map')}"
     try:
         for op in decision.ops:
+            if isinstance(op, Convert):
+                with suppress(OSError):  # a full disk: the next attempt takes the links for not yet swapped back
+                    journal.undo(_planned(lines).index(op))
             take_back(bench, op)
     except (OSError, ReloaderError) as error:
         journal.close()
@@ -127,9 +130,13 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, prog
 
 def _links_were_back(lines: list[JournalLine]) -> bool:
     """Whether an attempt before this one came as far as the state, which goes back after the links."""
-    begin = next((line.body for line in lines if line.kind == "begin"), None)
-    planned = _ops(begin["ops"]) if begin else ()
+    planned = _planned(lines)
     return any(line.kind == "undo" and isinstance(planned[line.body["op"]], Convert) for line in lines)
+
+
+def _planned(lines: list[JournalLine]) -> tuple[Op, ...]:
+    begin = next((line.body for line in lines if line.kind == "begin"), None)
+    return _ops(begin["ops"]) if begin else ()
 
 
 def _moved(bench: Bench, what: str) -> str:
