@@ -72,9 +72,11 @@ def _replace(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
         finally:
             os.close(fd)
         os.rename(temporary, path)
-    except BaseException:  # also on KeyboardInterrupt: nobody else will ever find the fragment
+    except BaseException as error:  # also on KeyboardInterrupt: nobody else will ever find the fragment
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         raise
     if durable:
         sync_dir(path.parent)

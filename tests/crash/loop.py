@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from tests.crash.scenario import MAY_BE_BARE, SCENARIOS, Scene, Violation
 
-ERRORS = ("ENOMEM", "ENOSPC", "EPERM", "EINTR", "EAGAIN", "EBUSY", "EIO")
+ERRORS = ("ENOMEM", "ENOSPC", "EPERM", "EINTR", "EAGAIN", "EBUSY", "EIO", "EDQUOT", "EROFS")
 """What bpf(2) and the file system return for these effects."""
 RATE = 2000  # packets a second while a command is struck, and while it is recovered
 EXITS = (1, 3, 4, 69, 77)
@@ -141,8 +141,10 @@ def fail(name: str, error: str, scene: Scene, folder: Path, choose: Chosen) -> T
     def strike(scene: Scene, point: Point, words: list[str]) -> list[str]:
         done = run("gated", error, point, scene, words)
         passed = done.returncode == 0 and point.effect.startswith(NOT_OWED)
+        if "Traceback" in done.stderr:
+            return [f"a traceback: {done.stderr[-600:]}"]
         if done.returncode in EXITS or passed:
-            return [] if "Traceback" not in done.stderr else [f"a traceback: {done.stderr[-600:]}"]
+            return []
         return [f"exit {done.returncode}: {done.stderr[-300:]}"]
 
     return _loop(name, scene, folder, lambda points: choose([p for p in points if p.when == "before"]), strike)
