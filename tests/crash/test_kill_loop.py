@@ -34,6 +34,14 @@ def test_killed_at_every_point(name: str, scene: Scene, tmp_path: Path) -> None:
     assert not tally.violations, "\n".join(tally.violations)
 
 
+@pytest.mark.parametrize("name", ["trie", "trie back"])
+def test_a_trie_that_is_taken_back_misses_no_packet(name: str, scene: Scene, tmp_path: Path) -> None:
+    """Trap: killed before the commit, the old program ran on an empty trie until `recover` had drained into it."""
+    tally = loop.kill(name, scene, tmp_path, lambda points: [p for p in points if "journal.commit" in p.text][:1])
+    assert tally.struck == 1
+    assert not tally.violations, "\n".join(tally.violations)
+
+
 FAILING = [(name, error) for name in SCENARIOS for error in loop.ERRORS] if EVERY else [
     ("create", "EIO"), ("update", "ENOSPC"), ("update", "EPERM"), ("config", "EAGAIN"), ("convert", "ENOMEM"),
     ("convert back", "EINTR"), ("rollback", "EBUSY"), ("remove", "EIO"),
