@@ -33,7 +33,7 @@ const volatile struct rl_table table = {};
 
 /*
  * A no-op that only some shapes of this program have. The x86 JIT compiler shortens jumps in passes, until the length
- * stays; for about one table in 25 it ends while two jumps still take turns, and then gives up ("bpf_jit: fatal
+ * stays; for about one table in 30 it ends while two jumps still take turns, and then gives up ("bpf_jit: fatal
  * error", ENOTSUPP). User space tries the next shape then: a few bytes elsewhere end it.
  */
 #define SHAPED(bit)                                                                                                    \
