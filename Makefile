@@ -33,8 +33,8 @@ test-vm: bpf venv ## a sample of it on stock Debian kernels, emulated; KERNEL=6.
 	@tools/venv.sh vm
 	@$(call as_root,$(PY) -m tools.vm $(if $(KERNEL),--kernel $(KERNEL)) $(if $(CONVERSIONS),--conversions $(CONVERSIONS)))
 
-soak: bpf venv ## MINUTES=30 of reloads, conversions and rollbacks under full traffic; nothing may be lost or grow
-	@$(call as_root,$(PY) -m lab.soak --minutes $(or $(MINUTES),30))
+soak: bpf venv ## MINUTES=30 of reloads, conversions and rollbacks under full traffic, or RELOADS=10000; nothing may be lost or grow
+	@$(call as_root,$(PY) -m lab.soak $(if $(RELOADS),--reloads $(RELOADS),--minutes $(or $(MINUTES),30)))
 
 crash: bpf venv ## kill it before and after every lasting effect, and fail each; `make test` takes a spread
 	@CRASH=all $(call as_root,$(PY) -m pytest -q -s tests/crash)

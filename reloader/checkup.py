@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from reloader import records
 from reloader.diagnosis import Finding
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError
+from reloader.files import listing
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lost import is_lost, unrecorded
@@ -47,14 +49,14 @@ def unexplained(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
 
 def pipelines(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
     """Every recorded pipeline; what is damaged in one says nothing of the others."""
-    folders = sorted(p.name for p in layout.pipelines_dir.iterdir()) if layout.pipelines_dir.is_dir() else []
+    folders = [p.name for p in listing(layout.pipelines_dir)]
     for name in folders:
         found = list(_pipeline(kernel, layout, name))
         yield from found or [Finding(check="pipeline", ok=True, what=f"{name}: as recorded")]
 
 
 def _pipeline(kernel: Kernel, layout: Layout, name: str) -> Iterator[Finding]:
-    if any(layout.journal_file(name, "").parent.glob("*.jsonl")):
+    if records.open_journals(layout, name):
         yield _bad(name, "a transaction did not end", f"`reloader recover {name}` finishes it or takes it back")
     try:
         seen = observe(kernel, layout, None, name)

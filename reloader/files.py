@@ -185,6 +185,17 @@ def make_folders(path: Path) -> None:
         lasting(f"mkdir {folder.parent.name}/{folder.name}", partial(folder.mkdir, mode=0o700, exist_ok=True))
 
 
+def listing(folder: Path, suffix: str = "") -> list[Path]:
+    """Return the paths in a folder whose names end in `suffix`, sorted; a folder that does not exist has none.
+
+    OSError for one that cannot be read: Path.glob takes it for empty, and what it holds would be taken for unneeded.
+    """
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(suffix))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def store_blob(path: Path, data: bytes) -> None:
     """Keep `data` under a name made from its digest; what is there with the right size already is left alone."""
     try:
@@ -219,9 +230,11 @@ def _replace(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
     except IsADirectoryError:
         os.unlink(temporary)
         raise not_regular(path, os.lstat(path)) from None
-    except BaseException:  # also on KeyboardInterrupt: nobody else will ever find the fragment
+    except BaseException as error:  # also on KeyboardInterrupt: nobody else will ever find the fragment
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         raise
     if durable:
         sync_dir(path.parent)

@@ -56,6 +56,7 @@ class MapType(IntEnum):
     INSN_ARRAY = 34
 
 
+ENOTSUPP = 524  # the kernel's own, which no errno.h has: its JIT compiler gave up, or a map does not do that
 PERCPU_TYPES = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH})
 LRU_TYPES = frozenset({MapType.LRU_HASH, MapType.LRU_PERCPU_HASH})
 ARRAY_TYPES = frozenset({MapType.ARRAY, MapType.PERCPU_ARRAY})

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from reloader import record
 from reloader.errors import NeedsHuman, NotFoundError
-from reloader.files import UnfitFile, read_regular, write_atomic
+from reloader.files import UnfitFile, listing, read_regular, write_atomic
 from reloader.frozen import frozen
 from reloader.layout import Layout
 from reloader.spec.wish import Kept, Wish
@@ -163,13 +163,17 @@ def read_generation(layout: Layout, pipeline: str, number: int) -> Generation:
 def generation_numbers(layout: Layout, pipeline: str) -> list[int]:
     """Stored generations, oldest first."""
     folder = layout.generation_file(pipeline, 0).parent
-    return sorted(int(p.stem) for p in folder.glob("*.json") if p.stem.isdecimal()) if folder.is_dir() else []
+    return sorted(int(p.stem) for p in listing(folder, ".json") if p.stem.isdecimal())
+
+
+def open_journals(layout: Layout, pipeline: str) -> list[Path]:
+    """Return the journals of transactions that did not end, oldest first."""
+    return listing(layout.journal_file(pipeline, "").parent, ".jsonl")
 
 
 def pipelines(layout: Layout) -> list[str]:
     """Every pipeline with records."""
-    root = layout.pipelines_dir
-    return sorted(p.name for p in root.iterdir() if (p / "current.json").exists()) if root.is_dir() else []
+    return [p.name for p in listing(layout.pipelines_dir) if (p / "current.json").exists()]
 
 
 def on_trial(layout: Layout, names: Iterable[str] | None = None) -> list[str]:

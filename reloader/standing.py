@@ -57,7 +57,7 @@ def _recorded(layout: Layout, pipeline: str, wish_digest: str) -> Current | None
         return None
     if current.orphaned or current.last_error or current.trial:  # all are to be cleared, or to be waited for
         return None
-    return None if any(layout.journal_file(pipeline, "").parent.glob("*.jsonl")) else current
+    return None if records.open_journals(layout, pipeline) else current
 
 
 def pinned(kernel: Kernel, pin: str) -> Fd | None:

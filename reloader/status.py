@@ -102,7 +102,7 @@ def _trial(seen: Observed) -> dict[str, Any] | None:
 
 
 def _state(seen: Observed, problems: list[str], layout: Layout, name: str) -> str:
-    if any(layout.journal_file(name, "").parent.glob("*.jsonl")):
+    if records.open_journals(layout, name):
         return "unfinished"
     if seen.generation is None:
         return "removed"
@@ -115,7 +115,7 @@ def _state(seen: Observed, problems: list[str], layout: Layout, name: str) -> st
 
 def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
     problems = []
-    if any(layout.journal_file(name, "").parent.glob("*.jsonl")):
+    if records.open_journals(layout, name):
         problems.append(f"a transaction did not end; `reloader recover {name}` finishes it or takes it back")
     if seen.rebooted:
         problems.append("the kernel was restarted since; `reloader apply` loads it again")

@@ -28,7 +28,22 @@ const volatile __u32 lossy = 0; /* what has no place in the new map goes, and is
 const volatile __u32 trie = 0;	/* a look-up is content with a prefix that covers the key */
 const volatile __u32 remember = 0; /* rl_copied is in use: the copy fills it, the drain heeds it */
 const volatile __u32 guarded = 1; /* somebody else may want the same entry meanwhile: take its lock */
+const volatile __u32 shape = 0; /* which no-ops are in it: see SHAPED */
 const volatile struct rl_table table = {};
+
+/*
+ * A no-op that only some shapes of this program have; user space tries the next shape where the x86 JIT compiler ends
+ * with "bpf_jit: fatal error" (ENOTSUPP): the lengths of jumps had not settled. That was so for one table in 30 until
+ * the branches in front of rl_build() and of the look-up stood here: switched off, they are folded away, but clang lays
+ * the code around them out otherwise. Since then no table was seen to fail (1,900 loads).
+ */
+#define SHAPED(bit)                                                                                                    \
+	do {                                                                                                           \
+		if (shape & (1u << (bit))) {                                                                           \
+			__u64 nothing;                                                                                 \
+			asm volatile("%0 = 0x100000000 ll" : "=r"(nothing));                                           \
+		}                                                                                                      \
+	} while (0)
 
 struct keys {
 	__u8 bytes[MIGRATE_PIECE + RL_KEY_MAX];
@@ -157,6 +172,7 @@ static __always_inline void move(struct run *run, const void *key, const void *n
 	void *there, *old;
 	int err, copied;
 
+	SHAPED(0);
 	if (trie && pass == MIGRATE_DRAIN && !holds(run, &rl_from, key))
 		return;
 	old = find(run, &rl_from, key);
@@ -170,13 +186,16 @@ static __always_inline void move(struct run *run, const void *key, const void *n
 	}
 	if (pass == MIGRATE_CHECK)
 		return;
+	SHAPED(1);
 	rl_build(table.value, table.value_rules, old, scratch->value, new_value_size, pass != MIGRATE_COPY);
 	copied = remember && pass != MIGRATE_COPY && bpf_map_lookup_elem(&rl_copied, key);
+	SHAPED(2);
 	err = insert(run, new_key, copied);
 	if (!err) {
 		run->result->inserted++;
 		goto moved;
 	}
+	SHAPED(3);
 	there = err == -EEXIST ? find(run, &rl_to, new_key) : NULL;
 	if (trie && there) {
 		err = insert(run, new_key, copied);
@@ -198,6 +217,7 @@ static __always_inline void move(struct run *run, const void *key, const void *n
 	if (pass != MIGRATE_COPY || slots || table.per_cpu)
 		rl_merge(table.value, table.value_rules, scratch->value, there, how_to_merge());
 	run->result->merged++;
+	SHAPED(5);
 moved:
 	if (pass == MIGRATE_DRAIN)
 		bpf_map_delete_elem(&rl_from, key);
@@ -225,6 +245,7 @@ static __always_inline void visit_key(struct run *run, const void *key)
 
 	if (table.key_rules) {
 		rl_copy_key(scratch->key, key, key_size);
+		SHAPED(4);
 		if (!rl_other_key(table.key, table.key_rules, scratch->key, scratch->other)) {
 			leave_out(run, key, &run->result->unfit_keys, pass == MIGRATE_DRAIN || run->asked.forget);
 			return;

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -117,7 +118,8 @@ class SlowSteps:
             import threading
 
             self._over = threading.Event()
-            threading.Thread(target=self._look, args=[self._over], daemon=True).start()
+            with suppress(RuntimeError):  # a limit on processes: it goes on without words on how far it is
+                threading.Thread(target=self._look, args=[self._over], daemon=True).start()
 
     def _look(self, over: Any) -> None:
         said = None

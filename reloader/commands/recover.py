@@ -12,18 +12,32 @@ if TYPE_CHECKING:
 
 
 def recover(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.lock import writer_lock
-
     steps = SlowSteps(env.output)
     try:
-        with writer_lock(env.layout) as lock:
-            lines = _recovered(args, env, steps, lock)
+        lines = _locked(args, env, steps)
     finally:
         steps.done()
     for line in lines or ["nothing to recover"]:
         env.output.print(line)
     env.output.document("Recovery", {"recovered": lines})
     return 0
+
+
+def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> list[str]:
+    """What was recovered. A system call that fails ends with 4: a journal that was not looked at may be open."""
+    from reloader.errors import NeedsHuman
+    from reloader.lock import writer_lock
+
+    try:
+        with writer_lock(env.layout) as lock:
+            return _recovered(args, env, steps, lock)
+    except OSError as error:
+        raise NeedsHuman(
+            f"recovery stopped: {error}",
+            hint="remove the cause, then run `reloader recover`",
+            reason="recovery-stopped",
+            values={"errno": error.errno or 0},
+        ) from error
 
 
 def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, lock: WriterLock) -> list[str]:

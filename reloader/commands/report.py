@@ -92,7 +92,7 @@ def _say_unfinished(env: Environment, pipeline: str) -> None:
         env.output.note(
             f"{pipeline}: what serves is unconfirmed; it may go back first, and apply is refused until then"
         )
-    if any(env.layout.journal_file(pipeline, "").parent.glob("*.jsonl")):
+    if records.open_journals(env.layout, pipeline):
         env.output.note(f"{pipeline}: an interrupted transaction will be recovered first; this plan may change by that")
 
 

@@ -24,6 +24,8 @@ from reloader.state.shape import holds_special
 
 CONVERTIBLE = frozenset({MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE}) | PERCPU_TYPES | ARRAY_TYPES
 UNBRIDGED = ARRAY_TYPES | NESTED_TYPES | {MapType.LPM_TRIE}
+EMPTIED = frozenset({MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE})
+"""A drain takes their entries away: without a bridge, a way back copies them ahead as the way there does."""
 REMEMBERED = frozenset({MapType.HASH, MapType.PERCPU_HASH})  # without a bridge: which keys were copied is kept in mind
 RULE_SIZE = 16  # struct rl_rule
 BRIDGE = 1  # enum rl_mode
@@ -72,6 +74,7 @@ class Move:
     bridge: bool
     inner: InnerMap | None = None  # of a map of maps: what new inner maps look like
     lossy: bool = False  # as for ops.Drain
+    kind: int = 0  # MapType
 
     @property
     def nesting(self) -> ops.Nesting | None:
@@ -115,8 +118,11 @@ def before_swap(moves: Sequence[Move]) -> list[Op]:
 
 
 def _convert(m: Move) -> ops.Convert:
-    back = replace(m.pair.back, value=tuple(map(_newer, m.pair.back.value)))
-    return ops.Convert(map=m.map, source=m.source, target=m.target, back=back, nesting=m.nesting)
+    return ops.Convert(map=m.map, source=m.source, target=m.target, back=_back(m), nesting=m.nesting)
+
+
+def _back(m: Move) -> Conversion:
+    return replace(m.pair.back, value=tuple(map(_newer, m.pair.back.value)))
 
 
 def _newer(rule: Rule) -> Rule:
@@ -132,7 +138,7 @@ def outlived(rules: Conversion) -> Conversion:
 
 
 def after_swap(moves: Sequence[Move]) -> list[Op]:
-    return [_drain(m) for m in moves]
+    return [replace(_drain(m), home=None if m.bridge or m.kind not in EMPTIED else _back(m)) for m in moves]
 
 
 def _drain(m: Move, *, late: bool = False) -> ops.Drain:

@@ -386,7 +386,15 @@ class Draft:
 
 def _move(wanted: WishMap, source: str, target: str, pair: Pair) -> Move:
     bridge = conversion.bridged(wanted, pair)
-    return Move(map=wanted.name, source=source, target=target, pair=pair, bridge=bridge, inner=wanted.inner)
+    return Move(
+        map=wanted.name,
+        source=source,
+        target=target,
+        pair=pair,
+        bridge=bridge,
+        kind=wanted.type,
+        inner=wanted.inner,
+    )
 
 
 def _layout_word(wanted: WishMap) -> str:

@@ -237,6 +237,7 @@ class CopyOver:
     nesting: Nesting | None = None  # of maps of maps
     lossy: bool = False  # as for Drain
     entries: int = 0  # as counted for the plan; 0: unknown
+    back: bool = False  # an undo: the old map gets what was moved out of it before the old program serves again
 
 
 @frozen
@@ -267,6 +268,7 @@ class Drain:
     lossy: bool = False  # entries without a place in `target` are left out and counted; else they stop it
     entries: int = 0  # as counted for the plan; 0: unknown
     back: bool = False  # an undo: nothing is owed unless a new program may have run
+    home: Conversion | None = None  # target's layout → source's: the undo copies ahead by it; None: it need not
 
 
 @frozen
@@ -397,6 +399,8 @@ SERVING = (CreateLink, TakeOver, SwapLink)  # from the first of these on, new pr
 def undo_of(op: Op) -> Op | None:
     """The op that takes `op` back, or None when nothing is owed; LookupError for one that may only follow a commit."""
     match op:
+        case Drain() if op.home is not None:
+            return CopyOver(map=op.map, source=op.target, target=op.source, rules=op.home, lossy=True, back=True)
         case Load() | FillMap() | Prove() | PinAgain() | CheckFit() | CopyOver() | Drain() | Barrier() | SetGate():
             return None
         case Convert():

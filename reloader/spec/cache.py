@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _FORMAT = 5  # raise when what compile.py makes of the same input changes
 _RACY = 50_000_000  # ns: a file changed so shortly before being read may change again under the same times
+_FUTURE = 3_600_000_000_000  # ns: a file changed so long after it was read was changed before the clock was set back
 
 _MOST = 256 << 20  # bytes of one file of the cache
 
@@ -69,7 +70,7 @@ def _compile(data: bytes, path: Path, layout: Layout, judge: Judge) -> tuple[Com
     compiled = compile_source(data, path, judge, strict=False)
     judge.refuse()
     signatures = {name: judge.signatures.get(name, ()) for one in compiled for name in one.files}
-    kept = {name: s for name, s in signatures.items() if s and max(s[3:]) < began - _RACY}
+    kept = {name: s for name, s in signatures.items() if s and all(_at_rest(changed, began) for changed in s[3:])}
     if len(kept) == len(signatures) and _is_ours(layout):
         wishes = [
             {**_summary(one.wish), "wish": record.to_json(one.wish), "unrecorded": record.to_json(one.unrecorded)}
@@ -117,6 +118,11 @@ def _key(data: bytes, path: Path) -> str:
 def _signature(name: str) -> Signature:
     """By name alone, where nothing is loaded for it."""
     return signature_of(os.stat(name))
+
+
+def _at_rest(changed: int, began: int) -> bool:
+    """Whether a file with that time (ns) cannot have changed under the same time since it was read at `began`."""
+    return changed < began - _RACY or changed > began + _FUTURE
 
 
 def _fresh(files: Mapping[str, Sequence[int]], sign: Callable[[str], Signature]) -> bool:

@@ -9,13 +9,14 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from reloader import records
 from reloader.errors import KernelError
-from reloader.kernel import NESTED_TYPES, Fd, Kernel, Loaded, LoadRequest
+from reloader.kernel import ENOTSUPP, NESTED_TYPES, Fd, Kernel, Loaded, LoadRequest
 from reloader.layout import Layout
 from reloader.plan import ops
 from reloader.plan.entries import EntryDiff, split_records
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from reloader.txn.proving import Result as Proof
 
 FREEZE_TRIES = 250
-ENOTSUPP = 524  # the kernel's own, which no errno.h has
 
 
 def silent(_: str) -> None:
@@ -51,7 +51,7 @@ class Bench:
     commit: tuple[Generation | None, Current] | None = None  # what PutRecord writes
     told: list[str] = field(default_factory=list)  # what ops have to say to the user
     proof: tuple[Proof, ...] = ()  # how the wish's tests ended
-    copied: dict[str, Fd] = field(default_factory=dict)  # map -> the keys that were copied ahead
+    copied: dict[tuple[str, bool], Fd] = field(default_factory=dict)  # map, whether back -> keys that were copied ahead
     bridged: dict[str, int] = field(default_factory=dict)  # what the bridge did, where not zero
     served: bool = True  # on the way back: whether a new program may have run
     resumed: bool = False  # whether an earlier attempt at it had brought the old programs back already
@@ -63,6 +63,14 @@ class Bench:
     def blob(self, blob: str, digest: str) -> bytes:
         """An object's or entries' bytes: what was read with the wish, else the stored copy."""
         return self.blobs[digest] if digest in self.blobs else records.read_blob(self.layout, blob, digest)
+
+    def remember(self, op: ops.CopyOver, keys: Fd | None) -> None:
+        """Which keys a copy found, until the drain that follows; of an attempt before, it is forgotten."""
+        former = self.copied.pop((op.map, op.back), None)
+        if former is not None:
+            former.close()
+        if keys is not None:
+            self.copied[op.map, op.back] = keys
 
     def close(self) -> None:
         for loaded in self.loads.values():
@@ -172,6 +180,11 @@ def take_back(bench: Bench, op: Op) -> None:
         return
     if isinstance(inverse, ops.SwapLink) and not links.alive(bench, inverse.path):
         return  # the interface is gone, and with it every program on it
+    if isinstance(inverse, ops.CopyOver):
+        if bench.served and not bench.resumed:  # else the old map is whole, or the old program serves already
+            with suppress(KernelError):  # not owed: without it, packets miss entries until the drain comes to them
+                execute(bench, inverse)
+        return
     if isinstance(inverse, ops.SetEntries) and not all(_stored(bench, d) for d in (inverse.entries, inverse.before)):
         return  # killed before the old contents were stored, so before any write; or once it was taken back
     execute(bench, inverse)
@@ -272,7 +285,7 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
             return
         if isinstance(op, ops.CopyOver):
             known = migrate.key_set(bench.kernel, source)
-            bench.copied |= {op.map: known} if known else {}
+            bench.remember(op, known)
             migrate.copy_over(bench.kernel, source, target, op.rules, copied=known, lossy=op.lossy, said=said)
             return
         if op.kept:
@@ -284,7 +297,7 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
             return
         bench.kernel.barrier()
         locks = bridge.maps.get("rl_locks") if bridge else None
-        known = None if op.late or op.back else bench.copied.get(op.map)
+        known = None if op.late else bench.copied.get((op.map, op.back))
         moved = migrate.drain(
             bench.kernel, source, target, op.rules, locks, copied=known, late=op.late, lossy=op.lossy, said=said
         )

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Generic, TypeVar
 
 Piece = TypeVar("Piece")
@@ -35,11 +36,8 @@ def share(pieces: Iterator[Piece], workers: int, work: Callable[[int, Piece], ob
         finally:
             over.set()
 
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            list(pool.map(take, range(workers)))
-        finally:
-            over.set()
+    if not _at_once([partial(take, worker) for worker in range(workers)], over.set):
+        take(0)
 
 
 def together(
@@ -69,11 +67,56 @@ def together(
             window.end()
             raise
 
-    with ThreadPoolExecutor(len(cpus)) as pool:
+    if not _at_once([partial(on_cpu, place) for place in range(len(cpus))], window.end):
+        _one_by_one(pieces, cpus, work, last)
+
+
+def _one_by_one(
+    pieces: Iterator[Piece],
+    cpus: list[int],
+    work: Callable[[int, int, Piece], bool],
+    last: Callable[[int, Piece], None],
+) -> None:
+    """The same by this thread alone, which goes from CPU to CPU."""
+    before = os.sched_getaffinity(0)
+    try:
+        for piece in pieces:
+            content = True
+            for place, cpu in enumerate(cpus):
+                os.sched_setaffinity(0, {cpu})
+                content = work(0, place, piece) and content
+            if content:
+                last(0, piece)
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _at_once(works: Sequence[Callable[[], None]], stop: Callable[[], None]) -> bool:
+    """Run each in a thread of its own; False, with none of it done, where this process may not start so many.
+
+    `stop` asks all of them to come to an end, for the first error is raised then.
+    """
+    go, cancelled = threading.Event(), threading.Event()
+
+    def run(work: Callable[[], None]) -> None:
+        go.wait()
+        if not cancelled.is_set():
+            work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
         try:
-            list(pool.map(on_cpu, range(len(cpus))))
+            begun = [pool.submit(run, work) for work in works]
+        except RuntimeError:  # a limit on processes, or no memory for a stack
+            cancelled.set()
+            return False
         finally:
-            window.end()
+            go.set()
+        try:
+            for one in begun:
+                one.result()
+        finally:
+            stop()
+    return True
 
 
 class _Window(Generic[Piece]):

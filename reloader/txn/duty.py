@@ -100,6 +100,7 @@ def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
     subject = Subject(kernel=duty.kernel, generation=generation, commands=duty.commands)
     standing, due, told = Standing(), trial.now(), trial.now()
     while True:
+        began = trial.now()  # a suspension between a look and the end of the window must not pass for health
         standing = judge(health, duty.before, standing, look(subject, health.checks))
         if standing.failed:
             channel.say(say=standing.failed, failed_at=standing.at)
@@ -107,7 +108,7 @@ def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
         if wrong := _detached(duty, current):
             return wrong
         told = _say_how(channel, standing, health, terms, told)
-        if trial.now() >= terms.healthy_at:
+        if began >= terms.healthy_at:
             return ""
         due = min(max(due + health.interval, trial.now()), terms.healthy_at)
         if _rest(duty, channel, due - trial.now()):

@@ -18,7 +18,7 @@ from pathlib import Path
 from reloader import records
 from reloader.effects import lasting
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError
-from reloader.files import read_regular
+from reloader.files import listing, read_regular
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd, Kernel
 from reloader.layout import PIPELINE_NAME, Layout
@@ -233,7 +233,7 @@ def _blobs(layout: Layout) -> Iterator[Dead]:
     """A blob that no pipeline links to; records that are not sound keep theirs."""
     for blob in BLOBS:
         folder = layout.records / blob
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        for path in listing(folder):
             if not path.name.startswith(".") and path.lstat().st_nlink == 1:
                 yield Dead(kind="blob", path=str(path), why="no pipeline needs it")
 
@@ -241,7 +241,7 @@ def _blobs(layout: Layout) -> Iterator[Dead]:
 def _compiled(layout: Layout) -> Iterator[Dead]:
     """Compiled wishes of pipelines that are recorded no more, or that nobody can read."""
     known = set(records.pipelines(layout))
-    for path in sorted(layout.cache_dir.glob("*.json")) if layout.cache_dir.is_dir() else ():
+    for path in listing(layout.cache_dir, ".json"):
         if not known & _pipelines_of(path) and not path.is_dir():
             yield Dead(kind="cache", path=str(path), why="compiled from a YAML of no recorded pipeline")
 
@@ -254,10 +254,11 @@ def _pipelines_of(path: Path) -> set[str]:
 
 
 def _fragments(layout: Layout) -> Iterator[Dead]:
-    """Half-written files; in the cache, which is written without the lock, only old ones."""
+    """Half-written files; in the cache, which is written without the lock, only old ones. One that was written in the
+    future is old, too: the clock was set back since."""
     for path in sorted(layout.records.rglob(".*.tmp")):
         try:
-            old = path.parent != layout.cache_dir or path.stat().st_mtime < time.time() - OLD
+            old = path.parent != layout.cache_dir or abs(time.time() - path.stat().st_mtime) > OLD
         except OSError:  # it went meanwhile
             continue
         if old and not path.is_dir() and not open_journals(path.parent / "journal"):

@@ -76,7 +76,10 @@ def post(duty: Callable[[Channel], None]) -> Guard:
             _fork_twice(theirs, duty)
         hello = channel.hear(READY)
         if not hello:
-            raise NothingSwapped("the guard process ended at once", hint="nothing was swapped; is memory short?")
+            raise NothingSwapped(
+                "the guard process ended at once",
+                hint="see `ulimit -u` and `free`",
+            )
     except OSError as error:
         channel.close()
         why = f"no guard process could be started: {error.strerror}"

@@ -19,7 +19,7 @@ from typing import Any
 
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
-from reloader.files import UnfitFile, make_folders, open_to_write, read_regular
+from reloader.files import UnfitFile, listing, make_folders, open_to_write, read_regular
 from reloader.frozen import frozen
 
 VERSION = 1
@@ -73,15 +73,22 @@ class Journal:
     def _append(self, kind: str, body: dict[str, Any], *, sync: bool = False) -> None:
         record = {"v": VERSION, "txn": self.path.stem, "seq": self._seq + 1, "kind": kind, **body}
         line = _seal(json.dumps(record, separators=(",", ":"), sort_keys=True))
-        written = os.write(self._fd, line)
-        if written != len(line):  # take the torn half away, lest a later line makes it look damaged
-            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        self._write(line)
         self._seq += 1
         self.last = kind
         if sync:
             os.fsync(self._fd)
             self._sync_folder()
+
+    def _write(self, line: bytes) -> None:
+        written = 0
+        try:
+            while written < len(line):
+                written += os.write(self._fd, line[written:])
+        except OSError as error:  # take the torn half away, lest a later line makes it look damaged
+            if written:
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+            raise OSError(error.errno, os.strerror(error.errno or errno.EIO), str(self.path)) from error
 
     def _sync_folder(self) -> None:
         fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -93,7 +100,7 @@ class Journal:
 
 def open_journals(folder: Path) -> list[Path]:
     """Journals of transactions that did not end, oldest first."""
-    return sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
+    return listing(folder, ".jsonl")
 
 
 def read_journal(path: Path) -> list[JournalLine]:

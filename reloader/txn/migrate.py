@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from enum import IntEnum
 
-from reloader.errors import KernelError
+from reloader.errors import KernelError, LoadRejected
 from reloader.frozen import frozen
-from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES, Fd, Kernel, Loaded, LoadRequest, MapInfo, MapType
+from reloader.kernel import ARRAY_TYPES, ENOTSUPP, PERCPU_TYPES, Fd, Kernel, Loaded, LoadRequest, MapInfo, MapType
 from reloader.layout import shipped_object
 from reloader.plan.conversion import REMEMBERED, pack_table
 from reloader.state.rules import Conversion, Op
@@ -33,6 +33,7 @@ EVERY = 1.0  # seconds between two words on how far it is
 ROUNDS = 100  # through what is left, as long as each moves something
 RESULT = struct.Struct("=8Q")  # struct migrate_result
 RUN = struct.Struct("=5I")  # struct migrate_run
+SHAPES = (0, 1, 2, 4, 8, 16, 32, 63)  # bits of `shape`, in the order in which they are tried
 STAYED, ALL_MOVED = 1, 2  # what a run returns: XDP_DROP, XDP_PASS
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC
 CPUS = "/sys/devices/system/cpu"
@@ -288,6 +289,16 @@ class _Migration:
                 yield Piece(count=len(keys) // size, keys=keys)
 
     def _load(self) -> Loaded:
+        """Load the program in the first shape that this kernel's JIT compiler gets to the end of."""
+        for shape in SHAPES[:-1]:
+            try:
+                return self._kernel.progs.load(self._request(shape))
+            except LoadRejected as error:
+                if error.errno != ENOTSUPP:
+                    raise
+        return self._kernel.progs.load(self._request(SHAPES[-1]))
+
+    def _request(self, shape: int) -> LoadRequest:
         numbers = {
             "key_size": self._from.key_size,
             "new_key_size": self._to.key_size,
@@ -297,6 +308,7 @@ class _Migration:
             "lossy": self._lossy,
             "trie": self._trie,
             "remember": self._copied is not None,
+            "shape": shape,
             "guarded": self._locks is not None or bool(self._rules.key and not self._per_cpu),
         }
         reuse = {"rl_from": self._source, "rl_to": self._target}
@@ -304,7 +316,7 @@ class _Migration:
             reuse["rl_locks"] = self._locks
         if self._copied is not None:
             reuse["rl_copied"] = self._copied
-        request = LoadRequest(
+        return LoadRequest(
             objects=(shipped_object("migrate").read_bytes(),),
             name="migrate",
             programs=("migrate",),
@@ -315,7 +327,6 @@ class _Migration:
             max_entries={"rl_keys": max(crew.AHEAD, len(self._cpus))},
             reuse=reuse,
         )
-        return self._kernel.progs.load(request)
 
     def _unfit(self, last: Moved) -> str:
         """Each CPU looks at all keys of a per-CPU map."""

@@ -6,6 +6,7 @@ Every changing command calls recover first, under the writer lock. Imports journ
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -81,11 +82,24 @@ def recover(
 ) -> list[str]:
     """Bring a pipeline whose transaction died to entirely old or entirely new; one line per journal found."""
     assert lock.fd >= 0
-    found = open_journals(layout.journal_file(pipeline, "").parent)
-    done = [_recover_one(kernel, layout, pipeline, path, progress) for path in found]
+    try:
+        found = open_journals(layout.journal_file(pipeline, "").parent)
+        done = [_recover_one(kernel, layout, pipeline, path, progress) for path in found]
+    except OSError as error:
+        raise stopped(pipeline, error) from error
     if done:
         _sweep_fragments(layout, pipeline)
     return done
+
+
+def stopped(pipeline: str, error: OSError) -> NeedsHuman:
+    """Return the error of a recovery that a system call ended. An open journal is not lost by it."""
+    return NeedsHuman(
+        f"{pipeline}: recovery stopped: {error}; an open journal is kept",
+        hint=f"remove the cause, then run `reloader recover {pipeline}`",
+        reason="recovery-stopped",
+        values={"pipeline": pipeline, "errno": error.errno or 0},
+    )
 
 
 def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, progress: Callable[[str], None]) -> str:
@@ -101,6 +115,9 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, prog
         return f"{pipeline}: an interrupted transaction was completed{_moved(bench, 'were still in the old map')}"
     try:
         for op in decision.ops:
+            if isinstance(op, Convert):
+                with suppress(OSError):  # a full disk: the next attempt takes the links for not yet swapped back
+                    journal.undo(_planned(lines).index(op))
             take_back(bench, op)
     except (OSError, ReloaderError) as error:
         journal.close()
@@ -113,9 +130,13 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, prog
 
 def _links_were_back(lines: list[JournalLine]) -> bool:
     """Whether an attempt before this one came as far as the state, which goes back after the links."""
-    begin = next((line.body for line in lines if line.kind == "begin"), None)
-    planned = _ops(begin["ops"]) if begin else ()
+    planned = _planned(lines)
     return any(line.kind == "undo" and isinstance(planned[line.body["op"]], Convert) for line in lines)
+
+
+def _planned(lines: list[JournalLine]) -> tuple[Op, ...]:
+    begin = next((line.body for line in lines if line.kind == "begin"), None)
+    return _ops(begin["ops"]) if begin else ()
 
 
 def _moved(bench: Bench, what: str) -> str:
@@ -126,6 +147,7 @@ def _moved(bench: Bench, what: str) -> str:
 
 def _sweep_fragments(layout: Layout, pipeline: str) -> None:
     """Half-written files of a process that was killed inside a write."""
-    for folder in (layout.record_dir(pipeline), *(layout.records / blob for blob in BLOBS)):
-        for path in folder.rglob(".*.tmp"):
-            lasting("fragment.remove", partial(path.unlink, missing_ok=True))
+    with suppress(OSError):  # nothing is owed for them: `gc` finds those that are left
+        for folder in (layout.record_dir(pipeline), *(layout.records / blob for blob in BLOBS)):
+            for path in folder.rglob(".*.tmp"):
+                lasting("fragment.remove", partial(path.unlink, missing_ok=True))

@@ -22,6 +22,7 @@ from reloader.errors import (
     ReloaderError,
     RolledBack,
 )
+from reloader.files import listing
 from reloader.frozen import frozen
 from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
@@ -44,7 +45,7 @@ from reloader.txn.conversions import conversions, counts, memory_cgroup, require
 from reloader.txn.intake import Intake
 from reloader.txn.panic import panicking
 from reloader.txn.privilege import privileged
-from reloader.txn.recover import recover
+from reloader.txn.recover import recover, stopped
 from reloader.txn.several import each
 from reloader.txn.transaction import Progress, Trip, left_out, run
 from reloader.txn.way_back import known, rollback_target
@@ -389,6 +390,20 @@ def recover_all(
     unknown = sorted(n for n in set(names) if not PIPELINE_NAME.match(n) or not layout.record_dir(n).is_dir())
     if unknown:
         raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=known(layout))
-    folders = layout.pipelines_dir.glob("*/journal/*.jsonl")
-    todo = sorted(set(names) or {*(p.parent.parent.name for p in folders), *records.on_trial(layout)})
-    return each(todo, lambda name: _ready(kernel, layout, name, lock, progress)[0])
+    todo = sorted(set(names) or {p.name for p in listing(layout.pipelines_dir) if _owes(layout, p.name)})
+    return each(todo, lambda name: _recovered(kernel, layout, name, lock, progress))
+
+
+def _owes(layout: Layout, pipeline: str) -> bool:
+    """Whether a pipeline has an open journal, a version on trial, or files that cannot be read."""
+    try:
+        return bool(records.open_journals(layout, pipeline) or records.on_trial(layout, [pipeline]))
+    except OSError:
+        return True
+
+
+def _recovered(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, progress: Progress) -> list[str]:
+    try:
+        return _ready(kernel, layout, pipeline, lock, progress)[0]
+    except OSError as error:
+        raise stopped(pipeline, error) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from reloader import records
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
-from reloader.files import make_folders, open_to_write, remove_file, write_atomic
+from reloader.files import listing, make_folders, open_to_write, remove_file, write_atomic
 from reloader.layout import Layout
 from reloader.records import Current, Generation
 from reloader.spec import cache
@@ -65,6 +65,9 @@ def _allocate(path: Path, room: int) -> None:
     fd = open_to_write(path, os.O_EXCL)
     try:
         os.posix_fallocate(fd, 0, room)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         os.close(fd)
 
@@ -103,7 +106,7 @@ def _sweep_blobs(layout: Layout, pipeline: str) -> None:
     except NeedsHuman:  # of an old generation nobody knows what it needs: all is kept, and the commit goes on
         return
     for blob in BLOBS:
-        for mine in sorted((layout.record_dir(pipeline) / blob).glob("*")):
+        for mine in listing(layout.record_dir(pipeline) / blob):
             if mine.name not in needed:
                 _unlink_blob(layout, pipeline, blob, mine.name)
 
@@ -122,14 +125,14 @@ def leave_no_folders(layout: Layout, pipeline: str) -> None:
     if layout.current_file(pipeline).exists():
         return
     for path in [*(folder / name for name in ("journal", *BLOBS, "generations")), folder]:
-        if path.is_dir() and not any(path.iterdir()):
+        if path.is_dir() and not listing(path):
             lasting("folder.remove", path.rmdir)
 
 
 def drop_records(layout: Layout, pipeline: str) -> None:
     """Forget a pipeline; its journal goes last, by its own end."""
     folder = layout.record_dir(pipeline)
-    for path in [folder / "current.json", *sorted((folder / "generations").glob("*"))]:
+    for path in [folder / "current.json", *listing(folder / "generations")]:
         lasting("record.remove", partial(path.unlink, missing_ok=True))
     _sweep_blobs(layout, pipeline)
     for name in (*BLOBS, "generations"):

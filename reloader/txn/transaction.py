@@ -38,6 +38,12 @@ from reloader.txn.journal import Journal
 from reloader.txn.refusal import describe
 
 Progress = Callable[[str], None]
+DISK = {
+    errno.ENOSPC: "the disk of the record directory is full",
+    errno.EDQUOT: "the quota on the disk of the record directory is used up: see `quota`",
+    errno.EFBIG: "a limit on the size of files is too small for the records: see `ulimit -f`",
+    errno.EROFS: "the file system of the record directory is read-only: see `dmesg`",
+}
 BRIDGE_STATS = ("taken", "insert_failed", "lock_failed")  # struct rl_stats
 
 
@@ -239,8 +245,10 @@ def _hint(error: BaseException) -> str:
         return "the interface was deleted meanwhile; see `ip link`"
     if isinstance(error, KernelError) and error.errno == errno.E2BIG:
         return "max_entries is more than the kernel takes"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC and not isinstance(error, KernelError):
-        return "the disk of the record directory is full"
+    if isinstance(error, KernelError) and error.errno == errno.EAGAIN and error.call == "fork":
+        return "the user may start no more processes: see `ulimit -u`"
+    if isinstance(error, OSError) and not isinstance(error, KernelError):
+        return DISK.get(error.errno or 0, "")
     return ""
 
 

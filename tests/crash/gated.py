@@ -1,7 +1,8 @@
 """Run the command line with a gate in effects.lasting: `python -m tests.crash.gated MODE WHEN N -- words…`.
 
 MODE `count` notes all effects in the file N; `kill` sends SIGKILL to itself
-WHEN (`before` or `after`) the point N, "<how often> <effect>"; an errno's name raises that error there instead.
+WHEN (`before` or `after`) the point N, "<how often> <effect>"; an errno's name raises that error there instead, and
+with a + behind it (`EROFS+`) also at every later effect on a file.
 """
 
 from __future__ import annotations
@@ -12,10 +13,17 @@ import signal
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import NoReturn
 
 from reloader import effects
 from reloader.cli import main
 from reloader.errors import KernelError
+
+ON_FILES = (
+    "write ", "mkdir records", "mkdir pipelines", "journal.", "blob.", "record.", "generation.", "cache.", "folder.",
+    "fragment.",
+)  # fmt: skip
+"""How effects below the record directory begin; the others are the kernel's."""
 
 
 class Counting:
@@ -37,11 +45,14 @@ class Striking:
     def __init__(self, mode: str, when: str, point: str) -> None:
         times, _, self.name = point.partition(" ")
         self.mode, self.when, self.left = mode, when, int(times)
+        self.lasts = False  # whether it has struck, and strikes on
         self.owner = os.getpid()
 
     def __call__(self, when: str, name: str) -> None:
         if os.getpid() != self.owner:
             return
+        if self.lasts and when == "before" and name.startswith(ON_FILES):
+            self.fail(name)
         if when != self.when or name != self.name:
             return
         self.left -= 1
@@ -49,7 +60,14 @@ class Striking:
             return
         if self.mode == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        raise KernelError(f"injected in {name}", getattr(errno, self.mode))
+        self.lasts = self.mode.endswith("+")
+        self.fail(name)
+
+    def fail(self, name: str) -> NoReturn:
+        number = getattr(errno, self.mode.removesuffix("+"))
+        if name.startswith(ON_FILES):
+            raise OSError(number, os.strerror(number), f"injected in {name}")
+        raise KernelError(f"injected in {name}", number)
 
 
 def gate(mode: str, when: str, point: str) -> effects.Gate:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from tests.crash.scenario import SCENARIOS, Scene, Violation
+from tests.crash.scenario import MAY_BE_BARE, SCENARIOS, Scene, Violation
 
-ERRORS = ("ENOMEM", "ENOSPC", "EPERM", "EINTR", "EAGAIN", "EBUSY", "EIO")
+ERRORS = ("ENOMEM", "ENOSPC", "EPERM", "EINTR", "EAGAIN", "EBUSY", "EIO", "EDQUOT", "EROFS")
 """What bpf(2) and the file system return for these effects."""
 RATE = 2000  # packets a second while a command is struck, and while it is recovered
 EXITS = (1, 3, 4, 69, 77)
@@ -44,6 +44,7 @@ class Tally:
 
 
 Strike = Callable[[Scene, Point, list[str]], list[str]]  # what is wrong at once
+T = TypeVar("T")
 Chosen = Callable[[Sequence[Point]], Sequence[Point]]
 
 
@@ -63,14 +64,14 @@ def points_of(scene: Scene, words: list[str], out: Path) -> list[Point]:
     return [Point(when=when, text=f"{times} {name}", effect=name) for when, times, name in rows if when != "failed"]
 
 
-def everything(points: Sequence[Point]) -> Sequence[Point]:
+def everything(points: Sequence[T]) -> Sequence[T]:
     return points
 
 
-def spread(most: int) -> Chosen:
+def spread(most: int) -> Callable[[Sequence[T]], Sequence[T]]:
     """A fixed spread of at most so many points, that has the first and the last."""
 
-    def chosen(points: Sequence[Point]) -> Sequence[Point]:
+    def chosen(points: Sequence[T]) -> Sequence[T]:
         if len(points) <= most:
             return points
         return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
@@ -81,10 +82,12 @@ def spread(most: int) -> Chosen:
 def judge(scene: Scene, before: dict[str, Any], name: str) -> list[str]:
     """Everything that is wrong after one strike: at once, and after recover."""
     try:
-        scene.check_traffic(before, removing=name == "remove")
+        scene.check_traffic(before, removing=name in MAY_BE_BARE)
         wrong = _under_traffic(scene, before, name, partial(_recover, scene))
         scene.check_whole(before)
-        scene.check_traffic(before, removing=name == "remove")
+        scene.check_traffic(before, removing=name in MAY_BE_BARE)
+        if name == "take over" and not scene.attached():
+            return [*wrong, "neither their program nor ours is attached"]
     except Violation as violation:
         return [str(violation)]
     return wrong
@@ -97,7 +100,7 @@ def _recover(scene: Scene) -> list[str]:
 
 def _under_traffic(scene: Scene, before: dict[str, Any], name: str, work: Callable[[], list[str]]) -> list[str]:
     """Packets come all the while, and each of them is counted once; where nothing need be attached, none do."""
-    if not before["attached"] or name == "remove":
+    if not before["attached"] or name in MAY_BE_BARE:
         return work()
     sent, counted = scene.generator.traffic().delivered, scene.counted()
     scene.generator.start(rate=RATE)
@@ -138,8 +141,10 @@ def fail(name: str, error: str, scene: Scene, folder: Path, choose: Chosen) -> T
     def strike(scene: Scene, point: Point, words: list[str]) -> list[str]:
         done = run("gated", error, point, scene, words)
         passed = done.returncode == 0 and point.effect.startswith(NOT_OWED)
+        if "Traceback" in done.stderr:
+            return [f"a traceback: {done.stderr[-600:]}"]
         if done.returncode in EXITS or passed:
-            return [] if "Traceback" not in done.stderr else [f"a traceback: {done.stderr[-600:]}"]
+            return []
         return [f"exit {done.returncode}: {done.stderr[-300:]}"]
 
     return _loop(name, scene, folder, lambda points: choose([p for p in points if p.when == "before"]), strike)

@@ -14,11 +14,13 @@ from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader import cli, records
 from reloader.bpf.live import LiveKernel
-from reloader.kernel import ARRAY_TYPES
+from reloader.kernel import ARRAY_TYPES, Fd, Loaded, LoadRequest, XdpMode
 from reloader.layout import Layout
 from reloader.spec.model import Role
 from reloader.txn.journal import open_journals
 from reloader.txn.storage import BLOBS
+from tests.crash import filled
+from tests.crash.filled import NETS_YAML, TENANTS_YAML
 
 PIPELINE = "flow-count"
 BATCH = 20  # packets per look
@@ -90,6 +92,7 @@ TESTED_YAML = (
 )
 TEXTS = {
     "flip": FLIP_YAML, "gate": GATE_YAML, "s1": STATE_YAML, "s2": STATE_YAML, "tested": TESTED_YAML,
+    "nets1": NETS_YAML, "nets2": NETS_YAML, "tenants1": TENANTS_YAML, "tenants2": TENANTS_YAML,
 }  # by version; else YAML  # fmt: skip
 LAYOUTS = Path(__file__).resolve().parent.parent.parent / "bench" / "layouts"  # flow-state: how s1 becomes s2
 PACKETS_AT = {16: 0, 32: 16}  # struct flow by its size
@@ -122,9 +125,15 @@ class Scene:
             "tested": objects("lab/bpf/flow_count_v2"),
             "flip": objects("lab/bpf/config_pair"),
             "gate": objects("lab/bpf/gate_pair"),
+            "nets1": objects("lab/bpf/nets_v1"),
+            "nets2": objects("lab/bpf/nets_v2"),
+            "tenants1": objects("lab/bpf/tenants_v1"),
+            "tenants2": objects("lab/bpf/tenants_v2"),
         }
         self.generator = generator
         shutil.copytree(LAYOUTS, folder / "state")
+        filled.record(folder / "state")
+        self.theirs: Loaded | None = None  # somebody else's program with maps of its own, on the interface
 
     def yaml(self, version: str, *blocked: str) -> str:
         """A YAML file for an object version and its blocklist."""
@@ -157,6 +166,7 @@ class Scene:
         """Away with all of it, so that the next point starts from nothing."""
         if records.read_current(self.layout, PIPELINE) is not None:
             self.call("remove", PIPELINE, "--state")
+        self.detach_theirs()
         require(not self.sandbox.pins(), f"pins are left: {self.sandbox.pins()}")
         shutil.rmtree(self.sandbox.records)  # folders and the cache stay otherwise, and would not be made again
         self.sandbox.records.mkdir()
@@ -172,7 +182,9 @@ class Scene:
         folder = f"{self.sandbox.bpffs}/{PIPELINE}/state"
         pins = [p for p in self.kernel.pins.listdir(folder) if p.startswith("flows-")]
         require(len({p.split("-")[1] for p in pins}) == len(pins), f"two flows maps of one layout are pinned: {pins}")
-        elsewhere = self._counted_in_config() + self._counted_in_pairs(folder)
+        others = [f"{folder}/{p}" for p in self.kernel.pins.listdir(folder) if p.startswith(("nets-", "tenants-"))]
+        elsewhere = self._counted_in_config() + self._counted_in_pairs(folder) + filled.counted(self.kernel, others)
+        elsewhere += self._counted_by(self.theirs.maps["flows"]) if self.theirs else 0
         return sum(self._counted_in(f"{folder}/{pin}") for pin in pins) + elsewhere
 
     def _counted_in_pairs(self, folder: str) -> int:
@@ -196,8 +208,30 @@ class Scene:
 
     def _counted_in(self, pin: str) -> int:
         with self.kernel.pins.get(pin) as fd:
-            at = PACKETS_AT[self.kernel.maps.info(fd).value_size]
-            return sum(int.from_bytes(v[at : at + 8], "little") for v in self.kernel.maps.items(fd).values())
+            return self._counted_by(fd)
+
+    def _counted_by(self, flows: Fd) -> int:
+        at = PACKETS_AT[self.kernel.maps.info(flows).value_size]
+        return sum(int.from_bytes(v[at : at + 8], "little") for v in self.kernel.maps.items(flows).values())
+
+    def attach_theirs(self) -> None:
+        """A flow counter that reloader did not load, attached by netlink."""
+        rx, data = self.sandbox.rx, self._objects["v1"].read_bytes()
+        self.theirs = self.kernel.progs.load(LoadRequest(objects=(data,), name="theirs", programs=("count_flows",)))
+        interface = self.kernel.net.interface(rx.interface, rx.netns)
+        require(interface is not None, "the interface is gone")
+        assert interface is not None
+        program = self.theirs.progs["count_flows"]
+        self.kernel.links.give_back_xdp(program, ifindex=interface.ifindex, mode=XdpMode.NATIVE, netns=rx.netns)
+
+    def detach_theirs(self) -> None:
+        """Whether or not it is still attached."""
+        if self.theirs is None:
+            return
+        if self.attached():
+            self.sandbox.rx.run("ip", "link", "set", "dev", self.sandbox.rx.interface, "xdp", "off")
+        self.theirs.close()
+        self.theirs = None
 
     def send(self, counted: int) -> None:
         """Send a batch and wait until it is counted on top of `counted`, or clearly is not."""
@@ -227,7 +261,7 @@ class Scene:
         if not serving:
             return
         owner = self.kernel.progs.metadata(serving).get("pipeline")
-        require(owner == PIPELINE, f"program {serving} of {owner} is attached")
+        require(owner == PIPELINE or self.is_theirs(serving), f"program {serving} of {owner} is attached")
         counted = self.counted()
         require(counted >= before["counted"] or may_be_bare, f"{before['counted']} counted before, {counted} now")
         self.send(counted)
@@ -245,8 +279,13 @@ class Scene:
         else:
             self._check_serving(current)
 
+    def is_theirs(self, program: int) -> bool:
+        return self.theirs is not None and self.kernel.progs.info(self.theirs.progs["count_flows"]).id == program
+
     def _check_bare(self, current: records.Current | None) -> None:
-        require(not self.attached(), "a program is attached that no record explains")
+        attached = self.attached()
+        explained = self.is_theirs(attached) if self.theirs else not attached
+        require(explained, f"program {attached} is attached, and no record explains that")
         kept = {m.pin for m in current.state.values()} if current else set()
         found = {f"{self.sandbox.bpffs}/{p}" for p in self.sandbox.pins()}
         require(found == kept, f"pins {found ^ kept}")
@@ -289,6 +328,9 @@ class Scene:
             require(live == count, f"{wanted.name} holds {live} entries, the record says {count}")
         if any(m.flips for m in generation.wish.maps):
             self._check_sides(generation)
+        for name in {"nets", "tenants"} & set(generation.maps):
+            held = filled.entries(self.kernel, self.layout.pub_pin(PIPELINE, name))
+            require(held == filled.HELD[name], f"{name} holds {held} entries, {filled.HELD[name]} were put in")
 
     def _check_sides(self, generation: records.Generation) -> None:
         """Packets look at the recorded maps, and all of them have one stamp."""
@@ -330,6 +372,40 @@ def _first_layout(scene: Scene) -> None:
     scene.send(0)
 
 
+def _full_trie(scene: Scene) -> None:
+    scene.call("apply", scene.yaml("nets1"))
+    filled.fill_trie(scene.kernel, scene.layout, PIPELINE)
+    scene.send(0)
+
+
+def _full_trie_converted(scene: Scene) -> None:
+    _full_trie(scene)
+    scene.call("apply", scene.yaml("nets2"))
+    scene.send(scene.counted())
+
+
+def _tenants(scene: Scene) -> None:
+    scene.call("apply", scene.yaml("tenants1"))
+    filled.fill_tenants(scene.kernel, scene.layout, PIPELINE)
+    scene.send(0)
+
+
+def _tenants_converted(scene: Scene) -> None:
+    _tenants(scene)
+    scene.call("apply", scene.yaml("tenants2"))
+    scene.send(scene.counted())
+
+
+def _second_pair(scene: Scene) -> None:
+    _first_pair(scene)
+    scene.call("apply", scene.yaml("gate", "1"))
+
+
+def _theirs(scene: Scene) -> None:
+    scene.attach_theirs()
+    scene.send(0)
+
+
 def _second_layout(scene: Scene) -> None:
     _first_layout(scene)
     scene.call("apply", scene.yaml("s2"))
@@ -344,9 +420,17 @@ SCENARIOS: dict[str, Scenario] = {
     "tested": (_first, lambda s: ["apply", s.yaml("tested", "192.0.2.66")]),
     "flip": (_first_rules, lambda s: ["apply", s.yaml("flip", "1")]),
     "gate": (_first_pair, lambda s: ["apply", s.yaml("gate", "1")]),
+    "gate back": (_second_pair, lambda _: ["rollback", PIPELINE]),
+    "take over": (_theirs, lambda s: ["apply", s.yaml("v1", "192.0.2.66"), "--take-over"]),
+    "trie": (_full_trie, lambda s: ["apply", s.yaml("nets2")]),
+    "trie back": (_full_trie_converted, lambda _: ["rollback", PIPELINE]),
+    "tenants": (_tenants, lambda s: ["apply", s.yaml("tenants2")]),
+    "tenants back": (_tenants_converted, lambda _: ["rollback", PIPELINE]),
     "rollback": (_second, lambda _: ["rollback", PIPELINE]),
     "convert": (_first_layout, lambda s: ["apply", s.yaml("s2")]),
     "convert back": (_second_layout, lambda _: ["rollback", PIPELINE]),
     "remove": (_first, lambda _: ["remove", PIPELINE]),
 }
 """What is there before, and the command that is killed."""
+MAY_BE_BARE = frozenset({"remove", "take over"})
+"""Commands in which the interface is without a program for a moment: by their purpose, or as the plan says."""

@@ -167,9 +167,11 @@ class Beside:
 
     def __init__(self, stage: Stage, *words: str | Path, prefix: tuple[str, ...] = (), **options: Any) -> None:
         command = [*prefix, sys.executable, "-m", "reloader", *map(str, words), *stage.where]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, **{**pipes, **options})
+        defaults: dict[str, Any] = {
+            "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT,
+            "env": {**os.environ, "PYTHONPATH": str(ROOT)},
+        }  # fmt: skip
+        self.process = subprocess.Popen(command, **{**defaults, **options})
 
     def __enter__(self) -> Beside:
         return self

@@ -74,3 +74,40 @@ def _fails(*_: object) -> NoReturn:
 def test_one_failure_ends_all(begin: Callable[[], None]) -> None:
     with pytest.raises(OSError, match="no more"):
         begin()
+
+
+@pytest.fixture(params=[0, 1, 2])
+def few_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many may be started, and no more: as under RLIMIT_NPROC."""
+    left, start = [None] * request.param, threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+
+
+@pytest.mark.usefixtures("few_threads")
+def test_without_threads_one_takes_all() -> None:
+    taken: list[int] = []
+    crew.share(iter(range(1, 50)), 4, lambda _, piece: taken.append(piece))
+    assert sorted(taken) == list(range(1, 50))
+
+
+@pytest.mark.usefixtures("few_threads")
+def test_without_threads_one_goes_from_cpu_to_cpu() -> None:
+    """Each piece on each CPU, then ended, unless somebody was not content; and this thread is where it was."""
+    before, done, ended = os.sched_getaffinity(0), list[tuple[int, int, frozenset[int]]](), list[int]()
+
+    def work(_slot: int, place: int, piece: int) -> bool:
+        done.append((piece, place, frozenset(os.sched_getaffinity(0))))
+        return piece != 3
+
+    crew.together(iter(range(5)), [*CPUS, *CPUS, *CPUS], work, lambda _, piece: ended.append(piece))
+    cpus = [*CPUS, *CPUS, *CPUS]
+    assert done == [(piece, place, frozenset({cpu})) for piece in range(5) for place, cpu in enumerate(cpus)]
+    assert ended == [0, 1, 2, 4]
+    assert os.sched_getaffinity(0) == before

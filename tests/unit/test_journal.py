@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -118,16 +119,24 @@ def test_writing_goes_on_where_it_stopped(path: Path) -> None:
     assert [line.kind for line in read_journal(path)][-2:] == ["commit", "undo"]
 
 
-def test_a_short_write_leaves_no_half_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fills up in the middle of a line: the lines before stay readable."""
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_short_write_leaves_no_half_line(path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A disk, quota or limit that is reached in the middle of a line: the lines before stay readable."""
     import os
 
     journal = Journal(path)
     journal.begin(BEGIN)
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
-    with pytest.raises(OSError, match="No space left"):
+    write, room = os.write, [7]
+
+    def full_at_last(fd: int, data: bytes) -> int:
+        if not room:
+            raise OSError(number, os.strerror(number))
+        return write(fd, data[: room.pop()])
+
+    monkeypatch.setattr(os, "write", full_at_last)
+    with pytest.raises(OSError, match=r"Errno") as failed:
         journal.intent(0)
+    assert failed.value.errno == number
     monkeypatch.undo()
     journal.undo(0)
     journal.close()

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/* A trie's values in layout 2, for the kill loop. */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+struct net {
+	__u64 owner;
+	__u64 zone;
+	__u64 packets;
+};
+
+#include "nets.h"
