@@ -1,16 +1,118 @@
-"""Writing a file so that a reader, or a crash, finds the old contents or the new ones and nothing between.
+"""Files of every sort: read only when they are regular, bounded; written so that a reader, or a crash, finds the old
+contents or the new ones and nothing between.
 
-Used by spec/cache.py, records.py, the journal and the object store. A leaf: imports only effects.
+Used by spec/, records.py, the journal and the object store. A leaf: imports only effects.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
+import stat
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from reloader.effects import lasting
+
+READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+PIECE = 1 << 20  # bytes asked of the kernel at once
+_TYPES = {
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "character-device",
+    stat.S_IFBLK: "block-device",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symbolic-link",
+    stat.S_IFREG: "regular-file",
+}
+
+
+class UnfitFile(OSError):
+    """A file that is not read. `reason` is a stable word, `values` what it is about, as errors carry them."""
+
+    def __init__(self, number: int, why: str, path: str, reason: str, values: dict[str, object]) -> None:
+        super().__init__(number, why, path)
+        self.reason = reason
+        self.values = values
+
+
+def not_regular(path: str | Path, info: os.stat_result) -> UnfitFile:
+    """The error for a FIFO, socket, device or folder where a file should be."""
+    kind = file_type(info)
+    words = kind.replace("-", " ")
+    values: dict[str, object] = {"path": str(path), "type": kind}
+    return UnfitFile(errno.EINVAL, f"it is a {words}, not a regular file", str(path), "not-a-regular-file", values)
+
+
+def file_type(info: os.stat_result) -> str:
+    """The type of a file as a stable word: `fifo`, `socket`, `character-device`, `directory`, …"""
+    return _TYPES.get(stat.S_IFMT(info.st_mode), "unknown")
+
+
+def open_regular(path: str | Path) -> int:
+    """A descriptor to read a regular file; UnfitFile for anything else, without waiting for it or waking a device."""
+    handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return open_again(handle, path)
+    finally:
+        os.close(handle)
+
+
+def open_again(handle: int, path: str | Path) -> int:
+    """The file behind an O_PATH descriptor, open for reading: the very file, whatever bears its name by now.
+
+    UnfitFile unless it is a regular file; OSError as the system gives it. `path` is for messages only.
+    """
+    info = os.fstat(handle)
+    if not stat.S_ISREG(info.st_mode):
+        raise not_regular(path, info)
+    try:
+        return os.open(f"/proc/self/fd/{handle}", READ)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def read_bounded(fd: int, most: int, path: str | Path) -> bytes:
+    """All that a descriptor gives from here on; UnfitFile when that is more than `most` bytes.
+
+    Sizes are not believed: a file may be sparse, may grow, and those of /proc have none.
+    """
+    pieces, size = list[bytes](), 0
+    while piece := os.read(fd, min(PIECE, most + 1 - size)):
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            limit = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most} bytes"
+            values: dict[str, object] = {"path": str(path), "limit": most}
+            raise UnfitFile(errno.EFBIG, f"larger than {limit}", str(path), "too-large", values)
+    return b"".join(pieces)
+
+
+def read_regular(path: str | Path, most: int) -> bytes:
+    """A regular file's bytes; UnfitFile when it is none or holds more than `most`."""
+    fd = open_regular(path)
+    try:
+        return read_bounded(fd, most, path)
+    finally:
+        os.close(fd)
+
+
+def stream(fd: int) -> IO[bytes]:
+    """A buffered reader that owns the descriptor."""
+    return io.BufferedReader(_Raw(fd, "rb"), PIECE)
+
+
+class _Raw(io.FileIO):
+    """Where a file of the kernel has nothing to read yet, that is an error and no silent `None`."""
+
+    def readinto(self, buffer: object) -> int:
+        size = super().readinto(buffer)  # type: ignore[arg-type]
+        if size is None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return size
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:

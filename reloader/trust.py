@@ -1,75 +1,217 @@
 """Who else could change a file that decides what runs in the kernel: whoever can is as good as root.
 
-Asked by spec/cache.py of all that a pipeline was made from, by lock.py of the record directory, whose objects are
-loaded again at a rollback, and of any file that names commands. The owner may be root, whoever runs this, or
-whoever called sudo. A leaf: imports errors.
+A file is opened by a walk of our own, from the root down, one name at a time. Every folder and symbolic link on the
+way and the file itself are judged by the descriptor that the walk goes on from, and what is read is the descriptor
+that was judged: names may be exchanged at any moment and change nothing. The owner may be root, the user who runs
+this or the one who called sudo, and nobody else may write. Below a sticky folder each entry is judged by its own
+owner. What vanishes during the walk is an error.
+
+Used by spec/ for all that a pipeline is made from, by lock.py for the record directory, whose objects are loaded
+again at a rollback, and for the file that names commands. Imports errors and files.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from pathlib import Path
 
 from reloader.errors import PermissionRefused
+from reloader.files import file_type, open_again
+from reloader.frozen import frozen
 
 LINKS = 40  # as many as the kernel follows
-ANYBODY_ELSE = stat.S_IWGRP | stat.S_IWOTH
+OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_ACL = "system.posix_acl_access"
+_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@frozen
+class Weakness:
+    """What lets others change one file or folder."""
+
+    kind: str  # "owner", "everybody", "group" or "acl"
+    text: str  # continues a sentence that begins with its path
+
+
+@frozen
+class Finding:
+    """A weakness on the way to a file."""
+
+    file: str  # as it was asked for
+    at: str  # the file, folder or link that is weak
+    weakness: Weakness
+
+    def __str__(self) -> str:
+        where = "" if self.at == self.file else f"{self.at} "
+        return f"{self.file}: {where}{self.weakness.text}"
+
+
+class Judge:
+    """Opens files, and notes everything on the way to them that lets others change them."""
+
+    def __init__(self) -> None:
+        self.found: dict[Finding, None] = {}
+
+    def open(self, path: str | Path) -> int:
+        """A descriptor to read a regular file; UnfitFile when it is none, OSError as the system gives it."""
+        handle = self.handle(path)
+        try:
+            return open_again(handle, path)
+        finally:
+            os.close(handle)
+
+    def open_folder(self, path: str | Path) -> int:
+        """A descriptor to read a folder. Its own sticky bit does not excuse it: others could add entries."""
+        handle = self.handle(path)
+        try:
+            fd = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if weakness := weakness_of(fd, sticky=False):
+                where = str(path)
+                self.found[Finding(file=where, at=where, weakness=weakness)] = None
+            return fd
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        finally:
+            os.close(handle)
+
+    def handle(self, path: str | Path) -> int:
+        """An O_PATH descriptor of what a path leads to, whatever that is."""
+        asked = os.fspath(path)
+        todo = os.path.join(os.getcwd(), asked).split("/")[::-1]
+        here, links = "/", 0
+        held = [self._root(asked)]  # the folder that the walk has come to, and the entry that is looked at
+        try:
+            while todo:
+                name = todo.pop()
+                held.append(_step(held[0], name, asked))
+                place = os.path.dirname(here) if name == ".." else os.path.join(here, name)
+                target = self._judge(held[1], place.rstrip("/") or "/", asked) if name not in ("", ".") else ""
+                if not target:
+                    os.close(held.pop(0))
+                    here = place
+                    continue
+                os.close(held.pop())
+                links += 1
+                if links > LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), asked)
+                todo += target.split("/")[::-1]
+                if target.startswith("/"):
+                    os.close(held.pop())
+                    held.append(self._root(asked))
+                    here = "/"
+            return held.pop()
+        finally:
+            for fd in held:
+                os.close(fd)
+
+    def refuse(self, what: str = "what this pipeline is made from") -> None:
+        """PermissionRefused (exit 77) with all that was found, if anything was."""
+        if not self.found:
+            return
+        files = [{"file": f.file, "at": f.at, "weakness": f.weakness.kind} for f in self.found]
+        raise PermissionRefused(
+            f"others could change {what}; nothing was touched",
+            detail="\n".join(map(str, self.found)),
+            hint="other users could decide what runs in the kernel: chown root, chmod go-w",
+            reason="others-can-change",
+            values={"files": files},
+        )
+
+    def _root(self, asked: str) -> int:
+        fd = os.open("/", _PATH | os.O_DIRECTORY)
+        self._judge(fd, "/", asked)
+        return fd
+
+    def _judge(self, fd: int, place: str, asked: str) -> str:
+        """Note what is weak; where a symbolic link leads, empty for anything else."""
+        if weakness := weakness_of(fd):
+            self.found[Finding(file=asked, at=place, weakness=weakness)] = None
+        return os.readlink("", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else ""
+
+
+def open_trusted(path: str | Path, *, what: str) -> int:
+    """A descriptor to read a regular file that nobody else can change; PermissionRefused when others can."""
+    return _trusted(path, what, folder=False)
+
+
+def open_trusted_folder(path: str | Path, *, what: str) -> int:
+    """The same for a folder."""
+    return _trusted(path, what, folder=True)
+
+
+def _trusted(path: str | Path, what: str, *, folder: bool) -> int:
+    judge = Judge()
+    fd = judge.open_folder(path) if folder else judge.open(path)
+    try:
+        judge.refuse(what)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def require_ours(paths: Iterable[str], *, what: str = "what this pipeline is made from") -> None:
-    """PermissionRefused (exit 77) with everything about these files that lets somebody else change them."""
-    judged: dict[str, str] = {}
-    found: dict[str, None] = {}
+    """PermissionRefused (exit 77) with everything about these files and folders that lets others change them.
+
+    For what is not read here and now: a file that is read must be the one that was judged (Judge). OSError when
+    one is missing.
+    """
+    judge = Judge()
     for path in paths:
-        for part in _chain(os.path.join(os.getcwd(), path)):  # `..` leads where the link before it says
-            why = judged[part] if part in judged else judged.setdefault(part, _why(part))
-            if why:
-                found[f"{path}: {why}" if part == path else f"{path}: {part} {why}"] = None
-    if found:
-        raise PermissionRefused(
-            f"others could change {what}; nothing was touched",
-            detail="\n".join(found),
-            hint="whoever can change these files decides what runs in the kernel: chown root, chmod go-w",
-        )
+        os.close(judge.handle(path))
+    judge.refuse(what)
 
 
-def _chain(path: str, links: int = LINKS) -> Iterator[str]:
-    """Everything on the way to a file, links and where they lead included."""
-    at = "/"
-    yield at
-    for name in path.split("/"):
-        if name == "..":
-            at = os.path.dirname(at)
-        elif name not in ("", "."):
-            at = os.path.join(at, name)
-            yield at
-            if os.path.islink(at) and links:
-                target = os.path.join(os.path.dirname(at), os.readlink(at))
-                yield from _chain(target, links - 1)
-                at = os.path.realpath(at)
+def weakness_of(fd: int, *, sticky: bool = True) -> Weakness | None:
+    """What lets others change what an open descriptor (an O_PATH one too) stands for; None when nothing does.
+
+    `sticky`: in a sticky folder only an entry's owner can exchange it, and the caller judges the entry.
+    """
+    info = os.fstat(fd)
+    if info.st_uid not in _owners():
+        return Weakness(kind="owner", text=f"is owned by {_user(info.st_uid)}")
+    if stat.S_ISLNK(info.st_mode) or not info.st_mode & OTHERS:
+        return None
+    if sticky and stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX:
+        return None
+    if info.st_mode & stat.S_IWOTH:
+        return Weakness(kind="everybody", text="is writable by everybody")
+    if info.st_gid != 0:
+        return Weakness(kind="group", text=f"is writable by group {_group(info.st_gid)}")
+    if _has_acl(fd):  # the group's bits are then the most that any entry of the list may allow
+        return Weakness(kind="acl", text="is writable by others through its access control list")
+    return None
 
 
-def _why(path: str) -> str:
-    """What lets others change `path` itself; empty when nothing does."""
+def _has_acl(fd: int) -> bool:
     try:
-        found = os.lstat(path)
-    except OSError:
-        return ""  # gone since it was read: what was read came from a place that is judged by its folder
-    if found.st_uid not in _owners():
-        return f"is owned by {_user(found.st_uid)}"
-    if stat.S_ISLNK(found.st_mode) or not found.st_mode & ANYBODY_ELSE:
-        return ""
-    if stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX:
-        return ""  # /tmp: an entry can be replaced by its owner only, who is judged next
-    if found.st_mode & stat.S_IWOTH:
-        return "is writable by everybody"
-    return "" if found.st_gid == 0 else f"is writable by group {_group(found.st_gid)}"
+        return bool(os.getxattr(f"/proc/self/fd/{fd}", _ACL))
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            return False
+        raise
+
+
+def _step(at: int, name: str, asked: str) -> int:
+    """The entry of a folder, not followed. A folder is asked for first, because only that makes an automount mount."""
+    try:
+        try:
+            return os.open(name or ".", _PATH | os.O_DIRECTORY, dir_fd=at)
+        except NotADirectoryError:
+            if name in ("", ".", "..") or file_type(os.fstat(at)) != "directory":
+                raise
+            return os.open(name, _PATH, dir_fd=at)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, asked) from None
 
 
 def _owners() -> set[int]:
     sudo = os.environ.get("SUDO_UID", "")
-    return {0, os.geteuid(), *([int(sudo)] if sudo.isdigit() and os.geteuid() == 0 else [])}
+    called = sudo.isascii() and sudo.isdecimal() and os.geteuid() == 0
+    return {0, os.geteuid(), *([int(sudo)] if called else [])}
 
 
 def _user(uid: int) -> str:

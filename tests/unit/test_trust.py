@@ -31,7 +31,9 @@ def refused(path: Path) -> str:
 
 
 def test_our_own_files_pass(file: Path) -> None:
-    require_ours([str(file), str(file.parent / "does-not-exist")])
+    require_ours([str(file)])
+    with pytest.raises(FileNotFoundError):
+        require_ours([str(file), str(file.parent / "does-not-exist")])
 
 
 @pytest.mark.parametrize("mode", [0o646, 0o666])
