@@ -213,6 +213,16 @@ class Ran:
     ns: float  # mean CPU time of one run, what it costs to begin (some 0.1 ms) included
 
 
+@frozen
+class WeakFolder:
+    """A folder of pins that another user could change."""
+
+    path: str
+    kind: str  # "owner": it belongs to another; "link": it is one's symbolic link; "writable": others may write to it
+    owner: int  # user id
+    mode: int  # permission bits
+
+
 class Pins(Protocol):
     """bpffs paths. pin, unpin, rename, mkdir and rmdir are lasting effects."""
 
@@ -236,7 +246,12 @@ class Pins(Protocol):
         """rename(2): atomic, replaces `new`."""
 
     def mkdir(self, path: str) -> None:
-        """Make a directory and its parents, mode 0700; existing ones are fine."""
+        """Make a directory and its parents, mode 0700; existing ones are fine. KernelError EPERM, as for pin, where
+        other users could change one on the way."""
+
+    def weak_folders(self, own: str, names: Sequence[str] = ()) -> tuple[WeakFolder, ...]:
+        """Folders that other users could change: from the root of the bpf filesystem to the folder `own`, and its
+        sub-folders `names` with all that is in them. What does not exist is not weak."""
 
     def rmdir(self, path: str) -> None:
         """Remove an empty directory; a missing one is fine."""

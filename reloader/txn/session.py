@@ -27,6 +27,7 @@ from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lock import WriterLock
 from reloader.observe import Observed, observe
+from reloader.pin_folders import require_own_folders
 from reloader.plan.conversion import Pair
 from reloader.plan.entries import EntryDiff, entry_diff, split_records
 from reloader.plan.model import Plan
@@ -96,6 +97,7 @@ def plan(kernel: Kernel, layout: Layout, intake: Intake) -> Plan:
 
 
 def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observed, Request]:
+    require_own_folders(kernel, layout, intake.wish.pipeline)
     seen = observe(kernel, layout, intake.wish, intake.wish.pipeline)
     unknown = sorted(set(intake.reset) - {m.name for m in intake.wish.maps})
     if unknown:
@@ -150,6 +152,7 @@ def _ready(
     kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, progress: Progress = quiet
 ) -> tuple[list[str], Result | None]:
     """What was done, and the result of taking a forgotten version back, if there was one."""
+    require_own_folders(kernel, layout, pipeline)
     done = recover(kernel, layout, pipeline, lock, progress)
     current = records.read_current(layout, pipeline)
     if current is None or not current.trial or not trial.overdue(current.trial, kernel.boot_id()):
