@@ -239,6 +239,14 @@ class Pins(Protocol):
     def listdir(self, path: str) -> list[str]:
         """Sorted names; empty when the directory does not exist."""
 
+    def readers(self, folder: str) -> int:
+        """The group that may read a folder and every pin in it, as one number; -1: only the owner may; -2: the modes
+        of folder and pins differ."""
+
+    def give(self, path: str, group: int, mode: int) -> None:
+        """Set group and permission bits of a pin or folder of ours; a missing one is fine. A lasting effect. `group`
+        -1: the group of this process."""
+
     def unpin(self, path: str) -> None:
         """Remove a pin; a missing one is fine."""
 

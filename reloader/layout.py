@@ -126,8 +126,11 @@ class Layout:
         """Where a generation's shell script pins what it loads: folders `progs` and `maps`."""
         return f"{self.bpffs}/{pipeline}/rescue"
 
+    def pub_pins(self, pipeline: str) -> str:
+        return f"{self.bpffs}/{pipeline}/pub"
+
     def pub_pin(self, pipeline: str, map_name: str) -> str:
-        return f"{self.bpffs}/{pipeline}/pub/{pin_name(map_name)}"
+        return f"{self.pub_pins(pipeline)}/{pin_name(map_name)}"
 
     @property
     def lock_file(self) -> Path:

@@ -76,6 +76,37 @@ def weak_folders(own: str, names: Sequence[str]) -> tuple[WeakFolder, ...]:
         os.close(found.fd)
 
 
+def readers(folder: str) -> int:
+    """See kernel.Pins."""
+    try:
+        fd = os.open(folder, _LIST)
+    except FileNotFoundError:
+        return -1
+    try:
+        with os.scandir(fd) as entries:
+            pins = [os.stat(e.name, dir_fd=fd, follow_symlinks=False) for e in entries]
+        found = {info.st_gid if info.st_mode & stat.S_IRGRP else -1 for info in (os.fstat(fd), *pins)}
+        found |= {-2 for info in pins if info.st_mode & stat.S_IRWXO}
+        return found.pop() if len(found) == 1 else -2
+    finally:
+        os.close(fd)
+
+
+def give(at: int, name: str, group: int, mode: int) -> None:
+    """Set group and permission bits of what has that name in the folder `at`. It is closed to all but its owner in
+    between, lest another group had the new bits for a moment."""
+    fd = os.open(name, _PATH, dir_fd=at)
+    try:
+        own = f"/proc/self/fd/{fd}"
+        info, group = os.fstat(fd), os.getegid() if group < 0 else group
+        if info.st_gid != group:
+            os.chmod(own, stat.S_IMODE(info.st_mode) & 0o700)
+            os.chown(own, -1, group)
+        os.chmod(own, mode)
+    finally:
+        os.close(fd)
+
+
 def walk(path: str) -> Walk:
     """Open as much of a path as exists, and judge what of it lies on a bpf filesystem."""
     todo = os.path.join(os.getcwd(), path).split("/")[::-1]

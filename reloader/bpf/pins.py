@@ -49,6 +49,19 @@ class LivePins:
             except FileNotFoundError:
                 return []
 
+    def readers(self, folder: str) -> int:
+        with _named("stat", folder):
+            return folders.readers(folder)
+
+    def give(self, path: str, group: int, mode: int) -> None:
+        above, name = os.path.split(path)
+        try:
+            with _named("chmod", path), folders.judged(above) as at:
+                lasting(f"give {path}", lambda: folders.give(at, name, group, mode))
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
     def unpin(self, path: str) -> None:
         with _named("unlink", path), contextlib.suppress(FileNotFoundError):
             lasting(f"unpin {path}", lambda: os.unlink(path))

@@ -47,6 +47,7 @@ from reloader.txn.panic import panicking
 from reloader.txn.privilege import privileged
 from reloader.txn.recover import recover
 from reloader.txn.several import each
+from reloader.txn.sharing import readers_of
 from reloader.txn.transaction import Progress, Trip, left_out, run
 from reloader.txn.way_back import known, rollback_target
 
@@ -107,6 +108,7 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         why = f"{intake.wish.pipeline}: --reset {', '.join(foreign)}: an external map is not ours to empty"
         raise RefusedChange(why, hint="whoever pinned it empties it; nothing was touched")
     require_recorded(intake, seen)
+    readers = readers_of(layout, intake.wish, must_exist=not intake.origin)
     request = Request(
         reset=intake.reset,
         diffs=_diffs(layout, intake, seen),
@@ -118,6 +120,8 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         tests=intake.tests,
         budget=not intake.origin,
         take_over=intake.take_over,
+        group=readers.group,
+        notes=readers.notes,
     )
     return make_plan(intake.wish, seen, layout, request), seen, request
 
