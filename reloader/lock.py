@@ -95,7 +95,7 @@ def _lock_bpffs(held: ExitStack, layout: Layout) -> None:
     root = _existing(layout.bpffs)
     info = os.stat(root)
     device, user = info.st_dev, os.geteuid()
-    if root == "/" or (user and info.st_uid != user and _filesystem(device) != "bpf"):
+    if root == "/" or (user and _filesystem(device) != "bpf"):
         return  # not on a bpf filesystem, which is told soon enough
     subject = _Subject(f"bpffs {device}", str(layout.records), f"the bpf filesystem of {layout.bpffs}")
     if user == 0:
@@ -277,7 +277,8 @@ def _locked(subject: _Subject, path: str, pid: int) -> LockedError:
 def _made_run_dir(path: str) -> int:
     """The folder of the lock files, open; made if it is missing."""
     try:
-        make_folders(Path(path))
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)  # no lasting effect in the sense of effects.py: what is locked ends with the process
     except OSError as error:
         raise _no_run_dir(path, f"cannot be made: {error.strerror}") from error
     return _own_folder(path)

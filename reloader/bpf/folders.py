@@ -183,18 +183,16 @@ def _require_strong(found: Walk) -> None:
 def _below(at: int, name: str, place: str) -> list[WeakFolder]:
     """What is weak of a folder and of all folders in it."""
     try:
+        info = os.stat(name, dir_fd=at, follow_symlinks=False)
+        weak = _weakness(info, place, sticky=False)
+        if not stat.S_ISDIR(info.st_mode) or info.st_nlink == 2:  # no folders in it
+            return weak
         fd = os.open(name, _LIST, dir_fd=at)
     except FileNotFoundError:
         return []
-    except OSError as error:  # a link, no folder, or not ours to list
-        if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM):
-            raise
-        return _weakness(os.stat(name, dir_fd=at, follow_symlinks=False), place, sticky=False)
+    except PermissionError:  # not ours to list, which was noted
+        return weak
     try:
-        info = os.fstat(fd)
-        weak = _weakness(info, place, sticky=False)
-        if info.st_nlink == 2:  # no folders in it
-            return weak
         with os.scandir(fd) as entries:
             inner = [e.name for e in entries if e.is_dir(follow_symlinks=False) or e.is_symlink()]
         for one in sorted(inner):
@@ -206,7 +204,7 @@ def _below(at: int, name: str, place: str) -> list[WeakFolder]:
 
 def _weakness(info: os.stat_result, place: str, *, sticky: bool) -> list[WeakFolder]:
     kind = ""
-    if info.st_uid not in _owners():
+    if info.st_uid and info.st_uid != os.geteuid():
         kind = "link" if stat.S_ISLNK(info.st_mode) else "owner"
     elif stat.S_ISDIR(info.st_mode) and info.st_mode & OTHERS and not (sticky and info.st_mode & stat.S_ISVTX):
         kind = "writable"
