@@ -276,16 +276,18 @@ def _locked(subject: _Subject, path: str, pid: int) -> LockedError:
 
 def _made_run_dir(path: str) -> int:
     """The folder of the lock files, open; made if it is missing."""
+    if not path.startswith("/"):
+        raise _no_run_dir(path, "has no absolute path, so that it depends on the working directory")
     try:
         with suppress(FileExistsError):
-            os.mkdir(path, 0o700)  # no lasting effect in the sense of effects.py: what is locked ends with the process
+            os.mkdir(path, 0o700)  # not counted as a lasting effect: it says nothing of any pipeline
     except OSError as error:
         raise _no_run_dir(path, f"cannot be made: {error.strerror}") from error
     return _own_folder(path)
 
 
 def _own_folder(path: str) -> int:
-    """A folder that belongs to this very user and that nobody else can write; others lose their access to it."""
+    """A folder of this very user that other users cannot change; they lose their access to it."""
     user = os.geteuid()
     try:
         fd = open_trusted_folder(path, what="the lock files")
@@ -302,7 +304,10 @@ def _own_folder(path: str) -> int:
 
 
 def _no_run_dir(path: str, why: str) -> PermissionRefused:
-    hint = f"mend it, or name another folder of yours, the same for every reloader: RELOADER_RUN=DIR (not {path})"
+    hint = (
+        f"as root: chown {os.geteuid()} {path} && chmod 0700 {path}; or name another folder, the same for every"
+        " reloader: RELOADER_RUN=/DIR"
+    )
     return PermissionRefused(
         f"the folder {path} for lock files {why}", hint=hint, reason="run-dir-not-ours", values={"path": path}
     )

@@ -325,7 +325,7 @@ class Publish:
 
 @frozen
 class Share:
-    """Let a group read the maps below pub/ and pass the folders on the way to them, or nobody any more."""
+    """Let a group read the maps below pub/ and pass the folders on the way to them, or take that back."""
 
     TAGGED: ClassVar[bool] = True
     group: int  # -1: none

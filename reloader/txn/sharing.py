@@ -1,8 +1,8 @@
 """`share:`: the group that may read the published maps, and the way to them. Called by apply.py and session.py.
 
 Of a pipeline with `share:` the group passes <bpffs> and <bpffs>/<pipeline>, lists pub/ and reads the pins in it; all
-other folders and pins stay their owner's alone. Pipelines below one <bpffs> may have different groups: then everybody
-may pass that folder, which nobody can list. What lies above is not ours and stays as it is. Imports spec.share, plan.
+other folders and pins stay their owner's alone. Pipelines below one <bpffs> may have different groups: then all users
+may pass that folder, and only its owner may list it. What lies above is not ours and stays as it is. Imports spec.share, plan.
 """
 
 from __future__ import annotations

@@ -202,7 +202,10 @@ def test_v2_a_waiter_that_opened_the_old_file_does_not_get_in(stage: Stage, run_
     assert stage.run("recover").code == 0
 
 
-@pytest.mark.parametrize("what", ["owner", "link", "file", "writable", "read-only", "lock-file", "lock-link", "fifo"])
+PLANTED = ("owner", "link", "file", "writable", "read-only", "relative", "lock-file", "lock-link", "fifo")
+
+
+@pytest.mark.parametrize("what", PLANTED)
 def test_v2_a_folder_for_locks_that_is_not_ours(stage: Stage, run_dir: Path, tmp_path: Path, what: str) -> None:
     """Planted before the first reloader of a boot came: a clear refusal, and doctor says the same."""
     device = os.stat(stage.sandbox.bpffs).st_dev
@@ -214,6 +217,8 @@ def test_v2_a_folder_for_locks_that_is_not_ours(stage: Stage, run_dir: Path, tmp
             stage.sandbox.dir.chmod(0o1777)
             run_dir.symlink_to(tmp_path)
             os.lchown(run_dir, USER, USER)
+        elif what == "relative":
+            os.environ["RELOADER_RUN"] = "run"
         elif what == "read-only":
             stage.sandbox.dir.joinpath("ro").mkdir()
             command = ["mount", "-t", "tmpfs", "-o", "ro,mode=755", "none", stage.sandbox.dir / "ro"]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lab.sandbox import Sandbox
+from reloader import effects
 from reloader.spec.share import group_id
 from tests.kernel.stage import ROOT, Stage, on_stage
 from tests.kernel.test_rescue import rescue
@@ -222,3 +223,31 @@ def test_v3_share_is_part_of_the_digest_only_where_it_is_given(stage: Stage) -> 
     del body["sum"]
     path.write_text(json.dumps(body))
     assert not stage.apply(stage.spec("v1"))["changed"]
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_v3_sharing_that_was_cut_short_is_finished_by_recover(stage: Stage, share: bool) -> None:
+    """At each of its effects: no other user reads what is private, and `recover` ends it."""
+    for number in range(1, 4):
+        stage.apply(stage.spec("v1") if share else shared(stage))
+        seen = 0
+
+        def fail(when: str, name: str, number: int = number) -> None:
+            nonlocal seen
+            seen += when == "before" and name.startswith("give ")
+            if seen == 2 * number:
+                raise OSError(5, "sabotage")
+
+        effects.install(fail)
+        try:
+            done = stage.run("apply", stage.write(shared(stage) if share else stage.spec("v1")))
+        finally:
+            effects.install(None)
+        assert done.code == 4, done.err
+        assert_private(stage, "", OTHER)
+        stage.call("recover", "edge")
+        if share:
+            assert_shared(stage, ONE)
+        else:
+            assert_private(stage, "", ONE, OTHER)
+            assert set(modes(stage).values()) == {0o700}
