@@ -2,7 +2,8 @@
 
 Of a pipeline with `share:` the group passes <bpffs> and <bpffs>/<pipeline>, lists pub/ and reads the pins in it; all
 other folders and pins stay their owner's alone. Pipelines below one <bpffs> may have different groups: then all users
-may pass that folder, and only its owner may list it. What lies above is not ours and stays as it is. Imports spec.share, plan.
+may pass that folder, and only its owner may list it. What lies above is not ours and stays as it is. Imports
+spec.share, kernel, layout.
 """
 
 from __future__ import annotations
