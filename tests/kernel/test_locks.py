@@ -43,6 +43,10 @@ def run_dir(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def umount(path: Path) -> None:
+    subprocess.run(["umount", path], check=True)
+
+
 def run_lock(stage: Stage) -> Path:
     device = os.stat(Path(stage.sandbox.bpffs).parent).st_dev
     return Path(f"/run/reloader/bpffs-{os.major(device)}:{os.minor(device)}.lock")
@@ -131,7 +135,7 @@ def test_v2_one_writer_whatever_path_leads_there(stage: Stage, tmp_path: Path, w
         if way == "bind mount":
             other[way].mkdir()
             subprocess.run(["mount", "--bind", bpffs, other[way]], check=True)
-            undo.callback(subprocess.run, ["umount", other[way]], check=True)
+            undo.callback(umount, other[way])
         elif way == "symbolic link":
             other[way].symlink_to(bpffs.parent)
         holder = undo.enter_context(process(HOLD, str(other.get(way, bpffs)), str(folder)))
@@ -223,7 +227,7 @@ def test_v2_a_folder_for_locks_that_is_not_ours(stage: Stage, run_dir: Path, tmp
             stage.sandbox.dir.joinpath("ro").mkdir()
             command = ["mount", "-t", "tmpfs", "-o", "ro,mode=755", "none", stage.sandbox.dir / "ro"]
             subprocess.run(command, check=True)
-            undo.callback(subprocess.run, ["umount", stage.sandbox.dir / "ro"], check=True)
+            undo.callback(umount, stage.sandbox.dir / "ro")
             os.environ["RELOADER_RUN"] = f"{stage.sandbox.dir}/ro/run"
         else:
             run_dir.mkdir(mode=0o700)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import Sandbox
+from reloader import pin_folders
 from reloader.bpf import folders
 from reloader.errors import KernelError
 from reloader.lock import writer_lock
@@ -126,7 +127,7 @@ def test_v3_a_folder_that_is_exchanged_between_judging_and_pinning(
 ) -> None:
     """A user makes it first, after everything was judged: nothing is pinned below it, and nothing stays."""
     spec, folder = stage.spec("v1"), Path(stage.sandbox.bpffs)
-    judged = session.require_own_folders
+    judged = pin_folders.require_own_folders
 
     def and_then_taken(*words: object) -> None:
         judged(*words)  # type: ignore[arg-type]
