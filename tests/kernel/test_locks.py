@@ -225,7 +225,7 @@ def test_v2_a_folder_for_locks_that_is_not_ours(stage: Stage, run_dir: Path, tmp
             os.environ["RELOADER_RUN"] = "run"
         elif what == "read-only":
             stage.sandbox.dir.joinpath("ro").mkdir()
-            command = ["mount", "-t", "tmpfs", "-o", "ro,mode=755", "none", stage.sandbox.dir / "ro"]
+            command = ["mount", "-t", "tmpfs", "-o", "ro,mode=755", "none", str(stage.sandbox.dir / "ro")]
             subprocess.run(command, check=True)
             undo.callback(umount, stage.sandbox.dir / "ro")
             os.environ["RELOADER_RUN"] = f"{stage.sandbox.dir}/ro/run"
