@@ -30,7 +30,6 @@ def lines_of(draft: Draft) -> list[Line]:
     return [*kept, *_share_lines(draft), *_test_lines(draft), *_health_lines(draft)]
 
 
-
 def _share_lines(draft: Draft) -> list[Line]:
     """Who may open the published maps, when that changes."""
     share, notes = draft.wish.share, draft.request.notes
