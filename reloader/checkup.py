@@ -13,9 +13,10 @@ from reloader.diagnosis import Finding
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError
 from reloader.files import listing
 from reloader.kernel import Kernel
-from reloader.layout import Layout
+from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lost import is_lost, unrecorded
 from reloader.observe import Observed, SeenAttachment, observe, panic_of
+from reloader.pin_folders import describe_weak, repair_command
 from reloader.records import Generation, blob_is_whole
 from reloader.spec.wish import WishAttachment
 
@@ -94,6 +95,19 @@ def _serving(kernel: Kernel, layout: Layout, name: str, seen: Observed, generati
     yield from _pins(name, seen, generation)
     if seen.current and seen.current.last_error:
         yield _bad(name, f"the last attempt failed: {seen.current.last_error}", "mend the file, then apply it")
+
+
+def foreign_folders(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+    """Pin folders of others below ours, those of pipelines without a record among them."""
+    try:
+        found = [n for n in kernel.pins.listdir(layout.bpffs) if PIPELINE_NAME.match(n)]
+        weak = kernel.pins.weak_folders(layout.bpffs, tuple(found))
+    except (KernelError, OSError):
+        return  # said by the check of the bpf filesystem
+    for folder in weak:
+        yield Finding(check="pins", ok=False, what=describe_weak(folder), hint=repair_command([folder]))
+    if found and not weak:
+        yield Finding(check="pins", ok=True, what="no other user can change a pin folder")
 
 
 def _any_pin(kernel: Kernel, layout: Layout, name: str) -> bool:
@@ -186,4 +200,4 @@ def _bad(name: str, what: str, hint: str) -> Finding:
     return Finding(check="pipeline", ok=False, what=f"{name}: {what}", hint=hint)
 
 
-CHECKS = (disk, unexplained, pipelines)
+CHECKS = (disk, foreign_folders, unexplained, pipelines)

@@ -14,6 +14,7 @@ from reloader.errors import InputError, KernelError, PermissionRefused
 from reloader.frozen import frozen
 from reloader.kernel import Feature, Kernel, Presence
 from reloader.layout import Layout
+from reloader.lock import run_dir_error
 from reloader.spec.host import declared
 from reloader.trial import guarded, overdue
 
@@ -81,6 +82,12 @@ def _records(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
         yield Finding(check="records", ok=False, what=f"{path} cannot be written", hint=hint)
 
 
+def _locks(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+    """Whether lock files can be made where no other user can hold them."""
+    if error := run_dir_error(layout):
+        yield Finding(check="locks", ok=False, what=error.message, hint=error.hint)
+
+
 def _trials(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
     """Whether every generation that is unconfirmed has somebody who sees to it."""
     names = records.on_trial(layout)
@@ -117,4 +124,4 @@ def _host_file(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
         )
 
 
-CHECKS: tuple[Check, ...] = (_bpffs, _records, _trials, _host_file)
+CHECKS: tuple[Check, ...] = (_bpffs, _records, _locks, _trials, _host_file)

@@ -214,6 +214,16 @@ class Ran:
     ns: float  # mean CPU time of one run, what it costs to begin (some 0.1 ms) included
 
 
+@frozen
+class WeakFolder:
+    """A folder of pins that another user could change."""
+
+    path: str
+    kind: str  # "owner": it belongs to another; "link": it is one's symbolic link; "writable": others may write to it
+    owner: int  # user id
+    mode: int  # permission bits
+
+
 class Pins(Protocol):
     """bpffs paths. pin, unpin, rename, mkdir and rmdir are lasting effects."""
 
@@ -230,6 +240,14 @@ class Pins(Protocol):
     def listdir(self, path: str) -> list[str]:
         """Sorted names; empty when the directory does not exist."""
 
+    def readers(self, folder: str) -> int:
+        """The group that may read a folder and every pin in it, as one number; -1: only the owner may; -2: the modes
+        of folder and pins differ."""
+
+    def give(self, path: str, group: int, mode: int) -> None:
+        """Set group and permission bits of a pin or folder of ours; a missing one is fine. A lasting effect. `group`
+        -1: the group of this process."""
+
     def unpin(self, path: str) -> None:
         """Remove a pin; a missing one is fine."""
 
@@ -237,7 +255,12 @@ class Pins(Protocol):
         """rename(2): atomic, replaces `new`."""
 
     def mkdir(self, path: str) -> None:
-        """Make a directory and its parents, mode 0700; existing ones are fine."""
+        """Make a directory and its parents, mode 0700; existing ones are fine. KernelError EPERM, as for pin, where
+        other users could change one on the way."""
+
+    def weak_folders(self, own: str, names: Sequence[str] = ()) -> tuple[WeakFolder, ...]:
+        """Folders that other users could change: from the root of the bpf filesystem to the folder `own`, and its
+        sub-folders `names` with all that is in them. What does not exist is not weak."""
 
     def rmdir(self, path: str) -> None:
         """Remove an empty directory; a missing one is fine."""

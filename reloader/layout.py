@@ -9,6 +9,7 @@
 <bpffs>/<pipeline>/panic/<hook>_{open,closed}      what serves in a panic
 <bpffs>/<pipeline>/rescue/{progs,maps}/            what a generation's shell script loaded, until reloader serves again
 <bpffs>/<pipeline>/pub/<map>                       what readers and writers in user space open
+<run>/bpffs-<device>.lock                          one writer per bpf filesystem; <run> is /run/reloader, for root
 <records>/lock, <records>/{objects,entries,tests}/<sha256>, <records>/cache/, <records>/logs/
 <records>/pipelines/<pipeline>/{current.json, generations/<n>.{json,sh}, journal/<txn>.jsonl,
                                 {objects,entries,tests}/<sha256>}     hard links: a count of one means unused
@@ -18,6 +19,7 @@ A leaf: imports nothing of the package.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -26,6 +28,8 @@ from reloader.frozen import frozen
 PIPELINE_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
 DEFAULT_BPFFS = "/sys/fs/bpf/reloader"
 DEFAULT_RECORDS = "/var/lib/reloader"
+DEFAULT_RUN = "/run/reloader"
+USER_RUN = "/run/user"
 HOST_STATE = "/etc/reloader/state"  # state layouts of this host
 HOST_FILE = "/etc/reloader/host.yaml"  # the commands that pipelines may name
 
@@ -47,6 +51,23 @@ class Layout:
     bpffs: str = DEFAULT_BPFFS
     records: Path = Path(DEFAULT_RECORDS)
     host_file: Path = Path(HOST_FILE)
+    run_dir: str = ""  # the folder of the lock files; empty: see `run_dirs`
+
+    def run_dirs(self, user: int, session: str = "") -> tuple[str, ...]:
+        """Folders for lock files, the best first. `user`: the effective user id; `session`: its XDG_RUNTIME_DIR.
+
+        All processes of a user that share a bpf filesystem must come to the same one, so the fixed path comes before
+        that of the environment.
+        """
+        if self.run_dir:
+            return (self.run_dir,)
+        if user == 0:
+            return (DEFAULT_RUN,)
+        return (f"{USER_RUN}/{user}/reloader", *([f"{session}/reloader"] if session.startswith("/") else []))
+
+    def bpffs_lock(self, folder: str, device: int) -> str:
+        """The lock file of the bpf filesystem with that device number, whatever path leads to it."""
+        return f"{folder}/bpffs-{os.major(device)}:{os.minor(device)}.lock"
 
     def pipeline_pins(self, pipeline: str) -> str:
         return f"{self.bpffs}/{pipeline}"
@@ -105,8 +126,11 @@ class Layout:
         """Where a generation's shell script pins what it loads: folders `progs` and `maps`."""
         return f"{self.bpffs}/{pipeline}/rescue"
 
+    def pub_pins(self, pipeline: str) -> str:
+        return f"{self.bpffs}/{pipeline}/pub"
+
     def pub_pin(self, pipeline: str, map_name: str) -> str:
-        return f"{self.bpffs}/{pipeline}/pub/{pin_name(map_name)}"
+        return f"{self.pub_pins(pipeline)}/{pin_name(map_name)}"
 
     @property
     def lock_file(self) -> Path:

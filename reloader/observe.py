@@ -98,6 +98,7 @@ class Observed:
     rescued: tuple[int, ...] = ()  # programs that a generation's shell script pinned
     panics: dict[int, str] = field(default_factory=dict)  # program that serves in a panic -> its pin
     unpublished: tuple[str, ...] = ()  # maps of the serving generation that have no pin below pub/
+    readers: int = -1  # the group that may open the published maps; -1: none may; -2: some of them
 
     @property
     def rebooted(self) -> bool:
@@ -136,6 +137,7 @@ def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) ->
         rescued=tuple(_rescued(kernel, layout, pipeline)),
         panics=_panics(kernel, layout, pipeline),
         unpublished=_unpublished(kernel, layout, pipeline, generation),
+        readers=kernel.pins.readers(layout.pub_pins(pipeline)),
     )
 
 

@@ -38,7 +38,8 @@ def all_in_force(kernel: Kernel, layout: Layout, wishes: Mapping[str, str]) -> d
         found.append(current)
     links = [link for current in found for link in current.links.values()]
     stands = (
-        all(kernel.pins.exists(pin) for current in found for pin in current.pins)
+        not kernel.pins.weak_folders(layout.bpffs, tuple(wishes))
+        and all(kernel.pins.exists(pin) for current in found for pin in current.pins)
         and all(_link_holds(kernel, link) for link in links)
         and places_hold(kernel, links)
         and all(

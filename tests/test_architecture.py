@@ -29,7 +29,7 @@ LAYERS = tuple(
         "txn",
         "diagnosis checkup live",
         "status metrics",
-        "observe plan standing lost health trial",
+        "observe plan standing lost health trial pin_folders",
         "workloads",
         "records",
         "spec state",

@@ -1,6 +1,7 @@
 """Pins: names in bpffs that keep programs, maps and links alive. Implements kernel.Pins.
 
-Imports syscall, libc, kernel, errors and effects. Every OSError leaves as a KernelError.
+Pinning and making folders go by the descriptors of judged folders (folders.py).
+Imports syscall, libc, folders, kernel, errors and effects. Every OSError leaves as a KernelError.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from reloader.bpf import libc, syscall
+from reloader.bpf import folders, libc, syscall
 from reloader.effects import lasting
 from reloader.errors import KernelError
-from reloader.kernel import Fd
+from reloader.kernel import Fd, WeakFolder
 
 
 class LivePins:
@@ -26,7 +27,9 @@ class LivePins:
             return libc.filesystem_magic(path or ".") == libc.BPF_FS_MAGIC
 
     def pin(self, fd: Fd, path: str) -> None:
-        lasting(f"pin {path}", lambda: syscall.obj_pin(fd.fileno(), path))
+        folder, name = os.path.split(path)
+        with _named("pin", path), folders.judged(folder) as at:
+            lasting(f"pin {path}", lambda: syscall.obj_pin(fd.fileno(), f"/proc/self/fd/{at}/{name}", path))
 
     def get(self, path: str) -> Fd:
         return Fd(syscall.obj_get(path))
@@ -46,6 +49,19 @@ class LivePins:
             except FileNotFoundError:
                 return []
 
+    def readers(self, folder: str) -> int:
+        with _named("stat", folder):
+            return folders.readers(folder)
+
+    def give(self, path: str, group: int, mode: int) -> None:
+        above, name = os.path.split(path)
+        try:
+            with _named("chmod", path), folders.judged(above) as at:
+                lasting(f"give {path}", lambda: folders.give(at, name, group, mode))
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
     def unpin(self, path: str) -> None:
         with _named("unlink", path), contextlib.suppress(FileNotFoundError):
             lasting(f"unpin {path}", lambda: os.unlink(path))
@@ -55,25 +71,16 @@ class LivePins:
             lasting(f"rename {new}", lambda: os.rename(old, new))
 
     def mkdir(self, path: str) -> None:
-        missing = []
-        while path and not os.path.isdir(path):
-            missing.append(path)
-            path = os.path.dirname(path)
-        for folder in reversed(missing):
-            _mkdir(folder)
+        with _named("mkdir", path), folders.judged(path, make=True):
+            pass
+
+    def weak_folders(self, own: str, names: Sequence[str] = ()) -> tuple[WeakFolder, ...]:
+        with _named("open", own):
+            return folders.weak_folders(own, names)
 
     def rmdir(self, path: str) -> None:
         with _named("rmdir", path), contextlib.suppress(FileNotFoundError):
             lasting(f"rmdir {path}", lambda: os.rmdir(path))
-
-
-def _mkdir(folder: str) -> None:
-    with _named("mkdir", folder):
-        try:
-            lasting(f"mkdir {folder}", lambda: os.mkdir(folder, 0o700))
-        except FileExistsError:  # made by another process meanwhile
-            if not os.path.isdir(folder):
-                raise
 
 
 @contextlib.contextmanager

@@ -151,9 +151,10 @@ def map_batch(
 # pins
 
 
-def obj_pin(fd: int, path: str) -> None:
+def obj_pin(fd: int, path: str, subject: str = "") -> None:
+    """`subject`: what errors call the path."""
     name = os.fsencode(path) + b"\0"
-    call(Command.BPF_OBJ_PIN, struct.pack("=QII", address(name), fd, 0), path)
+    call(Command.BPF_OBJ_PIN, struct.pack("=QII", address(name), fd, 0), subject or path)
 
 
 def obj_get(path: str) -> int:

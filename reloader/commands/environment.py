@@ -84,7 +84,8 @@ class Environment:
         tty = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         output = Output(json=getattr(args, "output", "text") == "json", quiet=args.quiet, colour=tty)
         host = Path(os.environ.get("RELOADER_HOST", HOST_FILE))
-        layout = Layout(bpffs=args.bpffs.rstrip("/"), records=Path(args.records), host_file=host)
+        run = os.environ.get("RELOADER_RUN", "").rstrip("/")
+        layout = Layout(bpffs=args.bpffs.rstrip("/"), records=Path(args.records), host_file=host, run_dir=run)
         return cls(layout, output, make_kernel)
 
     @property

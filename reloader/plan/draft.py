@@ -45,6 +45,8 @@ class Request:
     tests: bool = True  # run the wish's tests
     budget: bool = True  # and hold it to their budgets
     take_over: bool = False  # somebody else's programs on our hooks give way
+    group: int = -1  # that may read the published maps; -1: none
+    notes: tuple[str, ...] = ()  # about the group
 
 
 @dataclass(slots=True, kw_only=True)
@@ -333,21 +335,26 @@ class Draft:
         taken = [ops.Unpin(path=c.taken) for c in self.attachments if c.taken]
         gone = [*self._retire(), *self.detach(), *taken, *self._drop_old()]
         ended: list[Op] = [ops.EndPanic()] if self.seen.panics or self.seen.rescued else []
-        return [*ended, *self._publish(), *flipped, *folder, *retired, *gone]
+        shared: list[Op] = [ops.Share(group=self.request.group)] if self.sharing() else []
+        return [*ended, *self._publish(), *flipped, *shared, *folder, *retired, *gone]
+
+    def sharing(self) -> bool:
+        """Whether other users may open the published maps than before."""
+        return self.request.group != self.seen.readers
 
     def _after_flip(self) -> list[Op]:
         flipping = self.flipping()
         pub = {f.wanted.name: self.layout.pub_pin(self.wish.pipeline, f.wanted.name) for f in flipping}
-        return list(flips.after_commit(self.place(), self.seen.side or 0, flipping, pub))
+        return list(flips.after_commit(self.place(), self.seen.side or 0, flipping, pub, self.request.group))
 
     def _publish(self) -> list[Op]:
-        pub, out = self.layout.pub_pin, list[Op]()
+        pub, out, group = self.layout.pub_pin, list[Op](), self.request.group
         for name in self.unpublished():
-            out.append(ops.Publish(source=self.seen.maps[name].pin, path=pub(self.wish.pipeline, name)))
+            out.append(ops.Publish(source=self.seen.maps[name].pin, path=pub(self.wish.pipeline, name), group=group))
         for choice in self.maps:
             source = self.map_pin(choice)
             if source is not None and choice.wanted.role is not Role.EXTERNAL:
-                out.append(ops.Publish(source=source, path=pub(self.wish.pipeline, choice.wanted.name)))
+                out.append(ops.Publish(source=source, path=pub(self.wish.pipeline, choice.wanted.name), group=group))
         return out
 
     def _retire(self) -> list[Op]:

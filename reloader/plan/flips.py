@@ -85,10 +85,10 @@ def _put(place: Place, flip: Flip, side: int, *, before: str) -> Op:
     return ops.PutSlot(map=name, path=place.slots(name), side=side, inner=flip.path, before=before)
 
 
-def after_commit(place: Place, side: int, flips: Sequence[Flip], pub: dict[str, str]) -> Iterator[Op]:
+def after_commit(place: Place, side: int, flips: Sequence[Flip], pub: dict[str, str], group: int) -> Iterator[Op]:
     """Nobody looks at the old maps any more: both sides get the new one, stale writers are stopped, pins go."""
     for f in flips:
-        yield ops.Publish(source=f.path, path=pub[f.wanted.name])
+        yield ops.Publish(source=f.path, path=pub[f.wanted.name], group=group)
         yield _put(place, f, side, before=f.path)
         yield ops.Freeze(path=f.live)
         yield ops.Unpin(path=f.live)

@@ -27,7 +27,19 @@ def lines_of(draft: Draft) -> list[Line]:
         *_gone_lines(draft),
         *_map_lines(draft),
     ]
-    return [*kept, *_test_lines(draft), *_health_lines(draft)]
+    return [*kept, *_share_lines(draft), *_test_lines(draft), *_health_lines(draft)]
+
+
+def _share_lines(draft: Draft) -> list[Line]:
+    """Who may open the published maps, when that changes."""
+    share, notes = draft.wish.share, draft.request.notes
+    if not draft.sharing() and not notes:
+        return []
+    if share is None or draft.request.group < 0:
+        action = "pub/ becomes private" if draft.seen.readers != -1 else "pub/ stays private"
+        return [Line(sign=Sign.REMOVE, kind="share", name=share.group if share else "pub", action=action, notes=notes)]
+    sign = Sign.KEEP if not draft.sharing() else Sign.CHANGE if draft.seen.readers != -1 else Sign.ADD
+    return [Line(sign=sign, kind="share", name=share.group, action="the group may read the maps in pub/", notes=notes)]
 
 
 def _health_lines(draft: Draft) -> list[Line]:
@@ -56,6 +68,8 @@ def entries_reason(draft: Draft) -> str:
         return f"pins of {', '.join(lost)} were gone; pinned again"
     if any(c.ops for c in draft.attachments) or draft.detach():
         return "attachments changed"
+    if draft.sharing():
+        return "other users may read the published maps"
     before = draft.seen.generation.wish if draft.seen.generation else None
     return "tests changed" if _tests(draft.wish) != _tests(before) else "nothing to do"
 

@@ -323,6 +323,15 @@ class Publish:
     TAGGED: ClassVar[bool] = True
     source: str
     path: str
+    group: int = -1  # that may read it; -1: none
+
+
+@frozen
+class Share:
+    """Let a group read the maps below pub/ and pass the folders on the way to them, or take that back."""
+
+    TAGGED: ClassVar[bool] = True
+    group: int  # -1: none
 
 
 @frozen
@@ -387,7 +396,7 @@ Op = (
     StoreBlob | DropBlob | Load | FillMap | Prove | PinMap | PinAgain | PinProgram | Unpin | CreateLink
     | HoldForeign | TakeOver | GiveBack | SwapLink | SetEntries | MakeInner | PutSlot | FlipSide | SetGate
     | ClearGate | CheckFit | CopyOver | Convert | Drain | FillFromFile | Absorb | DropFolder | EndPanic
-    | PutRecord | Publish | Freeze | Barrier | DropLoad | Prune | DropPipeline
+    | PutRecord | Publish | Share | Freeze | Barrier | DropLoad | Prune | DropPipeline
 )  # fmt: skip
 
 ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel

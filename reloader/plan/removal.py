@@ -30,6 +30,7 @@ def make_removal(
         *(ops.Unpin(path=layout.pub_pin(name, m)) for m in maps),
         *(drop_load(generation, layout) if generation else []),
         *(ops.Unpin(path=m.pin) for m in state.values()),
+        *([ops.Share(group=-1)] if seen.readers != -1 else []),
         ops.DropPipeline(records=drop_state or not (current.state or failed), sources=tuple(current.tried)),
     ]
     plan = Plan(

@@ -22,9 +22,10 @@ from reloader.spec.checks import Health
 from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
 from reloader.spec.objects import OLD, Objects, always_loaded, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
+from reloader.spec.share import group_id, unknown_group
 from reloader.spec.source import read_source
 from reloader.spec.text import dotted, uncollected
-from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Wish, WishAttachment, WishMap, WishTests
+from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Share, Wish, WishAttachment, WishMap, WishTests
 from reloader.spec.words import GATE, SLOTS
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class _Compiler:
             tests=tests,
             health=self._health(programs),
             panic=self.pipeline.panic,
+            share=self._share(),
         )
         files = [*(o.path for o in self.objects.files), *(m.bulk.path for m in self.pipeline.maps if m.bulk)]
         files += registered.files_of(self.registry)
@@ -174,6 +176,16 @@ class _Compiler:
         orders = {m.name: m.byteorder or {} for m in self.pipeline.maps}
         maps = {m.name: self.objects.maps[m.name] for m in self.pipeline.maps if m.name in self.objects.maps}
         return health.resolved(self.pipeline.health, maps, programs, orders, self._note)
+
+    def _share(self) -> Share | None:
+        """The group has to exist where the pipeline is validated."""
+        wanted = self.pipeline.share
+        if wanted is None:
+            return None
+        if group_id(wanted.group) is None:
+            mark, file = wanted.mark, self.pipeline.file
+            self.problems.append(unknown_group(wanted.group, file=file, line=mark.line, column=mark.column))
+        return Share(group=wanted.group, access=wanted.access)
 
     # --- attachments
 

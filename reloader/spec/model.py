@@ -12,9 +12,22 @@ from typing import Any, ClassVar, NamedTuple
 
 from reloader.frozen import frozen
 from reloader.spec.checks import Health
-from reloader.spec.words import Apply, Panic, Role
+from reloader.spec.words import Access, Apply, Panic, Role
 
-__all__ = ["Apply", "Attach", "Bulk", "Entry", "MapWish", "Mark", "ObjectRef", "Panic", "Pipeline", "Role", "TestWish"]
+__all__ = [
+    "Apply",
+    "Attach",
+    "Bulk",
+    "Entry",
+    "MapWish",
+    "Mark",
+    "ObjectRef",
+    "Panic",
+    "Pipeline",
+    "Role",
+    "ShareWish",
+    "TestWish",
+]
 
 
 class Mark(NamedTuple):
@@ -113,6 +126,15 @@ class HealthWish:
 
 
 @frozen
+class ShareWish:
+    """The group that may open the published maps."""
+
+    group: str
+    access: Access
+    mark: Mark  # of the group's name
+
+
+@frozen
 class Pipeline:
     """One YAML document."""
 
@@ -130,3 +152,4 @@ class Pipeline:
     tests: TestWish = field(default_factory=lambda: TestWish(items=(), mark=Mark(line=0, column=0)))
     health: HealthWish | None = None
     panic: Panic | None = None
+    share: ShareWish | None = None

@@ -15,9 +15,23 @@ from reloader.errors import ENOUGH, InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import pin_name
 from reloader.spec import check, health, text
-from reloader.spec.model import Apply, Attach, Bulk, Entry, MapWish, Mark, ObjectRef, Panic, Pipeline, Role, TestWish
+from reloader.spec.model import (
+    Apply,
+    Attach,
+    Bulk,
+    Entry,
+    MapWish,
+    Mark,
+    ObjectRef,
+    Panic,
+    Pipeline,
+    Role,
+    ShareWish,
+    TestWish,
+)
 from reloader.spec.source import read_source
 from reloader.spec.text import Document, Steps, dotted
+from reloader.spec.words import Access
 
 _CONFIG_ONLY = ("entries", "from", "apply", "together_with", "prune", "keep")
 _RULES = {  # field -> the only roles it means something for
@@ -94,10 +108,15 @@ class _Reader:
             tests=self._tests(spec.get("test", [])),
             health=health.read(self.document, spec["health"], self._note) if "health" in spec else None,
             panic=Panic(spec["panic"]) if "panic" in spec else None,
+            share=self._share(spec["share"]) if "share" in spec else None,
             maps_mark=self.document.mark(("spec", "maps") if "maps" in spec else ("spec",), key=True),
         )
         self._no_collisions(pipeline.attach)
         return pipeline
+
+    def _share(self, share: Mapping[str, str]) -> ShareWish:
+        mark = self.document.mark(("spec", "share", "group"))
+        return ShareWish(group=share["group"], access=Access(share.get("access", Access.READ)), mark=mark)
 
     def _note(self, steps: Steps, message: str, hint: str = "", *, key: bool = False) -> None:
         mark = self.document.mark(steps, key=key)

@@ -15,7 +15,7 @@ from reloader.hooks import HOOKS
 from reloader.spec.health_schema import CHECK, HEALTH
 from reloader.spec.tests_schema import DEFINITIONS as TEST_DEFINITIONS
 from reloader.spec.tests_schema import TEST
-from reloader.spec.words import Apply, Panic, Role
+from reloader.spec.words import Access, Apply, Panic, Role
 
 API_VERSION = "reloader/v1"
 _FILE = {"type": "string", "pattern": r"^[^\u0000]+$"}
@@ -243,6 +243,28 @@ _SPEC = _object(
             "paths (peer, conf.addr) to network or host, where BTF does not say.",
             "type": "object",
             "additionalProperties": {"not": {"type": "null"}},
+        },
+        "share": {
+            "title": "Shared maps",
+            "description": "The group whose members may open the maps below pub/. Everything else stays private.",
+            **_object(
+                ("group",),
+                {
+                    "group": {
+                        "title": "Group",
+                        "description": "Name of a group of this host.",
+                        "type": "string",
+                        "pattern": r"^[^\u0000:\s]+$",
+                    },
+                    "access": {
+                        "title": "Access",
+                        "description": "read: look entries up and list them.",
+                        "type": "string",
+                        "enum": [a.value for a in Access],
+                        "default": Access.READ.value,
+                    },
+                },
+            ),
         },
         "attach": {
             "title": "Attachments",

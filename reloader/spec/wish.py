@@ -17,7 +17,7 @@ from reloader.errors import Problem
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES
 from reloader.spec.checks import Health
-from reloader.spec.words import Apply, Panic, Role
+from reloader.spec.words import Access, Apply, Panic, Role
 from reloader.state.rules import LayoutVersion
 from reloader.typetree import TypeTree
 
@@ -134,6 +134,14 @@ class WishTests:
 
 
 @frozen
+class Share:
+    """The group that may open the published maps."""
+
+    group: str  # its name
+    access: Access
+
+
+@frozen
 class Wish:
     pipeline: str
     source_revision: str  # "file:<sha256 of the YAML text, 12 digits>" or "git:<commit>"; not part of the digest
@@ -148,6 +156,7 @@ class Wish:
     health: Health | None = None  # what it must prove after a swap; not part of the digest
     panic: Panic | None = None  # what `reloader panic` does; None: not declared
     constants: tuple[Constant, ...] = ()  # of the objects, for displays; large ones only where the YAML sets them
+    share: Share | None = None  # None: the published maps are private
 
     def load_digest(self) -> str:
         """Changes exactly when a new load is needed: code, rodata, programs, map shapes."""
@@ -179,8 +188,9 @@ class Wish:
         data = record.to_json(self)
         del data["source_revision"], data["health"]
         data["objects"] = [o.digest for o in self.objects]
-        tests = data.pop("tests")
-        return _digest({**data, **({"tests": tests["digest"]} if tests else {})})
+        tests, share = data.pop("tests"), data.pop("share")  # as before there were any
+        more = {**({"tests": tests["digest"]} if tests else {}), **({"share": share} if share else {})}
+        return _digest({**data, **more})
 
     def map(self, name: str) -> WishMap:
         return next(m for m in self.maps if m.name == name)

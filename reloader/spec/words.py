@@ -31,6 +31,12 @@ class Panic(StrEnum):
     CLOSED = "closed"  # nothing does
 
 
+class Access(StrEnum):
+    """What a group may do with the published maps."""
+
+    READ = "read"  # look entries up and list them
+
+
 class Apply(StrEnum):
     """How changed entries of a config map reach the kernel."""
 

@@ -23,7 +23,7 @@ from reloader.plan.entries import EntryDiff, split_records
 from reloader.plan.ops import Op
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
-from reloader.txn import config, links, rescued, storage
+from reloader.txn import config, links, rescued, sharing, storage
 
 if TYPE_CHECKING:
     from reloader.txn.nested import Succession
@@ -135,6 +135,8 @@ def execute(bench: Bench, op: Op) -> None:
             storage.put_record(bench.layout, *bench.commit)
         case ops.Publish():
             _publish(bench, op)
+        case ops.Share():
+            sharing.share(bench.kernel, bench.layout, bench.pipeline, op.group)
         case ops.Freeze():
             _freeze(bench, op)
         case ops.Barrier():
@@ -363,6 +365,8 @@ def _publish(bench: Bench, op: ops.Publish) -> None:
     pins.unpin(fresh)
     with pins.get(op.source) as fd:
         pins.pin(fd, fresh)
+    if op.group >= 0:
+        pins.give(fresh, op.group, sharing.PIN)
     pins.rename(fresh, op.path)
 
 

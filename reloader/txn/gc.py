@@ -23,6 +23,7 @@ from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd, Kernel
 from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lock import WriterLock
+from reloader.pin_folders import describe_weak, weak_folders
 from reloader.records import MOST, Current
 from reloader.txn.journal import open_journals
 from reloader.txn.storage import BLOBS
@@ -53,7 +54,8 @@ def look(kernel: Kernel, layout: Layout, lock: WriterLock) -> tuple[list[Dead], 
     for name in kernel.pins.listdir(layout.bpffs):
         folder = layout.pipeline_pins(name)
         if PIPELINE_NAME.match(name) and _is_folder(folder):
-            found += _Pipeline(kernel, layout, name).look()
+            weak = weak_folders(kernel, layout, name)
+            found += [Kept(path=w.path, why=describe_weak(w)) for w in weak] or _Pipeline(kernel, layout, name).look()
     found += [*_blobs(layout), *_compiled(layout), *_fragments(layout)]
     return [f for f in found if isinstance(f, Dead)], [f for f in found if isinstance(f, Kept)]
 

@@ -19,6 +19,7 @@ from reloader.hooks import type_of
 from reloader.kernel import Fd, Kernel, LoadRequest
 from reloader.layout import Layout, shipped_object
 from reloader.lost import loads_of
+from reloader.pin_folders import require_own_folders
 from reloader.records import Current
 from reloader.spec.wish import Wish
 from reloader.spec.words import Panic
@@ -44,9 +45,11 @@ def panic(kernel: Kernel, layout: Layout, pipeline: str, stance: Panic | None) -
         known = ", ".join(records.pipelines(layout)) or "none"
         raise NotFoundError(f"nothing of a pipeline {pipeline} is attached", hint=f"known pipelines: {known}")
     stance = stance or _declared(pipeline, wish, unsound)
+    if not all(kernel.pins.exists(layout.panic_pin(pipeline, _named(a, stance))) for a in places.values()):
+        require_own_folders(kernel, layout, pipeline)  # the programs are to be pinned first
     done, pins = {}, {}
     for pin, attachment in places.items():
-        with _program(kernel, layout, pipeline, f"{type_of(attachment)}_{stance}") as program:
+        with _program(kernel, layout, pipeline, _named(attachment, stance)) as program:
             done[attachment], pins[attachment] = _swap(kernel, layout, pipeline, pin, program), pin
     if any(done.values()):
         told = "\n".join(f"{a}: {why}" for a, why in done.items() if why)
@@ -89,6 +92,11 @@ def panicking(kernel: Kernel, layout: Layout, pipeline: str) -> bool:
             if kernel.links.info(link).prog_id in serving:
                 return True
     return False
+
+
+def _named(attachment: str, stance: Panic) -> str:
+    """The program that serves at this attachment, as `xdp_open`."""
+    return f"{type_of(attachment)}_{stance}"
 
 
 def _declared(pipeline: str, wish: Wish | None, unsound: str) -> Panic:

@@ -17,6 +17,7 @@ from reloader.kernel import Fd, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout, pin_name
 from reloader.lock import WriterLock
 from reloader.lost import loads_of
+from reloader.pin_folders import require_own_folders
 from reloader.plan import identity
 from reloader.records import Current, Generation, LinkRecord, MapRecord
 from reloader.spec.model import Role
@@ -60,6 +61,7 @@ class _Found:
 def rebuild(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> list[str]:
     """Write the records again; a line for each thing that was found, or that nothing explains."""
     assert lock.fd >= 0
+    require_own_folders(kernel, layout, pipeline)
     if open_journals(layout.journal_file(pipeline, "").parent):
         raise NeedsHuman(
             f"{pipeline}: its records are damaged and a transaction is open",

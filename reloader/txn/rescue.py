@@ -69,8 +69,33 @@ again() {{
 	done
 }}
 
+# judge DIR...: refuse folders of pins that other users could change, all the way up to the bpf filesystem's root.
+judge() {{
+	for dir; do
+		[ -d "$dir" ] || continue
+		while [ "$(stat -f -c %t "$dir")" = cafe4a11 ]; do
+			above=$(stat -f -c %t "$dir/..")
+			case $(stat -c '%u %A' "$dir") in
+			"0 d"????-??-?*|"$user d"????-??-?*) ;;
+			"0 d"????????[tT]|"$user d"????????[tT])
+				[ "$above" != cafe4a11 ] || refuse "$dir" ;;
+			*) refuse "$dir" ;;
+			esac
+			dir="$dir/.."
+		done
+	done
+}}
+refuse() {{
+	echo "other users could change $1: chown root $1 && chmod go-w $1" >&2
+	exit 77
+}}
+
+umask 077
+user=$(stat -c %u /proc/self/.)
+judge "$pins/." "$pins/{pipeline}" "$pins/{pipeline}"/* "$pins/{pipeline}"/*/* "$pins/{pipeline}"/*/*/*
 rm -rf "$at"
-mkdir -p "$at"
+mkdir -p -m 0700 "$at"
+judge "$at"
 [ "$(stat -f -c %t "$at")" = cafe4a11 ] || {{
 	echo "$pins is not on a bpf filesystem: mount -t bpf bpf /sys/fs/bpf" >&2
 	exit 1

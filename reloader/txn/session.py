@@ -28,6 +28,7 @@ from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lock import WriterLock
 from reloader.observe import Observed, observe
+from reloader.pin_folders import require_own_folders
 from reloader.plan.conversion import Pair
 from reloader.plan.entries import EntryDiff, entry_diff, split_records
 from reloader.plan.model import Plan
@@ -47,6 +48,7 @@ from reloader.txn.panic import panicking
 from reloader.txn.privilege import privileged
 from reloader.txn.recover import recover, stopped
 from reloader.txn.several import each
+from reloader.txn.sharing import readers_of
 from reloader.txn.transaction import Progress, Trip, left_out, run
 from reloader.txn.way_back import known, rollback_target
 
@@ -97,6 +99,7 @@ def plan(kernel: Kernel, layout: Layout, intake: Intake) -> Plan:
 
 
 def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observed, Request]:
+    require_own_folders(kernel, layout, intake.wish.pipeline)
     seen = observe(kernel, layout, intake.wish, intake.wish.pipeline)
     unknown = sorted(set(intake.reset) - {m.name for m in intake.wish.maps})
     if unknown:
@@ -106,6 +109,7 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         why = f"{intake.wish.pipeline}: --reset {', '.join(foreign)}: an external map is not ours to empty"
         raise RefusedChange(why, hint="whoever pinned it empties it; nothing was touched")
     require_recorded(intake, seen)
+    readers = readers_of(layout, intake.wish, must_exist=not intake.origin)
     request = Request(
         reset=intake.reset,
         diffs=_diffs(layout, intake, seen),
@@ -117,6 +121,8 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         tests=intake.tests,
         budget=not intake.origin,
         take_over=intake.take_over,
+        group=readers.group,
+        notes=readers.notes,
     )
     return make_plan(intake.wish, seen, layout, request), seen, request
 
@@ -151,6 +157,7 @@ def _ready(
     kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, progress: Progress = quiet
 ) -> tuple[list[str], Result | None]:
     """What was done, and the result of taking a forgotten version back, if there was one."""
+    require_own_folders(kernel, layout, pipeline)
     done = recover(kernel, layout, pipeline, lock, progress)
     current = records.read_current(layout, pipeline)
     if current is None or not current.trial or not trial.overdue(current.trial, kernel.boot_id()):

@@ -26,7 +26,7 @@ def test_two_record_directories_on_one_bpffs_are_one_writer(stage: Stage, tmp_pa
     other = Layout(bpffs=bpffs, records=tmp_path / "others")
     with writer_lock(other):
         error = stage.apply("v1", code=75)["error"]
-        assert "with other records" in error["message"]
+        assert (error["reason"], error["values"]["subject"]) == ("locked-by", "bpffs")
     stage.apply("v1")
     with (
         writer_lock(Layout(bpffs=bpffs, records=stage.sandbox.records)),

@@ -1,0 +1,56 @@
+"""Whether other users could change the folders that hold a pipeline's pins: refused before a change, shown by doctor.
+
+A user who owns such a folder, or may write to it, can remove a link's pin and with it the program from its hook. Used
+by standing.py, txn/ and checkup.py. Imports record, kernel, layout, errors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from reloader import record
+from reloader.errors import KernelError, PermissionRefused
+from reloader.kernel import Kernel, WeakFolder
+from reloader.layout import Layout
+
+REASON = "pin-folder-not-ours"
+
+
+def require_own_folders(kernel: Kernel, layout: Layout, pipeline: str) -> None:
+    """PermissionRefused (77) when another user could exchange or remove what is pinned for the pipeline."""
+    if weak := weak_folders(kernel, layout, pipeline):
+        raise PermissionRefused(
+            f"{pipeline}: other users could change what is pinned in {weak[0].path}; nothing was touched",
+            detail="\n".join(map(describe_weak, weak)),
+            hint=repair_command(weak),
+            reason=REASON,
+            values={"path": weak[0].path, "folders": [record.to_json(w) for w in weak]},
+        )
+
+
+def weak_folders(kernel: Kernel, layout: Layout, *pipelines: str) -> tuple[WeakFolder, ...]:
+    """Folders of these pipelines, and on the way to them, that other users could change."""
+    try:
+        return kernel.pins.weak_folders(layout.bpffs, pipelines)
+    except KernelError as error:
+        raise PermissionRefused(f"cannot look at {layout.bpffs}: {error}", hint="run as root") from error
+
+
+def describe_weak(folder: WeakFolder) -> str:
+    """The folder, and why another user could change it."""
+    why = {
+        "owner": f"belongs to user {folder.owner}",
+        "link": f"is a symbolic link of user {folder.owner}",
+        "writable": f"can be written by others (mode {folder.mode:04o})",
+    }
+    return f"{folder.path} {why[folder.kind]}"
+
+
+def repair_command(weak: Sequence[WeakFolder]) -> str:
+    """The command that makes the folders ours."""
+    links = [f"rm {w.path}" for w in weak if w.kind == "link"]
+    foreign = " ".join(w.path for w in weak if w.kind == "owner")
+    folders = " ".join(w.path for w in weak if w.kind != "link")
+    parts = [*links, *([f"chown -h {os.geteuid()}:{os.getegid()} {foreign}"] if foreign else [])]
+    return " && ".join([*parts, *([f"chmod go-w {folders}"] if folders else [])])
