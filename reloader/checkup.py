@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 from reloader import records
+from reloader.arrivals import Arrival, arrival_json, sample, unreached
 from reloader.diagnosis import Finding
-from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError
+from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, PermissionRefused
 from reloader.files import listing
 from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
@@ -200,4 +202,41 @@ def _bad(name: str, what: str, hint: str) -> Finding:
     return Finding(check="pipeline", ok=False, what=f"{name}: {what}", hint=hint)
 
 
-CHECKS = (disk, foreign_folders, unexplained, pipelines)
+def hooks(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+    """The others on our hooks, and whether packets reach our programs: one short sample for all."""
+    seen = {}
+    for name in records.pipelines(layout):
+        with suppress(NeedsHuman, NotFoundError, MissingFeature, PermissionRefused, KernelError):  # said by pipelines()
+            seen[name] = observe(kernel, layout, None, name)
+    places = [(name, key) for name, one in seen.items() for key in one.attachments]
+    arrivals = sample(kernel, layout, seen, places)
+    for name, one in seen.items():
+        for attachment in one.generation.wish.attachments if one.generation else ():
+            there, place = one.attachments[attachment.id], (name, attachment.id)
+            if there.alive:
+                yield from _neighbours(place, attachment, there)
+            if place in arrivals:
+                yield from _arrivals(place, attachment, arrivals[place])
+
+
+def _neighbours(place: tuple[str, str], attachment: WishAttachment, there: SeenAttachment) -> Iterator[Finding]:
+    for one in there.neighbours:
+        hint = "`reloader apply --take-over` removes it" if one.filter and one.filter.exact else ""
+        what = f"{place[0]}: attachment {place[1]}: {one.effect(attachment.program)}"
+        values = {"pipeline": place[0], "attachment": place[1], **one.to_json()}
+        yield Finding(check="neighbours", ok=True, what=what, hint=hint, reason="neighbour", values=values)
+
+
+def _arrivals(place: tuple[str, str], attachment: WishAttachment, found: Arrival) -> Iterator[Finding]:
+    said = f"{place[0]}: attachment {place[1]}"
+    values = {"pipeline": place[0], "attachment": place[1], **(arrival_json(found) or {})}
+    if found.none_reached:
+        hint = "a program before it on the hook, or XDP on that interface, keeps the packets: see `reloader status`"
+        what = f"{said}: {unreached(attachment.program, found)}"
+        yield Finding(check="arrivals", ok=False, what=what, hint=hint, reason="no_packet_seen", values=values)
+    elif not found.measurable:
+        what = f"{said}: not measurable whether packets reach {attachment.program}: {found.packets} came in the sample"
+        yield Finding(check="arrivals", ok=True, what=what, reason="not_measurable", values=values)
+
+
+CHECKS = (disk, foreign_folders, unexplained, pipelines, hooks)

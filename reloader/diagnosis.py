@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import field
 
 from reloader import records
 from reloader.errors import InputError, KernelError, PermissionRefused
@@ -27,6 +28,8 @@ class Finding:
     ok: bool
     what: str
     hint: str = ""  # what to do next; empty when it is well
+    reason: str = ""  # the finding as a stable word
+    values: dict[str, object] = field(default_factory=dict)  # what it is about, as JSON values
 
 
 PRIVILEGES = ("cap_bpf", "cap_net_admin", "cap_perfmon")

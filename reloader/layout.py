@@ -107,9 +107,9 @@ class Layout:
     def bridge_pin(self, pipeline: str, load: int, program: str) -> str:
         return f"{self.bridge_pins(pipeline, load)}/{pin_name(program)}"
 
-    def taken_pin(self, pipeline: str, attachment: str) -> str:
-        """Somebody else's program, until it is certain that ours stays in its place."""
-        return f"{self.bpffs}/{pipeline}/taken/{pin_name(attachment)}"
+    def taken_pin(self, pipeline: str, attachment: str, which: int = 0) -> str:
+        """Somebody else's program, until it is certain that ours stays in its place. `which`: of several there."""
+        return f"{self.bpffs}/{pipeline}/taken/{pin_name(attachment)}{f'~{which}' if which else ''}"
 
     def import_pin(self, pipeline: str, map_name: str) -> str:
         """Entries on their way from a file into a state map."""

@@ -17,6 +17,7 @@ from reloader.frozen import frozen
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout
+from reloader.neighbours import Neighbour, on_tcx
 from reloader.plan.entries import in_key_order
 from reloader.records import Current, Generation, MapRecord
 from reloader.spec.model import Role
@@ -51,6 +52,7 @@ class SeenAttachment:
     owner: str = ""  # who sits on the hook, when a program is attached
     foreign: Foreign | None = None  # the same, when it is not there by our link
     missing: str = ""  # what the kernel lacks for a new link there
+    neighbours: tuple[Neighbour, ...] = ()  # others on the same hook, in the order in which packets meet them
     several: bool = False  # others may sit there as well: what the interface shows says nothing of our link
 
     @property
@@ -231,6 +233,8 @@ def _attachment(kernel: Kernel, layout: Layout, pipeline: str, attachment: WishA
     runs = link.prog_id if several and link else interface.xdp_prog_id if interface and not several else 0
     owner = _owner(kernel, runs) if runs else ""
     seen = SeenAttachment(interface=interface, link=link, owner=owner, several=several, missing=missing)
+    if several and interface:
+        return replace(seen, neighbours=on_tcx(kernel, target, interface, link))
     if not interface or not owner or several or seen.alive:
         return seen
     return replace(seen, foreign=_foreign(kernel, layout, interface))

@@ -5,13 +5,15 @@ Reads records and the kernel, changes nothing. Called by commands/report.py; imp
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from reloader import records
+from reloader.arrivals import Arrival, arrival_json, sample, unreached
 from reloader.errors import NeedsHuman, NotFoundError
 from reloader.kernel import PLAIN_TYPES, Kernel, MapType
 from reloader.layout import Layout
-from reloader.observe import Observed, observe, panic_of
+from reloader.observe import Observed, SeenAttachment, observe, panic_of
 from reloader.plan.compat import map_differences
 from reloader.plan.maps import wished_shape
 from reloader.records import Generation, MapRecord
@@ -49,7 +51,27 @@ def _status(kernel: Kernel, layout: Layout, name: str) -> dict[str, Any]:
             "reason": generation.reason,
             "source": generation.wish.source_revision,
         }
-    return {**body, "attachments": attachments_of(seen), "maps": _maps(kernel, layout, seen, name)}
+    late = [(name, a) for a, there in seen.attachments.items() if _late(there)]
+    arrivals = {a: found for (_, a), found in sample(kernel, layout, {name: seen}, late).items()}
+    body["notes"] = [*body["notes"], *_beside(seen, arrivals)]
+    return {**body, "attachments": attachments_of(seen, arrivals), "maps": _maps(kernel, layout, seen, name)}
+
+
+def _late(there: SeenAttachment) -> bool:
+    """Whether packets meet another program before ours, which may keep them all."""
+    return any(one.before for one in there.neighbours)
+
+
+def _beside(seen: Observed, arrivals: Mapping[str, Arrival]) -> list[str]:
+    """The others on our hooks, and programs of ours that no packet reaches."""
+    notes = []
+    for a in seen.generation.wish.attachments if seen.generation else ():
+        there = seen.attachments[a.id]
+        if there.alive:
+            notes += [f"attachment {a.id}: {one.effect(a.program)}" for one in there.neighbours]
+        if (found := arrivals.get(a.id)) and found.none_reached:
+            notes.append(f"attachment {a.id}: {unreached(a.program, found)}")
+    return notes
 
 
 def _blank(name: str) -> dict[str, Any]:
@@ -132,7 +154,8 @@ def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
     return problems + [f"map {n}: its pin is gone, the map is not; `reloader apply` pins it again" for n in held]
 
 
-def attachments_of(seen: Observed) -> list[dict[str, Any]]:
+def attachments_of(seen: Observed, arrivals: Mapping[str, Arrival] | None = None) -> list[dict[str, Any]]:
+    """One row for each; `arrivals`: samples that were taken, by id."""
     links = seen.current.links if seen.current else {}
     wished = seen.generation.wish.attachments if seen.generation else ()
     return [
@@ -143,6 +166,8 @@ def attachments_of(seen: Observed) -> list[dict[str, Any]]:
             "prog_id": links[a.id].prog if a.id in links else 0,
             "link_id": links[a.id].id if a.id in links else 0,
             "seen": _seen(seen, a.id),
+            "neighbours": [one.to_json() for one in seen.attachments[a.id].neighbours],
+            "arrivals": arrival_json((arrivals or {}).get(a.id)),
         }
         for a in wished
     ]

@@ -29,7 +29,8 @@ LAYERS = tuple(
         "txn",
         "diagnosis checkup live",
         "status metrics",
-        "observe plan standing lost health trial pin_folders",
+        "arrivals",
+        "observe neighbours plan standing lost health trial pin_folders",
         "workloads",
         "records",
         "spec state",
@@ -37,7 +38,7 @@ LAYERS = tuple(
         "verifier",
         "btf elf",
         "files lock log trust",
-        "kernel layout errors effects record typetree frozen __init__",
+        "kernel filters layout errors effects record typetree frozen __init__",
     )
 )
 PURE = frozenset({"plan", "health", "workloads", "btf", "elf", "typetree", "record"})

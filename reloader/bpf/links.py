@@ -13,11 +13,12 @@ import socket
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
-from reloader.bpf import netlink, syscall
+from reloader.bpf import netlink, syscall, tc
 from reloader.bpf import netns as namespaces
 from reloader.bpf.syscall import Command
 from reloader.effects import lasting
 from reloader.errors import KernelError
+from reloader.filters import Filter, TcxEntry
 from reloader.kernel import Fd, LinkInfo, XdpMode
 
 _TCX = {"ingress": syscall.BPF_TCX_INGRESS, "egress": syscall.BPF_TCX_EGRESS}
@@ -71,6 +72,26 @@ class LiveLinks:
     def take_off_filter(self, programs: Collection[int], *, ifindex: int, direction: str, netns: str | None) -> None:
         drop = functools.partial(netlink.drop_filter, ifindex=ifindex, direction=direction, programs=programs)
         lasting(f"tc.take_off {ifindex}", lambda: _by_netlink(netns, drop))
+
+    def tcx_entries(self, *, ifindex: int, direction: str, netns: str | None) -> tuple[TcxEntry, ...]:
+        with contextlib.suppress(KernelError):  # no such hook, or no permission to look
+            asked = namespaces.ask(netns, lambda: syscall.prog_query(ifindex, _TCX[direction]))
+            return tuple(TcxEntry(prog_id=prog, link_id=link) for prog, link in asked)
+        return ()
+
+    def filters(self, *, ifindex: int, direction: str, netns: str | None) -> tuple[Filter, ...]:
+        found: list[Filter] = []
+        _by_netlink(netns, lambda channel: found.extend(tc.filters(channel, ifindex, direction)))
+        return tuple(found)
+
+    def remove_filter(self, found: Filter, *, ifindex: int, direction: str, netns: str | None) -> None:
+        remove = functools.partial(tc.remove, ifindex=ifindex, direction=direction, found=found)
+        lasting(f"tc.remove {ifindex}", lambda: _by_netlink(netns, remove))
+
+    def restore_filter(self, found: Filter, prog: Fd, *, ifindex: int, direction: str, netns: str | None) -> None:
+        fd = prog.fileno()
+        restore = functools.partial(tc.restore, ifindex=ifindex, direction=direction, found=found, prog=fd)
+        lasting(f"tc.restore {ifindex}", lambda: _by_netlink(netns, restore))
 
     def detach(self, link: Fd) -> None:
         lasting("link.detach", lambda: syscall.link_detach(link.fileno()))

@@ -81,7 +81,7 @@ def open_socket(groups: int = 0) -> socket.socket:
 
 def link_by_name(channel: socket.socket, name: str) -> Link | None:
     """The interface of that name in the socket's namespace."""
-    found = _ask(channel, name, _attr(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS)))
+    found = _ask(channel, name, attr(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS)))
     return None if found is None else _link(found)
 
 
@@ -90,7 +90,7 @@ def statistics(channel: socket.socket, name: str) -> dict[str, int] | None:
     found = _ask(channel, name, b"")
     if found is None:
         return None
-    data = _attrs(found[16:]).get(IFLA_STATS64, b"")
+    data = attrs(found[16:]).get(IFLA_STATS64, b"")
     numbers = struct.unpack(f"={len(data) // 8}Q", data[: len(data) // 8 * 8])
     return dict(zip(STATISTICS, numbers, strict=False))
 
@@ -99,10 +99,9 @@ def _ask(channel: socket.socket, name: str, more: bytes) -> bytes | None:
     """The payload of RTM_NEWLINK for a name."""
     if not 0 < len(os.fsencode(name)) < IFNAMSIZ:
         return None
-    attrs = _attr(IFLA_IFNAME, os.fsencode(name) + b"\0") + more
-    body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + attrs
+    body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + attr(IFLA_IFNAME, os.fsencode(name) + b"\0") + more
     channel.send(struct.pack("=IHHII", 16 + len(body), RTM_GETLINK, NLM_F_REQUEST, 1, 0) + body)
-    for kind, payload in _messages(channel.recv(BUFFER)):
+    for kind, payload in messages(channel.recv(BUFFER)):
         if kind == NLMSG_ERROR:
             code = -struct.unpack_from("=i", payload)[0]
             if code == errno.ENODEV:
@@ -115,10 +114,10 @@ def _ask(channel: socket.socket, name: str, more: bytes) -> bytes | None:
 
 def all_links(channel: socket.socket) -> Iterator[Link]:
     """Every interface of the socket's namespace."""
-    body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attr(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
+    body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + attr(IFLA_EXT_MASK, struct.pack("=I", RTEXT_FILTER_SKIP_STATS))
     channel.send(struct.pack("=IHHII", 16 + len(body), RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
     while True:
-        for kind, payload in _messages(channel.recv(BUFFER)):
+        for kind, payload in messages(channel.recv(BUFFER)):
             if kind == NLMSG_ERROR:
                 raise KernelError("RTM_GETLINK", -struct.unpack_from("=i", payload)[0])
             if kind == NLMSG_DONE:
@@ -142,7 +141,7 @@ def index_by_name(channel: socket.socket, name: str) -> int:
 
 def new_link(channel: socket.socket, kind: str) -> None:
     """An interface of that kind, named by the kernel, in the socket's namespace."""
-    info = _attr(IFLA_LINKINFO, _attr(IFLA_INFO_KIND, kind.encode()))
+    info = attr(IFLA_LINKINFO, attr(IFLA_INFO_KIND, kind.encode()))
     body = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + info
     ask(channel, RTM_NEWLINK, body, f"RTM_NEWLINK {kind}", NLM_F_CREATE | NLM_F_EXCL)
 
@@ -151,24 +150,24 @@ def ask(channel: socket.socket, kind: int, body: bytes, subject: str, flags: int
     """Have one request carried out; KernelError with what the kernel answered."""
     flags |= NLM_F_REQUEST | NLM_F_ACK
     channel.send(struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body)
-    for answer, payload in _messages(channel.recv(BUFFER)):
+    for answer, payload in messages(channel.recv(BUFFER)):
         if answer == NLMSG_ERROR and (code := -struct.unpack_from("=i", payload)[0]):
             raise KernelError(subject, code)
 
 
 def set_xdp(channel: socket.socket, ifindex: int, fd: int, flags: int, *, expected: int = -1) -> None:
     """RTM_SETLINK of the XDP program; fd -1 takes it off. With XDP_FLAGS_REPLACE only if `expected` sits there."""
-    nested = _attr(IFLA_XDP_FD, struct.pack("=i", fd)) + _attr(IFLA_XDP_FLAGS, struct.pack("=I", flags))
+    nested = attr(IFLA_XDP_FD, struct.pack("=i", fd)) + attr(IFLA_XDP_FLAGS, struct.pack("=I", flags))
     if expected >= 0:
-        nested += _attr(IFLA_XDP_EXPECTED_FD, struct.pack("=i", expected))
-    body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + _attr(IFLA_XDP | NLA_F_NESTED, nested)
+        nested += attr(IFLA_XDP_EXPECTED_FD, struct.pack("=i", expected))
+    body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + attr(IFLA_XDP | NLA_F_NESTED, nested)
     ask(channel, RTM_SETLINK, body, f"xdp on interface {ifindex}")
 
 
 def drop_filter(channel: socket.socket, ifindex: int, direction: str, programs: Collection[int]) -> None:
     """The classic bpf filter of preference 1 and handle 1, if it runs one of these programs."""
     info = FILTER_PREF << 16 | socket.htons(ETH_P_ALL)
-    body = struct.pack("=B3xiIII", 0, ifindex, FILTER_HANDLE, CLSACT[direction], info) + _attr(TCA_KIND, b"bpf\0")
+    body = struct.pack("=B3xiIII", 0, ifindex, FILTER_HANDLE, CLSACT[direction], info) + attr(TCA_KIND, b"bpf\0")
     if _filter_program(channel, body) in programs:
         ask(channel, RTM_DELTFILTER, body, f"tc filter on interface {ifindex}")
 
@@ -176,10 +175,10 @@ def drop_filter(channel: socket.socket, ifindex: int, direction: str, programs: 
 def _filter_program(channel: socket.socket, body: bytes) -> int:
     """The id of the program that a filter runs; 0: there is no such filter, or no place for one."""
     channel.send(struct.pack("=IHHII", 16 + len(body), RTM_GETTFILTER, NLM_F_REQUEST, 1, 0) + body)
-    for kind, payload in _messages(channel.recv(BUFFER)):
+    for kind, payload in messages(channel.recv(BUFFER)):
         if kind == RTM_NEWTFILTER:
-            options = _attrs(_attrs(payload[20:]).get(TCA_OPTIONS, b""))
-            return _u32(options.get(TCA_BPF_ID, bytes(4)))
+            options = attrs(attrs(payload[20:]).get(TCA_OPTIONS, b""))
+            return u32(options.get(TCA_BPF_ID, bytes(4)))
         code = -struct.unpack_from("=i", payload)[0] if kind == NLMSG_ERROR else 0
         if code not in (0, errno.ENOENT, errno.EINVAL):
             raise KernelError("RTM_GETTFILTER", code)
@@ -221,13 +220,13 @@ class LinkEvents:
 
 
 def _events(datagram: bytes) -> Iterator[LinkEvent]:
-    for kind, payload in _messages(datagram):
+    for kind, payload in messages(datagram):
         if kind in (RTM_NEWLINK, RTM_DELLINK):
             link = _link(payload)
             yield LinkEvent(kind="new" if kind == RTM_NEWLINK else "gone", ifindex=link.ifindex, name=link.name)
 
 
-def _messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
+def messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at + 16 <= len(datagram):
         length, kind = struct.unpack_from("=IH", datagram, at)
@@ -237,7 +236,7 @@ def _messages(datagram: bytes) -> Iterator[tuple[int, bytes]]:
         at += (length + 3) & ~3
 
 
-def _attrs(data: bytes) -> dict[int, bytes]:
+def attrs(data: bytes) -> dict[int, bytes]:
     found, at = {}, 0
     while at + 4 <= len(data):
         length, kind = struct.unpack_from("=HH", data, at)
@@ -248,27 +247,27 @@ def _attrs(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def _attr(kind: int, value: bytes) -> bytes:
+def attr(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def _link(payload: bytes) -> Link:
     """struct ifinfomsg and its attributes."""
-    attrs = _attrs(payload[16:])
-    prog_id, mode = _xdp(_attrs(attrs.get(IFLA_XDP, b"")))
+    found = attrs(payload[16:])
+    prog_id, mode = _xdp(attrs(found.get(IFLA_XDP, b"")))
     return Link(
-        name=os.fsdecode(attrs.get(IFLA_IFNAME, b"").rstrip(b"\0")),
+        name=os.fsdecode(found.get(IFLA_IFNAME, b"").rstrip(b"\0")),
         ifindex=struct.unpack_from("=i", payload, 4)[0],
-        mtu=_u32(attrs.get(IFLA_MTU, bytes(4))),
+        mtu=u32(found.get(IFLA_MTU, bytes(4))),
         xdp_prog_id=prog_id,
         xdp_mode=mode,
     )
 
 
-def _xdp(attrs: dict[int, bytes]) -> tuple[int, XdpMode | None]:
+def _xdp(found: dict[int, bytes]) -> tuple[int, XdpMode | None]:
     """(program id, mode) of a nested IFLA_XDP; its per-mode ids are there whether one or several are attached."""
-    return next(((_u32(attrs[key]), mode) for key, mode in _MODES if key in attrs), (0, None))
+    return next(((u32(found[key]), mode) for key, mode in _MODES if key in found), (0, None))
 
 
-def _u32(data: bytes) -> int:
+def u32(data: bytes) -> int:
     return int(struct.unpack_from("=I", data)[0])

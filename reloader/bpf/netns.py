@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,22 @@ def inside(path: str | None, action: Callable[[], int]) -> int:
         ) from error
     finally:
         os.close(fd)
+
+
+def ask(path: str | None, question: Callable[[], list[tuple[int, int]]]) -> list[tuple[int, int]]:
+    """What `question` finds inside a network namespace, as pairs of numbers. Otherwise as inside()."""
+    answer: list[tuple[int, int]] = []
+
+    def noted() -> int:
+        """The answer in a file in memory, since a child hands back descriptors."""
+        fd = os.memfd_create("answer", os.MFD_CLOEXEC)
+        os.write(fd, b"".join(struct.pack("=QQ", *pair) for pair in question()))
+        return fd
+
+    with open(inside(path, noted), "rb") as file:
+        file.seek(0)
+        answer += struct.iter_unpack("=QQ", file.read())
+    return answer
 
 
 def _enter(fd: int, action: Callable[[], int]) -> Reply:

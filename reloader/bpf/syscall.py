@@ -26,6 +26,7 @@ BPF_F_MMAPABLE = 1 << 10
 BPF_XDP = 37  # enum bpf_attach_type
 BPF_TCX_INGRESS = 46
 BPF_TCX_EGRESS = 47
+MOST_ON_A_HOOK = 64  # BPF_MPROG_MAX
 ENOTSUPP = 524  # the kernel's own; not for user space, yet batch commands return it
 
 
@@ -46,6 +47,7 @@ class Command(IntEnum):
     BPF_PROG_GET_FD_BY_ID = 13
     BPF_MAP_GET_FD_BY_ID = 14
     BPF_OBJ_GET_INFO_BY_FD = 15
+    BPF_PROG_QUERY = 16
     BPF_RAW_TRACEPOINT_OPEN = 17
     BPF_BTF_LOAD = 18
     BPF_BTF_GET_FD_BY_ID = 19
@@ -285,6 +287,17 @@ def link_update(link_fd: int, new_prog_fd: int, old_prog_fd: int) -> None:
 
 def link_detach(link_fd: int) -> None:
     call(Command.BPF_LINK_DETACH, struct.pack("=I", link_fd))
+
+
+def prog_query(ifindex: int, attach_type: int) -> list[tuple[int, int]]:
+    """(program id, link id or 0) of each program on an interface's hook, in the order in which they run."""
+    programs, links = (ctypes.c_uint32 * MOST_ON_A_HOOK)(), (ctypes.c_uint32 * MOST_ON_A_HOOK)()
+    attr = struct.pack(
+        "=IIIIQIIQQQQ", ifindex, attach_type, 0, 0, ctypes.addressof(programs), MOST_ON_A_HOOK, 0, 0,
+        ctypes.addressof(links), 0, 0,
+    )  # fmt: skip
+    count = struct.unpack_from("=I", call(Command.BPF_PROG_QUERY, attr, f"on interface {ifindex}")[1], 24)[0]
+    return [(programs[i], links[i]) for i in range(min(count, MOST_ON_A_HOOK))]
 
 
 class TestRun(NamedTuple):

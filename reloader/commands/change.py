@@ -26,7 +26,7 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
     pipeline that needs a human does not block those behind it."""
     from reloader.commands.idle import nothing_to_do
 
-    if not args.reset and nothing_to_do(args.files, env):
+    if not args.reset and not args.take_over and nothing_to_do(args.files, env):
         return 0
     from reloader.commands.sources import compiled
 

@@ -44,7 +44,7 @@ def _show_features(output: Output, features: tuple[Feature, ...]) -> None:
 def _document(findings: tuple[Finding, ...], features: tuple[Feature, ...]) -> dict[str, Any]:
     return {
         "well": all(f.ok for f in findings),
-        "findings": [{"check": f.check, "ok": f.ok, "what": f.what, "hint": f.hint} for f in findings],
+        "findings": [_finding(f) for f in findings],
         "features": [
             {
                 "name": f.name, "group": f.group, "presence": f.presence.value, "needed": f.needed,
@@ -53,3 +53,8 @@ def _document(findings: tuple[Finding, ...], features: tuple[Feature, ...]) -> d
             for f in features
         ],
     }  # fmt: skip
+
+
+def _finding(found: Finding) -> dict[str, Any]:
+    more = {key: value for key in ("reason", "values") if (value := getattr(found, key))}
+    return {"check": found.check, "ok": found.ok, "what": found.what, "hint": found.hint, **more}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from reloader.filters import Filter
 from reloader.frozen import frozen
 from reloader.layout import Layout
+from reloader.neighbours import Neighbour
 from reloader.observe import Observed, SeenAttachment
 from reloader.plan import ops
 from reloader.plan.model import Line, Sign
@@ -24,7 +27,8 @@ class AttachmentChoice:
     ops: tuple[Op, ...] = ()
     refusal: str = ""  # why it cannot be done; empty when it can
     missing: bool = False  # the refusal is that the host has no such interface
-    taken: str = ""  # pin that holds somebody else's program until the commit
+    taken: tuple[str, ...] = ()  # pins that hold somebody else's programs until the commit
+    neighbours: tuple[dict[str, Any], ...] = ()  # others on the hook, as Neighbour.to_json
 
     def line(self) -> Line:
         return Line(
@@ -35,6 +39,7 @@ class AttachmentChoice:
             cas=self.cas,
             interruption=self.interruption,
             notes=(f"program {self.wanted.program}", *self.notes),
+            neighbours=self.neighbours,
         )
 
 
@@ -43,6 +48,16 @@ def choose_attachment(
 ) -> AttachmentChoice:
     """The outcome for one wished attachment; somebody else's program is only touched with `take_over`."""
     there = seen.attachments[wanted.id]
+    choice = _choose(wanted, there, seen, layout, pipeline, load, take_over=take_over)
+    if choice.refusal or not there.neighbours:
+        return choice
+    return with_neighbours(choice, there, seen, layout, pipeline, take_over=take_over)
+
+
+def _choose(
+    wanted: WishAttachment, there: SeenAttachment, seen: Observed, layout: Layout, pipeline: str, load: int, *,
+    take_over: bool,
+) -> AttachmentChoice:  # fmt: skip
     base = AttachmentChoice(wanted=wanted)
     if there.interface is None:
         why = f"attachment {wanted.id}: no interface {wanted.target['interface']!r}{_where(wanted)}"
@@ -108,7 +123,7 @@ def _taken(
     wanted, interface = base.wanted, there.interface
     held, program = layout.taken_pin(pipeline, wanted.id), layout.prog_pin(pipeline, load, wanted.program)
     path = layout.link_pin(pipeline, wanted.id)
-    said = replace(base, sign=Sign.REPLACE, cas=True, taken=held, notes=(f"instead of {there.owner}",))
+    said = replace(base, sign=Sign.REPLACE, cas=True, taken=(held,), notes=(f"instead of {there.owner}",))
     if there.alive and there.link and not _ours(there.link.prog_id, seen):
         swap = ops.SwapLink(attachment=wanted.id, path=path, new=program, old=held)
         return replace(said, action="link update", ops=(ops.HoldForeign(id=there.link.prog_id, path=held), swap))
@@ -169,3 +184,44 @@ def _swap(
     )
     action = "link update, which ends the panic" if panic else "link update"
     return replace(base, sign=Sign.CHANGE, action=action, cas=True, ops=(op,))
+
+
+def with_neighbours(
+    choice: AttachmentChoice, there: SeenAttachment, seen: Observed, layout: Layout, pipeline: str, *, take_over: bool
+) -> AttachmentChoice:
+    """The others on the hook, named; and with `take_over` the classic filters that leave it. Ours is attached before
+    they are removed, and they are made again before ours is detached: no packet meets neither."""
+    ours, notes, rows, taken = choice.wanted.program, list[str](), list[dict[str, Any]](), list[Filter]()
+    for one in there.neighbours:
+        rescued = one.prog_id in seen.rescued  # removed after the commit in any case
+        goes = take_over and one.filter is not None and one.filter.exact and not rescued
+        rows.append(one.to_json(removed=goes or rescued))
+        if goes and one.filter:
+            taken.append(one.filter)
+            notes.append(f"{one.name} is removed after {ours} is attached")
+        elif not rescued:
+            notes.append(f"{one.effect(ours)}{_stays(one, take_over=take_over)}")
+    pins = tuple(layout.taken_pin(pipeline, choice.wanted.id, i) for i, _ in enumerate(taken, 1))
+    removals = [
+        op
+        for held, found in zip(pins, taken, strict=True)
+        for op in (
+            ops.HoldForeign(id=found.prog_id, path=held),
+            ops.RemoveFilter(attachment=choice.wanted, filter=found, theirs=held),
+        )
+    ]
+    named = replace(choice, notes=(*choice.notes, *notes), neighbours=tuple(rows))
+    if not taken:
+        return named
+    count = f"{len(taken)} classic filter{'s' * (len(taken) != 1)}"
+    action = f"remove {count}" if not choice.ops else f"{choice.action}, then remove {count}"
+    sign = Sign.CHANGE if choice.sign is Sign.KEEP else choice.sign
+    return replace(named, sign=sign, action=action, ops=(*choice.ops, *removals), taken=(*choice.taken, *pins))
+
+
+def _stays(one: Neighbour, *, take_over: bool) -> str:
+    if one.filter is None:
+        return "; --take-over removes classic filters only" if take_over else ""
+    if not one.filter.exact:
+        return "; reloader could not give it back exactly, so it stays" if take_over else ""
+    return "; --take-over removes it"

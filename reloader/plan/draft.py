@@ -332,7 +332,7 @@ class Draft:
         retired = conversion.retire(self.moves())
         flipped = self._after_flip()
         flipped += gate.closed(self.wish, self.place()) if self.gate.open else []
-        taken = [ops.Unpin(path=c.taken) for c in self.attachments if c.taken]
+        taken = [ops.Unpin(path=path) for c in self.attachments for path in c.taken]
         gone = [*self._retire(), *self.detach(), *taken, *self._drop_old()]
         ended: list[Op] = [ops.EndPanic()] if self.seen.panics or self.seen.rescued else []
         shared: list[Op] = [ops.Share(group=self.request.group)] if self.sharing() else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from reloader.frozen import frozen
 from reloader.plan.ops import Op
@@ -55,6 +56,7 @@ class Line:
     notes: tuple[str, ...] = ()
     detail: tuple[str, ...] = ()  # of a conversion: field by field
     state: StateFacts | None = None  # of a state map
+    neighbours: tuple[dict[str, Any], ...] = ()  # of an attachment: others on the hook, as Neighbour.to_json
 
     def text(self) -> str:
         told = self.notes[:1] if self.detail else self.notes

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
+from reloader.filters import Filter
 from reloader.frozen import frozen
 from reloader.spec.wish import InnerMap, WishAttachment
 from reloader.state.rules import Conversion
@@ -140,6 +141,26 @@ class GiveBack:
     path: str
     theirs: str
     mode: str
+
+
+@frozen
+class RemoveFilter:
+    """Delete a classic filter of somebody else's, once a link of ours sits on the same hook."""
+
+    TAGGED: ClassVar[bool] = True
+    attachment: WishAttachment
+    filter: Filter
+    theirs: str  # pin path of the program that it must run
+
+
+@frozen
+class RestoreFilter:
+    """Make that filter again, unless its place is taken or its interface is missing."""
+
+    TAGGED: ClassVar[bool] = True
+    attachment: WishAttachment
+    filter: Filter
+    theirs: str
 
 
 @frozen
@@ -394,14 +415,14 @@ class DropPipeline:
 
 Op = (
     StoreBlob | DropBlob | Load | FillMap | Prove | PinMap | PinAgain | PinProgram | Unpin | CreateLink
-    | HoldForeign | TakeOver | GiveBack | SwapLink | SetEntries | MakeInner | PutSlot | FlipSide | SetGate
-    | ClearGate | CheckFit | CopyOver | Convert | Drain | FillFromFile | Absorb | DropFolder | EndPanic
-    | PutRecord | Publish | Share | Freeze | Barrier | DropLoad | Prune | DropPipeline
+    | HoldForeign | TakeOver | GiveBack | RemoveFilter | RestoreFilter | SwapLink | SetEntries | MakeInner
+    | PutSlot | FlipSide | SetGate | ClearGate | CheckFit | CopyOver | Convert | Drain | FillFromFile | Absorb
+    | DropFolder | EndPanic | PutRecord | Publish | Share | Freeze | Barrier | DropLoad | Prune | DropPipeline
 )  # fmt: skip
 
 ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel
 INERT = (Load, FillMap, Prove, PinAgain, CheckFit, CopyOver, Drain, Barrier, SetGate)  # nothing owed, or by Convert
-VISIBLE = (CreateLink, TakeOver, SwapLink, SetEntries, FlipSide)  # traffic can notice these
+VISIBLE = (CreateLink, TakeOver, RemoveFilter, SwapLink, SetEntries, FlipSide)  # traffic can notice these
 SERVING = (CreateLink, TakeOver, SwapLink)  # from the first of these on, new programs may write to new maps
 
 
@@ -434,6 +455,8 @@ def undo_of(op: Op) -> Op | None:
             return Unpin(path=op.path)
         case TakeOver():
             return GiveBack(attachment=op.attachment, program=op.program, path=op.path, theirs=op.theirs, mode=op.mode)
+        case RemoveFilter():
+            return RestoreFilter(attachment=op.attachment, filter=op.filter, theirs=op.theirs)
         case SwapLink():
             return SwapLink(attachment=op.attachment, path=op.path, new=op.old, old=op.new, waits=op.grace, back=True)
         case SetEntries():

@@ -196,7 +196,7 @@ def _apply(
 ) -> Result:
     started = time.monotonic()
     name = intake.wish.pipeline
-    if not intake.reset and is_unchanged(kernel, layout, name, intake.wish.digest()):
+    if not intake.reset and not intake.take_over and is_unchanged(kernel, layout, name, intake.wish.digest()):
         return unchanged(layout, name, None, recovered)
     made, seen, request = _plan(kernel, layout, intake)
     if not made.changes:

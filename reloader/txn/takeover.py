@@ -1,7 +1,9 @@
-"""Somebody else's XDP program, attached by netlink, gives way to our link; and comes back if the transaction fails.
+"""Somebody else's program, attached by netlink, gives way to our link; and comes back if the transaction fails.
 
-The kernel swaps link for link and netlink for netlink, never one for the other: between their detach and our link
-the hook is bare for microseconds, which the plan calls `drops`. Called by apply.py. Imports kernel, plan.ops.
+The kernel swaps link for link and netlink for netlink, never one for the other: between their XDP program's detach
+and our link the hook is bare for microseconds, which the plan calls `drops`. A classic filter is removed after our
+link was made on tcx, and made again before that link goes, so there is no gap. Called by apply.py. Imports kernel,
+plan.ops.
 """
 
 from __future__ import annotations
@@ -55,3 +57,34 @@ def _let_go(kernel: Kernel, op: ops.GiveBack) -> None:
         if kernel.links.info(link).prog_id == kernel.progs.info(program).id:
             kernel.links.detach(link)
             pins.unpin(op.path)
+
+
+def remove_filter(kernel: Kernel, op: ops.RemoveFilter, interface: Interface) -> None:
+    """KernelError EEXIST when another program has come to its place. One that is missing already was to go."""
+    target = op.attachment.target
+    try:
+        kernel.links.remove_filter(
+            op.filter, ifindex=interface.ifindex, direction=target["direction"], netns=target.get("netns")
+        )
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+
+
+def restore_filter(kernel: Kernel, op: ops.RestoreFilter) -> None:
+    """Whether or not it was removed. What has come to its place since stays."""
+    target = op.attachment.target
+    try:
+        interface = kernel.net.interface(target["interface"], target.get("netns"))
+    except MissingFeature:
+        interface = None
+    if interface is None or not kernel.pins.exists(op.theirs):
+        return
+    with kernel.pins.get(op.theirs) as theirs:
+        try:
+            kernel.links.restore_filter(
+                op.filter, theirs, ifindex=interface.ifindex, direction=target["direction"], netns=target.get("netns")
+            )
+        except KernelError as error:
+            if error.errno != errno.EEXIST:  # it is there, or another is
+                raise

@@ -101,5 +101,5 @@ def test_what_sits_on_xdp(ids: dict[int, int], wanted: tuple[int, XdpMode | None
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 15, b"\0" * 16, struct.pack("=IHHII", 15, 16, 0, 0, 0), b"\xff" * 64])
 def test_netlink_rubbish_makes_no_endless_loop(data: bytes) -> None:
-    assert len(list(netlink._messages(data))) <= 1
-    assert len(netlink._attrs(data)) <= 1
+    assert len(list(netlink.messages(data))) <= 1
+    assert len(netlink.attrs(data)) <= 1
