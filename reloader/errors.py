@@ -212,15 +212,37 @@ class NoWayBack(NeedsHuman):
 class KernelError(OSError):
     """One failed system call or libbpf function: `call` is its name, `errno` a positive number."""
 
-    def __init__(self, call: str, errno: int, subject: str = "") -> None:
+    def __init__(self, call: str, errno: int, subject: str = "", *, said: str = "") -> None:
+        """`said`: the kernel's own words beside the number, where it has some."""
         super().__init__(errno, os.strerror(errno))
         self.call = call
         self.subject = subject
+        self.said = said
+
+    @property
+    def errno_name(self) -> str:
+        """`ERANGE`; the number where it has no name here."""
+        return _errno.errorcode.get(self.errno or 0, str(self.errno))
 
     def __str__(self) -> str:
-        name = _errno.errorcode.get(self.errno or 0, str(self.errno))
         subject = f" {self.subject}" if self.subject else ""
-        return f"{self.call}{subject}: {self.strerror} ({name})"
+        return f"{self.call}{subject}: {self.strerror} ({self.errno_name})"
+
+
+class AttachRefused(KernelError):
+    """The kernel refused to put a program on a hook: this attempt attached and swapped nothing. txn/attaching.py fills
+    in what it means."""
+
+    sentence = ""
+    hint = ""
+    reason = ""
+
+    def __init__(self, call: str, errno: int, subject: str = "", *, said: str = "") -> None:
+        super().__init__(call, errno, subject, said=said)
+        self.values: dict[str, object] = {}
+
+    def __str__(self) -> str:
+        return self.sentence or super().__str__()
 
 
 class LoadRejected(KernelError):

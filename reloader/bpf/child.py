@@ -115,7 +115,7 @@ def _failure(report: dict[str, Any] | None, status: int, subject: str, patience:
         return ChildDied("the child process", errno.EIO, f"{subject} {end}")
     if "late" in report:
         return ChildDied("the child process", errno.ETIMEDOUT, f"{subject} was ended after {patience:g} s")
-    return KernelError(report["call"], report["errno"], report["subject"])
+    return KernelError(report["call"], report["errno"], report["subject"], said=report["said"])
 
 
 def _reap(pid: int) -> int:
@@ -172,7 +172,7 @@ def _answer(task: Callable[[], Reply], channel: socket.socket) -> None:
         reply = task()
     except OSError as error:
         told = error if isinstance(error, KernelError) else KernelError("child", error.errno or errno.EIO, str(error))
-        _send_report(channel, {"call": told.call, "errno": told.errno, "subject": told.subject})
+        _send_report(channel, {"call": told.call, "errno": told.errno, "subject": told.subject, "said": told.said})
         return
     for at in range(0, len(reply.fds), AT_ONCE):
         socket.send_fds(channel, [b"more"], reply.fds[at : at + AT_ONCE])

@@ -11,16 +11,20 @@ import functools
 import os
 import socket
 from collections.abc import Callable, Collection, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from reloader.bpf import netlink, syscall, tc
+from reloader.bpf import extack, netlink, syscall, tc
 from reloader.bpf import netns as namespaces
 from reloader.bpf.syscall import Command
 from reloader.effects import lasting
-from reloader.errors import KernelError
+from reloader.errors import AttachRefused, KernelError
 from reloader.filters import Filter, TcxEntry
 from reloader.kernel import Fd, LinkInfo, XdpMode
 
+T = TypeVar("T")
+BY_DRIVER = frozenset(
+    {errno.ERANGE, errno.EOPNOTSUPP, errno.EINVAL}
+)  # of an update: other programs are no matter of it
 _TCX = {"ingress": syscall.BPF_TCX_INGRESS, "egress": syscall.BPF_TCX_EGRESS}
 _MODE_FLAGS = {XdpMode.SKB: 1 << 1, XdpMode.NATIVE: 1 << 2, XdpMode.HW: 1 << 3}  # XDP_FLAGS_*_MODE
 
@@ -31,11 +35,11 @@ class LiveLinks:
     def create_xdp(self, prog: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> Fd:
         # Held by this descriptor only, it dies with us until it is pinned; but packets meet it from here on.
         create = functools.partial(_create_xdp, prog, ifindex, mode)
-        return Fd(lasting(f"link.create xdp {ifindex}", lambda: namespaces.inside(netns, create)))
+        return Fd(lasting(f"link.create xdp {ifindex}", lambda: _or_refused(lambda: namespaces.inside(netns, create))))
 
     def create_tcx(self, prog: Fd, *, ifindex: int, direction: str, netns: str | None) -> Fd:
         create = functools.partial(_create_tcx, prog, ifindex, _TCX[direction])
-        return Fd(lasting(f"link.create tcx {ifindex}", lambda: namespaces.inside(netns, create)))
+        return Fd(lasting(f"link.create tcx {ifindex}", lambda: _or_refused(lambda: namespaces.inside(netns, create))))
 
     def has_tcx(self) -> bool:
         from reloader.bpf import rawprog
@@ -50,14 +54,15 @@ class LiveLinks:
         return True
 
     def update(self, link: Fd, *, new: Fd, old: Fd) -> None:
-        lasting("link.update", lambda: syscall.link_update(link.fileno(), new.fileno(), old.fileno()))
+        update = functools.partial(syscall.link_update, link.fileno(), new.fileno(), old.fileno())
+        lasting("link.update", lambda: _or_refused(update, BY_DRIVER))
 
     def take_over_xdp(
         self, prog: Fd, *, theirs: Fd, theirs_mode: XdpMode, ifindex: int, mode: XdpMode, netns: str | None
     ) -> Fd:
         their_place = _Place(ifindex, theirs, _MODE_FLAGS[theirs_mode])
         take = functools.partial(_take_over, prog, mode, their_place)
-        return Fd(lasting(f"link.take_over xdp {ifindex}", lambda: namespaces.inside(netns, take)))
+        return Fd(lasting(f"link.take_over xdp {ifindex}", lambda: _or_refused(lambda: namespaces.inside(netns, take))))
 
     def give_back_xdp(self, theirs: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> None:
         flags = _MODE_FLAGS[mode] | netlink.XDP_FLAGS_UPDATE_IF_NOEXIST
@@ -107,6 +112,16 @@ class LiveLinks:
         return syscall.link_info(fd.fileno())
 
 
+def _or_refused(attempt: Callable[[], T], errnos: Collection[int] = ()) -> T:
+    """AttachRefused where the kernel refuses the link; with `errnos` for these alone."""
+    try:
+        return attempt()
+    except KernelError as error:
+        if error.call not in ("BPF_LINK_CREATE", "BPF_LINK_UPDATE") or (errnos and error.errno not in errnos):
+            raise
+        raise AttachRefused(error.call, error.errno or 0, error.subject, said=error.said) from error
+
+
 def _by_netlink(netns: str | None, request: Callable[[socket.socket], None]) -> None:
     """On a socket of that namespace: whose it is, is decided where it is made."""
 
@@ -139,13 +154,14 @@ def _take_over(prog: Fd, mode: XdpMode, theirs: _Place) -> int:
 def _create_xdp(prog: Fd, ifindex: int, mode: XdpMode) -> int:
     """In the interface's namespace: that of whoever asks is where the kernel looks the ifindex up."""
     subject = f"on interface {ifindex}"
+    create = functools.partial(syscall.link_create, prog.fileno(), ifindex, syscall.BPF_XDP, _MODE_FLAGS[mode], subject)
     try:
-        return syscall.link_create(prog.fileno(), ifindex, syscall.BPF_XDP, _MODE_FLAGS[mode], subject)
+        return create()
     except KernelError as error:
         # EINVAL has many causes; tell the one that a user can see
         if error.errno == errno.EINVAL and not _exists(ifindex):
             raise KernelError(error.call, errno.ENODEV, subject) from error
-        raise
+        return extack.again(create, error)
 
 
 def _create_tcx(prog: Fd, ifindex: int, attach_type: int) -> int:

@@ -27,6 +27,7 @@ class ProgType(IntEnum):
     SCHED_CLS = 3
     XDP = 6
     CGROUP_SOCK = 9
+    RAW_TRACEPOINT = 17
     CGROUP_SOCK_ADDR = 18
     SK_REUSEPORT = 21
     TRACING = 26

@@ -11,10 +11,11 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from reloader.errors import KernelError, MissingFeature
+from reloader.errors import AttachRefused, KernelError, MissingFeature
 from reloader.hooks import HOOKS
 from reloader.kernel import Interface
 from reloader.plan import ops
+from reloader.txn import attaching
 
 if TYPE_CHECKING:
     from reloader.txn.apply import Bench
@@ -45,10 +46,13 @@ def alive(bench: Bench, path: str) -> bool:
 
 
 def interface_of(bench: Bench, target: dict[str, str]) -> Interface:
-    """ENODEV when it is not there."""
-    interface = bench.kernel.net.interface(target["interface"], target.get("netns"))
+    """AttachRefused (ENODEV) when it is missing."""
+    try:
+        interface = bench.kernel.net.interface(target["interface"], target.get("netns"))
+    except MissingFeature:  # its namespace is missing
+        interface = None
     if interface is None:
-        raise KernelError("link create", errno.ENODEV, target["interface"])
+        raise attaching.missing(target)
     return interface
 
 
@@ -61,7 +65,7 @@ def create(bench: Bench, op: ops.CreateLink) -> None:
         if alive(bench, op.path):  # its only pin: without it, packets would meet nothing
             raise KernelError("link create", errno.EBUSY, f"{op.path}: our link serves on another interface")
         kernel.pins.unpin(op.path)  # of an interface that is gone
-    with kernel.pins.get(op.program) as prog:
+    with kernel.pins.get(op.program) as prog, attaching.explained(op.attachment, interface):
         link = HOOKS[op.attachment.type].attach(kernel.links, prog, target, interface.ifindex)
     with link:
         kernel.pins.pin(link, op.path)
@@ -81,6 +85,8 @@ def swap(bench: Bench, op: ops.SwapLink) -> None:
                 return
             try:
                 kernel.links.update(link, new=new, old=old)
+            except AttachRefused as error:
+                raise attaching.refused_update(bench, op, error) from error
             except KernelError as error:  # it knows the link by its descriptor only
                 raise KernelError(error.call, error.errno or errno.EIO, op.attachment) from error
 

@@ -14,13 +14,18 @@ import os
 from reloader.errors import KernelError, MissingFeature
 from reloader.kernel import Interface, Kernel, XdpMode
 from reloader.plan import ops
+from reloader.txn import attaching
 
 
 def take(kernel: Kernel, op: ops.TakeOver, interface: Interface) -> None:
     target = op.attachment.target
     kernel.pins.mkdir(os.path.dirname(op.path))
     kernel.pins.unpin(op.path)  # of an interface that is gone: the plan saw no living link of ours
-    with kernel.pins.get(op.theirs) as theirs, kernel.pins.get(op.program) as prog:
+    with (
+        kernel.pins.get(op.theirs) as theirs,
+        kernel.pins.get(op.program) as prog,
+        attaching.explained(op.attachment, interface),
+    ):
         link = kernel.links.take_over_xdp(
             prog, theirs=theirs, theirs_mode=XdpMode(op.mode), ifindex=interface.ifindex,
             mode=XdpMode(target["mode"]), netns=target.get("netns"),

@@ -16,6 +16,7 @@ from dataclasses import field
 
 from reloader import record
 from reloader.errors import (
+    AttachRefused,
     KernelError,
     LoadRejected,
     NeedsHuman,
@@ -176,7 +177,7 @@ def end(bench: Bench, journal: Journal) -> None:
 
 def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
     """Undo in reverse order, then say what happened. Always raises; what is no error of ours goes on as it came."""
-    visible = any(isinstance(op, ops.VISIBLE) for op in trip.bench.done)
+    visible = any(isinstance(op, ops.VISIBLE) for op in _happened(trip.bench.done, error))
     trip.bench.served = _served(trip.bench.done, error)
     try:
         for index in range(len(trip.bench.done) - 1, -1, -1):
@@ -205,6 +206,12 @@ def _served(done: list[Op], error: BaseException) -> bool:
     return any(isinstance(op, ops.SERVING) for op in sure)
 
 
+def _happened(done: list[Op], error: BaseException) -> list[Op]:
+    """Without a last op that the kernel refused: it attached and swapped nothing."""
+    refused = isinstance(error, AttachRefused) and done and isinstance(done[-1], (ops.CreateLink, ops.SwapLink))
+    return done[:-1] if refused else done
+
+
 def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> ReloaderError:
     """The error a user sees once everything was put back."""
     if isinstance(error, LoadRejected) and not swapped:
@@ -215,13 +222,14 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
     if isinstance(error, TestsFailed):
         why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
         return TestsFailed(why, tests=error.tests, detail=error.detail, hint=error.hint)
+    hint = error.hint if isinstance(error, AttachRefused) and error.hint else _hint(error)
     if swapped:
         why = f"{plan.pipeline}: {describe(error)}; rolled back, {stays}{left_out(bench.left_out)}"
-        return RolledBack(why, hint=_hint(error), **refusal.cause(error))
+        return RolledBack(why, hint=hint, **refusal.cause(error))
     told = refusal.of_load(error)
     return NothingSwapped(
         f"{plan.pipeline}: {told.sentence if told else describe(error)}; nothing was swapped, {stays}",
-        hint=told.hint if told else _hint(error),
+        hint=told.hint if told else hint,
         detail=told.said if told else "",
         rejection=told.to_json() if told else None,
         **refusal.cause(error),
