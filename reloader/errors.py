@@ -210,7 +210,11 @@ class NoWayBack(NeedsHuman):
 
 
 class KernelError(OSError):
-    """One failed system call or libbpf function: `call` is its name, `errno` a positive number."""
+    """One failed system call or libbpf function: `call` is its name, `errno` a positive number. `reason`, `hint` and
+    `values`, where something above knew more, go into the error that wraps it."""
+
+    reason = ""
+    hint = ""
 
     def __init__(self, call: str, errno: int, subject: str = "", *, said: str = "") -> None:
         """`said`: the kernel's own words beside the number, where it has some."""
@@ -218,6 +222,7 @@ class KernelError(OSError):
         self.call = call
         self.subject = subject
         self.said = said
+        self.values: dict[str, object] = {}
 
     @property
     def errno_name(self) -> str:
@@ -234,12 +239,6 @@ class AttachRefused(KernelError):
     in what it means."""
 
     sentence = ""
-    hint = ""
-    reason = ""
-
-    def __init__(self, call: str, errno: int, subject: str = "", *, said: str = "") -> None:
-        super().__init__(call, errno, subject, said=said)
-        self.values: dict[str, object] = {}
 
     def __str__(self) -> str:
         return self.sentence or super().__str__()

@@ -112,9 +112,15 @@ def _failure(report: dict[str, Any] | None, status: int, subject: str, patience:
             if number
             else f"ended with status {os.waitstatus_to_exitcode(status)}"
         )
-        return ChildDied("the child process", errno.EIO, f"{subject} {end}")
+        died = ChildDied("the child process", errno.EIO, f"{subject} {end}")
+        died.reason, died.values = "child_died", {"signal": signal.Signals(number).name if number else ""}
+        died.hint = "this is a fault of libbpf's or reloader's with this input: report it, with the object"
+        return died
     if "late" in report:
-        return ChildDied("the child process", errno.ETIMEDOUT, f"{subject} was ended after {patience:g} s")
+        late = ChildDied("the child process", errno.ETIMEDOUT, f"{subject} was ended after {patience:g} s")
+        late.reason, late.values = "child_late", {"seconds": patience}
+        late.hint = "try again when the host is less busy"
+        return late
     return KernelError(report["call"], report["errno"], report["subject"], said=report["said"])
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator
+from dataclasses import field
 
 from reloader.btf import Btf, BtfError, TypeTree
 from reloader.elf.code import CodeReader
-from reloader.elf.file import STB_LOCAL, STB_WEAK, STT_FUNC, ElfError, ElfFile, Section, Symbol
+from reloader.elf.faults import Extern, defined, externs, find_faults
+from reloader.elf.file import STB_LOCAL, STB_WEAK, STT_FUNC, ElfError, ElfFile, Fault, Section, Symbol
 from reloader.elf.maps import ElfMap, declared_maps, internal_maps, is_data, variables_of
 from reloader.elf.sections import section_type
 from reloader.frozen import frozen
 
-__all__ = ["BtfError", "ElfError", "ElfMap", "ElfObject", "ElfProgram", "Variable", "read_object"]
+__all__ = ["BtfError", "ElfError", "ElfMap", "ElfObject", "ElfProgram", "Fault", "Variable", "read_object"]
 
 
 @frozen
@@ -55,6 +57,8 @@ class ElfObject:
     license: str
     btf: Btf | None
     line_info: bytes  # the .BTF.ext section; empty when there is none
+    externs: tuple[Extern, ...] = ()  # names that it uses and does not define
+    defined: dict[str, bool] = field(default_factory=dict)  # global name -> whether it is weak
 
     def program(self, name: str) -> ElfProgram | None:
         return next((p for p in self.programs if p.name == name), None)
@@ -96,14 +100,19 @@ class ElfObject:
 
 
 def read_object(data: bytes) -> ElfObject:
-    """Read an object file; ElfError or BtfError say what is wrong with it."""
+    """Read an object file; ElfError or BtfError say what is wrong with it: all that libbpf would refuse."""
     elf = ElfFile.parse(data)
     blob, ext = elf.section(".BTF"), elf.section(".BTF.ext")
     btf = Btf.parse(elf.contents(blob)) if blob else None
-    maps = (*declared_maps(elf, btf), *internal_maps(elf, btf))
+    wrong: list[Fault] = []
+    maps = (*declared_maps(elf, btf, wrong), *internal_maps(elf, btf))
     _refuse_twins("map", [m.name for m in maps])
     programs = tuple(_programs(elf, btf, maps))
     _refuse_twins("program", [p.name for p in programs])
+    outside = externs(elf, btf)
+    wrong += find_faults(elf, maps, outside)
+    if wrong:
+        raise ElfError(wrong[0].message, faults=tuple(wrong))
     return ElfObject(
         programs=programs,
         maps=maps,
@@ -111,6 +120,8 @@ def read_object(data: bytes) -> ElfObject:
         license=_license(elf),
         btf=btf,
         line_info=elf.contents(ext) if ext else b"",
+        externs=outside,
+        defined=defined(elf),
     )
 
 
@@ -143,7 +154,10 @@ def _programs(elf: ElfFile, btf: Btf | None, maps: tuple[ElfMap, ...]) -> Iterat
 
 def _program(section: Section, symbol: Symbol, maps: frozenset[str], programs: frozenset[str]) -> ElfProgram:
     if symbol.bind == STB_LOCAL:
-        raise ElfError(f"program {symbol.name} is static; libbpf wants programs to be global")
+        raise ElfError(
+            f"program {symbol.name} is static; libbpf wants programs to be global",
+            reason="static_program", program=symbol.name,
+        )  # fmt: skip
     if symbol.value % 8 or symbol.size % 8 or not symbol.size or symbol.value + symbol.size > section.size:
         raise ElfError(f"program {symbol.name} does not fit into its section {section.name}")
     kind, frags = section_type(section.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reloader.frozen import frozen
 
@@ -17,7 +17,9 @@ EM_BPF = 247
 SHT_PROGBITS, SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL = 1, 2, 4, 8, 9
 SHF_ALLOC, SHF_EXECINSTR = 2, 4
 STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
-STT_OBJECT, STT_FUNC, STT_SECTION = 1, 2, 3
+STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION = 0, 1, 2, 3
+STV_INTERNAL, STV_HIDDEN = 1, 2
+SHN_LORESERVE = 0xFF00
 MAX_NAME = 1024  # bytes
 MAX_SECTION = 1 << 31  # bytes; the size of a .bss is only a number in the file
 
@@ -27,8 +29,25 @@ _SYMBOL = struct.Struct("<IBBHQQ")
 _RELOCATION = struct.Struct("<QQ")
 
 
+@frozen
+class Fault:
+    """One thing in an object that libbpf would refuse."""
+
+    reason: str  # a stable word
+    message: str
+    hint: str = ""
+    values: dict[str, object] = field(default_factory=dict)  # what it is about, as JSON values
+
+
 class ElfError(ValueError):
-    """The file is no BPF object we can read; the message says why."""
+    """The file is no BPF object we can read; the message says why. `faults`: every one that was found."""
+
+    def __init__(
+        self, message: str, *, faults: tuple[Fault, ...] = (), reason: str = "object", **values: object
+    ) -> None:
+        super().__init__(message)
+        hint = "it must be a BPF object compiled by clang -target bpf -g"
+        self.faults = faults or (Fault(reason=reason, message=message, hint=hint, values=values),)
 
 
 @frozen
@@ -55,6 +74,7 @@ class Symbol:
     section: int  # index; 0 when it is undefined, that is external
     value: int  # offset in its section
     size: int
+    hidden: bool = False  # __hidden: libbpf takes it for static
 
 
 @frozen
@@ -124,7 +144,8 @@ def _read_sections(data: bytes) -> tuple[Section, ...]:
         if s.type != SHT_NOBITS and s.offset + s.size > len(data):
             raise ElfError(f"the file is cut off: section {s.name} ends beyond it")
         if s.size > MAX_SECTION:
-            raise ElfError(f"section {s.name} has a size of {s.size} bytes")
+            message = f"section {s.name} has a size of {s.size} bytes"
+            raise ElfError(message, reason="section_too_large", section=s.name)
     return sections
 
 
@@ -169,11 +190,14 @@ def _read_symbols(data: bytes, sections: tuple[Section, ...], table: Section) ->
     strings = sections[table.link]
     names = data[strings.offset : strings.offset + strings.size]
     found = []
-    for name_off, info, _, section, value, size in _SYMBOL.iter_unpack(data[table.offset : table.offset + table.size]):
-        if section >= len(sections) and section < 0xFF00:
+    for name_off, info, other, section, value, size in _SYMBOL.iter_unpack(
+        data[table.offset : table.offset + table.size]
+    ):
+        if section >= len(sections) and section < SHN_LORESERVE:
             raise ElfError(f"a symbol lies in section {section}, which does not exist")
         name, kind, bind = _name(names, name_off), info & 0xF, info >> 4
-        found.append(Symbol(name=name, type=kind, bind=bind, section=section, value=value, size=size))
+        hidden = other & 3 in (STV_INTERNAL, STV_HIDDEN)
+        found.append(Symbol(name=name, type=kind, bind=bind, section=section, value=value, size=size, hidden=hidden))
     return tuple(found)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from reloader.btf import Btf, Kind, SectionVariable, TypeTree, map_of
-from reloader.elf.file import SHT_NOBITS, SHT_PROGBITS, ElfError, ElfFile, Relocation, Section
+from reloader.elf.file import SHT_NOBITS, SHT_PROGBITS, ElfError, ElfFile, Fault, Relocation, Section
 from reloader.frozen import frozen
 from reloader.kernel import MapType
 
@@ -127,10 +127,14 @@ def _alignment(tree: TypeTree) -> int:
     return min(max(tree.size, 1), 8)
 
 
-def declared_maps(elf: ElfFile, btf: Btf | None) -> Iterator[ElfMap]:
-    """The maps of the `.maps` section, in the order of the object."""
-    if elf.section("maps") is not None:
-        raise ElfError('maps are declared in the old `maps` section; declare them with BTF: SEC(".maps")')
+def declared_maps(elf: ElfFile, btf: Btf | None, wrong: list[Fault]) -> Iterator[ElfMap]:
+    """The maps of the `.maps` section, in the order of the object. What is not right with one goes into `wrong`."""
+    if (old := elf.section("maps")) is not None:
+        names = sorted(elf.global_objects(old))
+        raise ElfError(
+            f"maps are declared in the old `maps` section ({', '.join(names)}); declare them with BTF: SEC(\".maps\")",
+            reason="legacy_maps", maps=names,
+        )  # fmt: skip
     section = elf.section(".maps")
     if section is None or section.size == 0:
         return
@@ -140,11 +144,17 @@ def declared_maps(elf: ElfFile, btf: Btf | None) -> Iterator[ElfMap]:
     variables = variables_of(elf, btf, section)
     initial = _initial_values(elf.relocations.get(section.index, []), sorted(v.offset for v in variables))
     for v in variables:
-        if v.linkage != 1:
-            raise ElfError(f"map {v.name} is static; libbpf wants maps to be global")
-        found, values_at = _declared_map(btf, v.name, btf.peel(v.type_id)[0])
-        held = initial[v.offset]
-        yield _with_values(found, v.offset + values_at, held, section.index) if values_at >= 0 else found
+        try:
+            if v.linkage != 1:
+                raise ElfError(f"map {v.name} is static; libbpf wants maps to be global", reason="static_map")
+            found, values_at = _declared_map(btf, v.name, btf.peel(v.type_id)[0])
+            held = initial[v.offset]
+            yield _with_values(found, v.offset + values_at, held, section.index) if values_at >= 0 else found
+        except ElfError as error:
+            wrong += (
+                replace(f, reason=f.reason.replace("object", "map"), values={"map": v.name, **f.values}, hint="")
+                for f in error.faults
+            )
 
 
 def _initial_values(relocations: list[Relocation], starts: list[int]) -> dict[int, list[Relocation]]:
@@ -182,8 +192,13 @@ def _declared_map(btf: Btf, name: str, struct_id: int) -> tuple[ElfMap, int]:
 def _assembled(
     name: str, numbers: dict[str, int], trees: dict[str, TypeTree], inner: ElfMap | None, has_values: bool
 ) -> ElfMap:
-    if "type" not in numbers:
+    if not numbers.get("type"):
         raise ElfError(f"map {name} has no type")
+    if has_values and numbers["type"] not in (*_MAP_IN_MAP, MapType.PROG_ARRAY):
+        raise ElfError(f"map {name}: `.values` belong into maps of maps and program arrays only", reason="map_values")
+    if has_values and numbers.get("value_size", 4) != 4:
+        size = numbers["value_size"]
+        raise ElfError(f"map {name}: value_size is {size}; beside `.values` it is 4", reason="map_value_size")
     sizes = {}
     for field in ("key", "value"):
         sizes[field] = numbers.get(f"{field}_size", trees[field].size if field in trees else 0)

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reloader.elf import ElfMap
+from reloader.elf import ElfMap, ElfProgram
+from reloader.elf.sections import loadable
 from reloader.errors import ENOUGH, InputError, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.hooks import HOOKS
@@ -19,6 +20,7 @@ from reloader.kernel import PLAIN_TYPES
 from reloader.spec import constants, health, kept, listing, parse, registered
 from reloader.spec.check import suggestion
 from reloader.spec.checks import Health
+from reloader.spec.creation import creation_fault
 from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
 from reloader.spec.objects import OLD, Objects, always_loaded, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
@@ -103,6 +105,19 @@ class Shared:
         return self._registries[key]
 
 
+def _section(found: ElfProgram) -> dict[str, object]:
+    return {"program": found.name, "section": found.section}
+
+
+def _unloadable(found: ElfProgram) -> str:
+    return f"program {found.name} is in section {found.section!r}, which libbpf does not take for a program's type"
+
+
+def _write(found: ElfProgram) -> str:
+    plain = "xdp.frags" if found.is_frags else found.type.partition("_")[0] or "xdp"
+    return f'write SEC("{plain}") above it'
+
+
 class _Compiler:
     """One pipeline with its objects; notes all that does not fit while it resolves."""
 
@@ -123,6 +138,7 @@ class _Compiler:
         self._all_declared()
         maps = [m for wish in self.pipeline.maps if (m := self._map(wish))]
         programs = self.objects.to_load([a.program for a in attachments])
+        self._check_called(programs)
         tests = self._tests(programs) if self.pipeline.tests.items else None
         rodata = constants.encoded(self.pipeline, self.objects, self.problems)
         wish = Wish(
@@ -164,10 +180,13 @@ class _Compiler:
         self.tests[digest] = blob
         return WishTests(digest=digest, count=len(found.cases), file=self.pipeline.file, places=found.places)
 
-    def _note(self, mark: Mark, path: str, message: str, hint: str = "") -> None:
-        file = self.pipeline.file
+    def _note(
+        self, mark: Mark, path: str, message: str, hint: str = "", *, reason: str = "",
+        values: dict[str, object] | None = None,
+    ) -> None:  # fmt: skip
+        file, at = self.pipeline.file, {"line": mark.line, "column": mark.column}
         self.problems.append(
-            Problem(file=file, line=mark.line, column=mark.column, path=path, message=message, hint=hint)
+            Problem(file=file, path=path, message=message, hint=hint, reason=reason, values=values, **at)
         )
 
     def _health(self, programs: tuple[str, ...]) -> Health | None:
@@ -205,7 +224,18 @@ class _Compiler:
             message = (
                 f"{attach.program} is in section {found.section!r}; attach type {attach.type} needs {hook.SECTION!r}"
             )
-            self._note(mark, path, message, f'write SEC("{hook.SECTION}") above it, or attach another program')
+            hint = f'write SEC("{hook.SECTION}") above it, or attach another program'
+            self._note(mark, path, message, hint, reason="section", values=_section(found))
+        elif not loadable(found.section):
+            self._note(mark, path, _unloadable(found), _write(found), reason="section", values=_section(found))
+
+    def _check_called(self, programs: tuple[str, ...]) -> None:
+        """Programs that are loaded because arrays of the source hold them."""
+        attached = {a.program for a in self.pipeline.attach}
+        for found in (self.objects.programs[p] for p in programs if p in self.objects.programs and p not in attached):
+            if not loadable(found.section) or not found.type:
+                mark, path = self.pipeline.mark, "spec.objects"
+                self._note(mark, path, _unloadable(found), _write(found), reason="section", values=_section(found))
 
     def _programs_hint(self, attach: Attach) -> str:
         return suggestion(attach.program, self.objects.programs) or "the objects hold no program at all"
@@ -248,7 +278,19 @@ class _Compiler:
             self._note(wish.mark, path, *constants.not_a_map(wish.name))
             return None
         self._check_role(wish, found, path)
+        self._check_creation(wish, found, path)
         return self._wish_map(wish, found)
+
+    def _check_creation(self, wish: MapWish, found: ElfMap, path: str) -> None:
+        """An external map is not created here, and neither is a section of variables as declared."""
+        if found.internal or wish.role is Role.EXTERNAL:
+            return
+        count = found.max_entries if wish.max_entries is None else wish.max_entries
+        if wrong := creation_fault(found, count):
+            reason, message, hint = wrong
+            file = self.objects.file_of(wish.name)
+            values: dict[str, object] = {"map": wish.name, "file": file}
+            self._note(wish.mark, path, f"{file}: map {wish.name}: {message}", hint, reason=reason, values=values)
 
     def _check_role(self, wish: MapWish, found: ElfMap, path: str) -> None:
         allowed = allowed_roles(found)

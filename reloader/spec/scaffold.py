@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reloader.elf import ElfMap, ElfProgram
+from reloader.elf.sections import loadable
 from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import shipped_dir
@@ -53,7 +54,7 @@ def _attachable(objects: Objects) -> list[ElfProgram]:
     types = {hook.PROGRAM_TYPE for hook in HOOKS.values()}
     called = {name for m in objects.maps.values() for name in m.prog_array_values}
     fit = [p for p in objects.programs.values() if p.type in types]
-    return [p for p in fit if p.name not in called and p.autoload] or fit
+    return [p for p in fit if p.name not in called and p.autoload and loadable(p.section)] or fit
 
 
 def _head(objects: Sequence[Path]) -> list[str]:

@@ -222,7 +222,7 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
     if isinstance(error, TestsFailed):
         why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
         return TestsFailed(why, tests=error.tests, detail=error.detail, hint=error.hint)
-    hint = error.hint if isinstance(error, AttachRefused) and error.hint else _hint(error)
+    hint = error.hint if isinstance(error, KernelError) and error.hint else _hint(error)
     if swapped:
         why = f"{plan.pipeline}: {describe(error)}; rolled back, {stays}{left_out(bench.left_out)}"
         return RolledBack(why, hint=hint, **refusal.cause(error))

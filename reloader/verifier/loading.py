@@ -48,8 +48,8 @@ RULES = (
     rule(
         "variable-missing",
         r"extern \((?:var ksym|kcfg|kconfig)\) '(?P<name>[^']+)'.*not found|"
-        r"extern \(kcfg\) '(?P<option>[^']+)': value",
-        "this kernel has no variable or option {name}{option}",
+        r"extern \(kcfg\) '(?P<option>[^']+)': value|extern '(?P<strong>[^']+)' \(strong\): not resolved",
+        "this kernel has no variable or option {name}{option}{strong}",
         "declare it __weak, and test it before use",
     ),
     rule("map-refused", r"map '(?P<name>[^']+)': failed to create: .*?\((?P<errno>-\d+)\)", _map),

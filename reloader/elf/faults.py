@@ -1,0 +1,207 @@
+"""What libbpf would refuse in an object, each fault with a stable reason, found without libbpf and without a kernel.
+
+Rules of libbpf 1.1 and later (src/libbpf.c: elf_collect, collect_externs, init_user_btf_map, collect_map_relos,
+record_reloc). The rules on one map's size and type are in spec/creation.py, since YAML may change them. Called by
+read_object. Pure; imports file, maps, btf, kernel.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from reloader.btf import Btf, Kind
+from reloader.elf.file import (
+    SHN_LORESERVE,
+    STB_LOCAL,
+    STB_WEAK,
+    STT_FUNC,
+    STT_NOTYPE,
+    STT_SECTION,
+    ElfFile,
+    Fault,
+    Relocation,
+    Section,
+    Symbol,
+)
+from reloader.elf.maps import ElfMap, is_data
+from reloader.frozen import frozen
+from reloader.kernel import MapType
+
+LARGEST = (1 << 31) - 1  # bytes of a map's value, INT_MAX
+PIN_NONE, PIN_BY_NAME = 0, 1
+CALL = 0x85  # BPF_JMP | BPF_CALL
+PSEUDO_CALL = 1
+TEXT, KCONFIG, KSYMS = ".text", ".kconfig", ".ksyms"
+FILLED_IN = frozenset({"LINUX_KERNEL_VERSION", "LINUX_HAS_BPF_COOKIE", "LINUX_HAS_SYSCALL_WRAPPER"})  # by libbpf
+NESTED = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
+
+
+@frozen
+class Extern:
+    """A name that the object uses and does not define."""
+
+    name: str
+    section: str  # ".kconfig", ".ksyms", or empty: another object has to define it
+    weak: bool
+
+
+def externs(elf: ElfFile, btf: Btf | None) -> tuple[Extern, ...]:
+    """Every undefined name, and where its declaration says it comes from."""
+    declared: dict[str, str] = {}
+    for section in btf.of_kind(Kind.DATASEC) if btf else ():
+        name = btf.name(section) if btf else ""
+        if btf and name in (KCONFIG, KSYMS):
+            declared |= {btf.name(one): name for one, _, _ in btf.items(section, 12)}
+    return tuple(
+        Extern(name=s.name, section=declared.get(s.name, ""), weak=s.bind == STB_WEAK)
+        for s in elf.symbols
+        if s.section == 0 and s.type == STT_NOTYPE and s.bind != STB_LOCAL and s.name
+    )
+
+
+def defined(elf: ElfFile) -> dict[str, bool]:
+    """Global name → whether it is weak. Each object has its own license and version."""
+    alone = {s.index for s in elf.sections if s.name in ("license", "version")}
+    return {
+        s.name: s.bind == STB_WEAK
+        for s in elf.symbols
+        if 0 < s.section < SHN_LORESERVE and s.section not in alone and s.bind != STB_LOCAL and s.name
+    }
+
+
+def find_faults(elf: ElfFile, maps: Sequence[ElfMap], outside: Sequence[Extern]) -> Iterator[Fault]:
+    """All that libbpf would refuse in a file whose maps and programs could be read."""
+    yield from _sections(elf)
+    yield from chain.from_iterable(_map(elf, one) for one in maps if not one.internal)
+    yield from _externs(outside)
+    seen = set()
+    for section in elf.sections:
+        if section.is_code:
+            for fault in _code(elf, section):
+                if fault.message not in seen:
+                    seen.add(fault.message)
+                    yield fault
+
+
+def _sections(elf: ElfFile) -> Iterator[Fault]:
+    for section in elf.sections:
+        name = section.name
+        values: dict[str, object] = {"section": section.name}
+        if name in (".struct_ops", ".struct_ops.link") and section.size:
+            yield Fault(
+                reason="struct_ops", message=f"section {name} declares struct_ops maps, which reloader does not load",
+                hint="put them into an object of their own, and load that by another tool", values=values,
+            )  # fmt: skip
+        if name == "version" and section.size != 4:
+            message = f"section version has {section.size} bytes; libbpf wants a __u32"
+            yield Fault(reason="version_section", message=message, hint="leave the section out", values=values)
+        if is_data(section) and section.size > LARGEST:
+            message = f"section {name} has {section.size} bytes; the kernel takes {LARGEST} in a map's value"
+            yield Fault(reason="section_too_large", message=message, hint="move data into a map", values=values)
+
+
+def _map(elf: ElfFile, found: ElfMap) -> Iterator[Fault]:
+    values: dict[str, object] = {"map": found.name}
+    section = elf.section(".maps")
+    symbols = elf.by_section.get(section.index, []) if section else []
+    if any(s.hidden for s in symbols if s.name == found.name):
+        message = f"map {found.name} is declared __hidden; libbpf takes it for static and refuses it"
+        yield Fault(reason="hidden_map", message=message, hint="remove __hidden", values=values)
+    if found.pinning not in (PIN_NONE, PIN_BY_NAME):
+        message = f"map {found.name}: pinning {found.pinning} is not a value that libbpf knows"
+        hint = "remove the attribute: reloader pins maps itself"
+        yield Fault(reason="map_pinning", message=message, hint=hint, values={**values, "pinning": found.pinning})
+    if found.inner and found.inner.pinning:
+        message = f"map {found.name}: its inner map declares pinning, which libbpf refuses"
+        yield Fault(reason="map_pinning", message=message, hint="remove the attribute", values=values)
+    if any(found.inner_values) and found.type == MapType.HASH_OF_MAPS and found.key_size != 4:
+        message = f"map {found.name}: `.values` of a hash of maps need keys of 4 bytes, not {found.key_size}"
+        hint = "make the key a __u32, or leave out `.values` and put the maps in from user space"
+        yield Fault(reason="map_values_key", message=message, hint=hint, values={**values, "key_size": found.key_size})
+    yield from _initial(elf, found, values)
+
+
+def _initial(elf: ElfFile, found: ElfMap, values: dict[str, object]) -> Iterator[Fault]:
+    """What `.values` name: entry programs, or maps, of this object."""
+    entries = {
+        s.name
+        for section in elf.sections
+        if section.is_code and section.name != TEXT
+        for s in elf.by_section.get(section.index, [])
+        if s.type == STT_FUNC
+    }
+    for name in filter(None, found.prog_array_values):
+        if name not in entries:
+            message = f"map {found.name}: `.values` name {name}, which is not a program with a section of its own"
+            hint = 'write SEC("…") above it'
+            yield Fault(reason="map_values", message=message, hint=hint, values={**values, "value": name})
+
+
+def _externs(outside: Sequence[Extern]) -> Iterator[Fault]:
+    for one in outside:
+        name = one.name
+        known = name.startswith("CONFIG_") or name in FILLED_IN or (name.startswith("LINUX_") and one.weak)
+        if one.section == KCONFIG and not known:
+            message = f"extern {name} (__kconfig): libbpf knows CONFIG_… and LINUX_KERNEL_VERSION only"
+            values: dict[str, object] = {"extern": name}
+            yield Fault(reason="kconfig_name", message=message, hint="use the option's own name", values=values)
+
+
+def _code(elf: ElfFile, section: Section) -> Iterator[Fault]:
+    code, relocated = elf.contents(section), set()
+    for r in elf.relocations.get(section.index, []):
+        relocated.add(r.offset)
+        if r.offset % 8 or r.offset + 8 > len(code):
+            continue  # found by code.py
+        yield from _relocation(elf, section, code, r)
+    if section.name == TEXT:
+        return
+    opcodes, found = code[::8], -1
+    while (found := opcodes.find(CALL, found + 1)) >= 0:
+        at = found * 8
+        if at + 8 <= len(code) and code[at + 1] >> 4 == PSEUDO_CALL and at not in relocated:
+            yield _call(section, elf.by_section.get(section.index, []), at + _distance(code, at))
+
+
+def _distance(code: bytes, at: int) -> int:
+    """How far a call leads from itself, in bytes; of one that is relocated, from its symbol."""
+    immediate: int = struct.unpack_from("<i", code, at + 4)[0]
+    return (immediate + 1) * 8
+
+
+def _relocation(elf: ElfFile, section: Section, code: bytes, r: Relocation) -> Iterator[Fault]:
+    symbol = r.symbol
+    if symbol.section == 0 and symbol.type == STT_NOTYPE and symbol.name:
+        return  # an extern
+    target = elf.sections[symbol.section] if 0 < symbol.section < len(elf.sections) else None
+    name = symbol.name or (target.name if target else "")
+    values: dict[str, object] = {"symbol": name, "section": target.name if target else "", "in": section.name}
+    if target is None:
+        message = f"section {section.name} uses {name}, which has no section"
+        hint = "initialise the variable, and compile with -fno-common"
+        yield Fault(reason="symbol_without_section", message=message, hint=hint, values=values)
+    elif code[r.offset] == CALL:
+        if target.name != TEXT:
+            at = symbol.value + (_distance(code, r.offset) if symbol.type == STT_SECTION else 0)
+            yield _call(section, elf.by_section.get(target.index, []), at)
+    elif not (target.name == ".maps" or is_data(target) or target.name == TEXT):
+        if target.is_code:
+            message = f"section {section.name} takes the address of {name}, which is not a function in .text"
+            hint = "take the SEC() line from the function"
+        else:
+            old = target.name == "maps" or target.name.startswith("maps/")
+            message = f"{'map' if old else 'variable'} {name} is in section {target.name}, of which libbpf makes no map"
+            hint = (
+                'declare the map with BTF: SEC(".maps")' if old else "use .data.…, .rodata.… or .bss.… as its section"
+            )
+        yield Fault(reason="unknown_section", message=message, hint=hint, values=values)
+
+
+def _call(section: Section, symbols: Sequence[Symbol], target: int) -> Fault:
+    called = next((s.name for s in symbols if s.type == STT_FUNC and s.value == target), "a function")
+    message = f"section {section.name} calls {called}, which is not in .text"
+    hint = "take the SEC() line from the function: libbpf calls into .text only"
+    values: dict[str, object] = {"in": section.name, "symbol": called}
+    return Fault(reason="call_outside_text", message=message, hint=hint, values=values)
