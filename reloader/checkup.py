@@ -204,8 +204,10 @@ def _bad(name: str, what: str, hint: str) -> Finding:
 
 def hooks(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
     """The others on our hooks, and whether packets reach our programs: one short sample for all."""
-    seen = {}
-    for name in records.pipelines(layout):
+    seen, names = {}, list[str]()
+    with suppress(PermissionRefused):  # said by the check of the records
+        names = records.pipelines(layout)
+    for name in names:
         with suppress(NeedsHuman, NotFoundError, MissingFeature, PermissionRefused, KernelError):  # said by pipelines()
             seen[name] = observe(kernel, layout, None, name)
     places = [(name, key) for name, one in seen.items() for key in one.attachments]
