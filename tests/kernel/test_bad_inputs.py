@@ -533,7 +533,8 @@ def test_a_map_too_large_for_the_kernel(serving: Stage) -> None:
     spec = blocking(serving.spec())
     spec["maps"]["blocklist"]["max_entries"] = 4_000_000_000
     done = serving.run("apply", serving.write(spec))
-    fails(serving, done, 1, "blocklist is larger than the kernel takes; nothing was swapped")
+    assert done.code == 65
+    assert [(p["reason"], p["values"]["map"]) for p in done.error["problems"]] == [("map_max_entries", "blocklist")]
     assert serving.standing() == before
     serving.assert_counts()
 
