@@ -198,7 +198,7 @@ def sampled(hook: Hook) -> Any:
 @pytest.mark.parametrize("effect", ["tc.remove", "pin", "journal.commit"])
 def test_f3_a_filter_that_was_removed_is_given_back(hook: Hook, effect: str, chain: tuple[str, ...]) -> None:
     hook.add_filter("pref", "7", *chain, "handle", "3")
-    before, failed = hook.filters(), []
+    before, failed = hook.filters(), list[str]()
 
     def gate(when: Literal["before", "after", "failed"], name: str) -> None:
         ours = name.startswith("pin ") and "/links/" in name
@@ -247,7 +247,7 @@ def test_f3_killed_while_removing_a_filter(hook: Hook) -> None:
 def test_f3_another_filter_that_came_to_the_place_stays(hook: Hook) -> None:
     """The plan's filter was exchanged before it was to be removed."""
     hook.add_filter("pref", "7", "handle", "3")
-    device, exchanged = hook.stage.sandbox.rx.interface, []
+    device, exchanged = hook.stage.sandbox.rx.interface, list[str]()
 
     def gate(when: Literal["before", "after", "failed"], name: str) -> None:
         if when == "before" and name.startswith("tc.remove") and not exchanged:
