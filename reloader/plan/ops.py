@@ -151,16 +151,7 @@ class RemoveFilter:
     attachment: WishAttachment
     filter: Filter
     theirs: str  # pin path of the program that it must run
-
-
-@frozen
-class RestoreFilter:
-    """Make that filter again, unless its place is taken or its interface is missing."""
-
-    TAGGED: ClassVar[bool] = True
-    attachment: WishAttachment
-    filter: Filter
-    theirs: str
+    back: bool = False  # an undo: make it again, unless its place is taken or its interface is missing
 
 
 @frozen
@@ -415,7 +406,7 @@ class DropPipeline:
 
 Op = (
     StoreBlob | DropBlob | Load | FillMap | Prove | PinMap | PinAgain | PinProgram | Unpin | CreateLink
-    | HoldForeign | TakeOver | GiveBack | RemoveFilter | RestoreFilter | SwapLink | SetEntries | MakeInner
+    | HoldForeign | TakeOver | GiveBack | RemoveFilter | SwapLink | SetEntries | MakeInner
     | PutSlot | FlipSide | SetGate | ClearGate | CheckFit | CopyOver | Convert | Drain | FillFromFile | Absorb
     | DropFolder | EndPanic | PutRecord | Publish | Share | Freeze | Barrier | DropLoad | Prune | DropPipeline
 )  # fmt: skip
@@ -456,7 +447,7 @@ def undo_of(op: Op) -> Op | None:
         case TakeOver():
             return GiveBack(attachment=op.attachment, program=op.program, path=op.path, theirs=op.theirs, mode=op.mode)
         case RemoveFilter():
-            return RestoreFilter(attachment=op.attachment, filter=op.filter, theirs=op.theirs)
+            return replace(op, back=True)
         case SwapLink():
             return SwapLink(attachment=op.attachment, path=op.path, new=op.old, old=op.new, waits=op.grace, back=True)
         case SetEntries():

@@ -103,7 +103,7 @@ def execute(bench: Bench, op: Op) -> None:
             _pin(bench, _loaded(bench, op.stage).progs[op.program], op.path)
         case ops.CreateLink():
             links.create(bench, op)
-        case ops.HoldForeign() | ops.TakeOver() | ops.GiveBack() | ops.RemoveFilter() | ops.RestoreFilter():
+        case ops.HoldForeign() | ops.TakeOver() | ops.GiveBack() | ops.RemoveFilter():
             _take_over(bench, op)
         case ops.SwapLink():
             links.swap(bench, op)
@@ -317,9 +317,7 @@ def _so_far(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, seen: int
     bench.progress(f"{doing(op)}: {seen:,}{of} entries")
 
 
-def _take_over(
-    bench: Bench, op: ops.HoldForeign | ops.TakeOver | ops.GiveBack | ops.RemoveFilter | ops.RestoreFilter
-) -> None:
+def _take_over(bench: Bench, op: ops.HoldForeign | ops.TakeOver | ops.GiveBack | ops.RemoveFilter) -> None:
     from reloader.txn import takeover
 
     match op:
@@ -330,10 +328,10 @@ def _take_over(
             takeover.take(bench.kernel, op, links.interface_of(bench, op.attachment.target))
         case ops.GiveBack():
             takeover.give_back(bench.kernel, op)
+        case ops.RemoveFilter(back=True):
+            takeover.restore_filter(bench.kernel, op)
         case ops.RemoveFilter():
             takeover.remove_filter(bench.kernel, op, links.interface_of(bench, op.attachment.target))
-        case ops.RestoreFilter():
-            takeover.restore_filter(bench.kernel, op)
 
 
 def _bring_in(bench: Bench, op: ops.FillFromFile | ops.Absorb) -> None:

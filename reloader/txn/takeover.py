@@ -76,7 +76,7 @@ def remove_filter(kernel: Kernel, op: ops.RemoveFilter, interface: Interface) ->
             raise
 
 
-def restore_filter(kernel: Kernel, op: ops.RestoreFilter) -> None:
+def restore_filter(kernel: Kernel, op: ops.RemoveFilter) -> None:
     """Whether or not it was removed. What has come to its place since stays."""
     target = op.attachment.target
     try:
