@@ -5,7 +5,12 @@ A leaf beside kernel.py, whose Links speak of them.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol
+
 from reloader.frozen import frozen
+
+if TYPE_CHECKING:
+    from reloader.kernel import Fd
 
 
 @frozen
@@ -31,3 +36,19 @@ class TcxEntry:
 
     prog_id: int
     link_id: int  # 0: attached without a link
+
+
+class TrafficControl(Protocol):
+    """What kernel.Links may be asked of an interface's traffic control. remove and restore are lasting effects."""
+
+    def tcx_entries(self, *, ifindex: int, direction: str, netns: str | None) -> tuple[TcxEntry, ...]:
+        """The programs on a tcx hook in the order in which they run; none where the kernel has no such hook."""
+
+    def filters(self, *, ifindex: int, direction: str, netns: str | None) -> tuple[Filter, ...]:
+        """The classic filters of a direction, by preference. They run where tcx lets a packet pass on."""
+
+    def remove_filter(self, found: Filter, *, ifindex: int, direction: str, netns: str | None) -> None:
+        """Delete exactly this filter; EEXIST when another program sits at its place, ENOENT when none does."""
+
+    def restore_filter(self, found: Filter, prog: Fd, *, ifindex: int, direction: str, netns: str | None) -> None:
+        """Make a filter again as it was, running `prog`; EEXIST when its place is taken."""

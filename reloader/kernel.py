@@ -13,7 +13,7 @@ from dataclasses import field
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
-from reloader.filters import Filter, TcxEntry
+from reloader.filters import TrafficControl
 from reloader.frozen import frozen
 
 
@@ -335,7 +335,7 @@ class Progs(Protocol):
         """The bpf_metadata_ strings bound to a program; empty when it has none."""
 
 
-class Links(Protocol):
+class Links(TrafficControl, Protocol):
     def create_xdp(self, prog: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> Fd:
         """bpf_link on an interface's XDP hook; EBUSY when something is attached already."""
 
@@ -364,18 +364,6 @@ class Links(Protocol):
 
     def take_off_filter(self, programs: Collection[int], *, ifindex: int, direction: str, netns: str | None) -> None:
         """Delete the classic bpf filter of preference 1 and handle 1, if it runs one of these programs (ids)."""
-
-    def tcx_entries(self, *, ifindex: int, direction: str, netns: str | None) -> tuple[TcxEntry, ...]:
-        """The programs on a tcx hook in the order in which they run; none where the kernel has no such hook."""
-
-    def filters(self, *, ifindex: int, direction: str, netns: str | None) -> tuple[Filter, ...]:
-        """The classic filters of a direction, by preference. They run where tcx lets a packet pass on."""
-
-    def remove_filter(self, found: Filter, *, ifindex: int, direction: str, netns: str | None) -> None:
-        """Delete exactly this filter; EEXIST when another program sits at its place, ENOENT when none does."""
-
-    def restore_filter(self, found: Filter, prog: Fd, *, ifindex: int, direction: str, netns: str | None) -> None:
-        """Make a filter again as it was, running `prog`; EEXIST when its place is taken."""
 
     def detach(self, link: Fd) -> None:
         """Off the hook at once, whoever else holds the link."""
