@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from reloader.frozen import frozen
+from reloader.plan.entry_ops import CarryEntries as CarryEntries
+from reloader.plan.entry_ops import CheckEntries as CheckEntries
 from reloader.spec.wish import InnerMap, WishAttachment
 from reloader.state.rules import Conversion
 
@@ -382,13 +384,25 @@ class DropPipeline:
 
 Op = (
     StoreBlob | DropBlob | Load | FillMap | Prove | PinMap | PinAgain | PinProgram | Unpin | CreateLink
-    | HoldForeign | TakeOver | GiveBack | SwapLink | SetEntries | MakeInner | PutSlot | FlipSide | SetGate
+    | HoldForeign | TakeOver | GiveBack | SwapLink | SetEntries | CheckEntries | CarryEntries
+    | MakeInner | PutSlot | FlipSide | SetGate
     | ClearGate | CheckFit | CopyOver | Convert | Drain | FillFromFile | Absorb | DropFolder | EndPanic
     | PutRecord | Publish | Freeze | Barrier | DropLoad | Prune | DropPipeline
 )  # fmt: skip
 
 ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel
-INERT = (Load, FillMap, Prove, PinAgain, CheckFit, CopyOver, Drain, Barrier, SetGate)  # nothing owed, or by Convert
+INERT = (
+    Load,
+    FillMap,
+    Prove,
+    PinAgain,
+    CheckEntries,
+    CheckFit,
+    CopyOver,
+    Drain,
+    Barrier,
+    SetGate,
+)  # nothing owed, or by Convert
 VISIBLE = (CreateLink, TakeOver, SwapLink, SetEntries, FlipSide)  # traffic can notice these
 SERVING = (CreateLink, TakeOver, SwapLink)  # from the first of these on, new programs may write to new maps
 
@@ -396,7 +410,9 @@ SERVING = (CreateLink, TakeOver, SwapLink)  # from the first of these on, new pr
 def undo_of(op: Op) -> Op | None:
     """The op that takes `op` back, or None when nothing is owed; LookupError for one that may only follow a commit."""
     match op:
-        case Load() | FillMap() | Prove() | PinAgain() | CheckFit() | CopyOver() | Drain() | Barrier() | SetGate():
+        case Load() | FillMap() | Prove() | PinAgain() | CheckEntries() | CheckFit() | CopyOver() | Drain():
+            return None
+        case Barrier() | SetGate():
             return None
         case Convert():
             nesting, kept = replace(op.nesting, inner=None) if op.nesting else None, op.kept

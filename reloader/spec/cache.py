@@ -27,7 +27,7 @@ from reloader.trust import require_ours
 if TYPE_CHECKING:
     from reloader.spec.wish import Compiled, Wish
 
-_FORMAT = 4  # raise when what compile.py makes of the same input changes
+_FORMAT = 5  # raise when what compile.py makes of the same input changes
 _RACY = 50_000_000  # ns: a file changed so shortly before being read may change again under the same times
 
 Signature = tuple[int, int, int, int, int]

@@ -15,7 +15,7 @@ from reloader.elf import ElfMap
 from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
-from reloader.spec import health, kept, listing, parse, registered, values
+from reloader.spec import health, kept, listing, parse, registered, undecided, values
 from reloader.spec.check import suggestion
 from reloader.spec.checks import Health
 from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
@@ -24,7 +24,7 @@ from reloader.spec.roles import allowed_roles, describe, suggested_role, type_na
 from reloader.spec.source import read_source
 from reloader.spec.text import dotted
 from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Wish, WishAttachment, WishMap, WishTests
-from reloader.spec.words import GATE, SLOTS
+from reloader.spec.words import GATE, SLOTS, TODO
 
 if TYPE_CHECKING:
     from reloader.state.rules import LayoutVersion
@@ -57,7 +57,8 @@ def compile_pipeline(pipeline: Pipeline, *, source_revision: str) -> Compiled:
     """Resolve one pipeline against its objects; InputError with all that does not fit."""
     objects = read_objects(pipeline.objects, pipeline.file)
     if objects.problems:  # without all objects every other finding would be a guess
-        raise InputError(objects.problems)
+        todo = [m for m in pipeline.maps if m.undecided]
+        raise InputError([*objects.problems, *(undecided.problem(m.name, m.role_mark, pipeline.file) for m in todo)])
     compiler = _Compiler(pipeline, objects)
     compiled = compiler.compile(source_revision)
     if compiler.problems:
@@ -210,6 +211,9 @@ class _Compiler:
         if not found.writable:
             self._note(wish.mark, path, f"{wish.name} holds constants", "leave it out; set its variables under rodata")
             return None
+        if wish.undecided:
+            self.problems.append(undecided.problem(wish.name, wish.role_mark, self.pipeline.file, allowed_roles(found)))
+            return None
         self._check_role(wish, found, path)
         return self._wish_map(wish, found)
 
@@ -247,7 +251,8 @@ class _Compiler:
             value=value,
             apply=wish.apply,
             together_with=wish.together_with,
-            prune=wish.prune,
+            prune=wish.prune is not False,
+            may_prune=wish.prune is True,
             entries=entries,
             pin=wish.pin,
             bridge=declared and not plain,
@@ -311,4 +316,4 @@ def _inner(found: ElfMap) -> InnerMap:
 
 def declarations(maps: Iterable[ElfMap]) -> str:
     """Lines to paste below `maps:`, one a map, with a suggested role."""
-    return "\n".join(f"    {m.name}: {{role: {suggested_role(m)}}}  # {describe(m)}" for m in maps)
+    return "\n".join(f"    {m.name}: {{role: {suggested_role(m) or TODO}}}  # {describe(m)}" for m in maps)

@@ -70,6 +70,7 @@ class WishMap:
     apply: Apply = Apply.AUTO
     together_with: tuple[str, ...] = ()
     prune: bool = True
+    may_prune: bool = False  # `prune: true` stands in the YAML: entries that reloader did not write may be deleted
     entries: EntriesRef | None = None  # None: reloader does not own this map's contents
     pin: str | None = None  # external only
     bridge: bool = False  # every program that reaches it does so by the calls of reloader_state.h
@@ -124,7 +125,7 @@ class Wish:
     def load_digest(self) -> str:
         """Changes exactly when a new load is needed: code, rodata, programs, map shapes."""
         maps = [
-            {**m, "entries": None, "apply": None, "together_with": None, "prune": None, "keep": None}
+            {**m, "entries": None, "apply": None, "together_with": None, "prune": None, "may_prune": None, "keep": None}
             for m in (record.to_json(m) for m in self.maps)
         ]
         return _digest(
