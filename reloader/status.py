@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reloader import records
+from reloader import record, records
 from reloader.errors import NeedsHuman, NotFoundError
 from reloader.kernel import PLAIN_TYPES, Kernel, MapType
 from reloader.layout import Layout
@@ -15,7 +15,6 @@ from reloader.observe import Observed, observe, panic_of
 from reloader.plan.compat import map_differences
 from reloader.plan.maps import wished_shape
 from reloader.records import Generation, MapRecord
-from reloader.spec import constant_values
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish
 from reloader.standing import pinned
@@ -186,7 +185,7 @@ def _map(
         "role": wanted.role.value if wanted else Role.STATE.value,
         "parked": wanted is None,
         "pin": known.pin,
-        "pub": pub if kernel.pins.exists(pub) else "",
+        "pub": pub if wanted is not None and kernel.pins.exists(pub) else "",  # parked state is not published
         "id": known.id,
         "type": "",
         "entries": None,
@@ -248,7 +247,7 @@ def show(layout: Layout, pipeline: str, number: int | None) -> dict[str, Any]:
         "source": wish.source_revision,
         "boot_id": generation.boot_id,
         "objects": [{"path": o.path, "sha256": o.digest} for o in wish.objects],
-        "rodata": constant_values.shown(wish),
+        "rodata": {k: v.hex() for k, v in wish.rodata.items()},
         "programs": [{"name": p, "id": generation.progs.get(p, 0)} for p in wish.programs],
         "attachments": [
             {"id": a.id, "type": a.type, "program": a.program, "target": a.target} for a in wish.attachments
@@ -284,7 +283,7 @@ def diff(layout: Layout, pipeline: str, old: int, new: int) -> list[str]:
     return [
         *_set_diff("object", [o.digest[:12] for o in before.objects], [o.digest[:12] for o in after.objects]),
         *_set_diff("program", before.programs, after.programs),
-        *(f"~ rodata {c.path}: {c.text()}" for c in constant_values.changes(before, after)),
+        *_dict_diff("rodata", record.to_json(before.rodata), record.to_json(after.rodata)),
         *_dict_diff("attachment", _attach_words(before), _attach_words(after)),
         *_map_diff(before, after),
         *_test_diff(before, after),
