@@ -315,7 +315,7 @@ class _Step:
         self.moves.append(move)
 
     def _drop(self, part: Any) -> None:
-        self.rules[self._here(part.name)] = FieldRule(drop=True, accept_loss=True)
+        self.rules[self._here(part.name)] = FieldRule(drop=True)
 
     def _add(self) -> None:
         v = _number(self._draw, f"{self._prefix}new")

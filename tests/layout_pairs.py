@@ -178,7 +178,7 @@ class _Step:
         self._copy(v, other)
 
     def drop(self, v: Var) -> None:
-        self.rules[v.name] = FieldRule(drop=True, accept_loss=True)
+        self.rules[v.name] = FieldRule(drop=True)
 
     def override(self, v: Var) -> None:
         self._make_up(v, lambda data: FieldRule(const=data))

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 
 from reloader.btf import Btf, BtfError, TypeTree
 from reloader.elf.code import CodeReader
-from reloader.elf.file import STB_LOCAL, STB_WEAK, STT_FUNC, ElfError, ElfFile, Section, Symbol
+from reloader.elf.file import STB_LOCAL, STT_FUNC, ElfError, ElfFile, Section, Symbol
 from reloader.elf.maps import ElfMap, declared_maps, internal_maps, is_data, variables_of
 from reloader.elf.sections import section_type
 from reloader.frozen import frozen
@@ -44,7 +44,6 @@ class Variable:
     size: int
     type: TypeTree
     value: bytes  # as compiled
-    weak: bool = False  # gives way to the same name in another object
 
 
 @frozen
@@ -165,7 +164,7 @@ def _constants(elf: ElfFile, btf: Btf) -> Iterator[Variable]:
     for section in elf.sections:
         if not is_data(section) or not section.name.startswith(".rodata"):
             continue
-        data, symbols = elf.contents(section), elf.global_objects(section)
+        data = elf.contents(section)
         for v in variables_of(elf, btf, section):
             if v.linkage != 1 or not btf.is_volatile(v.type_id):
                 continue
@@ -173,10 +172,7 @@ def _constants(elf: ElfFile, btf: Btf) -> Iterator[Variable]:
             if v.offset + tree.size > section.size:
                 raise ElfError(f"variable {v.name} does not fit into section {section.name}")
             value = data[v.offset : v.offset + tree.size]
-            weak = v.name in symbols and symbols[v.name].bind == STB_WEAK
-            yield Variable(
-                name=v.name, section=section.name, offset=v.offset, size=tree.size, type=tree, value=value, weak=weak
-            )
+            yield Variable(name=v.name, section=section.name, offset=v.offset, size=tree.size, type=tree, value=value)
 
 
 def _line_records(btf: Btf, ext: bytes, section: str = "") -> Iterator[tuple[int, int, int, int]]:

@@ -248,8 +248,7 @@ class Attempts:
             # Rolled back by hand since: what was chosen then is mended, the file waits for an edit.
             chosen = records.read_generation(self._in.layout, was.pipeline, was.generation)
             return session.Intake(wish=chosen.wish, reason="watch", origin=chosen.origin)
-        more = one.unrecorded
-        return session.Intake(wish=one.wish, blobs=one.blobs, reason="watch", source=path, unrecorded=more)
+        return session.Intake(wish=one.wish, blobs=one.blobs, reason="watch", source=path)
 
     def vanished(self, path: str) -> None:
         self._orphan(path, self._names.get(path, frozenset()))

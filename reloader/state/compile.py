@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
-from reloader.state import emit, pieces, shape, units
+from reloader.state import emit, pieces, shape
 from reloader.state.match import Matcher, left_over
 from reloader.state.pieces import Piece, Step, Tangled
 from reloader.state.rules import (
@@ -43,11 +42,9 @@ def compile_conversion(old: LayoutVersion, new: LayoutVersion) -> Conversion:
 def compose(chain: Sequence[LayoutVersion]) -> Conversion:
     """From the first version to the last in one pass."""
     chain = _inside(chain)
-    misread: list[str] = []
-    steps = _steps(chain, misread)
+    steps = _steps(chain)
     one = {side: _one(steps[side]) for side in SIDES}
-    merging = any(v.collide for v in chain[1:])
-    return replace(_Writer(chain[0], chain[-1], one, merging=merging).conversion(), misread=tuple(misread))
+    return _Writer(chain[0], chain[-1], one, merging=any(v.collide for v in chain[1:])).conversion()
 
 
 def invert(chain: Sequence[LayoutVersion]) -> Conversion:
@@ -73,9 +70,8 @@ def _inside(chain: Sequence[LayoutVersion]) -> list[LayoutVersion]:
     return [v.inside() for v in chain]
 
 
-def _steps(chain: Sequence[LayoutVersion], misread: list[str] | None = None) -> dict[str, list[Step]]:
-    """Every step of both sides; StateRefused with all that is wrong in any of them. `misread` gets what goes along and
-    is read otherwise."""
+def _steps(chain: Sequence[LayoutVersion]) -> dict[str, list[Step]]:
+    """Every step of both sides; StateRefused with all that is wrong in any of them."""
     found: dict[str, list[Step]] = {side: [] for side in SIDES}
     problems: list[str] = []
     for old, new in pairwise(chain) if len(chain) > 1 else [(chain[0], chain[0])]:
@@ -88,8 +84,6 @@ def _steps(chain: Sequence[LayoutVersion], misread: list[str] | None = None) -> 
                 continue
             found[side].append(matcher.run())
             problems += [where + p for p in matcher.problems]
-            if misread is not None:
-                misread += [where + told for told in dict.fromkeys(matcher.misread)]
     if problems:
         raise StateRefused(tuple(problems))
     return found
@@ -209,10 +203,8 @@ class _Writer:
 
     def _lost(self, side: str) -> Iterator[str]:
         tree = _tree(self._source, side)
-        held = shape.mask(tree.size, _sources(self._steps[side].pieces))
-        for atom in left_over(tree, held):
-            for named in _each(side, atom, held):
-                yield f"{named} has no place in version {self._target.version}"
+        for atom in left_over(tree, shape.mask(tree.size, _sources(self._steps[side].pieces))):
+            yield f"{_at(side, atom)} has no place in version {self._target.version}"
 
     def _made_up(self, side: str) -> Iterator[str]:
         """What the version gone back to has, and the one left behind did not keep."""
@@ -265,15 +257,6 @@ def _sources(found: Sequence[Piece]) -> list[tuple[int, int]]:
 def _at(side: str, atom: Atom) -> str:
     shown = shape.type_text(atom.type) + (f"[{atom.count}]" if atom.count > 1 else "")
     return f"{shape.joined(side, atom.path)} ({shown})"
-
-
-def _each(side: str, atom: Atom, held: bytearray) -> Iterator[str]:
-    """What of an atom is not held, by the names that C has for it."""
-    names = units.missing(atom.type, held, atom.at) if atom.count == 1 else []
-    if not names:
-        yield _at(side, atom)
-    above = atom.path.rpartition(".")[0] if atom.type.kind == "bits" or "|" in atom.path else atom.path
-    yield from (shape.joined(side, shape.joined(above, name)) for name in names)
 
 
 def _atom_at(tree: TypeTree, at: int) -> Atom | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from reloader.frozen import frozen
-from reloader.state import pieces, shape, units
+from reloader.state import pieces, shape
 from reloader.state.pieces import Guard, Piece, Step
 from reloader.state.rules import FieldRule
 from reloader.state.shape import Atom, joined, type_text
@@ -18,7 +18,6 @@ from reloader.typetree import TypeTree
 
 NUMBERS = frozenset({"int", "bool", "char", "enum"})
 NO_RULE = FieldRule()
-LOSS = "{drop: true, accept_loss: true}"
 RESET = "a field only the kernel may write cannot be carried; take it out, keep the layout, or reset the map"
 
 
@@ -43,7 +42,6 @@ class Matcher:
     def __init__(self, side: str, old: TypeTree, new: TypeTree, rules: Mapping[str, FieldRule]) -> None:
         self.side = side
         self.problems: list[str] = []
-        self.misread: list[str] = []  # fields whose bytes go along, and that the new layout reads otherwise or not
         self._old, self._new, self._rules = old, new, rules
         self._pieces: list[Piece] = []
         self._guards: list[Guard] = []
@@ -95,9 +93,7 @@ class Matcher:
         elif a.kind in NUMBERS and b.kind in NUMBERS:
             self._numbers(old, new, rule)
         elif (rule.cast or shape.same(a, b)) and a.size == b.size:
-            self._whole(old, new, rule)
-        elif rule.cast and (units.is_unit(a) or units.is_unit(b)):
-            self._shared(old, new, rule)
+            self._whole(old, new)
         else:
             self._differs(old, new, rule)
 
@@ -106,31 +102,11 @@ class Matcher:
         if old.type.name != new.type.name:
             self._say(new.path, f"{type_text(old.type)} became {type_text(new.type)}, and a lock is nothing else")
 
-    def _whole(self, old: Node, new: Node, rule: FieldRule) -> None:
+    def _whole(self, old: Node, new: Node) -> None:
         for node in (old, new):
             if special := shape.holds_special(node.type):
                 self._say(node.path, f"holds a {special}, so its bytes cannot be taken as they are")
-        if not shape.same(old.type, new.type) and (units.is_unit(old.type) or units.is_unit(new.type)):
-            self._shared(old, new, rule)
-        else:
-            self._take(pieces.raw(new.at, new.type.size, old.at), new)
-
-    def _shared(self, old: Node, new: Node, rule: FieldRule) -> None:
-        """The bytes that two units have in common; the new one's others are zero, the old one's need another rule."""
-        at, src, count = units.taken(old.type, new.type)
-        wrong = units.misread(old.type, new.type)
-        if wrong and not rule.accept_loss:
-            self._say(new.path, f"{', '.join(wrong)} would be misread; {{accept_loss: true}} beside cast accepts that")
-        place = joined(self.side, new.path.removesuffix(_last(new.path)).removesuffix("."))
-        self.misread += [f"{joined(place, what)} is misread" for what in wrong]
-        self.misread += [
-            f"{joined(place, name)} is not read any more" for name in units.unread(old.type, new.type, _last(new.path))
-        ]
-        for start, end in ((0, at), (at + count, new.type.size)):
-            if start < end:
-                self._pieces.append(pieces.filled(new.at + start, bytes(end - start)))
-        if count:
-            self._take(pieces.raw(new.at + at, count, old.at + src), new)
+        self._take(pieces.raw(new.at, new.type.size, old.at), new)
 
     def _take(self, piece: Piece, new: Node) -> None:
         self._pieces.append(piece)
@@ -244,9 +220,7 @@ class Matcher:
     def _differs(self, old: Node, new: Node, rule: FieldRule) -> None:
         a, b = type_text(old.type), type_text(new.type)
         self._let_go(old)
-        if units.is_unit(old.type) and units.is_unit(new.type) and old.type.size != new.type.size:
-            self._say(new.path, f"{a} became {b}: {{cast: true}} takes the bytes that both have")
-        elif "union" in (old.type.kind, new.type.kind) and old.type.size == new.type.size:
+        if "union" in (old.type.kind, new.type.kind) and old.type.size == new.type.size:
             self._say(
                 new.path, f"{a} became {b}: which member is meant cannot be known; {{cast: true}} takes the bytes"
             )
@@ -265,8 +239,6 @@ class Matcher:
             found = [n for n in _instances(Node(path="", at=0, type=self._old)) if n.path == path]
             if not found:
                 self._say(path, "is dropped, but the version before has no such field")
-            if self.side == "value" and rule.was is None and not rule.accept_loss and not _special(found):
-                self._say(path, f"would be lost, for a rollback too: say {LOSS}, or {{was: 0}} where it always held 0")
             for node in found:
                 self._drop(node, rule.was)
 
@@ -297,8 +269,7 @@ class Matcher:
                 self._say(other, f"takes what {one} takes too; give one of them a default or const")
         held = shape.mask(self._old.size, [*((a, b) for a, b, _ in spans), *self._gone])
         for atom in left_over(self._old, held):
-            drop = LOSS if self.side == "value" else "{drop: true}"
-            self._say(atom.path, f"{type_text(atom.type)} is in the version before only: {drop}, or rename it")
+            self._say(atom.path, f"{type_text(atom.type)} is in the version before only: {{drop: true}}, or rename it")
 
 
 def _number_problem(a: TypeTree, b: TypeTree, rule: FieldRule) -> str:
@@ -338,21 +309,10 @@ def _descend(start: Node, path: str) -> Node | None:
         found = (
             next((f for f in shape.fields(node.type) if f.name == step), None) if shape.is_struct(node.type) else None
         )
-        if found is None and "," in step and shape.is_struct(node.type):
-            found = units.joined_unit(shape.fields(node.type), step)
         if found is None:
             return None
         node = node.child(found)
     return node
-
-
-def _last(path: str) -> str:
-    return path.rpartition(".")[2]
-
-
-def _special(nodes: list[Node]) -> bool:
-    """Whether the kernel alone writes a field: a lock has no values to lose."""
-    return all(node.type.special for node in nodes)
 
 
 def _instances(node: Node) -> list[Node]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +41,6 @@ class Registry:
     folder: str  # where they were read
     maps: dict[str, tuple[LayoutVersion, ...]]
     files: tuple[str, ...] = ()  # absolute paths
-    broken: dict[str, tuple[Problem, ...]] = field(default_factory=dict)  # map, as in file names -> its files' faults
 
     def history(self, name: str) -> tuple[LayoutVersion, ...]:
         return self.maps.get(name, ())
@@ -76,41 +74,24 @@ def find_schema(schema: str, search: Sequence[Path]) -> Path | None:
     return next((root / schema for root in search if (root / schema).is_dir()), None)
 
 
-def load_registry(schema: str, search: Sequence[Path], *, strict: bool = True) -> Registry:
-    """All versions of a schema; InputError with everything wrong in any file, NotFoundError without a folder. Not
-    `strict`: maps of which a file is wrong are left out, and named in Registry.broken."""
+def load_registry(schema: str, search: Sequence[Path]) -> Registry:
+    """All versions of a schema; InputError with everything wrong in any file, NotFoundError without a folder."""
     folder = find_schema(schema, search)
     if folder is None:
         where = ", ".join(str(p) for p in search)
         raise NotFoundError(f"no state schema {schema!r} in {where}", hint="`reloader state new` writes the first file")
-    return read_folder(schema, folder, strict=strict)
+    return read_folder(schema, folder)
 
 
-def read_folder(schema: str, folder: Path, *, strict: bool = True) -> Registry:
+def read_folder(schema: str, folder: Path) -> Registry:
     reader = _Reader(schema)
     files = sorted(p for p in folder.iterdir() if _FILE_NAME.fullmatch(p.name))
     for path in files:
         reader.read(path)
     maps = reader.finished()
-    if reader.problems and strict:
+    if reader.problems:
         raise InputError(reader.problems)
-    broken: dict[str, tuple[Problem, ...]] = {}
-    for problem in reader.problems:
-        name = pin_name(_map_of(Path(problem.file)))
-        broken[name] = (*broken.get(name, ()), problem)
-    return Registry(
-        schema=schema,
-        folder=str(folder),
-        maps={name: versions for name, versions in maps.items() if pin_name(name) not in broken},
-        files=tuple(str(p.resolve()) for p in files),
-        broken=broken,
-    )
-
-
-def _map_of(path: Path) -> str:
-    """The map whose layouts a file holds, by the file's name."""
-    found = _FILE_NAME.fullmatch(path.name)
-    return found[1] if found else path.stem
+    return Registry(schema=schema, folder=str(folder), maps=maps, files=tuple(str(p.resolve()) for p in files))
 
 
 def file_name(map_name: str, version: int) -> str:
@@ -228,7 +209,7 @@ class _Reader:
         self.problems += _merge_problems(file, made.inside())
         if rules and number == 1:
             self.problems.append(file.problem(("rules",), "there is no version before the first", key=True))
-        if before and len(self.problems) == noted and not _bound(before, made):
+        if before and len(self.problems) == noted:
             self.problems += _conversion_problems(file, before, made)
         return made
 
@@ -264,15 +245,10 @@ class _Reader:
             number = value if isinstance(value, int) else 0
             return (number & ((1 << 8 * tree.size) - 1)).to_bytes(tree.size, "little")
         try:
-            return encode(tree, value, path="", complete=False, hint="write it as a number, or hex:…")
+            return encode(tree, value, path="", complete=False)
         except ValueProblem as wrong:
             self.problems.append(file.problem(steps, wrong.message, wrong.hint))
             return None
-
-
-def _bound(before: LayoutVersion, made: LayoutVersion) -> str:
-    """What in a value only the kernel may write and no rule can carry: entries are given up by --reset."""
-    return shape.holds_bound(before.inside().value) or shape.holds_bound(made.inside().value)
 
 
 def _side(of: _File | LayoutVersion, side: str) -> TypeTree:
@@ -310,10 +286,8 @@ def _questions(path: Path, data: bytes) -> Iterator[Problem]:
 def _contradiction(words: Mapping[str, Any]) -> str:
     if "was" in words and not words.get("drop"):
         return "was belongs to drop"
-    if words.get("drop") and words.keys() - {"drop", "was", "accept_loss"}:
+    if words.get("drop") and words.keys() - {"drop", "was"}:
         return "a field that is dropped can have no other rule"
-    if "accept_loss" in words and not (words.get("drop") or words.get("cast")):
-        return "accept_loss belongs to drop or cast"
     made = [w for w in ("default", "const", "rename") if w in words]
     return f"{' and '.join(made)} exclude each other" if len(made) > 1 else ""
 

@@ -74,7 +74,6 @@ class Conversion:
     lossy: tuple[str, ...] = ()  # what is lost of every entry, in words
     demands: tuple[str, ...] = ()  # what an entry must be like to have a place, as `key.zone is 7`; empty: each has one
     notes: tuple[str, ...] = ()  # field by field, for the plan
-    misread: tuple[str, ...] = ()  # bytes that go along and that the new layout reads as something else, or not at all
     collides: bool = False  # several old keys may become one: no bridge can tell them apart
 
 
@@ -90,7 +89,6 @@ class FieldRule:
     cast: bool = False  # may change its type; of equal size, the bytes are taken as they are
     drop: bool = False  # a field of the version before that is no more
     was: bytes | None = None  # with drop: what it gets on the way back; a key that holds another has no place
-    accept_loss: bool = False  # with drop or cast: the author knows that values are lost, or read as another field
 
 
 @frozen

@@ -13,7 +13,6 @@ from reloader.kernel import MapType
 from reloader.spec.model import Role
 from reloader.spec.roles import suggested_role
 from reloader.spec.schema import API_VERSION
-from reloader.state import shape
 from reloader.state.layouts import quoted, write_type
 from reloader.state.registry import QUESTION, Registry
 from reloader.state.rules import LayoutVersion
@@ -116,9 +115,6 @@ def _merges(new: LayoutVersion, old: LayoutVersion | None) -> list[str]:
 
 
 def _rules(old: LayoutVersion, new: LayoutVersion) -> Iterator[str]:
-    if held := shape.holds_bound(old.value) or shape.holds_bound(new.value):
-        yield f"# No rule carries entries beside a {held}, which only the kernel writes: `apply --reset` starts empty."
-        return
     made = Suggestion(old, new)
     yield "rules:" + ("" if made.questions or any(made.rules.values()) else " {}")
     for side in ("key", "value"):
@@ -128,7 +124,7 @@ def _rules(old: LayoutVersion, new: LayoutVersion) -> Iterator[str]:
         yield f"  {side}:"
         for path, words in made.rules[side].items():
             said = ", ".join(f"{w}: {str(v).lower()}" for w, v in words.items())
-            yield f"    {quoted(path)}: {{{said}}}" + ("  # padding" if "drop" in words else "")
+            yield f"    {quoted(path)}: {{{said}}}" + ("  # a rollback finds zero" if "drop" in words else "")
         for _, _, question, answers in asked:
             yield f"    {QUESTION}: {question}"
             yield from (f"    # {answer}" for answer in answers)

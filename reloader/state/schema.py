@@ -91,14 +91,7 @@ _RULE = _object(
         "cast": _said(
             "Cast", "It may change its type; of equal size, the bytes are taken as they are.", type="boolean"
         ),
-        "drop": _said(
-            "Drop", "This field of the version before is no more; of a value, with accept_loss or was.", type="boolean"
-        ),
-        "accept_loss": _said(
-            "Accept loss",
-            "With drop: the values are lost, for a rollback too. With cast: some are read as another field.",
-            const=True,
-        ),
+        "drop": _said("Drop", "This field of the version before is no more.", type="boolean"),
         "was": _said(
             "What it was",
             "With drop: its value on the way back. A key that held another value has no place in this version.",

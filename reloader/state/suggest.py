@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from reloader.state import shape, units
+from reloader.state import shape
 from reloader.state.compile import StateRefused, compile_conversion, invert
 from reloader.state.emit import MERGES, merge_problem, merge_word
 from reloader.state.layouts import quoted
-from reloader.state.match import LOSS, NUMBERS, needs_cast
+from reloader.state.match import NUMBERS, needs_cast
 from reloader.state.rules import FieldRule, LayoutVersion, Op
 from reloader.state.shape import Field, joined, type_text
 from reloader.typetree import TypeTree
@@ -27,6 +27,7 @@ _BY_NAME = (  # words that a field's name is made of → how such fields usually
     ),
     ("or", r"flags|bits|bitmap"),
 )
+_PAD = re.compile(r"_*(pad|padding|reserved|unused)\d*_*\Z", re.IGNORECASE)
 
 
 class Suggestion:
@@ -55,19 +56,10 @@ class Suggestion:
             self._arrays(old, new, path)
         elif old.kind in NUMBERS and new.kind in NUMBERS:
             self._numbers(old, new, path)
-        elif not shape.same(old, new) and (old.size == new.size or (units.is_unit(old) and units.is_unit(new))):
-            self._same_bytes(old, new, path)
-
-    def _same_bytes(self, old: TypeTree, new: TypeTree, path: str) -> None:
-        wrong, cut = units.misread(old, new), old.size > new.size
-        text = f"{path or 'it'} was {type_text(old)} and is {type_text(new)}: the same bytes?"
-        if wrong:
-            text += f" Misread would be {', '.join(wrong)}"
-        words = "{cast: true, accept_loss: true}" if wrong else "{cast: true}"
-        answers = [f"{quoted(path) if path else '.'}: {words}"]
-        if not cut and path and old.size == new.size:
-            answers.append(f"{quoted(path)}: {{const: 0}}  # the old values are lost")
-        self._ask(path, text, *answers)
+        elif not shape.same(old, new) and old.size == new.size:
+            self._ask(
+                path, f"{path} was {type_text(old)} and is {type_text(new)}: the same bytes?", f"{path}: {{cast: true}}"
+            )
 
     def _structs(self, old: TypeTree, new: TypeTree, path: str) -> None:
         before = {f.name: f for f in shape.fields(old)}
@@ -77,52 +69,10 @@ class Suggestion:
             if name in before:
                 self._pair(before[name].type, f.type, joined(path, name))
         added = [f for name, f in after.items() if name not in before and not f.type.special]
-        added, gone = self._units(added, gone, path)
         for f in sorted(added, key=lambda f: not any(shape.same(g.type, f.type) for g in gone)):
             gone = self._added(f, joined(path, f.name), path, gone)
         for f in gone:
             self._gone(f, joined(path, f.name))
-
-    def _units(self, added: list[Field], gone: list[Field], path: str) -> tuple[list[Field], list[Field]]:
-        """Bit-fields and unions whose members changed: the same bytes under other names, most likely. Returns what is
-        neither."""
-        found = [(f, [g for g in gone if units.akin(g, f)]) for f in added]
-        found = [(f, olds) for f, olds in found if olds]
-        claims: dict[str, list[int]] = {}
-        for f, olds in found:
-            whole = _joint(olds, f)
-            claims.setdefault(whole.name, []).append(units.taken(whole.type, f.type)[2])
-        dropped: set[str] = set()
-        for f, olds in found:
-            whole = _joint(olds, f)
-            rest = whole.type.size > sum(claims[whole.name])
-            others = [g for g in olds if not _within(g, whole)]
-            lost = [whole] * rest + others
-            self._ask_unit(f, whole, lost, [g for g in olds if g.name not in dropped], path)
-            dropped |= {g.name for g in olds}
-        told = {f.name for f, _ in found}
-        used = {g.name for _, olds in found for g in olds}
-        return [f for f in added if f.name not in told], [g for g in gone if g.name not in used]
-
-    def _ask_unit(self, new: Field, old: Field, lost: list[Field], olds: list[Field], path: str) -> None:
-        here, was = joined(path, new.name), joined(path, old.name)
-        wrong = units.misread(old.type, new.type)
-        accept = ", accept_loss: true" if wrong else ""
-        drops = "".join(f"; {quoted(joined(path, g.name))}: {self._drop_words()}" for g in lost)
-        start = "{const: 0}" if self._side == "key" else "{default: 0}"
-        gone = "".join(f"; {quoted(joined(path, g.name))}: {self._drop_words()}" for g in olds)
-        text = f"{here} has the place or the names of {was}: are they the same bytes?"
-        if wrong:
-            text += f" Misread would be {', '.join(wrong)}"
-        elif lost:
-            text += f" Not all of {', '.join(joined(path, g.name) for g in lost)} has a place"
-        self._ask(
-            here, text, f"{quoted(here)}: {{rename: {quoted(was)}, cast: true{accept}}}{drops}",
-            f"{quoted(here)}: {start}{gone}",
-        )  # fmt: skip
-
-    def _drop_words(self) -> str:
-        return "{drop: true}" if self._side == "key" else LOSS
 
     def _added(self, new: Field, here: str, path: str, gone: list[Field]) -> list[Field]:
         """A field that is new, or a gone one of another name, perhaps width; returns who is still gone."""
@@ -132,10 +82,10 @@ class Suggestion:
         if twins:
             names = " or ".join(joined(path, f.name) for f in twins)
             renames = [f"{here}: {{rename: {quoted(joined(path, f.name))}{_resized(f, new)}}}" for f in twins]
-            drops = "; ".join(f"{joined(path, f.name)}: {self._drop_words()}" for f in twins)
+            drops = "; ".join(f"{joined(path, f.name)}: {{drop: true}}" for f in twins)
             self._ask(here, f"is {here} what was {names}, or is it new?", *renames, f"{here}: {start}; {drops}")
             return [f for f in gone if f not in twins]
-        if self._side == "key" and not units.is_padding(new.name):
+        if self._side == "key" and not _PAD.match(new.name):
             self._ask(here, f"what is {here} in keys that have no such field yet?", f"{here}: {start}")
         else:
             self._rule(here, default=0)
@@ -144,13 +94,8 @@ class Suggestion:
     def _gone(self, old: Field, here: str) -> None:
         if old.type.special:
             return
-        if self._side == "value" and units.is_padding(old.name):
-            self._rule(here, drop=True, was=0)
-        elif self._side == "value":
-            self._ask(
-                here, f"{here} is no more: may its values be lost, for a rollback too?",
-                f"{quoted(here)}: {LOSS}", f"{quoted(here)}: {{drop: true, was: 0}}  # where it always held 0",
-            )  # fmt: skip
+        if self._side == "value":
+            self._rule(here, drop=True)
         else:
             self._ask(
                 here, f"{here} is no more in the key: was it always the same, or do keys fall together?",
@@ -160,10 +105,6 @@ class Suggestion:
     def _arrays(self, old: TypeTree, new: TypeTree, path: str) -> None:
         assert old.element is not None
         assert new.element is not None
-        inner = shape.same(old.element, new.element)
-        if old.size == new.size and old.count != new.count and not inner and not shape.holds_special(old):
-            self._same_bytes(old, new, path)
-            return
         if old.count < new.count:
             self._rule(path, widen=True)
         elif old.count > new.count:
@@ -186,7 +127,7 @@ class Suggestion:
 
     def _ask_the_rest(self, old: LayoutVersion, new: LayoutVersion) -> None:
         """Whatever these rules leave open, in the compiler's words."""
-        trial = _tried(old, new, self.rules)
+        trial = _tried(new, self.rules)
         try:
             compile_conversion(old, trial)
             invert((old, trial))
@@ -199,14 +140,12 @@ class Suggestion:
     def _mentioned(self, side: str, path: str) -> bool:
         """Whether a question about this field stands already."""
         word = re.compile(rf"(?<![\w.]){re.escape(path)}(?![\w.])")
-        if any(s == side and path.startswith(f"{asked}[]") for s, asked, _, _ in self.questions):
-            return True  # of the whole array
         return any(s == side and word.search(" ".join([text, *answers])) for s, _, text, answers in self.questions)
 
 
 def _akin(gone: Field, new: Field, *, numbers: bool) -> bool:
     """Whether one may be the other under another name: the same type, or with `numbers` one of another width."""
-    if units.PAD.match(gone.name) or units.PAD.match(new.name):
+    if _PAD.match(gone.name) or _PAD.match(new.name):
         return False
     return shape.same(gone.type, new.type) or (numbers and gone.type.kind in NUMBERS and new.type.kind in NUMBERS)
 
@@ -221,29 +160,14 @@ def _resized(old: Field, new: Field) -> str:
     return "" if same else "".join(f", {word}: true" for word in _words(old.type, new.type))
 
 
-def _joint(olds: list[Field], new: Field) -> Field:
-    """The old field that a new unit most likely was: several units in a row as one, or the one that shares most."""
-    both = units.joined_unit(olds, ",".join(f.name for f in olds if f.type.kind == "bits"))
-    if both is not None and new.type.kind == "bits":
-        return both
-    return max(olds, key=lambda f: (len(set(f.name.split(",")) & set(new.name.split(","))), units.overlap(f, new)))
-
-
-def _within(one: Field, whole: Field) -> bool:
-    return whole.at <= one.at and one.at + one.type.size <= whole.at + whole.type.size
-
-
-def _tried(
-    old: LayoutVersion, new: LayoutVersion, rules: Mapping[str, Mapping[str, Mapping[str, object]]]
-) -> LayoutVersion:
+def _tried(new: LayoutVersion, rules: Mapping[str, Mapping[str, Mapping[str, object]]]) -> LayoutVersion:
     """The version with suggested rules, to try them."""
 
-    def made(side: str, before: TypeTree, tree: TypeTree) -> dict[str, FieldRule]:
+    def made(side: str, tree: TypeTree) -> dict[str, FieldRule]:
         paths = {("" if path == "." else path): words for path, words in rules[side].items()}
-        return {p: _field_rule(shape.find(before if "drop" in w else tree, p), w) for p, w in paths.items()}
+        return {path: _field_rule(shape.find(tree, path), words) for path, words in paths.items()}
 
-    key_rules, value_rules = made("key", old.key, new.key), made("value", old.value, new.value)
-    return replace(new, key_rules=key_rules, value_rules=value_rules)
+    return replace(new, key_rules=made("key", new.key), value_rules=made("value", new.value))
 
 
 def _field_rule(tree: TypeTree | None, words: Mapping[str, object]) -> FieldRule:
@@ -252,7 +176,6 @@ def _field_rule(tree: TypeTree | None, words: Mapping[str, object]) -> FieldRule
         default=zero if "default" in words else None,
         widen="widen" in words,
         drop="drop" in words,
-        was=zero if "was" in words else None,
     )
 
 
@@ -266,7 +189,7 @@ def merges(value: TypeTree, before: Mapping[str, str]) -> Iterator[tuple[str, st
         said = merge_word(before, atom.path)
         if any(path in before for path in _upwards(atom.path)) and not merge_problem(atom, MERGES[said]):
             yield atom.path, said, True
-        elif not merge_problem(atom, Op.SUM) and not units.PAD.match(atom.path.rpartition(".")[2]):
+        elif not merge_problem(atom, Op.SUM) and not _PAD.match(atom.path.rpartition(".")[2]):
             yield atom.path, *_guess(atom.path)
 
 

@@ -175,12 +175,7 @@ def _forbidden(scene: Scene, match: re.Match[str]) -> Words:
     if match["what"] == "read from":
         what = f"map{name} is" if name else "a map is read that is"
         return f"{what} write-only for programs", "take BPF_F_WRONLY_PROG away, or read another map"
-    if ".kconfig" in name:
-        return (
-            "a kernel setting (.kconfig) is written",
-            "its value comes from the running kernel; copy it into a variable",
-        )
-    if ".rodata" in name:
+    if ".rodata" in name or ".kconfig" in name:
         hint = "constants are set in the YAML, under `rodata`; a variable that programs write must not be const"
         return "a constant (.rodata) is written", hint
     what = f"map{name} is" if name else "a map is written that is"
