@@ -186,7 +186,7 @@ def _map(
         "role": wanted.role.value if wanted else Role.STATE.value,
         "parked": wanted is None,
         "pin": known.pin,
-        "pub": pub if kernel.pins.exists(pub) else "",
+        "pub": pub if wanted is not None and kernel.pins.exists(pub) else "",  # parked state is not published
         "id": known.id,
         "type": "",
         "entries": None,

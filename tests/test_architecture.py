@@ -28,7 +28,7 @@ LAYERS = tuple(
         "follow",
         "txn",
         "diagnosis checkup live",
-        "status metrics",
+        "status metrics handles",
         "observe plan standing lost health trial pin_folders",
         "workloads",
         "records",

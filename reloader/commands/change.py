@@ -126,7 +126,8 @@ def _prepared(
 def _request(args: argparse.Namespace, path: Path, one: Compiled) -> Intake:
     from reloader.commands.sources import intake
 
-    return intake(path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback, take_over=args.take_over)
+    lossy, theirs = args.allow_lossy_rollback, args.take_over
+    return intake(path, one, reset=args.reset, lossy_rollback=lossy, take_over=theirs, prune=args.prune)
 
 
 def _apply_one(

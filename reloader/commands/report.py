@@ -73,9 +73,8 @@ def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tu
     for path, one in compiled(args.files, env.layout):
         _say_unfinished(env, one.wish.pipeline)
         steps(f"planning {one.wish.pipeline}")
-        request = intake(
-            path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback, take_over=args.take_over
-        )
+        lossy, theirs = args.allow_lossy_rollback, args.take_over
+        request = intake(path, one, reset=args.reset, lossy_rollback=lossy, take_over=theirs, prune=args.prune)
         try:
             plans.append(session.plan(env.kernel, env.layout, request))
             on_trial.checkable(env.kernel, env.layout, one.wish)
@@ -132,8 +131,12 @@ def _show_status(env: Environment, one: dict[str, Any]) -> None:
         out.print(f"  {note}")
     rows = [(f"  {a['id']}", a["program"], a["prog_id"], a["link_id"], a["seen"]) for a in one["attachments"]]
     out.table(("  ATTACHMENT", "PROGRAM", "PROG ID", "LINK ID", "SEEN"), rows)
-    maps = [(f"  {m['name']}", m["role"], m["type"], m["id"], m["entries"], m["pub"] or m["pin"]) for m in one["maps"]]
+    maps = [(f"  {m['name']}", _role(m), m["type"], m["id"], m["entries"], m["pub"] or m["pin"]) for m in one["maps"]]
     out.table(("  MAP", "ROLE", "TYPE", "ID", "ENTRIES", "PIN"), maps)
+
+
+def _role(row: dict[str, Any]) -> str:
+    return f"{row['role']}, parked" if row["parked"] else str(row["role"])
 
 
 def history(args: argparse.Namespace, env: Environment) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -30,9 +30,10 @@ from reloader.lock import WriterLock
 from reloader.observe import Observed, observe
 from reloader.pin_folders import require_own_folders
 from reloader.plan.conversion import Pair
-from reloader.plan.entries import EntryDiff, entry_diff, split_records
+from reloader.plan.entries import EntryDiff, entry_diff
+from reloader.plan.foreign import Foreign
 from reloader.plan.model import Plan
-from reloader.plan.planner import Request, make_plan
+from reloader.plan.planner import Request, load_reason, make_plan
 from reloader.plan.removal import make_removal
 from reloader.records import Current, Generation, Trial
 from reloader.spec.model import Role
@@ -49,6 +50,7 @@ from reloader.txn.privilege import privileged
 from reloader.txn.recover import recover, stopped
 from reloader.txn.several import each
 from reloader.txn.sharing import readers_of
+from reloader.txn.strangers import in_config, in_load, listings
 from reloader.txn.transaction import Progress, Trip, left_out, run
 from reloader.txn.way_back import known, rollback_target
 
@@ -110,9 +112,14 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         raise RefusedChange(why, hint="whoever pinned it empties it; nothing was touched")
     require_recorded(intake, seen)
     readers = readers_of(layout, intake.wish, must_exist=not intake.origin)
+    wanted = listings(layout, intake, seen)
+    found = in_config(kernel, layout, intake, seen, wanted)
     request = Request(
         reset=intake.reset,
-        diffs=_diffs(layout, intake, seen),
+        diffs=_diffs(intake.wish, seen, wanted, found),
+        foreign=found,
+        prune=intake.prune,
+        way_back=intake.way_back,
         conversions=_conversions(kernel, intake, seen),
         counts=counts(kernel, seen, intake.reset),
         cgroup=memory_cgroup(),
@@ -124,6 +131,8 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         group=readers.group,
         notes=readers.notes,
     )
+    if load_reason(intake.wish, seen, request):
+        request = replace(request, foreign={**found, **in_load(kernel, layout, intake, seen)})
     return make_plan(intake.wish, seen, layout, request), seen, request
 
 
@@ -131,19 +140,19 @@ def _conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pa
     return conversions(kernel, intake.wish, seen)
 
 
-def _diffs(layout: Layout, intake: Intake, seen: Observed) -> dict[str, EntryDiff]:
+def _diffs(
+    wish: Wish, seen: Observed, wanted: Mapping[str, dict[bytes, bytes]], foreign: Mapping[str, Foreign]
+) -> dict[str, EntryDiff]:
+    """What the live config maps lack; a way back leaves alone what it can keep of others."""
     diffs = {}
-    for wanted in intake.wish.maps:
-        live = seen.maps.get(wanted.name)
-        if wanted.entries is None or live is None or live.entries is None:
+    for name, target in wanted.items():
+        live, one = seen.maps.get(name), wish.map(name)
+        if live is None or live.entries is None:
             continue
-        if (live.info.key_size, live.info.value_size) != (wanted.key_size, wanted.value_size):
+        if (live.info.key_size, live.info.value_size) != (one.key_size, one.value_size):
             continue
-        data = intake.blobs.get(wanted.entries.digest)
-        if data is None:  # an emptied listing is b"", and not stored yet
-            data = records.read_blob(layout, "entries", wanted.entries.digest)
-        target = split_records(data, wanted.key_size, wanted.value_size)
-        diffs[wanted.name] = entry_diff(wanted, live.entries, target)
+        spare = frozenset(foreign[name].spare) if name in foreign else ()
+        diffs[name] = entry_diff(one, live.entries, target, spare=spare)
     return diffs
 
 
@@ -203,7 +212,8 @@ def _apply(
         note_attempt(layout, name, intake.source, intake.wish.digest(), "", lock)
         return unchanged(layout, name, made, recovered)
     blobs, diffs = {**intake.blobs, **made.blobs}, _planned(intake.wish, request)
-    bench = Bench(kernel=kernel, layout=layout, pipeline=name, wish=intake.wish, blobs=blobs, diffs=diffs)
+    bench = Bench(kernel=kernel, layout=layout, pipeline=name, wish=intake.wish, blobs=blobs, diffs=diffs, seen=seen)
+    bench.left_out |= made.left_out
     if post is not None:
         post.stand(made, seen)
 

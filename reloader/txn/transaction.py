@@ -20,6 +20,7 @@ from reloader.errors import (
     LoadRejected,
     NeedsHuman,
     NothingSwapped,
+    RefusedChange,
     ReloaderError,
     RolledBack,
     TestsFailed,
@@ -215,6 +216,10 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
     if isinstance(error, TestsFailed):
         why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
         return TestsFailed(why, tests=error.tests, detail=error.detail, hint=error.hint)
+    if isinstance(error, RefusedChange) and not swapped:
+        hint, reason = error.hint, error.reason
+        why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
+        return RefusedChange(why, hint=hint, detail=error.detail, reason=reason, values=error.values)
     if swapped:
         why = f"{plan.pipeline}: {describe(error)}; rolled back, {stays}{left_out(bench.left_out)}"
         return RolledBack(why, hint=_hint(error), **refusal.cause(error))

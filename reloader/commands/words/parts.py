@@ -101,6 +101,11 @@ def reset(parser: argparse.ArgumentParser) -> None:
         help="give up this map's contents and start it empty (may be repeated)",
     )
     parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="delete entries of config maps that reloader did not write (the plan says how many)",
+    )
+    parser.add_argument(
         "--allow-lossy-rollback",
         action="store_true",
         help="convert state although going back would lose something of it (the plan names what)",
