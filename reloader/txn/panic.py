@@ -16,6 +16,7 @@ from reloader import records
 from reloader.errors import KernelError, NeedsHuman, NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.hooks import type_of
+from reloader.interrupts import Held
 from reloader.kernel import Fd, Kernel, LoadRequest
 from reloader.layout import Layout, shipped_object
 from reloader.lost import loads_of
@@ -45,9 +46,10 @@ def panic(kernel: Kernel, layout: Layout, pipeline: str, stance: Panic | None) -
         raise NotFoundError(f"nothing of a pipeline {pipeline} is attached", hint=f"known pipelines: {known}")
     stance = stance or _declared(pipeline, wish, unsound)
     done, pins = {}, {}
-    for pin, attachment in places.items():
-        with _program(kernel, layout, pipeline, f"{type_of(attachment)}_{stance}") as program:
-            done[attachment], pins[attachment] = _swap(kernel, layout, pipeline, pin, program), pin
+    with Held():  # a signal that comes now is answered by the result: every attachment panics
+        for pin, attachment in places.items():
+            with _program(kernel, layout, pipeline, f"{type_of(attachment)}_{stance}") as program:
+                done[attachment], pins[attachment] = _swap(kernel, layout, pipeline, pin, program), pin
     if any(done.values()):
         told = "\n".join(f"{a}: {why}" for a, why in done.items() if why)
         what = f"{pipeline}: {sum(map(bool, done.values()))} of {len(done)} attachments could not be made to panic"
