@@ -1,7 +1,8 @@
 """Run the command line with a gate in effects.lasting: `python -m tests.crash.gated MODE WHEN N -- words…`.
 
 MODE `count` notes all effects in the file N; `kill` sends SIGKILL to itself
-WHEN (`before` or `after`) the point N, "<how often> <effect>"; an errno's name raises that error there instead.
+WHEN (`before` or `after`) the point N, "<how often> <effect>"; an errno's name raises that error there instead, and a
+signal's name sends it; with `+` behind it (`SIGINT+`) again at every point from there on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from reloader import effects
-from reloader.cli import main
+from reloader.cli import entry
 from reloader.errors import KernelError
 
 
@@ -42,10 +43,16 @@ class Striking:
     def __call__(self, when: str, name: str) -> None:
         if os.getpid() != self.owner:
             return
+        if self.left == 0 and self.mode.endswith("+"):
+            os.kill(os.getpid(), signal.Signals[self.mode[:-1]])
+            return
         if when != self.when or name != self.name:
             return
         self.left -= 1
         if self.left:
+            return
+        if self.mode.startswith("SIG"):
+            os.kill(os.getpid(), signal.Signals[self.mode.rstrip("+")])
             return
         if self.mode == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -59,4 +66,5 @@ def gate(mode: str, when: str, point: str) -> effects.Gate:
 if __name__ == "__main__":
     mode, when, point, _, *words = sys.argv[1:]
     effects.install(gate(mode, when, point))
-    sys.exit(main(words))
+    sys.argv = ["reloader", *words]
+    entry()

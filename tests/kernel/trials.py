@@ -21,7 +21,7 @@ from reloader.bpf import netns
 from reloader.records import Trial
 from reloader.trial import now
 from reloader.txn.trial import lock_in_turn
-from tests.kernel.stage import ROOT, Done, Stage, wait_until
+from tests.kernel.stage import ROOT, Done, Stage, hear_signals, wait_until
 
 PASS, DROP = {"default_verdict": "XDP_PASS"}, {"default_verdict": "XDP_DROP"}
 PORT = 8080
@@ -168,6 +168,7 @@ class Beside:
     def __init__(self, stage: Stage, *words: str | Path, prefix: tuple[str, ...] = (), **options: Any) -> None:
         command = [*prefix, sys.executable, "-m", "reloader", *map(str, words), *stage.where]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        pipes["preexec_fn"] = hear_signals
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, **{**pipes, **options})
 
