@@ -108,20 +108,14 @@ def status(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-STATE_COLOUR = {
-    "serving": "green",
-    "unconfirmed": "yellow",
-    "removed": "dim",
-    "orphaned": "yellow",
-    "drift": "red",
-    "unfinished": "red",
-    "damaged": "red",
-}
+STATE_COLOUR = {"serving": "green", "unconfirmed": "yellow", "removed": "dim", "orphaned": "yellow"}
+"""All others are red."""
 
 
 def _show_status(env: Environment, one: dict[str, Any]) -> None:
     out = env.output
-    head = f"{out.paint(one['pipeline'], 'bold')}  {out.paint(one['state'], STATE_COLOUR[one['state']])}"
+    states = ", ".join(out.paint(state, STATE_COLOUR.get(state, "red")) for state in one["states"])
+    head = f"{out.paint(one['pipeline'], 'bold')}  {states}"
     if one["generation"]:
         head += f"  generation {one['generation']}, load {one['load']}, since {one['since']} ({one['reason']})"
     out.print(head)

@@ -60,6 +60,7 @@ class Bench:
     moved: dict[str, int] = field(default_factory=dict)  # map -> entries that drains found and moved
     left_out: dict[str, int] = field(default_factory=dict)  # map -> entries that drains gave up, having no place
     progress: Callable[[str], None] = silent
+    interrupted: bool = False  # by a signal that came after the commit, or just before it
     done: list[Op] = field(default_factory=list)  # what was begun, in order; the last may have failed
 
     def blob(self, blob: str, digest: str) -> bytes:

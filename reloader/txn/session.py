@@ -24,6 +24,7 @@ from reloader.errors import (
 )
 from reloader.files import listing
 from reloader.frozen import frozen
+from reloader.interrupts import Held
 from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lock import WriterLock
@@ -75,6 +76,7 @@ class Result:
     outcome: str = ""  # of the trial, in words
     bridge: dict[str, int] = field(default_factory=dict)  # what it did while state moved, where not zero
     left_out: dict[str, int] = field(default_factory=dict)  # state map -> entries given up, having no place in it
+    interrupted: bool = False  # a signal came when it was too late to go back: nothing more is to be done
 
 
 class Post(Protocol):
@@ -171,7 +173,10 @@ def _ready(
     current = records.read_current(layout, pipeline)
     if current is None or not current.trial or not trial.overdue(current.trial, kernel.boot_id()):
         return done, None
-    sent = end_or_give_up(kernel, layout, current, FORGOTTEN, lock)
+    with Held() as held:
+        sent = end_or_give_up(kernel, layout, current, FORGOTTEN, lock)
+    if held.interrupted:
+        raise KeyboardInterrupt
     done.append(f"{pipeline}: generation {current.trial.generation}: {FORGOTTEN}; {home(current, sent)}")
     return done, sent
 
@@ -227,7 +232,7 @@ def _apply(
     seconds = {**trip.seconds, "total": time.monotonic() - started}
     return Result(
         pipeline=name, changed=True, generation=made.generation, plan=made, seconds=seconds, recovered=recovered,
-        proof=bench.proof, bridge=bench.bridged, left_out=bench.left_out,
+        proof=bench.proof, bridge=bench.bridged, left_out=bench.left_out, interrupted=bench.interrupted,
     )  # fmt: skip
 
 
@@ -396,7 +401,7 @@ def _remove(
     wish = seen.generation.wish if seen.generation else None
     bench = Bench(kernel=kernel, layout=layout, pipeline=pipeline, wish=wish)
     run(Trip(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), kernel, layout, lock)
-    return Result(pipeline=pipeline, changed=True, generation=0, plan=made)
+    return Result(pipeline=pipeline, changed=True, generation=0, plan=made, interrupted=bench.interrupted)
 
 
 def recover_all(
