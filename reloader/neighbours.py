@@ -62,6 +62,21 @@ class Neighbour:
         }
 
 
+@frozen
+class Foreign:
+    """A program on our hook that no link of ours runs."""
+
+    prog_id: int
+    link_id: int  # 0: attached by netlink
+    holders: tuple[str, ...]  # who keeps it alive, in words
+    pipeline: str = ""  # whose it says that it is
+
+    @property
+    def words(self) -> str:
+        held = ", ".join(self.holders) or "nobody that can be seen"
+        return f"by bpf_link {self.link_id}, held by {held}" if self.link_id else f"by netlink (held by {held})"
+
+
 def on_tcx(
     kernel: Kernel, target: dict[str, str], interface: Interface, link: LinkInfo | None
 ) -> tuple[Neighbour, ...]:

@@ -25,27 +25,53 @@ COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2",
 
 @dataclass(slots=True)
 class Output:
-    """Words to stdout, everything else to stderr."""
+    """Words to stdout, everything else to stderr. Printing never fails: what stdout did not take is told by `lost`
+    once the command is over, and what stderr does not take is dropped."""
 
     json: bool = False
     quiet: bool = False
     colour: bool = False
+    lost: OSError | ValueError | None = None  # why (a part of) the report could not be written; ValueError: closed
 
     def paint(self, text: str, colour: str) -> str:
         return f"\033[{COLOURS[colour]}m{text}\033[0m" if self.colour and colour else text
 
     def print(self, text: str = "") -> None:
         if not self.json:
-            print(text)
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        if self.lost is None:
+            try:
+                print(text)
+            except (OSError, ValueError) as error:
+                self.lost = error
+
+    def line(self, text: str) -> None:
+        """At once, of a command that goes on although this line may be lost: a full disk has room again one day."""
+        try:
+            print(text, flush=True)
+        except (OSError, ValueError) as error:
+            if self.lost is None:
+                self.note(f"standard output cannot be written: {error}; its lines are lost, the command goes on")
+            self.lost = error
+
+    def flush(self) -> None:
+        """Hand over what is buffered; afterwards `lost` is final."""
+        if self.lost is None:
+            try:
+                sys.stdout.flush()
+            except (OSError, ValueError) as error:
+                self.lost = error
 
     def document(self, kind: str, body: dict[str, Any]) -> None:
         """The one JSON document of a command; nothing in text mode."""
         if self.json:
-            print(json.dumps({"apiVersion": "reloader/v1", "kind": kind, **body}, indent=2, sort_keys=True))
+            self._write(json.dumps({"apiVersion": "reloader/v1", "kind": kind, **body}, indent=2, sort_keys=True))
 
     def note(self, text: str) -> None:
         if not self.quiet:
-            print(text, file=sys.stderr)
+            _say(text)
 
     def error(self, error: ReloaderError) -> None:
         """The error a command ends with: in words on stderr; as JSON also on stdout."""
@@ -54,11 +80,11 @@ class Output:
 
     def tell(self, error: ReloaderError) -> None:
         """An error's message, detail and hint on stderr."""
-        painted = self.paint("error:", "red") if sys.stderr.isatty() else "error:"
+        painted = self.paint("error:", "red") if self.colour and sys.stderr.isatty() else "error:"
         lines = [f"{painted} {error.message}"] if not (isinstance(error, InputError) and error.detail) else []
         lines += [error.detail] if error.detail else []
         lines += [f"hint: {error.hint}"] if error.hint else []
-        print("\n".join(lines), file=sys.stderr)
+        _say("\n".join(lines))
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]], *, colours: Sequence[str] = ()) -> None:
         """Columns as wide as their widest cell; `colours` paints whole rows."""
@@ -66,10 +92,16 @@ class Output:
             return
         cells = [["-" if c is None else str(c) for c in row] for row in rows]
         widths = [max(len(r[i]) for r in [list(header), *cells]) for i in range(len(header))]
-        print(self.paint("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), "bold"))
+        self._write(self.paint("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), "bold"))
         for number, row in enumerate(cells):
             text = "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-            print(self.paint(text, colours[number] if colours else ""))
+            self._write(self.paint(text, colours[number] if colours else ""))
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    """A line on stderr; dropped where it cannot be written."""
+    with suppress(OSError, ValueError):
+        print(text, file=stream or sys.stderr, flush=True)
 
 
 @dataclass(slots=True)
@@ -77,6 +109,8 @@ class Environment:
     layout: Layout
     output: Output
     make_kernel: Callable[[], Kernel]
+    targets: list[str] = field(default_factory=list)  # pipelines that the command is about, as far as is known yet
+    not_started: list[str] = field(default_factory=list)  # those of `apply` whose turn has not come
     _kernel: list[Kernel] = field(default_factory=list)
 
     @classmethod
@@ -86,7 +120,8 @@ class Environment:
         host = Path(os.environ.get("RELOADER_HOST", HOST_FILE))
         run = os.environ.get("RELOADER_RUN", "").rstrip("/")
         layout = Layout(bpffs=args.bpffs.rstrip("/"), records=Path(args.records), host_file=host, run_dir=run)
-        return cls(layout, output, make_kernel)
+        named = getattr(args, "pipelines", None) or [getattr(args, "pipeline", None)]
+        return cls(layout, output, make_kernel, targets=[name for name in named if name])
 
     @property
     def kernel(self) -> Kernel:
@@ -127,7 +162,7 @@ class SlowSteps:
         while not over.wait(self.LOOK):
             step = self._step
             if step and step is not said and time.monotonic() - step[1] >= self.PATIENCE:
-                print(f"… {step[0]}", file=self._stream, flush=True)
+                _say(f"… {step[0]}", self._stream)
                 said = step
 
     def reading(self, files: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
-"""`reloader init my.bpf.o`: a first YAML from object files, with a role suggested for every writable map.
+"""`reloader init my.bpf.o`: a first YAML from object files, with a role for every writable map that has one that loses
+nothing.
 
-Valid as it stands; only the interface has to be named before it can be applied. Imports errors, elf, hooks,
+The author names the interfaces and chooses the roles that are `TODO`. Imports errors, elf, hooks,
 layout, spec.{objects,roles,schema,text}.
 """
 
@@ -17,12 +18,13 @@ from reloader.elf.sections import loadable
 from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import shipped_dir
-from reloader.spec.model import Mark, ObjectRef, Role
+from reloader.spec.model import Mark, ObjectRef
 from reloader.spec.objects import Objects, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role
 from reloader.spec.schema import API_VERSION
 from reloader.spec.showing import show
 from reloader.spec.text import resolve
+from reloader.spec.words import TODO
 from reloader.state.layouts import quoted
 from reloader.typetree import TypeTree
 
@@ -62,7 +64,7 @@ def _head(objects: Sequence[Path]) -> list[str]:
     files = ", ".join(_quoted(str(p)) for p in objects)
     return [
         f"# yaml-language-server: $schema={schema}",
-        "# Written by `reloader init`. Name the interfaces, confirm the roles, then `reloader validate` and `apply`.",
+        "# Written by `reloader init`. Name the interfaces, choose the roles, then `reloader validate` and `apply`.",
         f"apiVersion: {API_VERSION}",
         "kind: Pipeline",
         f"metadata: {{name: {pipeline_name(objects[0])}}}",
@@ -144,13 +146,14 @@ def _maps(objects: Objects) -> Iterator[str]:
 
 def _declaration(found: ElfMap) -> Iterator[str]:
     role = suggested_role(found)
-    if role is not Role.CONFIG:
+    if role is not None:
         yield f"    {found.name}: {{role: {role}}}"
         return
     yield f"    {found.name}:"
-    yield f"      role: {role}"
-    yield "      entries: []  # the whole map; or  from: {csv: FILE}, whose first line names the fields"
-    yield f"      #  - {{key: {_blank(found.key)}, value: {_blank(found.value)}}}"
+    yield f"      role: {TODO}  # state: every change keeps the entries. config: this file lists them, as here:"
+    yield "      # entries:  # or  from: {csv: FILE}, whose first line names the fields"
+    yield f"      #   - {{key: {_blank(found.key)}, value: {_blank(found.value)}}}"
+    yield "      # prune: false  # with role: config: keep the entries that another process writes"
 
 
 def _blank(tree: TypeTree | None) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from reloader.errors import UsageError
 from reloader.layout import DEFAULT_BPFFS, DEFAULT_RECORDS
+from reloader.streams import discard_output, exit_code_of
 
 EXIT_CODES = """exit codes:
   0   done, or nothing to do
@@ -18,8 +19,13 @@ EXIT_CODES = """exit codes:
   4   could not be put back; needs a human
   64  usage             65  bad input, or the change is refused
   69  the kernel or host lacks something
+  74  the report could not be written to standard output (141: its reader has left)
   75  another reloader is at work, or what serves is on trial
   77  permission refused
+  130  interrupted by a signal before everything was done
+
+The code tells what happened to the kernel: a result that cannot be printed does
+not change it, and a signal that comes after the commit gives 0.
 """
 
 MAIN = """Declarative, lossless hot reload of eBPF pipelines.
@@ -35,8 +41,19 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        print(f"error: {message}\nhint: {self.prog} --help", file=sys.stderr)
+        self._print_message(f"error: {message}\nhint: {self.prog} --help\n", sys.stderr)
         raise SystemExit(UsageError.exit_code)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """A help text that cannot be written is a failure; what stderr does not take is dropped."""
+        stream = file or sys.stderr
+        try:
+            stream.write(message)
+            stream.flush()
+        except (OSError, ValueError) as error:
+            if stream is sys.stdout:
+                discard_output()
+                raise SystemExit(exit_code_of(error)) from None
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -99,6 +116,11 @@ def reset(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="MAP",
         help="give up this map's contents and start it empty (may be repeated)",
+    )
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="delete entries of config maps that reloader did not write (the plan says how many)",
     )
     parser.add_argument(
         "--allow-lossy-rollback",
