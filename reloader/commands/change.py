@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import NeedsHuman, ReloaderError, UsageError
+from reloader.printable import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,7 +159,7 @@ def _outcome(env: Environment, watched: Watched, result: Result) -> Result:
 
     health = watched.wish.health
     if health is not None:
-        checks = f"{len(health.checks)} check{'s' * (len(health.checks) != 1)}"
+        checks = counted(len(health.checks), "check")
         env.output.note(
             f"{result.pipeline}: generation {result.generation} serves, on trial for {health.window:g} s ({checks})"
         )

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,33 +18,51 @@ from typing import Any, TextIO
 from reloader.errors import InputError, ReloaderError
 from reloader.kernel import Kernel
 from reloader.layout import HOST_FILE, Layout
+from reloader.printable import lines_of, printable
 
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
 
 
 @dataclass(slots=True)
 class Output:
-    """Words to stdout, everything else to stderr."""
+    """Words to stdout, everything else to stderr. All text is masked here, line by line; JSON keeps it as it is."""
 
     json: bool = False
     quiet: bool = False
     colour: bool = False
 
-    def paint(self, text: str, colour: str) -> str:
-        return f"\033[{COLOURS[colour]}m{text}\033[0m" if self.colour and colour else text
+    def _line(self, *parts: str | tuple[str, str]) -> str:
+        """One line of texts and (text, colour) pairs."""
+        pairs = [(part, "") if isinstance(part, str) else part for part in parts]
+        painted = self.colour and any(colour for _, colour in pairs)
+        if not painted:
+            return printable("".join(text for text, _ in pairs))
+        shown = [(printable(text), colour) for text, colour in pairs]
+        return "".join(f"\033[{COLOURS[colour]}m{text}\033[0m" if colour else text for text, colour in shown)
 
-    def print(self, text: str = "") -> None:
+    def print(self, *parts: str | tuple[str, str]) -> None:
+        """One line to stdout."""
         if not self.json:
-            print(text)
+            print(self._line(*parts))
 
     def document(self, kind: str, body: dict[str, Any]) -> None:
         """The one JSON document of a command; nothing in text mode."""
         if self.json:
             print(json.dumps({"apiVersion": "reloader/v1", "kind": kind, **body}, indent=2, sort_keys=True))
 
+    def event(self, text: str) -> None:
+        """One line of a command that runs on, at once."""
+        self.print(text)
+        sys.stdout.flush()
+
     def note(self, text: str) -> None:
         if not self.quiet:
-            print(text, file=sys.stderr)
+            self._aside(printable(text))
+
+    def _aside(self, text: str) -> None:
+        """To stderr, behind what stdout was given before: both may lead to one file."""
+        sys.stdout.flush()
+        print(text, file=sys.stderr, flush=True)
 
     def error(self, error: ReloaderError) -> None:
         """The error a command ends with: in words on stderr; as JSON also on stdout."""
@@ -54,22 +71,22 @@ class Output:
 
     def tell(self, error: ReloaderError) -> None:
         """An error's message, detail and hint on stderr."""
-        painted = self.paint("error:", "red") if sys.stderr.isatty() else "error:"
-        lines = [f"{painted} {error.message}"] if not (isinstance(error, InputError) and error.detail) else []
-        lines += [error.detail] if error.detail else []
-        lines += [f"hint: {error.hint}"] if error.hint else []
-        print("\n".join(lines), file=sys.stderr)
+        word = ("error:", "red") if sys.stderr.isatty() else "error:"
+        lines = [self._line(word, f" {error.message}")] if not (isinstance(error, InputError) and error.lines) else []
+        hint, *more = lines_of(error.hint)
+        rest = [*error.lines, *([f"hint: {hint}", *more] if hint else [])]
+        self._aside("\n".join([*lines, *map(printable, rest)]))
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]], *, colours: Sequence[str] = ()) -> None:
         """Columns as wide as their widest cell; `colours` paints whole rows."""
         if self.json or not rows:
             return
-        cells = [["-" if c is None else str(c) for c in row] for row in rows]
+        cells = [["-" if c is None else printable(str(c)) for c in row] for row in rows]
         widths = [max(len(r[i]) for r in [list(header), *cells]) for i in range(len(header))]
-        print(self.paint("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), "bold"))
+        self.print(("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), "bold"))
         for number, row in enumerate(cells):
             text = "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-            print(self.paint(text, colours[number] if colours else ""))
+            self.print((text, colours[number] if colours else ""))
 
 
 @dataclass(slots=True)
@@ -109,7 +126,8 @@ class SlowSteps:
         self._quiet = output.quiet
         self._stream = stream or sys.stderr
         self._step: tuple[str, float] | None = None  # label, and when it began
-        self._over: Any = None  # threading.Event, while somebody looks
+        self._over: Any = None  # threading.Event, while the thread looks
+        self._thread: Any = None
 
     def __call__(self, label: str) -> None:
         if self._quiet:
@@ -119,15 +137,18 @@ class SlowSteps:
             import threading
 
             self._over = threading.Event()
-            with suppress(RuntimeError):  # a limit on processes: it goes on without words on how far it is
-                threading.Thread(target=self._look, args=[self._over], daemon=True).start()
+            self._thread = threading.Thread(target=self._look, args=[self._over], daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # a limit on processes: it goes on without words on how far it is
+                self._thread = None
 
     def _look(self, over: Any) -> None:
         said = None
         while not over.wait(self.LOOK):
             step = self._step
             if step and step is not said and time.monotonic() - step[1] >= self.PATIENCE:
-                print(f"… {step[0]}", file=self._stream, flush=True)
+                print(f"… {printable(step[0])}", file=self._stream, flush=True)
                 said = step
 
     def reading(self, files: Sequence[str]) -> None:
@@ -135,6 +156,8 @@ class SlowSteps:
         self(f"reading {os.path.basename(files[0]) or files[0]}" if len(files) == 1 else f"reading {len(files)} files")
 
     def done(self) -> None:
+        """The thread has ended once this returns, so that no line of progress comes behind the result."""
         if self._over is not None:
             self._over.set()
-            self._over = self._step = None
+            self._thread.join()
+            self._over = self._thread = self._step = None

@@ -58,12 +58,8 @@ def watch(args: argparse.Namespace, env: Environment) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         _follow(args, env, stop, queue)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    _say("stopped; what serves, serves on")
+    env.output.event("stopped; what serves, serves on")
     return 0
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _follow(args: argparse.Namespace, env: Environment, stop: _Stop, queue: SimpleQueue[str]) -> None:
@@ -74,12 +70,12 @@ def _follow(args: argparse.Namespace, env: Environment, stop: _Stop, queue: Simp
 
     directory = _checked(args, env)
     engine = _attempts(env, stop)
-    follower = Follower(Files(directory), engine, _say, debounce=args.debounce)
+    follower = Follower(Files(directory), engine, env.output.event, debounce=args.debounce)
     events, interfaces = Events(queue, env.output.note), Interfaces(env.kernel.net, queue)
     try:
         events.point_at(*follower.files.places())  # before the first look, so that no change falls between
         follower.start(time.monotonic(), engine.known(directory), stopping=stop.stopping)
-        _say(f"watching {directory}")
+        env.output.event(f"watching {directory}")
         run(follower, events, interfaces, queue, stopping=stop.stopping)
     finally:
         interfaces.stop()
@@ -96,7 +92,7 @@ def _attempts(env: Environment, stop: _Stop) -> Attempts:
             layout=env.layout,
             read=lambda path: load_wishes(path, env.layout),
             named=_named,
-            say=_say,
+            say=env.output.event,
             steps=SlowSteps(env.output),
             stopping=stop.stopping,
         )

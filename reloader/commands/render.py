@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reloader import record
 from reloader.commands.environment import Output
 from reloader.plan.model import Line, Plan, Sign
+from reloader.printable import counted
 from reloader.txn.session import Result
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def show_plan(output: Output, plan: Plan, *, ops: bool = False) -> None:
         if plan.from_generation
         else f"generation {plan.generation}, new"
     )
-    output.print(output.paint(f"{plan.pipeline}: {before}: {plan.why}", "bold"))
+    output.print((f"{plan.pipeline}: {before}: {plan.why}", "bold"))
     show_lines(output, plan.lines)
     if ops:
         _show_ops(output, plan)
@@ -106,7 +107,7 @@ def show_proof(output: Output, proof: tuple[Proof, ...]) -> None:
     """How many tests passed, and what of them was skipped."""
     if proof:
         passed = sum(one.outcome == "passed" for one in proof)
-        output.print(f"  {passed} of {len(proof)} test{'s' * (len(proof) != 1)} passed on scratch maps")
+        output.print(f"  {passed} of {counted(len(proof), 'test')} passed on scratch maps")
     for one in proof:
         for line in one.said:
             output.print(f"    {one.name}: {line}")
@@ -133,6 +134,6 @@ def show_result(output: Output, result: Result) -> None:
         output.print(f"  unconfirmed: goes back in {result.unconfirmed:.0f} s; {keep}")
     for line in result.plan.lines:
         if line.sign is not Sign.KEEP:
-            output.print("  " + output.paint(line.text(), SIGN_COLOUR[line.sign]))
+            output.print("  ", (line.text(), SIGN_COLOUR[line.sign]))
             if line.detail:
                 show_detail(output, line)

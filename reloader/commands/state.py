@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment
 from reloader.errors import InputError, NotFoundError, Problem, UsageError
+from reloader.printable import counted
 
 if TYPE_CHECKING:
     from reloader.elf import ElfMap
@@ -160,7 +161,7 @@ def new(args: argparse.Namespace, env: Environment) -> int:
         path = target / file_name(found.name, version)
         path.write_text(text)
         asked = text.count("# QUESTION")
-        env.output.print(f"{path}: written" + (f", {asked} question{'s' * (asked > 1)} to answer" if asked else ""))
+        env.output.print(f"{path}: written" + (f", {counted(asked, 'question')} to answer" if asked else ""))
         written += 1
     if not written:
         env.output.note("every state map has the recorded layout (--map NAME --same for a change of meaning alone)")
@@ -195,7 +196,7 @@ def show(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _named(version: dict[str, Any]) -> str:
-    return f"version {version['version']} ({version['key_size']} → {version['value_size']} bytes)"
+    return f"version {version['version']} ({version['key_size']} → {counted(version['value_size'], 'byte')})"
 
 
 def _shown(versions: tuple[LayoutVersion, ...]) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
     maps = any(c.refusal and c.wanted.role is not Role.EXTERNAL for c in draft.maps)
     return RefusedChange(
         f"{wish.pipeline}: the change is refused; nothing was touched",
-        detail="\n".join(refusals),
+        detail=refusals,
         hint=_way_out(wish, draft) or ("to give up a map's contents on purpose, name it: --reset MAP" if maps else ""),
     )
 

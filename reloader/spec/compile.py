@@ -16,6 +16,7 @@ from reloader.errors import ENOUGH, InputError, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
+from reloader.printable import Block
 from reloader.spec import constants, health, kept, listing, parse, registered
 from reloader.spec.check import suggestion
 from reloader.spec.checks import Health
@@ -235,7 +236,7 @@ class _Compiler:
             verb = "map is" if len(missing) == 1 else "maps are"
             message = f"{len(missing)} writable {verb} not declared: {names}"
             mark = self.pipeline.maps_mark or self.pipeline.mark
-            self._note(mark, "spec.maps", message, "decide on each role and add:\n" + declarations(missing))
+            self._note(mark, "spec.maps", message, Block("decide on each role and add:", *declarations(missing)))
 
     def _map(self, wish: MapWish) -> WishMap | None:
         found = self.objects.maps.get(wish.name)
@@ -365,6 +366,6 @@ def _inner(found: ElfMap) -> InnerMap:
     )  # fmt: skip
 
 
-def declarations(maps: Iterable[ElfMap]) -> str:
+def declarations(maps: Iterable[ElfMap]) -> list[str]:
     """Lines to paste below `maps:`, one a map, with a suggested role."""
-    return "\n".join(f"    {m.name}: {{role: {suggested_role(m)}}}  # {describe(m)}" for m in maps)
+    return [f"    {m.name}: {{role: {suggested_role(m)}}}  # {describe(m)}" for m in maps]

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from reloader.printable import counted
 from reloader.spec.scalars import (
     HEX,
     RowProblem,
@@ -166,7 +167,7 @@ class _Encoder:
         if data is None:
             raise self._problem(at, f"{value!r} is not hexadecimal")
         if len(data) != size:
-            raise self._problem(at, f"{len(data)} bytes given, {size} needed")
+            raise self._problem(at, f"{counted(len(data), 'byte')} given, {size} needed")
         return data
 
     def _scalar(self, tree: TypeTree, value: Any, at: str) -> bytes:

@@ -21,6 +21,7 @@ from reloader.layout import Layout
 from reloader.plan import ops
 from reloader.plan.entries import EntryDiff, split_records
 from reloader.plan.ops import Op
+from reloader.printable import counted, printable
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
 from reloader.txn import config, links, rescued, sharing, storage
@@ -159,7 +160,7 @@ def doing(op: Op) -> str:
         case ops.Load():
             return f"loading {', '.join(op.programs)}"
         case ops.Prove():
-            return f"running {op.count} test{'s' * (op.count != 1)}"
+            return f"running {counted(op.count, 'test')}"
         case ops.FillMap() | ops.SetEntries() | ops.MakeInner():
             return f"writing {op.map}"
         case ops.SwapLink() | ops.CreateLink() | ops.FlipSide():
@@ -314,7 +315,7 @@ def _leave_out(bench: Bench, op: ops.CheckFit | ops.Drain, count: int) -> None:
 
 def _so_far(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, seen: int) -> None:
     of = f" of {op.entries:,}" if op.entries >= seen else ""
-    bench.progress(f"{doing(op)}: {seen:,}{of} entries")
+    bench.progress(f"{doing(op)}: {counted(seen, 'entry')}{of}")
 
 
 def _take_over(bench: Bench, op: ops.HoldForeign | ops.TakeOver | ops.GiveBack) -> None:
@@ -401,7 +402,7 @@ def _freeze_one(bench: Bench, fd: Fd, path: str) -> None:
 def _warn(text: str) -> None:
     import logging
 
-    logging.getLogger(__name__).warning("%s", text)
+    logging.getLogger(__name__).warning("%s", printable(text))
 
 
 def _drop_load(bench: Bench, op: ops.DropLoad) -> None:

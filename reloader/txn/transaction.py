@@ -31,6 +31,7 @@ from reloader.lock import WriterLock
 from reloader.plan import ops
 from reloader.plan.model import Plan
 from reloader.plan.ops import Op
+from reloader.printable import counted
 from reloader.records import Current, Generation
 from reloader.txn import refusal, storage
 from reloader.txn.apply import Bench, doing, execute, take_back
@@ -214,7 +215,7 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
     )
     if isinstance(error, TestsFailed):
         why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
-        return TestsFailed(why, tests=error.tests, detail=error.detail, hint=error.hint)
+        return TestsFailed(why, tests=error.tests, detail=error.lines, hint=error.hint)
     if swapped:
         why = f"{plan.pipeline}: {describe(error)}; rolled back, {stays}{left_out(bench.left_out)}"
         return RolledBack(why, hint=_hint(error), **refusal.cause(error))
@@ -230,7 +231,7 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
 
 def left_out(counts: Mapping[str, int]) -> str:
     """What a conversion gave up, in words; empty when nothing."""
-    rows = (f"{name}: {n:,} {'entry' if n == 1 else 'entries'}" for name, n in sorted(counts.items()))
+    rows = (f"{name}: {counted(n, 'entry')}" for name, n in sorted(counts.items()))
     return "".join(f"; {row} without a place in that layout left out" for row in rows)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from reloader.errors import UsageError
 from reloader.layout import DEFAULT_BPFFS, DEFAULT_RECORDS
+from reloader.printable import printable
 
 EXIT_CODES = """exit codes:
   0   done, or nothing to do
@@ -35,8 +36,12 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        print(f"error: {message}\nhint: {self.prog} --help", file=sys.stderr)
+        self._print_message(f"error: {printable(message)}\nhint: {self.prog} --help\n", sys.stderr)
         raise SystemExit(UsageError.exit_code)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """All that argparse prints, usage and help too: their defaults come from the environment."""
+        super()._print_message("\n".join(map(printable, message.split("\n"))), file)
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
