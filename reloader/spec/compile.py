@@ -16,7 +16,7 @@ from reloader.errors import ENOUGH, InputError, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
-from reloader.printable import Block
+from reloader.printable import Block, printable
 from reloader.spec import constants, health, kept, listing, parse, registered
 from reloader.spec.check import suggestion
 from reloader.spec.checks import Health
@@ -25,7 +25,7 @@ from reloader.spec.objects import OLD, Objects, always_loaded, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
 from reloader.spec.share import group_id, unknown_group
 from reloader.spec.source import read_source
-from reloader.spec.text import dotted, uncollected
+from reloader.spec.text import dotted, quoted, uncollected
 from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Share, Wish, WishAttachment, WishMap, WishTests
 from reloader.spec.words import GATE, SLOTS
 
@@ -368,4 +368,4 @@ def _inner(found: ElfMap) -> InnerMap:
 
 def declarations(maps: Iterable[ElfMap]) -> list[str]:
     """Lines to paste below `maps:`, one a map, with a suggested role."""
-    return [f"    {m.name}: {{role: {suggested_role(m)}}}  # {describe(m)}" for m in maps]
+    return [f"    {quoted(m.name)}: {{role: {suggested_role(m)}}}  # {printable(describe(m))}" for m in maps]

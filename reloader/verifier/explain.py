@@ -49,8 +49,8 @@ class Explanation:
 
     def detail(self) -> list[str]:
         """All but sentence and hint, line by line."""
-        lines = [self.source] if self.source else []
-        lines += [f"  {line}" for line in self.around]
+        lines = [self.source.expandtabs()] if self.source else []
+        lines += [f"  {line.expandtabs()}" for line in self.around]
         lines += [f"known there: {line}" for line in self.knew]
         if not self.known:
             return [*lines, *self.tail]
