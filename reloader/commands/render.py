@@ -63,17 +63,13 @@ def show_lines(output: Output, lines: tuple[Line, ...]) -> None:
     for line in lines:
         if line.detail:
             output.print(f"{line.kind} {line.name}:")
-            show_detail(output, line)
+            for text in (*line.notes[1:], *line.detail):
+                output.print(f"    {text}")
 
 
 def _brief(line: Line) -> str:
     """Notes that fit a column; a conversion's stand below the table."""
     return line.notes[0] if line.detail else "; ".join(line.notes)
-
-
-def show_detail(output: Output, line: Line) -> None:
-    for text in (*line.notes[1:], *line.detail):
-        output.print(f"    {text}")
 
 
 def _show_ops(output: Output, plan: Plan) -> None:
@@ -114,6 +110,7 @@ def show_proof(output: Output, proof: tuple[Proof, ...]) -> None:
 
 
 def show_result(output: Output, result: Result) -> None:
+    """What was done, a line for each change; `plan` and `history` have the details."""
     for note in result.recovered:
         output.note(note)
     if not result.changed or result.plan is None:
@@ -135,5 +132,3 @@ def show_result(output: Output, result: Result) -> None:
     for line in result.plan.lines:
         if line.sign is not Sign.KEEP:
             output.print("  ", (line.text(), SIGN_COLOUR[line.sign]))
-            if line.detail:
-                show_detail(output, line)

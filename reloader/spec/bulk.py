@@ -276,8 +276,9 @@ class _JsonReader:
             try:
                 encoded[side] = encode_side(self.shape, side, item[side])
             except values.ValueProblem as wrong:
-                found = _problem(self.file, number, wrong.message, wrong.hint, path=wrong.path)
-                self.rows.problems.append(found)
+                self.rows.problems += [
+                    _problem(self.file, number, one.message, one.hint, path=one.path) for one in wrong.each()
+                ]
         if len(encoded) == 2:
             self.rows.keys.append(encoded["key"])
             self.rows.values.append(encoded["value"])

@@ -99,7 +99,7 @@ class _Listing:
                 try:
                     into.append(encode_side(shape, side, getattr(entry, side)))
                 except values.ValueProblem as wrong:
-                    rows.problems.append(self._wrong_value(index, entry, wrong))
+                    rows.problems += [self._wrong_value(index, entry, one) for one in wrong.each()]
             if len(rows.problems) >= ENOUGH:
                 break
         return rows

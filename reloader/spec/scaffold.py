@@ -26,6 +26,7 @@ from reloader.spec.roles import allowed_roles, describe, suggested_role
 from reloader.spec.schema import API_VERSION
 from reloader.spec.showing import show
 from reloader.spec.text import quoted
+from reloader.spec.words import PLACEHOLDER
 from reloader.typetree import TypeTree
 
 _WIDTH = 110
@@ -42,7 +43,7 @@ def first_yaml(objects: Sequence[Path]) -> str:
     if not attached:
         raise InputError([_nothing_to_attach(joined, str(objects[0]))])
     _writable(objects)
-    text = _text(objects, joined, attached, "CHANGE-ME")
+    text = _text(objects, joined, attached, PLACEHOLDER)
     _require_valid(objects, _text(objects, joined, attached, "eth0"))
     return text
 

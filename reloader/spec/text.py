@@ -36,7 +36,7 @@ _PRINTABLE = (  # YAML 1.2 c-printable, without the byte order mark and the line
     (0x9, 0xA), (0xD, 0xD), (0x20, 0x7E), (0xA0, 0x2027), (0x202A, 0xD7FF), (0xE000, 0xFEFE), (0xFF00, 0xFFFD),
     (0x10000, 0x10FFFF),
 )  # fmt: skip
-_PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./+@-]*( [A-Za-z_]\w*)*", re.ASCII)
+_PLAIN_WORD = re.compile(r"[A-Za-z_./][A-Za-z0-9_./+@-]*( [A-Za-z_]\w*)*", re.ASCII)
 _WORDS_OF_1_1 = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})  # other readers mean values
 _STRING_TAGS = frozenset({None, "!", "tag:yaml.org,2002:str"})
 
@@ -346,7 +346,7 @@ def quoted(text: str) -> str:
 
     What is not a plain word to all of them stands in double quotes. ValueError: it is not Unicode; YAML cannot hold it.
     """
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS_OF_1_1 and isinstance(resolve(text), str):
+    if _PLAIN_WORD.fullmatch(text) and text.lower() not in _WORDS_OF_1_1 and isinstance(resolve(text), str):
         return text
     text.encode()  # UnicodeEncodeError, a ValueError
     return '"' + "".join(rf"\{c}" if c in '"\\' else printable(c) for c in text) + '"'

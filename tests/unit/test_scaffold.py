@@ -10,7 +10,7 @@ import pytest
 
 from reloader.errors import InputError
 from reloader.hooks import HOOKS, xdp
-from reloader.spec.compile import compile_file
+from reloader.spec.compile import Compiled, compile_file
 from reloader.spec.model import Role
 from reloader.spec.scaffold import first_yaml, pipeline_name
 
@@ -25,14 +25,23 @@ def written(folder: Path, source: Path, compile_bpf: Callable[[Path], Path]) -> 
     return folder / "my.yaml"
 
 
-@pytest.mark.parametrize("source", [SUBJECT, EVERYTHING])
-def test_it_validates_as_it_stands(tmp_path: Path, source: Path, compile_bpf: Callable[[Path], Path]) -> None:
-    path = written(tmp_path, source, compile_bpf)
+def name_interfaces(path: Path) -> Compiled:
+    """The one pipeline of the file, once its author named the interfaces."""
+    path.write_text(re.sub("CHANGE-ME(-[0-9]+)?", lambda m: "eth" + (m[1] or "-1")[1:], path.read_text()))
     (one,) = compile_file(path)
-    assert one.wish.pipeline == "my"
-    text = path.read_text()
-    path.write_text(re.sub("CHANGE-ME(-[0-9]+)?", lambda m: "eth" + (m[1] or "-1")[1:], text))
-    (named,) = compile_file(path)
+    return one
+
+
+@pytest.mark.parametrize("source", [SUBJECT, EVERYTHING])
+def test_it_validates_once_the_interfaces_are_named(
+    tmp_path: Path, source: Path, compile_bpf: Callable[[Path], Path]
+) -> None:
+    path = written(tmp_path, source, compile_bpf)
+    with pytest.raises(InputError) as caught:
+        compile_file(path)
+    assert {p.reason for p in caught.value.problems} == {"placeholder"}
+    named = name_interfaces(path)
+    assert named.wish.pipeline == "my"
     assert "xdp:eth1" in [a.id for a in named.wish.attachments]
 
 
@@ -59,7 +68,7 @@ def test_what_it_says_of_the_subject(tmp_path: Path, compile_bpf: Callable[[Path
 
 
 def test_suggested_roles(tmp_path: Path, compile_bpf: Callable[[Path], Path]) -> None:
-    (one,) = compile_file(written(tmp_path, SUBJECT, compile_bpf))
+    one = name_interfaces(written(tmp_path, SUBJECT, compile_bpf))
     roles = {m.name: m.role for m in one.wish.maps}
     assert roles == {
         "policies": Role.CONFIG,
@@ -79,7 +88,7 @@ def test_odd_file_names_are_quoted(tmp_path: Path, compile_bpf: Callable[[Path],
     target.write_bytes(compile_bpf(SUBJECT).read_bytes())
     path = tmp_path / "x.yaml"
     path.write_text(first_yaml([target]))
-    (one,) = compile_file(path)
+    one = name_interfaces(path)
     assert one.wish.pipeline == "p-7-odd-name"
     assert one.files == (str(target),)
 
