@@ -238,7 +238,7 @@ def panic(args: argparse.Namespace, env: Environment) -> int:
     done = panic_now(env.kernel, env.layout, args.pipeline, Panic(args.stance) if args.stance else None)
     what = {Panic.OPEN: "every packet passes", Panic.CLOSED: "no packet passes"}[done.stance]
     env.output.print(f"{done.pipeline}: panic {done.stance}: {what} at {', '.join(done.attachments)}")
-    env.output.note("`reloader apply` or `reloader rollback` ends it")
+    env.output.note(f"`reloader apply FILE` or `reloader rollback {args.pipeline}` ends it")
     document = {"pipeline": done.pipeline, "stance": done.stance, "attachments": list(done.attachments)}
     env.output.document("Panic", document)
     return 0

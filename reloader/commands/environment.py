@@ -159,5 +159,5 @@ class SlowSteps:
         """The thread has ended once this returns, so that no line of progress comes behind the result."""
         if self._over is not None:
             self._over.set()
-            self._thread.join()
+            self._thread.join(timeout=1)  # a stderr that takes nothing must not hold back the result
             self._over = self._thread = self._step = None

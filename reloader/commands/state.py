@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,10 +116,10 @@ def check(args: argparse.Namespace, env: Environment) -> int:
     for path in args.objects:
         held = [m for m in _held(args, path, registry) if args.map or m.name in registry.maps]
         if not held:
-            problems.append(_problem(path, f"schema {args.schema} records none of its maps", "`reloader state new`"))
+            problems.append(_problem(path, f"schema {args.schema} records none of its maps", _write(path, args.schema)))
         for row in (_judged(registry, m) for m in held):
             rows.append({"object": path, **row})
-            problems += _findings(path, row)
+            problems += _findings(path, row, args.schema)
     if problems:
         raise InputError(problems)
     for row in rows:
@@ -127,10 +128,14 @@ def check(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-def _findings(path: str, row: dict[str, Any]) -> list[Problem]:
+def _write(path: str, schema: str) -> str:
+    return f"`reloader state new {shlex.quote(path)} --schema {schema}` writes the next version"
+
+
+def _findings(path: str, row: dict[str, Any], schema: str) -> list[Problem]:
     if row["head"] is not None and row["version"] == row["head"]:
         return []
-    hint = "`reloader state new` writes the next version"
+    hint = _write(path, schema)
     if not row["differences"]:
         return [_problem(path, _headline(row), hint)]
     return [_problem(path, line, hint, row["map"]) for line in row["differences"]]

@@ -100,7 +100,7 @@ def _head(objects: Sequence[Path]) -> list[str]:
     files = ", ".join(quoted(str(p)) for p in objects)
     return [
         f"# yaml-language-server: $schema={printable(str(schema))}",
-        "# Written by `reloader init`. Name the interfaces, confirm the roles, then `reloader validate` and `apply`.",
+        "# Written by `reloader init OBJECT`. Name the interfaces, confirm the roles, then `reloader validate FILE`.",
         f"apiVersion: {API_VERSION}",
         "kind: Pipeline",
         f"metadata: {{name: {quoted(pipeline_name(objects[0]))}}}",

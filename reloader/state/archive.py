@@ -93,7 +93,7 @@ class Writer:
 def read(file: IO[bytes]) -> Iterator[tuple[Exported, Iterator[Piece]]]:
     """Each map, with its pieces, which are to be used up before the next one. Damaged where the file is."""
     if file.read(len(MAGIC)) != MAGIC:
-        raise Damaged("this is no file of `reloader state export`")
+        raise Damaged("this is not a file that `reloader state export PIPELINE` wrote")
     maps = 0
     while (frame := _frame(file)) is not None:
         kind, data = frame

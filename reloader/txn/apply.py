@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -239,7 +240,8 @@ def _prove(bench: Bench, op: ops.Prove) -> None:
     bench.proof = proving.prove(bench.kernel, bench.wish, bench.blob, active, op.unmeasured)
     failed = proving.failures(bench.proof)
     if failed:
-        failed.hint = "`reloader test` runs them alone, and changes nothing"
+        file = shlex.quote(bench.wish.tests.file) if bench.wish and bench.wish.tests else "FILE"
+        failed.hint = f"`reloader test {file}` runs them alone, and changes nothing"
         raise failed
 
 

@@ -129,7 +129,7 @@ def _edited(recorded: History, wanted: WishMap, seen: Observed) -> str:
         " committed with:",
         *(f"        {d}" for d in differing),
         "    a version once applied is not edited: put its file back as it was, and add a new version"
-        " (`reloader state new`)",
+        " (`reloader state new OBJECT --schema SCHEMA`)",
     )
 
 
@@ -139,7 +139,7 @@ def _rules(kernel: Kernel, wanted: WishMap, live: SeenMap, recorded: History, ou
     span = lineage.span(was, recorded, now, wanted.versions)
     history, old, new = span.history, span.old, span.new
     if not history:
-        return "no rules: name a stateSchema that records its layouts (`reloader state new`)"
+        return "no rules: name a stateSchema that records its layouts (`reloader state new OBJECT --schema SCHEMA`)"
     if not old or not new:
         which = "new" if old else "live"
         return f"no rules: the {which} layout is none of versions {history[0].version}–{history[-1].version}"

@@ -108,7 +108,7 @@ class _Pipeline:
     def _rescued(self) -> Iterator[Kept]:
         """It may serve: a filter of traffic control is on none of the hooks that are looked at here."""
         if self._list("rescue"):
-            why = "a rescue script put it there; `reloader apply` takes over from it, "
+            why = "a rescue script put it there; `reloader apply FILE` takes over from it, "
             why += f"`reloader remove {self._name}` takes it off"
             yield Kept(path=f"{self._root}/rescue", why=why)
 

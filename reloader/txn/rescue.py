@@ -26,7 +26,7 @@ HEAD = """#!/bin/sh
 # Between letting go of reloader's link and attaching this program, packets meet none for some milliseconds. A
 # program that sits there without a link, as of an earlier run of such a script, is replaced in one step.
 # State maps of this very layout are taken up where they are pinned; others start empty, and so do .bss and .data.
-# Once reloader works again, `reloader apply` takes over from it, and `reloader remove {pipeline}` takes it off.
+# Once reloader works again, `reloader apply FILE` takes over from it, and `reloader remove {pipeline}` takes it off.
 set -eu
 PATH="$PATH:/usr/sbin:/sbin"
 pins=${{RELOADER_BPFFS:-{bpffs}}}
