@@ -116,10 +116,10 @@ def check(args: argparse.Namespace, env: Environment) -> int:
     for path in args.objects:
         held = [m for m in _held(args, path, registry) if args.map or m.name in registry.maps]
         if not held:
-            problems.append(_problem(path, f"schema {args.schema} records none of its maps", _write(path, args.schema)))
+            problems.append(_problem(path, f"schema {args.schema} records none of its maps", _write(path, args)))
         for row in (_judged(registry, m) for m in held):
             rows.append({"object": path, **row})
-            problems += _findings(path, row, args.schema)
+            problems += _findings(path, row, args)
     if problems:
         raise InputError(problems)
     for row in rows:
@@ -128,14 +128,15 @@ def check(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-def _write(path: str, schema: str) -> str:
-    return f"`reloader state new {shlex.quote(path)} --schema {schema}` writes the next version"
+def _write(path: str, args: argparse.Namespace) -> str:
+    where = f" --dir {shlex.quote(args.dir)}" if args.dir else ""
+    return f"`reloader state new {shlex.quote(path)} --schema {args.schema}{where}` writes the next version"
 
 
-def _findings(path: str, row: dict[str, Any], schema: str) -> list[Problem]:
+def _findings(path: str, row: dict[str, Any], args: argparse.Namespace) -> list[Problem]:
     if row["head"] is not None and row["version"] == row["head"]:
         return []
-    hint = _write(path, schema)
+    hint = _write(path, args)
     if not row["differences"]:
         return [_problem(path, _headline(row), hint)]
     return [_problem(path, line, hint, row["map"]) for line in row["differences"]]
