@@ -126,7 +126,7 @@ def test_f10_a_layout_that_no_rule_covers(stage: Stage) -> None:
     folder = stage.folder / "a state"
     shutil.copytree(ROOT / "state" / "flow-count", folder / "flow-count")
     (folder / "flow-count" / "flows.2.yaml").unlink()
-    where, newer = ["--schema", "flow-count", "--dir", folder], stage.folder / stage.put("v3")
+    where, newer = ["--schema", "flow-count", "--dir", str(folder)], stage.folder / stage.put("v3")
     error = stage.run("state", "check", newer, *where, where=False).error
     (words,) = {tuple(commands(p["hint"], stage.file)[0]) for p in error["problems"]}
     assert stage.run(*words, json_too=False, where=False).code == 0

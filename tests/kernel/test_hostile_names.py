@@ -60,8 +60,8 @@ def test_v10_an_interface_of_any_name(stage: Stage, name: str) -> None:
     stage.write(stage.spec("v1"))
     assert clean(stage, "plan", stage.file).code == 0
     assert clean(stage, "apply", stage.file).code == 0
-    for words in REPORTS:
-        clean(stage, *words)
+    for report in REPORTS:
+        clean(stage, *report)
     (attachment,) = stage.call("status", "edge")["pipelines"][0]["attachments"]
     assert name in attachment["id"]
     stage.write(stage.spec("v2"))
@@ -75,8 +75,8 @@ def test_v10_a_file_of_any_name_in_the_records(stage: Stage) -> None:
     (stage.folder / stage.put("v1")).rename(stage.folder / odd)
     stage.write(stage.spec("v1", objects=[odd])).rename(path)
     assert clean(stage, "apply", path).code == 0
-    for words in REPORTS:
-        assert FAKE not in [line.strip() for line in clean(stage, *words).out.split("\n")]
+    for report in REPORTS:
+        assert FAKE not in [line.strip() for line in clean(stage, *report).out.split("\n")]
     assert odd in str(stage.call("show", "edge")["objects"][0]["path"])
 
 
