@@ -57,7 +57,8 @@ def compile_source(data: bytes, path: Path, inputs: Inputs = PLAIN, *, strict: b
             except InputError as error:
                 problems += error.problems
     if problems:
-        raise InputError(problems)
+        ours = sorted((p for p in problems if p.file == str(path)), key=lambda p: (p.line, p.column))
+        raise InputError(ours + [p for p in problems if p.file != str(path)])
     return tuple(compiled)
 
 
