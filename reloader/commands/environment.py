@@ -159,5 +159,6 @@ class SlowSteps:
         """The thread has ended once this returns, so that no line of progress comes behind the result."""
         if self._over is not None:
             self._over.set()
-            self._thread.join(timeout=1)  # a stderr that takes nothing must not hold back the result
+            if self._thread is not None:
+                self._thread.join(timeout=1)  # a stderr that takes nothing must not hold back the result
             self._over = self._thread = self._step = None

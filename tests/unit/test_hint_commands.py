@@ -23,7 +23,7 @@ COMMAND = re.compile(rf"`(reloader [^`]*)`|^(reloader (?:{'|'.join(COMMANDS_OF)}
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 NOT_HINTS = ("reloader state layout", "# Written by `reloader state new`")  # a title; the first line of a file
 SAMPLES = {"back": "rollback"}  # what stands in braces, where "1" makes no sense
-FOREIGN = frozenset({"--net"})  # of nsenter
+FOREIGN = frozenset({"--net", "--system"})  # of nsenter and groupadd
 
 
 def texts() -> Iterator[tuple[str, str]]:
