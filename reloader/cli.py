@@ -5,57 +5,126 @@ Imports stay late: a command that finds nothing to do must not pay for yaml, jso
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from reloader.errors import ReloaderError
+from reloader.errors import LIMITS, Interrupted, KernelError, OutputFailed, ReloaderError
+from reloader.interrupts import Held, interrupt, unraisable
+from reloader.streams import discard_output, exit_code_of, prepare, takes_more
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
-    from reloader.commands.environment import Environment
+    from reloader.commands.environment import Environment, Output
     from reloader.kernel import Kernel
+
+
+CHANGING = frozenset(
+    {
+        ("change", "apply"), ("change", "confirm"), ("change", "rollback"), ("change", "remove"), ("change", "panic"),
+        ("recover", "recover"), ("gc", "gc"), ("follow", "watch"), ("transfer", "import_"), ("state", "new"),
+    }
+)  # fmt: skip
+"""Module and function of the commands that are there for what they do; the others are there for what they print."""
 
 
 def live_kernel() -> Kernel:
     """The running kernel behind the engine's Protocols."""
+    import resource
+
     from reloader.bpf.live import LiveKernel
 
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # a load holds a descriptor for each program and map
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     kernel: Kernel = LiveKernel()
     return kernel
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are printed here, nowhere else."""
+    from reloader.commands import aftermath
     from reloader.commands.environment import Environment
     from reloader.commands.words import parse
 
     args = parse(argv)
+    if "reloader.txn.transaction" in sys.modules:  # not the first command of this process
+        from reloader.commands import aftermath
+
+        aftermath.forget()
     environment = Environment.of(args, live_kernel)
-    try:
-        return _answered(args, environment)
-    except BrokenPipeError:  # whoever read the output, an error document included, has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    with Held() as held:
+        code = _answered(args, environment, held)
+        _print(held, environment.output, environment.output.flush)
+        return code if environment.output.lost is None else _unread(args, environment, code)
 
 
-def _answered(args: argparse.Namespace, environment: Environment) -> int:
-    """The exit code of a command that ends well, or of the error that is printed here."""
+def _print(held: Held, output: Output, write: Callable[[], None]) -> None:
+    """A signal ends the wait for a reader that does not read, and changes nothing else: the exit code is known."""
+    if takes_more():
+        write()
+        return
     try:
-        return _dispatch(args, environment)
-    except ReloaderError as error:
-        environment.output.error(error)
-        return error.exit_code
+        held.during(write)
     except KeyboardInterrupt:
-        environment.output.note("interrupted; nothing was left half done")
-        return 130
-    except BrokenPipeError:
-        raise
+        output.lost = InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+
+
+def _unread(args: argparse.Namespace, environment: Environment, code: int) -> int:
+    """The exit code where standard output did not take the report. A change keeps its own: that tells of the kernel."""
+    discard_output()
+    why = environment.output.lost
+    if _changes(args):
+        environment.output.note(f"the result could not be written to standard output: {why}")
+        return code
+    if not isinstance(why, BrokenPipeError):
+        environment.output.tell(OutputFailed(f"the report could not be written to standard output: {why}"))
+    return exit_code_of(why) if code in (0, 2) else code
+
+
+def _changes(args: argparse.Namespace) -> bool:
+    """Whether the command is there for its effects; all others are there for what they print."""
+    return (args.module, args.command) in CHANGING
+
+
+def _answered(args: argparse.Namespace, environment: Environment, held: Held) -> int:
+    """The exit code of a command that ends well, or of the error that is printed here. Signals interrupt the command
+    alone: what is said after it is true whatever comes."""
+    try:
+        return held.during(lambda: _dispatch(args, environment))
+    except ReloaderError as error:
+        failed = error
+    except KeyboardInterrupt:
+        told = _after_interrupt(args, environment)
+        if isinstance(told, str):
+            note = told
+            _print(held, environment.output, lambda: environment.output.note(note))
+            return 0
+        failed = told
     except OSError as error:
-        wrapped = _system_error(error)
-        environment.output.error(wrapped)
-        return wrapped.exit_code
+        failed = _after_failure(error, environment)
+    _print(held, environment.output, lambda: environment.output.error(failed))
+    return failed.exit_code
+
+
+def _after_interrupt(args: argparse.Namespace, environment: Environment) -> ReloaderError | str:
+    from reloader.commands import aftermath
+
+    if not _changes(args):
+        return Interrupted("interrupted", reason="interrupted")
+    found = aftermath.look(environment.layout, environment.targets)
+    return aftermath.of_interrupt(found, environment.not_started)
+
+
+def _after_failure(error: OSError, environment: Environment) -> ReloaderError:
+    from reloader.commands import aftermath
+
+    found = aftermath.look(environment.layout, environment.targets)
+    return aftermath.of_failure(found, error) or _system_error(error)
 
 
 def _dispatch(args: argparse.Namespace, environment: object) -> int:
@@ -68,14 +137,18 @@ def _dispatch(args: argparse.Namespace, environment: object) -> int:
 
 def _system_error(error: OSError) -> ReloaderError:
     """A system call that failed outside a transaction: permission, a full disk, a missing file."""
-    import errno
-
     from reloader.errors import InputError, MissingFeature, PermissionRefused, Problem
     from reloader.files import UnfitFile
     from reloader.spec.source import unreadable
 
     if isinstance(error, UnfitFile):
         return InputError([unreadable(str(error.filename), error)])
+    values: dict[str, object] = {"errno": error.errno}
+    if isinstance(error, KernelError):
+        values |= {"call": error.call}
+    if error.errno in LIMITS:
+        limit = LIMITS[error.errno]
+        return ReloaderError(f"{error}: {limit.what}", hint=limit.hint, reason=limit.reason, values=values)
     if error.errno in (errno.EPERM, errno.EACCES):
         what = f"{error.filename}: no permission" if error.filename else str(error)
         return PermissionRefused(what, hint="run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")
@@ -88,20 +161,22 @@ def _system_error(error: OSError) -> ReloaderError:
 
 def entry() -> NoReturn:
     """The console script."""
-    import signal
-
-    def interrupt(_signum: int, _frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)  # so that SIGTERM, like ^C, puts everything back first
-    _leave(main())
+    prepare()
+    sys.unraisablehook = unraisable
+    with Held(then=interrupt) as held:  # SIGTERM and SIGHUP, like ^C, put everything back first
+        code = Interrupted.exit_code
+        try:
+            code = held.during(main)
+        except SystemExit as left:  # argparse: a help text, or words that make no sense
+            code = left.code if isinstance(left.code, int) else 0
+        except KeyboardInterrupt:  # before a command began, or after it had ended
+            pass
+        _leave(code)
 
 
 def _leave(code: int) -> NoReturn:
     """End at once: to take the interpreter apart takes 7 ms, a quarter of what it takes to start one."""
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        sys.exit(code)  # the interpreter's own way, which says what is wrong with the stream
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # main() has told of a report that was lost
+            stream.flush()
     os._exit(code)

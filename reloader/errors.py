@@ -1,6 +1,8 @@
 """Every failure reloader reports, as a tree; the exit code and the stable `code` are set on the leaf.
 
 ReloaderError
+├── Interrupted             130  a signal came before everything was done; the values say what was
+├── OutputFailed             74  a report could not be written to standard output (141: its reader has left)
 ├── before a transaction opens
 │   ├── UsageError            64  wrong words on the command line
 │   ├── InputError            65  the YAML, an object or a bulk file is wrong (carries every Problem found)
@@ -103,6 +105,18 @@ class ReloaderError(Exception):
             if getattr(self, name):
                 out[name] = getattr(self, name)
         return out
+
+
+class Interrupted(ReloaderError):
+    """`values`: what the command had committed, and what is live."""
+
+    exit_code = 130
+    code = "interrupted"
+
+
+class OutputFailed(ReloaderError):
+    exit_code = 74
+    code = "output"
 
 
 class UsageError(ReloaderError):
@@ -245,3 +259,33 @@ class LoadRejected(KernelError):
         super().__init__("BPF_PROG_LOAD", errno, program)
         self.program = program
         self.log = log
+
+
+@frozen
+class Limit:
+    """What a failing system call says that ran into a limit, whatever it was called for."""
+
+    reason: str
+    what: str
+    hint: str
+
+
+LIMITS = {
+    _errno.EMFILE: Limit(
+        reason="file-descriptor-limit",
+        what="this process may not open more file descriptors",
+        hint="raise the limit: `ulimit -n` shows it, LimitNOFILE= sets it for a systemd service",
+    ),
+    _errno.ENFILE: Limit(
+        reason="system-file-limit",
+        what="the system has no file descriptor left",
+        hint="raise it: `sysctl fs.file-max`",
+    ),
+    _errno.ENOMEM: Limit(
+        reason="out-of-memory",
+        what="the kernel has no memory for it",
+        hint="the kernel has no memory for maps of this size, or a memory cgroup limits it: is a max_entries too "
+        "large?",
+    ),
+}
+"""errno → the limit. The same errno means the same for every call."""

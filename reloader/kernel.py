@@ -292,6 +292,10 @@ class Maps(Protocol):
     def pieces(self, fd: Fd, at_most: int) -> Iterator[tuple[bytes, bytes]]:
         """Keys and values, one behind the other each, about `at_most` entries in a piece; as items() otherwise."""
 
+    def filled(self, fd: Fd) -> Iterator[tuple[bytes, bytes]]:
+        """The entries of a map of handles, as the kernel shows them: ids of programs and maps, or what a device map
+        holds. Where it shows no value (sockets), the keys of hashes with an empty one, and nothing of arrays."""
+
     def count(self, fd: Fd) -> int:
         """Live entries (max_entries for arrays), without copying values where the kernel allows."""
 

@@ -12,14 +12,17 @@ from typing import Any
 
 from reloader import records
 from reloader.errors import NotFoundError, RefusedChange
-from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Kernel, MapType
+from reloader.handles import declared, handles
+from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Kernel, MapType
 from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap, observe
 from reloader.plan.entries import entry_diff, live_entries, split_records
+from reloader.plan.foreign import HANDLE_TYPES
 from reloader.printable import counted
 from reloader.records import Generation
 from reloader.spec.showing import show, text
 from reloader.spec.wish import WishMap
+from reloader.spec.words import Role
 from reloader.standing import pinned
 from reloader.status import attachments_of, current_of
 from reloader.typetree import TypeTree
@@ -49,6 +52,8 @@ def live_contents(kernel: Kernel, layout: Layout, pipeline: str, name: str) -> d
     wanted, there = _map(generation, name), seen.maps.get(name)
     if there is None:
         raise NotFoundError(f"{pipeline}: map {name} is not there", hint=f"`reloader diff {pipeline} --live`")
+    if there.info.type in HANDLE_TYPES:
+        return _document(generation, wanted, _handle_rows(kernel, layout, generation, wanted, there), live=True)
     if there.info.type not in PLAIN_TYPES:
         kind = MapType(there.info.type).name.lower() if there.info.type in set(MapType) else str(there.info.type)
         raise RefusedChange(f"{pipeline}: map {name} is a {kind}, which has no entries to show")
@@ -58,6 +63,23 @@ def live_contents(kernel: Kernel, layout: Layout, pipeline: str, name: str) -> d
     else:
         rows = list(_compared(wanted, there, held, _listed(layout, wanted)))
     return _document(generation, wanted, rows, live=True)
+
+
+def _handle_rows(
+    kernel: Kernel, layout: Layout, generation: Generation, wanted: WishMap, there: SeenMap
+) -> list[dict[str, Any]]:
+    """What a map of handles holds, and what the object declares and is not there. Only of programs and maps that a
+    load declares does a generation say what there should be."""
+    judged = wanted.role is not Role.STATE and wanted.type in (MapType.PROG_ARRAY, *NESTED_TYPES)
+    rows, found = list[dict[str, Any]](), set[Any]()
+    for entry, ours in handles(kernel, layout, generation, wanted, there):
+        key = entry.pop("key")
+        found.add(key if isinstance(key, int) else str(key))
+        rows.append({"state": SAME if ours or not judged else EXTRA, "key": key, **({"value": entry} if entry else {})})
+    for index, name in declared(layout, generation, wanted.name).items() if judged else ():
+        if index not in found:
+            rows.append({"state": MISSING, "key": index, "listed": name})
+    return rows
 
 
 def _document(generation: Generation, wanted: WishMap, rows: list[dict[str, Any]], *, live: bool) -> dict[str, Any]:
@@ -156,6 +178,7 @@ def drift(kernel: Kernel, layout: Layout, pipeline: str) -> tuple[int, list[str]
         *(f"~ attachment {a['id']}: {a['seen']}" for a in attachments_of(seen) if a["seen"] != "as recorded"),
         *_map_lines(kernel, layout, generation, seen),
         *_entry_lines(layout, generation, seen),
+        *_handle_lines(kernel, layout, generation, seen),
     ]
 
 
@@ -197,6 +220,18 @@ def _entry_lines(layout: Layout, generation: Generation, seen: Observed) -> Iter
         if wanted.entries is None or there is None or there.entries is None:
             continue
         rows = [r for r in _compared(wanted, there, there.entries, _listed(layout, wanted)) if _drifted(wanted, r)]
+        yield from (f"~ map {wanted.name}: {words(row)}" for row in rows[:MOST])
+        if len(rows) > MOST:
+            yield f"~ map {wanted.name}: and {counted(len(rows) - MOST, 'more entry', 'more entries')}"
+
+
+def _handle_lines(kernel: Kernel, layout: Layout, generation: Generation, seen: Observed) -> Iterator[str]:
+    """Entries of program arrays that the object does not declare, or whose declared program is missing."""
+    for wanted in generation.wish.maps:
+        there = seen.maps.get(wanted.name)
+        if wanted.type != MapType.PROG_ARRAY or there is None or wanted.role is Role.EXTERNAL:
+            continue
+        rows = [r for r in _handle_rows(kernel, layout, generation, wanted, there) if r["state"] != SAME]
         yield from (f"~ map {wanted.name}: {words(row)}" for row in rows[:MOST])
         if len(rows) > MOST:
             yield f"~ map {wanted.name}: and {counted(len(rows) - MOST, 'more entry', 'more entries')}"

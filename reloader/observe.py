@@ -17,7 +17,7 @@ from reloader.frozen import frozen
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout
-from reloader.plan.entries import in_key_order
+from reloader.plan.entries import digest_of, in_key_order
 from reloader.records import Current, Generation, MapRecord
 from reloader.spec.model import Role
 from reloader.spec.wish import InnerMap, Wish, WishAttachment, WishMap
@@ -75,6 +75,7 @@ class SeenMap:
     key: TypeTree | None  # from the kernel's BTF of the live map; where it keeps none, as recorded with that map id
     value: TypeTree | None
     entries: dict[bytes, bytes] | None = None  # read for config maps only
+    order: str = ""  # of their keys: a digest of the list that the kernel gave, which stays while no key comes or goes
     inner: InnerMap | None = None  # of a map of maps: as recorded with that map id
     memory: int = 0  # bytes that the kernel accounts for it
     unpinned: bool = False  # its pin is gone, but a running program of ours holds the very map
@@ -99,6 +100,7 @@ class Observed:
     panics: dict[int, str] = field(default_factory=dict)  # program that serves in a panic -> its pin
     unpublished: tuple[str, ...] = ()  # maps of the serving generation that have no pin below pub/
     readers: int = -1  # the group that may open the published maps; -1: none may; -2: some of them
+    cpus: int = 1  # how many are possible: the kernel rounds some sizes by it
 
     @property
     def rebooted(self) -> bool:
@@ -138,6 +140,7 @@ def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) ->
         panics=_panics(kernel, layout, pipeline),
         unpublished=_unpublished(kernel, layout, pipeline, generation),
         readers=kernel.pins.readers(layout.pub_pins(pipeline)),
+        cpus=kernel.possible_cpus(),
     )
 
 
@@ -379,6 +382,18 @@ def _seen(kernel: Kernel, map_record: MapRecord, known: _Known, trees: dict[int,
     return None if fd is None else _read(kernel, fd, map_record.pin, known, trees)
 
 
+def serving_map(kernel: Kernel, generation: Generation, name: str) -> SeenMap | None:
+    """A map of the serving load, where another one of that name is what a plan looks at."""
+    recorded, trees = generation.maps[name], dict[int, Btf]()
+    known = _known(name, recorded, generation, None)
+    return _seen(kernel, recorded, known, trees) or _held(kernel, recorded, known, generation, trees)
+
+
+def opened(kernel: Kernel, there: SeenMap) -> Fd:
+    """The map that was seen; by its id where its pin is missing, which the plan puts back."""
+    return kernel.maps.by_id(there.info.id) if there.unpinned else kernel.pins.get(there.pin)
+
+
 def _held(
     kernel: Kernel, map_record: MapRecord, known: _Known, generation: Generation | None, trees: dict[int, Btf]
 ) -> SeenMap | None:
@@ -408,15 +423,16 @@ def _read(kernel: Kernel, fd: Fd, pin: str, known: _Known, trees: dict[int, Btf]
         inner = known.inner if info.id == known.id else None
         if key is value is None and info.id == known.id:  # libbpf keeps no BTF of queues, and retries without some
             key, value = known.key, known.value
-        entries = in_key_order(kernel.maps.items(fd), info.key_size) if listed else None
-        held = kernel.maps.memory(fd)
-        return SeenMap(pin=pin, info=info, key=key, value=value, inner=inner, entries=entries, memory=held)
+        found = kernel.maps.items(fd) if listed else {}
+        entries = in_key_order(found, info.key_size) if listed else None
+        return SeenMap(
+            pin=pin, info=info, key=key, value=value, inner=inner, entries=entries, order=digest_of(b"".join(found)),
+            memory=kernel.maps.memory(fd),
+        )  # fmt: skip
 
 
 def _layout(kernel: Kernel, info: MapInfo, trees: dict[int, Btf]) -> tuple[TypeTree | None, TypeTree | None]:
-    if not info.btf_id:
-        return None, None
-    btf = trees.get(info.btf_id) or _btf(kernel, info.btf_id)
+    btf = (trees.get(info.btf_id) or _btf(kernel, info.btf_id)) if info.btf_id else None
     if btf is None:
         return None, None
     trees[info.btf_id] = btf

@@ -5,6 +5,7 @@ Reads records and the kernel, changes nothing. Called by commands/report.py; imp
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from reloader import records
@@ -22,6 +23,22 @@ from reloader.standing import pinned
 from reloader.trial import guarded, left, overdue
 
 
+class State(StrEnum):
+    """Where a pipeline stands, the most serious first: of those that hold, `state` is the first and `states` all."""
+
+    DAMAGED = "damaged"  # its records cannot be read
+    UNFINISHED = "unfinished"  # a transaction did not end
+    REMOVED = "removed"
+    REBOOTED = "rebooted"  # the kernel was restarted, and nothing of it is loaded
+    PANICKED = "panicked"
+    DRIFT = "drift"  # a link, program or pin in the kernel is not as recorded
+    OVERDUE = "overdue"  # its trial is over, and the version was neither confirmed nor taken back
+    FAILED_ATTEMPT = "failed-attempt"  # the last change of its file was refused or failed; the version before is live
+    ORPHANED = "orphaned"
+    UNCONFIRMED = "unconfirmed"
+    SERVING = "serving"
+
+
 def collect(kernel: Kernel, layout: Layout, names: list[str]) -> list[dict[str, Any]]:
     """One entry per pipeline (schemas/status.schema.json); NotFoundError for a name nobody recorded."""
     known = records.pipelines(layout)
@@ -36,10 +53,13 @@ def _status(kernel: Kernel, layout: Layout, name: str) -> dict[str, Any]:
     try:
         seen = observe(kernel, layout, None, name)
     except NeedsHuman as error:
-        return {**_blank(name), "state": "damaged", "problems": [error.message]}
+        states = [State.DAMAGED.value]
+        return {**_blank(name), "state": states[0], "states": states, "problems": [error.message]}
     generation = seen.generation
-    problems = _problems(layout, seen, name)
-    body = {**_blank(name), "state": _state(seen, problems, layout, name), "problems": problems, "notes": _notes(seen)}
+    drift = _drift(seen)
+    states = [state.value for state in _states(seen, drift, layout, name)]
+    problems = [*_problems(layout, seen, name), *drift]
+    body = {**_blank(name), "state": states[0], "states": states, "problems": problems, "notes": _notes(seen)}
     body["trial"] = _trial(seen)
     if generation is not None:
         body |= {
@@ -106,19 +126,28 @@ def _trial(seen: Observed) -> dict[str, Any] | None:
     }
 
 
-def _state(seen: Observed, problems: list[str], layout: Layout, name: str) -> str:
-    if records.open_journals(layout, name):
-        return "unfinished"
-    if seen.generation is None:
-        return "removed"
-    if seen.current and seen.current.orphaned:
-        return "orphaned"
-    if problems:
-        return "drift"
-    return "unconfirmed" if seen.current and seen.current.trial else "serving"
+def _states(seen: Observed, drift: list[str], layout: Layout, name: str) -> list[State]:
+    """All that hold, the most serious first."""
+    current = seen.current
+    trial = current.trial if current else None
+    late = trial is not None and overdue(trial, seen.boot_id)
+    is_there = seen.generation is not None
+    holds = {
+        State.UNFINISHED: bool(records.open_journals(layout, name)),
+        State.REMOVED: not is_there,
+        State.REBOOTED: is_there and seen.rebooted,
+        State.PANICKED: is_there and any(panic_of(there, seen) for there in seen.attachments.values()),
+        State.DRIFT: is_there and not seen.rebooted and bool(drift),
+        State.OVERDUE: late,
+        State.FAILED_ATTEMPT: bool(current and current.last_error),
+        State.ORPHANED: bool(current and current.orphaned),
+        State.UNCONFIRMED: trial is not None and not late,
+    }
+    return [state for state, it_does in holds.items() if it_does] or [State.SERVING]
 
 
 def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
+    """Beside what differs in the kernel."""
     problems = []
     if records.open_journals(layout, name):
         problems.append(f"a transaction did not end; `reloader recover {name}` finishes it or takes it back")
@@ -129,12 +158,25 @@ def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
         problems.append(f"generation {number} was not confirmed in time; `reloader recover {name}` takes it back")
     if seen.current and seen.current.last_error:
         problems.append(f"last attempt: {seen.current.last_error}")
-    problems += [f"attachment {a['id']}: {a['seen']}" for a in attachments_of(seen) if a["seen"] != "as recorded"]
+    panics = {a: panic_of(there, seen) for a, there in seen.attachments.items()}
+    return problems + [f"attachment {a}: {_ends(panic)}" for a, panic in panics.items() if panic]
+
+
+def _drift(seen: Observed) -> list[str]:
+    """What the kernel has otherwise than recorded, but for a panic."""
+    other = [a for a in attachments_of(seen) if a["seen"] != "as recorded"]
     gone = [n for n in (seen.generation.maps if seen.generation else {}) if n not in seen.maps]
     held = [n for n, m in seen.maps.items() if m.unpinned or n in seen.unpublished]
-    problems += [f"map {n}: its pin is gone" for n in gone]
-    problems += [f"program {p}: its pin is gone; `reloader apply FILE` pins it again" for p in seen.unpinned_progs]
-    return problems + [f"map {n}: its pin is gone, the map is not; `reloader apply FILE` pins it again" for n in held]
+    return [
+        *(f"attachment {a['id']}: {a['seen']}" for a in other if not panic_of(seen.attachments[a["id"]], seen)),
+        *(f"map {n}: its pin is gone" for n in gone),
+        *(f"program {p}: its pin is gone; `reloader apply FILE` pins it again" for p in seen.unpinned_progs),
+        *(f"map {n}: its pin is gone, the map is not; `reloader apply FILE` pins it again" for n in held),
+    ]
+
+
+def _ends(panic: str) -> str:
+    return f"{panic}; `reloader apply FILE` or `rollback` ends it"
 
 
 def attachments_of(seen: Observed) -> list[dict[str, Any]]:
@@ -166,7 +208,7 @@ def _seen(seen: Observed, attachment: str) -> str:
     if not there.link.ifindex:
         return f"the interface was recreated; nothing of ours is attached{other}"
     if panic := panic_of(there, seen):
-        return f"{panic}; `reloader apply FILE` or `rollback` ends it"
+        return _ends(panic)
     if attachment in links and there.link.prog_id != links[attachment].prog:
         return f"{there.owner} runs there"
     return "as recorded"
@@ -191,7 +233,7 @@ def _map(
         "role": wanted.role.value if wanted else Role.STATE.value,
         "parked": wanted is None,
         "pin": known.pin,
-        "pub": pub if kernel.pins.exists(pub) else "",
+        "pub": pub if wanted is not None and kernel.pins.exists(pub) else "",  # parked state is not published
         "id": known.id,
         "type": "",
         "entries": None,

@@ -28,7 +28,7 @@ LAYERS = tuple(
         "follow",
         "txn",
         "diagnosis checkup live",
-        "status metrics",
+        "status metrics handles",
         "observe plan standing lost health trial pin_folders",
         "workloads",
         "records",
@@ -37,7 +37,7 @@ LAYERS = tuple(
         "verifier",
         "btf elf",
         "files lock log trust",
-        "kernel layout errors effects record typetree frozen printable __init__",
+        "kernel layout errors effects interrupts record streams typetree frozen printable __init__",
     )
 )
 PURE = frozenset({"plan", "health", "workloads", "btf", "elf", "typetree", "record"})
@@ -47,7 +47,9 @@ TOUCHING = frozenset(
 FENCE = "bpf"
 MAY_IMPORT_FENCE = frozenset({"cli", "__main__"})
 FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "log", "trust"}
-LEAVES = frozenset({"errors", "effects", "layout", "record", "typetree", "frozen", "printable"})
+LEAVES = frozenset(
+    {"errors", "effects", "interrupts", "layout", "record", "streams", "typetree", "frozen", "printable"}
+)
 OWN_PATHS = re.compile(r"^/sys/fs/bpf|/sys/fs/bpf/|/var/lib/reloader")  # a hint may name the mount in prose
 EMPTY_WORDS = re.compile(r"(manager|helper|helpers|utils|util|common)")
 

@@ -2,7 +2,7 @@
 
 A crash or a hang in there costs one command, not this process. The child runs nothing but the task:
 no atexit, no signal handlers of the parent's, no threads, and it dies with the parent.
-Used by loader.py and netns.py. Imports libc and errors.
+Used by loader.py and netns.py. Imports libc, errors and interrupts.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from typing import Any
 from reloader.bpf import libc
 from reloader.errors import KernelError
 from reloader.frozen import frozen
+from reloader.interrupts import STOPPING, Held
 
 PATIENCE = 120.0  # seconds
+LONGEST = 4096  # bytes of a message
+FAILED = b"failed "  # how a message begins that tells of a failed call, and needs no descriptor
 AT_ONCE = 250  # descriptors in a message; the kernel's SCM_MAX_FD is 253
 
 
@@ -47,21 +50,37 @@ class ChildDied(KernelError):
 def run(task: Callable[[], Reply], *, subject: str, patience: float = PATIENCE) -> Reply:
     """The task's reply; KernelError when it raised one, ChildDied when it did not come to an end."""
     received: list[int] = []
-    ours, pid = _start(task)
-    with ours:
-        try:
-            report = _receive(ours, received, time.monotonic() + patience)
-        except TimeoutError:
-            report = {"late": True}
-        except BaseException:
-            _close(received)
-            raise
-        finally:
-            status = _reap(pid)
+    with Held() as held:  # else a signal could leave the child behind, or start the parent's way back in it
+        ours, pid = _start(task)
+        with ours:
+            try:
+                report = held.during(lambda: _receive(ours, received, time.monotonic() + patience))
+            except TimeoutError:
+                report = {"late": True}
+            except BaseException:
+                _close(received)
+                raise
+            finally:
+                status = _reap(pid)
+    if held.interrupted:
+        _close(received)
+        raise KeyboardInterrupt
     if report is None or "data" not in report:
         _close(received)
         raise _failure(report, status, subject, patience)
     return Reply(fds=tuple(received), data=report["data"])
+
+
+def require_descriptors(count: int) -> None:
+    """KernelError, EMFILE or ENFILE, when so many more cannot be opened. Libraries that meet the limit take it for a
+    file or a kernel feature that is missing."""
+    opened: list[int] = []
+    try:
+        opened.extend(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count))
+    except OSError as error:
+        raise KernelError("open", error.errno or errno.EMFILE, f"{count} file descriptors") from error
+    finally:
+        _close(opened)
 
 
 # the parent's side
@@ -88,11 +107,14 @@ def _receive(ours: socket.socket, received: list[int], deadline: float) -> dict[
     while True:
         if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise TimeoutError
-        tag, control, flags, _ = ours.recvmsg(16, socket.CMSG_SPACE(4 * AT_ONCE), socket.MSG_CMSG_CLOEXEC)
+        tag, control, flags, _ = ours.recvmsg(LONGEST, socket.CMSG_SPACE(4 * AT_ONCE), socket.MSG_CMSG_CLOEXEC)
         for _, _, fds in control:  # socket.recv_fds drops its flags, and so would leave them open on exec
             received.extend(array("i", fds[: len(fds) // 4 * 4]))
         if flags & socket.MSG_CTRUNC:  # this process may open no more
             raise KernelError("recvmsg", errno.EMFILE, "descriptors of a child process")
+        if tag.startswith(FAILED):
+            failed: dict[str, Any] = json.loads(tag.removeprefix(FAILED))
+            return failed
         if tag != b"more":
             return _read_report(received.pop()) if tag else None
 
@@ -146,12 +168,14 @@ def _fork(task: Callable[[], Reply], channel: socket.socket) -> int:
         _become_quiet(parent)
         _answer(task, channel)
     finally:
-        if sys.exc_info()[1] is not handled:
-            import traceback
+        try:
+            if sys.exc_info()[1] is not handled:
+                import traceback
 
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)  # nothing of the parent's is flushed or run
+                traceback.print_exc()
+                os._exit(1)
+        finally:  # a traceback that cannot be written must not lead into the parent's code
+            os._exit(0 if sys.exc_info()[1] is handled else 1)  # nothing of the parent's is flushed or run
 
 
 def _become_quiet(parent: int) -> None:
@@ -160,8 +184,8 @@ def _become_quiet(parent: int) -> None:
     if "faulthandler" in sys.modules:
         sys.modules["faulthandler"].disable()  # a crash in here is reported by the parent
     for number in signal.valid_signals():
-        if callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_DFL)
+        if callable(signal.getsignal(number)):  # a ^C reaches the whole group: the parent answers it, and ends us
+            signal.signal(number, signal.SIG_IGN if number in STOPPING else signal.SIG_DFL)
     libc.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -170,13 +194,21 @@ def _become_quiet(parent: int) -> None:
 def _answer(task: Callable[[], Reply], channel: socket.socket) -> None:
     try:
         reply = task()
+        for at in range(0, len(reply.fds), AT_ONCE):
+            socket.send_fds(channel, [b"more"], reply.fds[at : at + AT_ONCE])
+        _send_report(channel, {"data": reply.data})
     except OSError as error:
-        told = error if isinstance(error, KernelError) else KernelError("child", error.errno or errno.EIO, str(error))
-        _send_report(channel, {"call": told.call, "errno": told.errno, "subject": told.subject})
-        return
-    for at in range(0, len(reply.fds), AT_ONCE):
-        socket.send_fds(channel, [b"more"], reply.fds[at : at + AT_ONCE])
-    _send_report(channel, {"data": reply.data})
+        told = (
+            error
+            if isinstance(error, KernelError)
+            else KernelError("the child process", error.errno or errno.EIO, str(error.filename or ""))
+        )
+        failed = {"call": told.call, "errno": told.errno, "subject": told.subject[: LONGEST // 8]}
+        channel.send(FAILED + json.dumps(failed).encode())  # at most six bytes a character
+
+
+def _told(error: OSError) -> KernelError:
+    return KernelError("the child process", error.errno or errno.EIO, str(error.filename or ""))
 
 
 def _send_report(channel: socket.socket, report: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ def _pins(wanted: str) -> Iterator[str]:
 def mounts() -> list[str]:
     """Where bpf filesystems are mounted, as this process sees it."""
     found = []
-    with open("/proc/self/mountinfo") as file:
+    with open("/proc/self/mountinfo", errors="replace") as file:
         for line in file:
             left, _, right = line.partition(" - ")
             if right.split()[0] == "bpf":

@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from reloader.bpf import child, libbpf, metadata, syscall
 from reloader.bpf.libbpf import Library
 from reloader.btf import Btf, BtfError, Kind
-from reloader.errors import KernelError, LoadRejected
+from reloader.errors import LIMITS, KernelError, LoadRejected
 from reloader.kernel import Fd, Loaded, LoadRequest
 
 LOG_BYTES = (1 << 16, 1 << 20, (1 << 24) - 1)  # of a verifier log, grown when it did not fit; the most 5.1 took
+SPARE = 8  # descriptors that a load takes beside those of maps and programs: for BTF, and for trying features out
 TRIES = 5  # a signal makes the verifier give up with EAGAIN
 LIBBPF_ERRNO = 4000  # libbpf's own codes from here on: what it opened is no object, or a broken one
 AGAIN = frozenset({errno.EAGAIN, errno.EINTR})
@@ -61,6 +62,7 @@ class Opened:
 
 
 def _load(request: LoadRequest) -> child.Reply:
+    child.require_descriptors(SPARE)
     lib = libbpf.library()
     try:
         return _load_objects(lib, request)
@@ -77,9 +79,12 @@ def _load_objects(lib: Library, request: LoadRequest) -> child.Reply:
     while True:
         lib.warnings.clear()
         opened = _prepare(lib, image, request, log_bytes)
+        child.require_descriptors(SPARE + 2 * len(opened.maps) + len(request.programs))
         try:
             lib.bpf_object__load(opened.at)
         except KernelError as error:
+            if error.errno in LIMITS:  # a limit was met, whatever was being loaded
+                raise
             refused = _refused(opened)
             tries += error.errno in AGAIN
             if error.errno in AGAIN and tries < TRIES:

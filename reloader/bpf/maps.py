@@ -24,6 +24,8 @@ from reloader.kernel import ARRAY_TYPES, Fd, MapInfo, MapType
 CHUNK = 64 << 20  # bytes of keys and values in one batch call
 TRIES = 100  # of one batch element the kernel calls busy: another CPU, or an NMI, holds its bucket
 F_NUMA_NODE = 1 << 2  # info does not tell which
+UNSHOWN = frozenset({syscall.ENOTSUPP, errno.EOPNOTSUPP, errno.ENOSPC})  # handles that user space cannot look up
+HASHED_HANDLES = frozenset({MapType.SOCKHASH, MapType.DEVMAP_HASH, MapType.HASH_OF_MAPS})
 NO_BATCH = frozenset({syscall.ENOTSUPP, errno.EOPNOTSUPP, errno.EINVAL})
 
 
@@ -79,6 +81,22 @@ class LiveMaps:
         for count, keys, values in _chunks(fd.fileno(), info, at_most):
             if count:
                 yield bytes(keys[: count * info.key_size]), bytes(values[: count * size])
+
+    def filled(self, fd: Fd) -> Iterator[tuple[bytes, bytes]]:
+        info, key = self.info(fd), None
+        for _ in range(2 * info.max_entries + 16):
+            key = syscall.map_next_key(fd.fileno(), key, info.key_size)
+            if key is None:
+                return
+            try:
+                value = syscall.map_lookup(fd.fileno(), key, info.value_size)
+            except KernelError as error:
+                if error.errno not in UNSHOWN:
+                    raise
+                value = b"" if info.type in HASHED_HANDLES else None
+            if value is not None:
+                yield key, value
+        raise _too_fast(info)
 
     def count(self, fd: Fd) -> int:
         # No command counts; a batch copies values too, and is still faster than a walk over the keys.

@@ -37,6 +37,8 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
         confirm_within = _seconds(args.confirm_timeout)
         steps.reading(args.files)
         pairs = compiled(args.files, env.layout)
+        env.targets = [one.wish.pipeline for _, one in pairs]
+        env.not_started = list(env.targets)
         _known_resets(args.reset, pairs)
         _long_enough(confirm_within, pairs)
         _apply_each(args, env, pairs, confirm_within, steps, results)
@@ -85,8 +87,11 @@ def _apply_each(
             with trial.lock_in_turn(env.layout, patience) as lock:
                 while pairs and not (watched and watched.guard):
                     (path, one), watched = pairs.pop(0), prepared.pop(0)
+                    env.not_started = [later.wish.pipeline for _, later in pairs]
                     try:
                         results.append(_apply_one(env, _request(args, path, one), watched, lock, steps))
+                        if results[-1].interrupted and pairs:
+                            raise KeyboardInterrupt
                     except NeedsHuman as error:
                         failed.append(error)
                         watched = None
@@ -127,7 +132,8 @@ def _prepared(
 def _request(args: argparse.Namespace, path: Path, one: Compiled) -> Intake:
     from reloader.commands.sources import intake
 
-    return intake(path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback, take_over=args.take_over)
+    lossy, theirs = args.allow_lossy_rollback, args.take_over
+    return intake(path, one, reset=args.reset, lossy_rollback=lossy, take_over=theirs, prune=args.prune)
 
 
 def _apply_one(
@@ -186,6 +192,8 @@ def _report(env: Environment, results: list[Result]) -> int:
 
     for result in results:
         show_result(env.output, result)
+        if result.interrupted:
+            env.output.note(f"{result.pipeline}: the signal came after the commit: the change stands")
     env.output.document("Result", {"pipelines": [result_json(r) for r in results]})
     return 0
 

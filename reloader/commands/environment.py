@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,11 +26,14 @@ COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2",
 
 @dataclass(slots=True)
 class Output:
-    """Words to stdout, everything else to stderr. All text is masked here, line by line; JSON keeps it as it is."""
+    """Words to stdout, everything else to stderr. All text is masked here, line by line; JSON keeps it as it is.
+    Printing never fails: what stdout did not take is told by `lost` once the command is over, and what stderr does not
+    take is dropped."""
 
     json: bool = False
     quiet: bool = False
     colour: bool = False
+    lost: OSError | ValueError | None = None  # why (a part of) the report could not be written; ValueError: closed
 
     def _line(self, *parts: str | tuple[str, str]) -> str:
         """One line of texts and (text, colour) pairs."""
@@ -43,17 +47,36 @@ class Output:
     def print(self, *parts: str | tuple[str, str]) -> None:
         """One line to stdout."""
         if not self.json:
-            print(self._line(*parts))
+            self._write(self._line(*parts))
+
+    def _write(self, text: str) -> None:
+        if self.lost is None:
+            try:
+                print(text)
+            except (OSError, ValueError) as error:
+                self.lost = error
+
+    def line(self, text: str) -> None:
+        """At once, of a command that goes on although this line may be lost: a full disk has room again one day."""
+        try:
+            print(printable(text), flush=True)
+        except (OSError, ValueError) as error:
+            if self.lost is None:
+                self.note(f"standard output cannot be written: {error}; its lines are lost, the command goes on")
+            self.lost = error
+
+    def flush(self) -> None:
+        """Hand over what is buffered; afterwards `lost` is final."""
+        if self.lost is None:
+            try:
+                sys.stdout.flush()
+            except (OSError, ValueError) as error:
+                self.lost = error
 
     def document(self, kind: str, body: dict[str, Any]) -> None:
         """The one JSON document of a command; nothing in text mode."""
         if self.json:
-            print(json.dumps({"apiVersion": "reloader/v1", "kind": kind, **body}, indent=2, sort_keys=True))
-
-    def event(self, text: str) -> None:
-        """One line of a command that runs on, at once."""
-        self.print(text)
-        sys.stdout.flush()
+            self._write(json.dumps({"apiVersion": "reloader/v1", "kind": kind, **body}, indent=2, sort_keys=True))
 
     def note(self, text: str) -> None:
         if not self.quiet:
@@ -61,8 +84,8 @@ class Output:
 
     def _aside(self, text: str) -> None:
         """To stderr, behind what stdout was given before: both may lead to one file."""
-        sys.stdout.flush()
-        print(text, file=sys.stderr, flush=True)
+        self.flush()
+        _say(text)
 
     def error(self, error: ReloaderError) -> None:
         """The error a command ends with: in words on stderr; as JSON also on stdout."""
@@ -89,11 +112,19 @@ class Output:
             self.print((text, colours[number] if colours else ""))
 
 
+def _say(text: str, stream: TextIO | None = None) -> None:
+    """A line on stderr; dropped where it cannot be written."""
+    with suppress(OSError, ValueError):
+        print(text, file=stream or sys.stderr, flush=True)
+
+
 @dataclass(slots=True)
 class Environment:
     layout: Layout
     output: Output
     make_kernel: Callable[[], Kernel]
+    targets: list[str] = field(default_factory=list)  # pipelines that the command is about, as far as is known yet
+    not_started: list[str] = field(default_factory=list)  # those of `apply` whose turn has not come
     _kernel: list[Kernel] = field(default_factory=list)
 
     @classmethod
@@ -103,7 +134,8 @@ class Environment:
         host = Path(os.environ.get("RELOADER_HOST", HOST_FILE))
         run = os.environ.get("RELOADER_RUN", "").rstrip("/")
         layout = Layout(bpffs=args.bpffs.rstrip("/"), records=Path(args.records), host_file=host, run_dir=run)
-        return cls(layout, output, make_kernel)
+        named = getattr(args, "pipelines", None) or [getattr(args, "pipeline", None)]
+        return cls(layout, output, make_kernel, targets=[name for name in named if name])
 
     @property
     def kernel(self) -> Kernel:
@@ -148,7 +180,7 @@ class SlowSteps:
         while not over.wait(self.LOOK):
             step = self._step
             if step and step is not said and time.monotonic() - step[1] >= self.PATIENCE:
-                print(f"… {printable(step[0])}", file=self._stream, flush=True)
+                _say(f"… {printable(step[0])}", self._stream)
                 said = step
 
     def reading(self, files: Sequence[str]) -> None:

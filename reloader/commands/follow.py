@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import InputError, LockedError, Problem, UsageError
+from reloader.interrupts import not_ignored
 
 if TYPE_CHECKING:
     from reloader.follow.attempts import Attempts
@@ -23,7 +24,7 @@ GRACE = 0.5  # seconds that a transaction under way has to end by itself once we
 
 
 class _Stop:
-    """SIGINT and SIGTERM: end after what is being done; what lasts too long is interrupted, and takes itself back.
+    """SIGINT, SIGTERM and SIGHUP: end after what is being done. What lasts too long is interrupted and goes back.
 
     Waking must not take a lock that the main thread may hold: SimpleQueue.put is safe in a signal handler.
     """
@@ -31,25 +32,26 @@ class _Stop:
     def __init__(self, queue: SimpleQueue[str]) -> None:
         self.asked = False
         self._late = False  # the grace is over
+        self._number = signal.SIGTERM  # the first that came
         self._queue = queue
         signal.signal(signal.SIGALRM, self._insist)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in not_ignored():
             signal.signal(number, self._ask)
 
     def stopping(self) -> bool:
         return self.asked
 
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
         if self._late:
             raise KeyboardInterrupt
         if not self.asked:
-            self.asked = True
+            self.asked, self._number = True, signal.Signals(number)
             self._queue.put("")
             signal.setitimer(signal.ITIMER_REAL, GRACE)
 
     def _insist(self, _number: int, _frame: FrameType | None) -> None:
         self._late = True
-        signal.raise_signal(signal.SIGINT)  # to whoever handles it now: the way back of a transaction holds it back
+        signal.raise_signal(self._number)  # to whoever handles it now: the way back of a transaction holds it back
 
 
 def watch(args: argparse.Namespace, env: Environment) -> int:
@@ -58,7 +60,7 @@ def watch(args: argparse.Namespace, env: Environment) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         _follow(args, env, stop, queue)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    env.output.event("stopped; what serves, serves on")
+    env.output.line("stopped; what serves, serves on")
     return 0
 
 
@@ -70,12 +72,12 @@ def _follow(args: argparse.Namespace, env: Environment, stop: _Stop, queue: Simp
 
     directory = _checked(args, env)
     engine = _attempts(env, stop)
-    follower = Follower(Files(directory), engine, env.output.event, debounce=args.debounce)
+    follower = Follower(Files(directory), engine, env.output.line, debounce=args.debounce)
     events, interfaces = Events(queue, env.output.note), Interfaces(env.kernel.net, queue)
     try:
         events.point_at(*follower.files.places())  # before the first look, so that no change falls between
         follower.start(time.monotonic(), engine.known(directory), stopping=stop.stopping)
-        env.output.event(f"watching {directory}")
+        env.output.line(f"watching {directory}")
         run(follower, events, interfaces, queue, stopping=stop.stopping)
     finally:
         interfaces.stop()
@@ -92,7 +94,7 @@ def _attempts(env: Environment, stop: _Stop) -> Attempts:
             layout=env.layout,
             read=lambda path: load_wishes(path, env.layout),
             named=_named,
-            say=env.output.event,
+            say=env.output.line,
             steps=SlowSteps(env.output),
             stopping=stop.stopping,
         )

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from reloader.commands.environment import Environment, SlowSteps
+from reloader.interrupts import Held
 
 if TYPE_CHECKING:
     from reloader.lock import WriterLock
@@ -47,7 +48,12 @@ def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, loc
 
     require_bpffs(env.kernel, env.layout)
     lost = [n for n in args.pipelines if is_lost(env.kernel, env.layout, n)]
-    lines = [line for n in lost for line in rebuild.rebuild(env.kernel, env.layout, n, lock)]
+    lines = []
+    for name in lost:
+        with Held() as held:
+            lines += rebuild.rebuild(env.kernel, env.layout, name, lock)
+        if held.interrupted:
+            raise KeyboardInterrupt
     named = [n for n in args.pipelines if n not in lost]
     if args.boot:
         from reloader.txn.boot import boot

@@ -71,9 +71,8 @@ def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tu
     for path, one in compiled(args.files, env.layout):
         _say_unfinished(env, one.wish.pipeline)
         steps(f"planning {one.wish.pipeline}")
-        request = intake(
-            path, one, reset=args.reset, lossy_rollback=args.allow_lossy_rollback, take_over=args.take_over
-        )
+        lossy, theirs = args.allow_lossy_rollback, args.take_over
+        request = intake(path, one, reset=args.reset, lossy_rollback=lossy, take_over=theirs, prune=args.prune)
         try:
             plans.append(session.plan(env.kernel, env.layout, request))
             on_trial.checkable(env.kernel, env.layout, one.wish)
@@ -107,31 +106,30 @@ def status(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-STATE_COLOUR = {
-    "serving": "green",
-    "unconfirmed": "yellow",
-    "removed": "dim",
-    "orphaned": "yellow",
-    "drift": "red",
-    "unfinished": "red",
-    "damaged": "red",
-}
+STATE_COLOUR = {"serving": "green", "unconfirmed": "yellow", "removed": "dim", "orphaned": "yellow"}
+"""All others are red."""
 
 
 def _show_status(env: Environment, one: dict[str, Any]) -> None:
     out = env.output
-    where = ""
+    where, states = "", list[str | tuple[str, str]]()
+    for state in one["states"]:
+        states += [", " if states else "  ", (state, STATE_COLOUR.get(state, "red"))]
     if one["generation"]:
         where = f"  generation {one['generation']}, load {one['load']}, since {one['since']} ({one['reason']})"
-    out.print((one["pipeline"], "bold"), "  ", (one["state"], STATE_COLOUR[one["state"]]), where)
+    out.print((one["pipeline"], "bold"), *states, where)
     for problem in one["problems"]:
         out.print("  ", (f"! {problem}", "yellow"))
     for note in one["notes"]:
         out.print(f"  {note}")
     rows = [(f"  {a['id']}", a["program"], a["prog_id"], a["link_id"], a["seen"]) for a in one["attachments"]]
     out.table(("  ATTACHMENT", "PROGRAM", "PROG ID", "LINK ID", "SEEN"), rows)
-    maps = [(f"  {m['name']}", m["role"], m["type"], m["id"], m["entries"], m["pub"] or m["pin"]) for m in one["maps"]]
+    maps = [(f"  {m['name']}", _role(m), m["type"], m["id"], m["entries"], m["pub"] or m["pin"]) for m in one["maps"]]
     out.table(("  MAP", "ROLE", "TYPE", "ID", "ENTRIES", "PIN"), maps)
+
+
+def _role(row: dict[str, Any]) -> str:
+    return f"{row['role']}, parked" if row["parked"] else str(row["role"])
 
 
 def history(args: argparse.Namespace, env: Environment) -> int:

@@ -70,7 +70,9 @@ def _twice(pairs: list[tuple[Path, Compiled]]) -> list[Problem]:
     return problems
 
 
-def intake(path: Path, one: Compiled, *, reset: list[str], lossy_rollback: bool, take_over: bool) -> Intake:
+def intake(
+    path: Path, one: Compiled, *, reset: list[str], lossy_rollback: bool, take_over: bool, prune: bool = False
+) -> Intake:
     """A compiled pipeline as the engine takes it."""
     from reloader.txn.session import Intake
 
@@ -80,6 +82,7 @@ def intake(path: Path, one: Compiled, *, reset: list[str], lossy_rollback: bool,
         blobs=one.blobs,
         reset=mine,
         lossy_rollback=lossy_rollback,
+        prune=prune,
         take_over=take_over,
         source=os.path.abspath(path),
         unrecorded=one.unrecorded,

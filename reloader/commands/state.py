@@ -165,7 +165,7 @@ def new(args: argparse.Namespace, env: Environment) -> int:
             continue
         target.mkdir(parents=True, exist_ok=True)
         path = target / file_name(found.name, version)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         asked = text.count("# QUESTION")
         env.output.print(f"{path}: written" + (f", {counted(asked, 'question')} to answer" if asked else ""))
         written += 1

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from reloader.commands.environment import Environment, SlowSteps
-from reloader.errors import ReloaderError, UsageError
+from reloader.errors import KernelError, ReloaderError, UsageError
 from reloader.printable import counted
 
 
@@ -29,9 +29,14 @@ def export(args: argparse.Namespace, env: Environment) -> int:
                     raise ReloaderError(why)
                 env.output.note(why)
             steps("writing")
-            for done in transfer.export(env.kernel, seen, maps, sys.stdout.buffer):
-                env.output.note(f"{done.map}: {counted(done.entries, 'entry')}")
-        sys.stdout.buffer.flush()
+            try:
+                for done in transfer.export(env.kernel, seen, maps, sys.stdout.buffer):
+                    env.output.note(f"{done.map}: {counted(done.entries, 'entry')}")
+                sys.stdout.buffer.flush()
+            except KernelError:
+                raise
+            except OSError as error:  # of standard output: main() gives the exit code for that
+                env.output.lost = error
     finally:
         steps.done()
     return 0

@@ -58,9 +58,10 @@ class MapShape:
     inner: InnerMap | None = None  # of a map of maps
 
 
-def map_differences(old: MapShape, new: MapShape) -> tuple[Difference, ...]:
-    """Everything that keeps `old` from being used as `new`; what a kernel only normalises is none of it."""
-    return tuple(_map_differences(old, new))
+def map_differences(old: MapShape, new: MapShape, *, cpus: int = 1) -> tuple[Difference, ...]:
+    """Everything that keeps `old` from being used as `new`; what a kernel only normalises is none of it. `cpus`: how
+    many are possible, by which it rounds some sizes; 1 for two declarations, which no kernel has seen."""
+    return tuple(_map_differences(old, new, cpus))
 
 
 def differences(old: TypeTree | None, new: TypeTree | None, *, path: str = "value") -> tuple[Difference, ...]:
@@ -68,13 +69,13 @@ def differences(old: TypeTree | None, new: TypeTree | None, *, path: str = "valu
     return tuple(_compare(old, new, path))
 
 
-def _map_differences(old: MapShape, new: MapShape) -> Iterator[Difference]:
+def _map_differences(old: MapShape, new: MapShape, cpus: int) -> Iterator[Difference]:
     if old.type != new.type:
         yield Difference(path="type", what=f"{_type_name(old.type)} → {_type_name(new.type)}")
     for name in ("key_size", "value_size"):
         if getattr(old, name) != getattr(new, name):
             yield Difference(path=name, what=f"{getattr(old, name)} → {getattr(new, name)} bytes")
-    if not _same_entries(old, new):
+    if not _same_entries(old, new, cpus):
         yield Difference(path="max_entries", what=f"{old.max_entries} → {new.max_entries}")
     if _lasting_flags(old) != _lasting_flags(new):
         yield Difference(path="map_flags", what=f"{_lasting_flags(old):#x} → {_lasting_flags(new):#x}")
@@ -107,7 +108,7 @@ def _type_name(number: int) -> str:
     return MapType(number).name.lower() if number in MapType._value2member_map_ else f"type {number}"
 
 
-def _same_entries(old: MapShape, new: MapShape) -> bool:
+def _same_entries(old: MapShape, new: MapShape, cpus: int) -> bool:
     """Whether sizes are equal once the kernel has rounded them."""
     sizes = old.max_entries, new.max_entries
     if new.type == MapType.PERF_EVENT_ARRAY and 0 in sizes:  # 0: as many as there are CPUs
@@ -115,7 +116,6 @@ def _same_entries(old: MapShape, new: MapShape) -> bool:
     if new.type in _RINGS:
         return _ring_size(sizes[0]) == _ring_size(sizes[1])
     if new.type in (MapType.LRU_HASH, MapType.LRU_PERCPU_HASH) and new.map_flags & F_NO_COMMON_LRU:
-        cpus = os.cpu_count() or 1
         return -(-sizes[0] // cpus) == -(-sizes[1] // cpus)
     return sizes[0] == sizes[1]
 

@@ -17,8 +17,10 @@ from reloader.plan.attachments import AttachmentChoice, choose_attachment
 from reloader.plan.conversion import Move, Pair
 from reloader.plan.entries import EntryDiff, digest_of, join_records, live_entries
 from reloader.plan.flips import Carried, Flip, Place
+from reloader.plan.foreign import Foreign, refusal
 from reloader.plan.gate import Gate
 from reloader.plan.identity import metadata
+from reloader.plan.losses import Losses
 from reloader.plan.maps import Conversions, MapChoice, choose
 from reloader.plan.model import Outcome
 from reloader.plan.ops import Op
@@ -48,6 +50,14 @@ class Request:
     take_over: bool = False  # somebody else's programs on our hooks give way
     group: int = -1  # that may read the published maps; -1: none
     notes: tuple[str, ...] = ()  # about the group
+    foreign: Mapping[str, Foreign] = field(default_factory=dict)  # map -> what it holds that reloader did not write
+    prune: bool = False  # that may be deleted
+    way_back: bool = False  # an earlier version returns: that is kept where it can be, and stops nothing
+
+    @property
+    def spared(self) -> Collection[str]:
+        """Config maps that keep such entries, and so the very map."""
+        return {n for n, found in self.foreign.items() if found.spare} if self.way_back else ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,13 +76,15 @@ class Draft:
     refusals: list[str] = field(default_factory=list)
     ways: dict[str, Way] = field(default_factory=dict)  # config map whose entries changed -> how
     before: dict[str, bytes] = field(default_factory=dict)  # digest -> what a changed config map held
+    losses: Losses = field(init=False)  # of entries that reloader did not write
 
     def __post_init__(self) -> None:
         current, generation = self.seen.current, self.seen.generation
         last = current.last_load if current else 0
         self.load = last + 1 if self.fresh or generation is None else generation.load
         if self.fresh:
-            self.maps = [choose(m, self.seen, self.request.reset, self.request.conversions) for m in self.wish.maps]
+            asked = self.request
+            self.maps = [choose(m, self.seen, asked.reset, asked.conversions, asked.spared) for m in self.wish.maps]
         self.attachments = [
             choose_attachment(
                 a, self.seen, self.layout, self.wish.pipeline, self.load, take_over=self.request.take_over
@@ -82,10 +94,16 @@ class Draft:
         converting = bool(self.moves())
         self.gate = gate.gate_of(self.wish, self.seen, self.attachments, fresh=self.fresh, converting=converting)
         self.attachments = gate.told(self.attachments, self.gate)
-        self.ways = ways(self.wish, self.seen, self.request.diffs)
+        self.ways = ways(self.wish, self.seen, self.request.diffs, self.request.spared)
+        asked = self.request
+        self.losses = Losses(
+            wish=self.wish, seen=self.seen, foreign=asked.foreign, spared=asked.spared, reset=asked.reset,
+            prune=asked.prune, way_back=asked.way_back, fresh=self.fresh, maps=self.maps, ways=self.ways,
+        )  # fmt: skip
         self.refusals = [c.refusal for c in self.maps if c.refusal]
         self.refusals += [r for c in self.maps if (r := self._lossy(c))]
         self.refusals += [c.refusal for c in self.attachments if c.refusal]
+        self.refusals += [refusal(found) for found in self.losses.unasked()]
 
     def _lossy(self, choice: MapChoice) -> str:
         """What the way there destroys, so that the way back cannot have it again."""
@@ -109,7 +127,7 @@ class Draft:
         entries = [*self._entry_blobs(), *self._pins_again()]
         if self.fresh:
             loads = [self._load_op(), *self._fills(), *proof, *self._pins(), *self._bridge_load()]
-            return [*entries, *loads, *self._set_entries(), *self._convert_and_attach()]
+            return [*entries, *loads, *self.losses.checks(), *self._set_entries(), *self._convert_and_attach()]
         return [*entries, *proof, *self._set_entries(), *self._flip(), *self._attach()]
 
     def proof(self) -> list[Op]:
@@ -293,13 +311,15 @@ class Draft:
             return []
         changed = {f.wanted.name for f in flipping}
         same = {m.name: self.seen.maps[m.name].pin for m in self.wish.maps if m.flips and m.name not in changed}
-        return flips.before_commit(self.place(), self.seen.side, flipping, same)
+        return flips.before_commit(self.place(), self.seen.side, flipping, same, self.losses.checks())
 
     def _set_entries(self) -> list[Op]:
         out: list[Op] = []
         for wanted, _ in self.changed_entries():
             live = self.seen.maps[wanted.name]
-            before = join_records(live_entries(wanted.type, wanted.value_size, live.entries or {}))
+            spare = self._spare(wanted.name)
+            held = {k: v for k, v in (live.entries or {}).items() if k not in spare}  # its undo leaves those alone
+            before = join_records(live_entries(wanted.type, wanted.value_size, held))
             digest = digest_of(before)
             self.before[digest] = before
             assert wanted.entries is not None
@@ -309,6 +329,9 @@ class Draft:
                 ops.SetEntries(map=wanted.name, path=live.pin, entries=target, before=digest, prune=wanted.prune)
             )
         return out
+
+    def _spare(self, name: str) -> Collection[bytes]:
+        return frozenset(self.request.foreign[name].spare) if name in self.request.spared else ()
 
     def changed_entries(self) -> list[tuple[WishMap, EntryDiff]]:
         """Config maps that keep their map and get a difference written."""
@@ -347,7 +370,8 @@ class Draft:
     def _after_flip(self) -> list[Op]:
         flipping = self.flipping()
         pub = {f.wanted.name: self.layout.pub_pin(self.wish.pipeline, f.wanted.name) for f in flipping}
-        return list(flips.after_commit(self.place(), self.seen.side or 0, flipping, pub, self.request.group))
+        carried = {f.wanted.name: self.losses.carry(f.wanted.name, f.path) for f in flipping}
+        return list(flips.after_commit(self.place(), self.seen.side or 0, flipping, pub, carried, self.request.group))
 
     def _publish(self) -> list[Op]:
         pub, out, group = self.layout.pub_pin, list[Op](), self.request.group
@@ -368,6 +392,7 @@ class Draft:
                 out.append(ops.Unpin(path=self.layout.pub_pin(self.wish.pipeline, name)))
             elif choice.outcome is Outcome.REPLACE and choice.wanted.role is Role.CONFIG:
                 out.append(ops.Freeze(path=pin))
+                out += self.losses.carry(name, self.map_pin(choice) or "")
         dropped = [c.seen.pin for c in self.maps if c.outcome is Outcome.RESET and c.seen]  # parked ones too
         return [*out, *(ops.Unpin(path=pin) for pin in dropped)]
 

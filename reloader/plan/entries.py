@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from reloader.frozen import frozen
@@ -99,9 +99,15 @@ def way_back(wanted: WishMap, before: dict[bytes, bytes], after: dict[bytes, byt
 
 
 def entry_diff(
-    wanted: WishMap, live: dict[bytes, bytes], target: dict[bytes, bytes], *, prune: bool | None = None
+    wanted: WishMap,
+    live: dict[bytes, bytes],
+    target: dict[bytes, bytes],
+    *,
+    prune: bool | None = None,
+    spare: Collection[bytes] = (),
 ) -> EntryDiff:
-    """What to write so that the live map equals `target` (or holds at least it, when not pruned)."""
+    """What to write so that the live map equals `target` (or holds at least it, when not pruned). `spare`: keys that
+    stay, listed or not."""
     array = wanted.type in ARRAY_TYPES
     now = live_entries(wanted.type, wanted.value_size, dict(owned(wanted.keep, live)))
     zero = bytes(wanted.value_size)
@@ -112,7 +118,7 @@ def entry_diff(
     put = {k: v for k, v in target.items() if now.get(k) != v} if now else dict(target)
     kept = sum(map(now.__contains__, target))
     prune = wanted.prune if prune is None else prune
-    gone = [k for k in now if k not in target] if prune and kept < len(now) else []
+    gone = [k for k in now if k not in target and k not in spare] if prune and kept < len(now) else []
     added = len(target) - kept
     if array:  # an array slot is emptied by writing zeros
         return EntryDiff(put=put | dict.fromkeys(gone, zero), delete=(), added=added, live=len(now))

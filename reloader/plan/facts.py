@@ -6,7 +6,6 @@ Used by lines.py. Imports kernel, plan.{conversion,maps,model}, observe's types.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -21,16 +20,16 @@ from reloader.spec.wish import WishMap
 BOOKKEEPING = 56  # bytes: struct htab_elem and its share of a bucket
 
 
-def with_facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str) -> Line:
+def with_facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str, cpus: int) -> Line:
     """The line of one map; of a state map with its facts, the costly ones among the notes. `counts`: live entries of
-    maps that are to be emptied."""
+    maps that are to be emptied. `cpus`: how many are possible."""
     line = choice.line()
     if choice.wanted.role is not Role.STATE:
         return line
-    facts = _facts(choice, counts, cgroup)
+    facts = _facts(choice, counts, cgroup, cpus)
     first, *rest = line.notes or ("",)
     if choice.outcome is Outcome.CONVERT:
-        keys = f" ({size(keys)} of it for the keys copied)" if (keys := _keys(choice)) else ""
+        keys = f" ({size(keys)} of it for the keys copied)" if (keys := _keys(choice, cpus)) else ""
         new = (
             f"; about {size(facts.bytes_new)} more until the commit{keys}, charged to cgroup {cgroup}" if cgroup else ""
         )
@@ -41,7 +40,7 @@ def with_facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str) -> Lin
     return replace(line, notes=(*line.notes, *more), state=facts)
 
 
-def _facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str) -> StateFacts:
+def _facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str, cpus: int) -> StateFacts:
     wanted, pair = choice.wanted, choice.pair
     now = choice.seen.memory if choice.seen else 0
     if pair is None or choice.seen is None:
@@ -53,7 +52,7 @@ def _facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str) -> StateFa
         method="bridge and drain" if serving else "copy, swap, drain",
         entries=pair.entries,
         bytes_now=now,
-        bytes_new=estimate(now, choice.seen.info, wanted) + _keys(choice),
+        bytes_new=estimate(now, choice.seen.info, wanted, cpus) + _keys(choice, cpus),
         cgroup=cgroup,
         seconds=seconds(wanted, pair),
         noticed=_noticed(wanted, pair, bridge=serving),
@@ -75,33 +74,33 @@ def _noticed(wanted: WishMap, pair: Pair, *, bridge: bool) -> str:
     return f"those born {since}: unknown for about {seconds(wanted, pair):.2f} s; other fields as of the copy{lru}"
 
 
-def estimate(now: int, live: MapInfo, wanted: WishMap) -> int:
+def estimate(now: int, live: MapInfo, wanted: WishMap, cpus: int) -> int:
     """Bytes of the map that takes over, from the kernel's figure for the one that serves."""
-    old = _slot(live.type, live.key_size, live.value_size) * live.max_entries
-    new = alone(wanted)
+    old = _slot(live.type, live.key_size, live.value_size, cpus) * live.max_entries
+    new = alone(wanted, cpus)
     if live.type in NESTED_TYPES:  # the maps in it are not among the kernel's figure
         return now
     return round(now * new / old) if old else 0
 
 
-def alone(wanted: WishMap) -> int:
+def alone(wanted: WishMap, cpus: int) -> int:
     """Bytes of a map of which none like it is there to scale from."""
-    return _slot(wanted.type, wanted.key_size, wanted.value_size) * wanted.max_entries
+    return _slot(wanted.type, wanted.key_size, wanted.value_size, cpus) * wanted.max_entries
 
 
-def _keys(choice: MapChoice) -> int:
+def _keys(choice: MapChoice, cpus: int) -> int:
     """Bytes of the set of keys that were copied ahead, where one is kept: as many elements as there are entries."""
     wanted, pair, seen = choice.wanted, choice.pair, choice.seen
     if pair is None or seen is None or wanted.type not in REMEMBERED or bridged(wanted, pair):
         return 0
-    return _slot(MapType.HASH, seen.info.key_size, 4) * pair.entries
+    return _slot(MapType.HASH, seen.info.key_size, 4, cpus) * pair.entries
 
 
-def _slot(kind: int, key_size: int, value_size: int) -> int:
+def _slot(kind: int, key_size: int, value_size: int, cpus: int) -> int:
     """What one entry takes in the kernel, about."""
     value = (value_size + 7) // 8 * 8
     if kind in PERCPU_TYPES:
-        value = value * (os.cpu_count() or 1) + 8
+        value = value * cpus + 8
     return value if kind in ARRAY_TYPES else BOOKKEEPING + (key_size + 7) // 8 * 8 + value
 
 

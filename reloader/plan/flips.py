@@ -8,7 +8,7 @@ Used by draft.py; imports plan.ops and state.rules. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from reloader.frozen import frozen
 from reloader.layout import Layout
@@ -58,8 +58,11 @@ class Flip:
     path: str
 
 
-def before_commit(place: Place, side: int, flips: Sequence[Flip], same: dict[str, str]) -> list[Op]:
-    """`side`: the one packets look at now. `same`: config maps that stay as they are → pin."""
+def before_commit(
+    place: Place, side: int, flips: Sequence[Flip], same: dict[str, str], checks: Sequence[Op] = ()
+) -> list[Op]:
+    """`side`: the one packets look at now. `same`: config maps that stay as they are → pin. `checks` come last before
+    packets see the new maps."""
     made: list[Op] = [
         ops.MakeInner(map=f.wanted.name, like=f.live, path=f.path, entries=f.wanted.entries.digest)
         for f in flips
@@ -75,9 +78,8 @@ def before_commit(place: Place, side: int, flips: Sequence[Flip], same: dict[str
         for f in flips
         if f.wanted.keep
     ]
-    return [
-        *made, *put, *marks(carried), ops.FlipSide(path=place.side(), side=1 - side), *drains(carried)
-    ]  # fmt: skip
+    flip = ops.FlipSide(path=place.side(), side=1 - side)
+    return [*made, *put, *checks, *marks(carried), flip, *drains(carried)]
 
 
 def _put(place: Place, flip: Flip, side: int, *, before: str) -> Op:
@@ -85,12 +87,16 @@ def _put(place: Place, flip: Flip, side: int, *, before: str) -> Op:
     return ops.PutSlot(map=name, path=place.slots(name), side=side, inner=flip.path, before=before)
 
 
-def after_commit(place: Place, side: int, flips: Sequence[Flip], pub: dict[str, str], group: int) -> Iterator[Op]:
-    """Nobody looks at the old maps any more: both sides get the new one, stale writers are stopped, pins go."""
+def after_commit(
+    place: Place, side: int, flips: Sequence[Flip], pub: dict[str, str], carried: Mapping[str, Sequence[Op]], group: int
+) -> Iterator[Op]:
+    """Nobody looks at the old maps any more: both sides get the new one, stale writers are stopped, pins go.
+    `carried`: map → what brings over the entries that others wrote last."""
     for f in flips:
         yield ops.Publish(source=f.path, path=pub[f.wanted.name], group=group)
         yield _put(place, f, side, before=f.path)
         yield ops.Freeze(path=f.live)
+        yield from carried[f.wanted.name]
         yield ops.Unpin(path=f.live)
 
 

@@ -81,7 +81,9 @@ def _ops(
 ) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
     name, target = one.exported.map, one.live.pin
     held = layout.import_pin(pipeline, name)
+    lost = one.live.unpinned  # a program of the load holds it, so it can be pinned again
     first: tuple[Op, ...] = (
+        *((ops.PinAgain(kind="map", name=name, id=one.live.info.id, path=target),) if lost else ()),
         ops.FillFromFile(map=name, file=asked.file, path=held, signature=asked.signature),
         ops.CheckFit(map=name, source=held, target=target, rules=rules),
     )

@@ -5,11 +5,14 @@ Called by planner.py with its draft. Imports plan's other modules.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from reloader.plan import ops
 from reloader.plan.draft import Draft
 from reloader.plan.entries import EntryDiff
 from reloader.plan.facts import alone, size, with_facts
 from reloader.plan.flips import Flip
+from reloader.plan.foreign import Foreign, entries
 from reloader.plan.model import Line, Sign
 from reloader.plan.removal import parked_line
 from reloader.plan.ways import Way
@@ -120,16 +123,49 @@ def _gone_lines(draft: Draft) -> list[Line]:
 
 
 def _map_lines(draft: Draft) -> list[Line]:
-    lines = [with_facts(c, draft.request.counts, draft.request.cgroup) for c in draft.maps]
+    lines = [with_facts(c, draft.request.counts, draft.request.cgroup, draft.seen.cpus) for c in draft.maps]
     lines += [
         Line(sign=Sign.CHANGE, kind="map", name=n, action="pin again", notes=("its pin was gone, the map was not",))
         for n in sorted({*draft.unpinned(), *draft.unpublished()})
     ]
     lines += [_written(wanted, diff) for wanted, diff in draft.changed_entries()]
-    lines += [_flipped(f, draft.request.diffs[f.wanted.name], draft.ways[f.wanted.name]) for f in draft.flipping()]
+    lines += [
+        _flipped(f, draft.request.diffs[f.wanted.name], draft.ways[f.wanted.name], draft.seen.cpus)
+        for f in draft.flipping()
+    ]
+    lines = _foreign_notes(draft, lines)
     wished = {m.name for m in draft.wish.maps}
     parked = [n for n in (draft.seen.current.state if draft.seen.current else {}) if n not in wished]
     return [*lines, *(parked_line(n, draft.seen) for n in parked)]
+
+
+def _foreign_notes(draft: Draft, lines: list[Line]) -> list[Line]:
+    """The same, and on each map's line what becomes of entries that reloader did not write."""
+    lost = {found.map: found for found in draft.losses.lost()}
+    kept = {n: draft.request.foreign[n] for n in draft.request.spared}
+    told = {n: f"keeps {entries(len(found.spare))} that reloader did not write" for n, found in kept.items()}
+    for name, found in lost.items():
+        loses = f"deletes {found.words}" if name not in kept else f"no room for {found.count - len(found.spare)} more"
+        told[name] = "; ".join(filter(None, (told.get(name), loses)))
+    at = {
+        n: max((i for i, line in enumerate(lines) if line.kind == "map" and line.name == n), default=-1) for n in told
+    }
+    for name, index in at.items():
+        if index < 0:  # the new version has no such map
+            line = Line(sign=Sign.REMOVE, kind="map", name=name, action="unload")
+            lines, index = [*lines, line], len(lines)
+        line = lines[index]
+        noticed = _noticed(lost[name]) if name in lost else ""
+        lines[index] = replace(line, notes=(*line.notes, told[name]), interruption=noticed or line.interruption)
+    return lines
+
+
+def _noticed(lost: Foreign) -> str:
+    """What packets meet once these entries are missing."""
+    if not lost.handles:
+        return ""
+    tail = any(isinstance(one, dict) and "program" in one for one in lost.shown)
+    return f"tail calls into {entries(lost.count)} stop" if tail else f"{entries(lost.count)} missing"
 
 
 def _written(wanted: WishMap, diff: EntryDiff) -> Line:
@@ -142,9 +178,9 @@ def _written(wanted: WishMap, diff: EntryDiff) -> Line:
     )  # fmt: skip
 
 
-def _flipped(flip: Flip, diff: EntryDiff, way: Way) -> Line:
+def _flipped(flip: Flip, diff: EntryDiff, way: Way, cpus: int) -> Line:
     wanted = flip.wanted
-    room = f"about {size(alone(wanted))} twice until the commit"
+    room = f"about {size(alone(wanted, cpus))} twice until the commit"
     notes = ("a new map, and one store that packets see", way.why, room, *_kept(wanted))
     return Line(sign=Sign.REPLACE, kind="map", name=wanted.name, action=f"map: {_counts(diff)}", notes=notes)
 

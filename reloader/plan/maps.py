@@ -54,12 +54,14 @@ Conversions = Mapping[str, Pair | str]
 """State map → the rules from its live layout to the wished one, or why there are none."""
 
 
-def choose(wanted: WishMap, seen: Observed, reset: Collection[str], conversions: Conversions) -> MapChoice:
-    """The outcome for one map of a new load."""
+def choose(
+    wanted: WishMap, seen: Observed, reset: Collection[str], conversions: Conversions, spared: Collection[str] = ()
+) -> MapChoice:
+    """The outcome for one map of a new load. `spared`: config maps that keep entries of others, so they stay."""
     live = seen.maps.get(wanted.name)
     if wanted.role is not Role.STATE and live and _is_state(live, seen):
         return _park(wanted)
-    if belongs_to_load(wanted):
+    if belongs_to_load(wanted) and wanted.name not in spared:
         return MapChoice(
             wanted=wanted, outcome=Outcome.REPLACE if live else Outcome.NEW, seen=live, notes=_filled(wanted)
         )
@@ -67,7 +69,7 @@ def choose(wanted: WishMap, seen: Observed, reset: Collection[str], conversions:
         return MapChoice(wanted=wanted, outcome=Outcome.RESET, seen=live, notes=("--reset names it",))
     if live is None:
         return _absent(wanted, seen)
-    return _compare(wanted, live, conversions.get(wanted.name, ""))
+    return _compare(wanted, live, conversions.get(wanted.name, ""), seen.cpus)
 
 
 def _is_state(live: SeenMap, seen: Observed) -> bool:
@@ -104,8 +106,8 @@ def _stray(wanted: WishMap, seen: Observed) -> str:
     return next((pin for pin in seen.strays if pin.rpartition("/")[2].rsplit("-", 2)[0] == mine), "")
 
 
-def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str) -> MapChoice:
-    differences = map_differences(seen_shape(live), wished_shape(wanted))
+def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str, cpus: int) -> MapChoice:
+    differences = map_differences(seen_shape(live), wished_shape(wanted), cpus=cpus)
     if isinstance(rules, Pair):
         return _convert(wanted, live, differences, rules)
     if differences and wanted.role is Role.CONFIG and wanted.entries is None:

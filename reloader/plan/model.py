@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from enum import StrEnum
 
 from reloader.frozen import frozen
@@ -73,6 +74,7 @@ class Plan:
     ops: tuple[Op, ...]  # before the commit record; each has an undo or lasts no longer than the process
     after: tuple[Op, ...]  # after it; each may be run again
     blobs: dict[str, bytes]  # digest -> contents that ops store: what live config maps held before
+    left_out: dict[str, int] = field(default_factory=dict)  # map -> entries of others that a way back cannot keep
 
     @property
     def changes(self) -> bool:

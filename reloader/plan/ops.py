@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from reloader.frozen import frozen
+from reloader.plan.entry_ops import CarryEntries as CarryEntries
+from reloader.plan.entry_ops import CheckEntries as CheckEntries
 from reloader.spec.wish import InnerMap, WishAttachment
 from reloader.state.rules import Conversion
 
@@ -394,13 +396,25 @@ class DropPipeline:
 
 Op = (
     StoreBlob | DropBlob | Load | FillMap | Prove | PinMap | PinAgain | PinProgram | Unpin | CreateLink
-    | HoldForeign | TakeOver | GiveBack | SwapLink | SetEntries | MakeInner | PutSlot | FlipSide | SetGate
+    | HoldForeign | TakeOver | GiveBack | SwapLink | SetEntries | CheckEntries | CarryEntries
+    | MakeInner | PutSlot | FlipSide | SetGate
     | ClearGate | CheckFit | CopyOver | Convert | Drain | FillFromFile | Absorb | DropFolder | EndPanic
     | PutRecord | Publish | Share | Freeze | Barrier | DropLoad | Prune | DropPipeline
 )  # fmt: skip
 
 ON_DISK = (StoreBlob, DropBlob, PutRecord, Prune, DropPipeline)  # these outlive a restart of the kernel
-INERT = (Load, FillMap, Prove, PinAgain, CheckFit, CopyOver, Drain, Barrier, SetGate)  # nothing owed, or by Convert
+INERT = (
+    Load,
+    FillMap,
+    Prove,
+    PinAgain,
+    CheckEntries,
+    CheckFit,
+    CopyOver,
+    Drain,
+    Barrier,
+    SetGate,
+)  # nothing owed, or by Convert
 VISIBLE = (CreateLink, TakeOver, SwapLink, SetEntries, FlipSide)  # traffic can notice these
 SERVING = (CreateLink, TakeOver, SwapLink)  # from the first of these on, new programs may write to new maps
 
@@ -410,7 +424,9 @@ def undo_of(op: Op) -> Op | None:
     match op:
         case Drain() if op.home is not None:
             return CopyOver(map=op.map, source=op.target, target=op.source, rules=op.home, lossy=True, back=True)
-        case Load() | FillMap() | Prove() | PinAgain() | CheckFit() | CopyOver() | Drain() | Barrier() | SetGate():
+        case Load() | FillMap() | Prove() | PinAgain() | CheckEntries() | CheckFit() | CopyOver() | Drain():
+            return None
+        case Barrier() | SetGate():
             return None
         case Convert():
             nesting, kept = replace(op.nesting, inner=None) if op.nesting else None, op.kept

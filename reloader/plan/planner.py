@@ -5,11 +5,14 @@ Raises RefusedChange with every refusal at once. Imports plan's own modules, obs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reloader.errors import MissingFeature, RefusedChange
 from reloader.layout import Layout
 from reloader.observe import Observed
 from reloader.plan import ops
 from reloader.plan.draft import Draft, Request
+from reloader.plan.foreign import ENTRIES, HANDLES, Foreign
 from reloader.plan.lines import entries_reason, lines_of
 from reloader.plan.model import Plan
 from reloader.plan.ways import ways
@@ -40,6 +43,7 @@ def make_plan(wish: Wish, seen: Observed, layout: Layout, request: Request) -> P
         ops=tuple(body),
         after=tuple(after),
         blobs=draft.before,
+        left_out=draft.losses.left_out(),
     )
 
 
@@ -79,7 +83,7 @@ def _what_changed(new: Wish, old: Wish) -> str:
 
 def _program_reason(wish: Wish, seen: Observed, request: Request) -> str:
     """Why changed entries need a new load; empty when there is another way (or none changed)."""
-    for name, way in ways(wish, seen, request.diffs).items():
+    for name, way in ways(wish, seen, request.diffs, request.spared).items():
         if way.apply is Apply.PROGRAM:
             return f"entries of {name} changed and {way.why}"
     return ""
@@ -96,11 +100,42 @@ def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
         hint = "nothing was touched; see `ip link`, and `reloader doctor --features`"
         return MissingFeature(f"{wish.pipeline}: {'; '.join(refusals)}", hint=hint)
     maps = any(c.refusal and c.wanted.role is not Role.EXTERNAL for c in draft.maps)
+    unasked = draft.losses.unasked()
     return RefusedChange(
         f"{wish.pipeline}: the change is refused; nothing was touched",
         detail=refusals,
-        hint=_way_out(wish, draft) or ("to give up a map's contents on purpose, name it: --reset MAP" if maps else ""),
+        hint=_way_out(wish, draft) or _asked(unasked) or (_RESET if maps else ""),
+        reason=_reason(unasked),
+        values=foreign_values(unasked),
     )
+
+
+_RESET = "to give up a map's contents on purpose, name it: --reset MAP"
+
+
+def _asked(unasked: Sequence[Foreign]) -> str:
+    """What the user can say about entries of others; empty when there are none."""
+    handles = ", ".join(f"--reset {found.map}" for found in unasked if found.handles)
+    deleted = "list them in the YAML, keep them with `prune: false`, or delete them with --prune"
+    told = [deleted] if any(not found.handles for found in unasked) else []
+    return "; ".join(
+        [*told, *([f"{handles} starts empty; the process that filled it fills it again"] if handles else [])]
+    )
+
+
+def _reason(unasked: Sequence[Foreign]) -> str:
+    return next((HANDLES if found.handles else ENTRIES for found in unasked), "")
+
+
+def foreign_values(unasked: Sequence[Foreign]) -> dict[str, object]:
+    """Count and first keys, over all maps and for each."""
+    if not unasked:
+        return {}
+    return {
+        "count": sum(found.count for found in unasked),
+        "keys": list(unasked[0].shown),
+        "maps": [found.values for found in unasked],
+    }
 
 
 def _way_out(wish: Wish, draft: Draft) -> str:

@@ -5,7 +5,7 @@ Used by planner.py and draft.py; imports plan.entries (types), observe (types), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from reloader.frozen import frozen
 from reloader.observe import Observed
@@ -25,21 +25,22 @@ class Way:
     why: str
 
 
-def ways(wish: Wish, seen: Observed, diffs: Mapping[str, EntryDiff]) -> dict[str, Way]:
-    """The way of each config map whose entries changed."""
+def ways(wish: Wish, seen: Observed, diffs: Mapping[str, EntryDiff], spared: Collection[str] = ()) -> dict[str, Way]:
+    """The way of each config map whose entries changed. `spared`: maps that keep entries of others, so the very map
+    has to stay."""
     changed = [m for m in wish.maps if m.name in diffs and diffs[m.name].size]
-    return {m.name: _way(m, wish, seen, diffs[m.name]) for m in changed}
+    return {m.name: _way(m, wish, seen, diffs[m.name], spared) for m in changed}
 
 
-def _way(wanted: WishMap, wish: Wish, seen: Observed, diff: EntryDiff) -> Way:
+def _way(wanted: WishMap, wish: Wish, seen: Observed, diff: EntryDiff, spared: Collection[str]) -> Way:
     if wanted.apply is Apply.PROGRAM:
         return Way(apply=Apply.PROGRAM, why="it says apply: program")
     tied = [wanted, *(wish.map(n) for n in wanted.together_with)]
-    flips = seen.side is not None and all(m.flips and m.prune for m in tied)
+    flips = seen.side is not None and all(m.flips and m.prune and m.name not in spared for m in tied)
     if wanted.together_with:
         why = f"it is tied to {', '.join(wanted.together_with)}"
         return Way(apply=Apply.MAP if flips else Apply.PROGRAM, why=why)
-    if wanted.apply is Apply.MAP:
+    if wanted.apply is Apply.MAP and wanted.name not in spared:
         return Way(apply=Apply.MAP, why="it says apply: map") if flips else _lost_slots()
     if wanted.apply is Apply.ENTRIES or not flips:
         return Way(apply=Apply.ENTRIES, why="")

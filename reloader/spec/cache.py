@@ -27,7 +27,7 @@ from reloader.trust import Judge, Signature, signature_of
 if TYPE_CHECKING:
     from reloader.spec.wish import Compiled, Wish
 
-_FORMAT = 5  # raise when what compile.py makes of the same input changes
+_FORMAT = 6  # raise when what compile.py makes of the same input changes
 _RACY = 50_000_000  # ns: a file changed so shortly before being read may change again under the same times
 _FUTURE = 3_600_000_000_000  # ns: a file changed so long after it was read was changed before the clock was set back
 

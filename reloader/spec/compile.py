@@ -17,7 +17,7 @@ from reloader.files import PLAIN, Inputs
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
 from reloader.printable import Block, printable
-from reloader.spec import constants, health, kept, listing, parse, registered
+from reloader.spec import constants, health, kept, listing, parse, registered, undecided
 from reloader.spec.check import suggestion
 from reloader.spec.checks import Health
 from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
@@ -27,7 +27,7 @@ from reloader.spec.share import group_id, unknown_group
 from reloader.spec.source import read_source
 from reloader.spec.text import dotted, quoted, uncollected
 from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Share, Wish, WishAttachment, WishMap, WishTests
-from reloader.spec.words import GATE, SLOTS
+from reloader.spec.words import GATE, SLOTS, TODO
 
 if TYPE_CHECKING:
     from reloader.state.registry import Registry
@@ -74,11 +74,13 @@ def compile_pipeline(
 ) -> Compiled:
     """Resolve one pipeline against its objects; InputError with all that does not fit."""
     if pipeline.lacks("objects"):
-        raise InputError([])
+        todo = [m for m in pipeline.maps if m.undecided]
+        raise InputError([undecided.problem(m.name, m.role_mark, pipeline.file) for m in todo])
     shared = shared or Shared(PLAIN)
     objects = shared.objects(pipeline)
     if objects.problems:  # without all objects every other finding would be a guess
-        raise InputError(objects.problems)
+        todo = [m for m in pipeline.maps if m.undecided]
+        raise InputError([*objects.problems, *(undecided.problem(m.name, m.role_mark, pipeline.file) for m in todo)])
     compiler = _Compiler(pipeline, objects, shared)
     compiled = compiler.compile(source_revision)
     deferred = [p for found in compiled.unrecorded.values() for p in found]
@@ -262,6 +264,9 @@ class _Compiler:
         if not found.writable:
             self._note(wish.mark, path, *constants.not_a_map(wish.name))
             return None
+        if wish.undecided:
+            self.problems.append(undecided.problem(wish.name, wish.role_mark, self.pipeline.file, allowed_roles(found)))
+            return None
         self._check_role(wish, found, path)
         return self._wish_map(wish, found)
 
@@ -299,7 +304,8 @@ class _Compiler:
             value=value,
             apply=wish.apply,
             together_with=wish.together_with,
-            prune=wish.prune,
+            prune=wish.prune is not False,
+            may_prune=wish.prune is True,
             entries=entries,
             pin=wish.pin,
             bridge=declared and not plain,
@@ -382,4 +388,4 @@ def _inner(found: ElfMap) -> InnerMap:
 
 def declarations(maps: Iterable[ElfMap]) -> list[str]:
     """Lines to paste below `maps:`, one a map, with a suggested role."""
-    return [f"    {quoted(m.name)}: {{role: {suggested_role(m)}}}  # {printable(describe(m))}" for m in maps]
+    return [f"    {quoted(m.name)}: {{role: {suggested_role(m) or TODO}}}  # {printable(describe(m))}" for m in maps]

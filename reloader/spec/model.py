@@ -79,13 +79,18 @@ class MapWish:
     bulk: Bulk | None = None
     apply: Apply = Apply.AUTO
     together_with: tuple[str, ...] = ()
-    prune: bool = True  # False: entries that are not listed stay
+    prune: bool | None = None  # False: entries that are not listed stay; True: those of others may be deleted, too
     keep: tuple[str, ...] = ()  # fields of the value that programs count in
     byteorder: dict[str, str] | None = None  # dotted field path -> "network" | "host", where BTF cannot say
     pin: str | None = None  # external: the bpffs path
     max_entries: int | None = None  # None: as the object says
+    undecided: bool = False  # its role is still `TODO`; `role` says nothing
     layout: int | None = None  # state: its version in the registry; None: as BTF shows
     marks: dict[str, Mark] = field(default_factory=dict)  # field, also as `byteorder.key.port` -> place
+
+    @property
+    def role_mark(self) -> Mark:
+        return self.marks.get("role", self.mark)
 
 
 @frozen

@@ -7,14 +7,14 @@ spec.{source,text,check,model}.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from reloader.errors import ENOUGH, InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import pin_name
-from reloader.spec import check, health, text
+from reloader.spec import check, health, text, undecided
 from reloader.spec.model import (
     Apply,
     Attach,
@@ -63,11 +63,14 @@ def parse_sound(data: bytes, path: Path) -> tuple[tuple[Pipeline, ...], list[Pro
     problems += _duplicate_names(documents, file)
     pipelines = []
     for document in documents:
+        todo = undecided.take_out(document)
         wrong = check.check(document, file)
         left = sound_part(document) if wrong else Sound(document=document, cut=frozenset())
         problems += wrong
-        if left is not None:
-            reader = _Reader(left, file, base)
+        if left is None:  # otherwise compile.py says it, with the choices that the map's type leaves
+            problems += [undecided.problem(name, mark, file) for name, mark in todo.items()]
+        else:
+            reader = _Reader(left, file, base, todo)
             pipelines.append(reader.pipeline())
             problems += reader.problems
         if len(problems) >= ENOUGH:
@@ -95,9 +98,10 @@ def _duplicate_names(documents: Iterable[Document], file: str) -> list[Problem]:
 class _Reader:
     """One document that fits the schema, taken apart; notes what is still wrong."""
 
-    def __init__(self, sound: Sound, file: str, base: str) -> None:
+    def __init__(self, sound: Sound, file: str, base: str, undecided: Collection[str] = ()) -> None:
         self.sound = sound
         self.document = sound.document
+        self.undecided = undecided  # maps whose role is not chosen yet
         self.file = file
         self.base = base
         self.problems: list[Problem] = []
@@ -232,7 +236,7 @@ class _Reader:
     def _fields_fit_role(self, name: str, item: Mapping[str, Any]) -> None:
         steps: Steps = ("spec", "maps", name)
         role = Role(item["role"])
-        for word, roles in _RULES.items():
+        for word, roles in _RULES.items() if name not in self.undecided else ():
             if word in item and role not in roles:
                 only = next(iter(roles)).value if len(roles) == 1 else "a map of our own"
                 self._note((*steps, word), f"{word!r} means nothing for role {role}", f"only for {only}", key=True)
@@ -260,7 +264,7 @@ class _Reader:
             self._note(steps, f"no map {other!r} is declared here", check.suggestion(other, set(items) - {name}))
         elif other == name:
             self._note(steps, "a map is always together with itself", "name another map")
-        elif items[other]["role"] != Role.CONFIG:
+        elif items[other]["role"] != Role.CONFIG and other not in self.undecided:
             self._note(steps, f"the map {other!r} is not config", "only config maps change together")
         else:
             return True
@@ -277,11 +281,12 @@ class _Reader:
             bulk=self._bulk(steps, item["from"]) if "from" in item else None,
             apply=Apply(item.get("apply", Apply.AUTO)),
             together_with=together_with,
-            prune=item.get("prune", True),
+            prune=item.get("prune"),
             keep=tuple(item.get("keep", ())),
             byteorder=item.get("byteorder"),
             pin=item.get("pin"),
             max_entries=None if size is None else int(size),
+            undecided=name in self.undecided,
             layout=None if (version := item.get("layout")) is None else int(version),
             marks=self._map_marks(steps, item),
         )

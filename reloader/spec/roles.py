@@ -1,6 +1,6 @@
 """Which role a map of the object may have, and which one to suggest for it. Pure.
 
-One table for compile.py's checks and scaffold.py's first YAML. Imports elfmaps (types only), kernel, spec.model.
+One table for compile.py's checks and scaffold.py's first YAML. Imports elf (types only), kernel, spec.words, typetree.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from reloader.kernel import PLAIN_TYPES, MapType
+from reloader.kernel import LRU_TYPES, PERCPU_TYPES, PLAIN_TYPES, MapType
 from reloader.printable import counted
-from reloader.spec.model import Role
+from reloader.spec.words import Role
+from reloader.typetree import TypeTree, leaves
 
 if TYPE_CHECKING:
     from reloader.elf import ElfMap
@@ -22,8 +23,7 @@ _HANDLES = frozenset({
 })  # fmt: skip
 _RDONLY_PROG = 1 << 7  # BPF_F_RDONLY_PROG, include/uapi/linux/bpf.h
 
-_CONFIG_WORDS = r"(?i)conf|block|allow|deny|polic|rule|route|acl|list|setting|backend|service|vip"
-_SCRATCH_WORDS = r"(?i)scratch|tmp|temp|heap|buf"
+_COUNTER_NAME = re.compile(r"(?i)count|stat(s|istics)?(_|$)|metric|hits|drops|packets|pkts|bytes")
 
 
 def type_name(kind: int) -> str:
@@ -46,14 +46,27 @@ def allowed_roles(found: ElfMap) -> tuple[Role, ...]:
     return (Role.STATE, Role.SCRATCH, Role.EXTERNAL)
 
 
-def suggested_role(found: ElfMap) -> Role:
-    """A guess by type, flags and name, for the author to confirm; when in doubt, the one that loses nothing."""
+def suggested_role(found: ElfMap) -> Role | None:
+    """The role that `init` writes; None where only the author can choose.
+
+    Never a role by which a later command deletes entries: nothing in an object tells whether a control plane fills a
+    plain map, or the YAML.
+    """
     allowed = allowed_roles(found)
-    if Role.CONFIG in allowed and (found.map_flags & _RDONLY_PROG or re.search(_CONFIG_WORDS, found.name)):
-        return Role.CONFIG
-    if Role.SCRATCH in allowed and found.type == MapType.PERCPU_ARRAY and re.search(_SCRATCH_WORDS, found.name):
-        return Role.SCRATCH
-    return allowed[0]
+    if Role.CONFIG not in allowed or found.type in LRU_TYPES | PERCPU_TYPES or _counts(found):
+        return allowed[0]
+    return None
+
+
+def _counts(found: ElfMap) -> bool:
+    """Whether name and value are those of counters."""
+    if found.value is None or not _COUNTER_NAME.search(found.name):
+        return False
+    return all(_element(leaf.type).kind == "int" for leaf in leaves(found.value))
+
+
+def _element(tree: TypeTree) -> TypeTree:
+    return _element(tree.element) if tree.element else tree
 
 
 def describe(found: ElfMap) -> str:

@@ -1,7 +1,8 @@
-"""`reloader init my.bpf.o`: a first YAML from object files, with a role suggested for every writable map.
+"""`reloader init my.bpf.o`: a first YAML from object files, with a role for every writable map that has one that loses
+nothing.
 
-Valid once the interfaces are named; what would not be is refused here. Imports errors, elf, hooks, layout,
-spec.{compile,objects,roles,schema,text}.
+Valid once the interfaces are named and the roles that are `TODO` are chosen; what would not be is refused here.
+Imports errors, elf, hooks, layout, spec.{compile,objects,roles,schema,text}.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import shipped_dir
 from reloader.printable import printable
+from reloader.spec import undecided
 from reloader.spec.compile import compile_source
-from reloader.spec.model import Mark, ObjectRef, Role
+from reloader.spec.model import Mark, ObjectRef
 from reloader.spec.objects import Objects, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role
 from reloader.spec.schema import API_VERSION
 from reloader.spec.showing import show
 from reloader.spec.text import quoted
-from reloader.spec.words import PLACEHOLDER
+from reloader.spec.words import PLACEHOLDER, TODO
 from reloader.typetree import TypeTree
 
 _WIDTH = 110
@@ -65,12 +67,15 @@ def _writable(objects: Sequence[Path]) -> None:
 
 
 def _require_valid(objects: Sequence[Path], text: str) -> None:
-    """What is written here has to be what `validate` takes, once the interfaces are named. InputError: it is not."""
+    """What is written here has to be what `validate` takes once the interfaces and roles are chosen. InputError: it is
+    not."""
     try:
         compile_source(text.encode(), Path(os.path.abspath("init.yaml")))
     except InputError as error:
-        file, hint = str(objects[0]), "rename it in the source and compile the object again"
-        first = error.problems[0]
+        wrong = [p for p in error.problems if p.reason != undecided.REASON]
+        if not wrong:
+            return
+        file, hint, first = str(objects[0]), "rename it in the source and compile the object again", wrong[0]
         message = f"no valid YAML can be written for it: {': '.join(t for t in (first.path, first.message) if t)}"
         values: dict[str, object] = {"path": first.path, "message": first.message}
         raise InputError([_problem(file, message, hint, "no-valid-yaml", values)]) from error
@@ -100,7 +105,7 @@ def _head(objects: Sequence[Path]) -> list[str]:
     files = ", ".join(quoted(str(p)) for p in objects)
     return [
         f"# yaml-language-server: $schema={printable(str(schema))}",
-        "# Written by `reloader init OBJECT`. Name the interfaces, confirm the roles, then `reloader validate FILE`.",
+        "# Written by `reloader init OBJECT`. Name the interfaces, choose the roles, then `reloader validate FILE`.",
         f"apiVersion: {API_VERSION}",
         "kind: Pipeline",
         f"metadata: {{name: {quoted(pipeline_name(objects[0]))}}}",
@@ -176,13 +181,14 @@ def _maps(objects: Objects) -> Iterator[str]:
 
 def _declaration(found: ElfMap) -> Iterator[str]:
     role = suggested_role(found)
-    if role is not Role.CONFIG:
+    if role is not None:
         yield f"    {quoted(found.name)}: {{role: {role}}}"
         return
     yield f"    {quoted(found.name)}:"
-    yield f"      role: {role}"
-    yield "      entries: []  # the whole map; or  from: {csv: FILE}, whose first line names the fields"
-    yield _remark(f"      #  - {{key: {_blank(found.key)}, value: {_blank(found.value)}}}")
+    yield f"      role: {TODO}  # state: every change keeps the entries. config: this file lists them, as here:"
+    yield "      # entries:  # or  from: {csv: FILE}, whose first line names the fields"
+    yield _remark(f"      #   - {{key: {_blank(found.key)}, value: {_blank(found.value)}}}")
+    yield "      # prune: false  # with role: config: keep the entries that another process writes"
 
 
 def _blank(tree: TypeTree | None) -> str:

@@ -124,9 +124,9 @@ _MAP = _object(
         },
         "prune": {
             "title": "Prune",
-            "description": "false keeps entries that are not listed.",
+            "description": "false keeps entries that are not listed. true deletes them, even if reloader did not write "
+            "them. Without a word an apply that would delete entries of others is refused.",
             "type": "boolean",
-            "default": True,
         },
         "keep": {
             "title": "Kept fields",

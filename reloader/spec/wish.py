@@ -91,6 +91,7 @@ class WishMap:
     apply: Apply = Apply.AUTO
     together_with: tuple[str, ...] = ()
     prune: bool = True
+    may_prune: bool = False  # `prune: true` stands in the YAML: entries that reloader did not write may be deleted
     entries: EntriesRef | None = None  # None: reloader does not own this map's contents
     pin: str | None = None  # external only
     bridge: bool = False  # every program that reaches it does so by the calls of reloader_state.h
@@ -167,6 +168,7 @@ class Wish:
                 "apply": None,
                 "together_with": None,
                 "prune": None,
+                "may_prune": None,
                 "keep": None,
                 "byteorder": None,
                 "unrecorded": None,

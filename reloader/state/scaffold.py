@@ -6,6 +6,7 @@ file until it is gone. Imports elf, kernel, spec.roles, state.*; reads nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from reloader.elf import ElfMap
@@ -23,6 +24,8 @@ from reloader.state.suggest import Suggestion, merges
 from reloader.typetree import TypeTree, layout_digest, map_of
 
 ENGINE = "rl_"  # names of reloader_state.h
+# Names that maps of configuration tend to have. A wrong guess deletes nothing: the layout is recorded with --map.
+_LISTED = re.compile(r"(?i)conf|block|allow|deny|polic|rule|route|acl|list|setting|backend|service|vip")
 
 
 def state_maps(maps: Iterable[ElfMap], registry: Registry | None) -> list[ElfMap]:
@@ -30,8 +33,13 @@ def state_maps(maps: Iterable[ElfMap], registry: Registry | None) -> list[ElfMap
     known = set(registry.maps) if registry else set()
     found = [m for m in maps if m.writable and not m.name.startswith(ENGINE)]
     return [m for m in found if m.name in known] or [
-        m for m in found if suggested_role(m) is Role.STATE and m.key and m.value and m.type != MapType.STRUCT_OPS
+        m for m in found if _may_be_state(m) and m.key and m.value and m.type != MapType.STRUCT_OPS
     ]
+
+
+def _may_be_state(found: ElfMap) -> bool:
+    role = suggested_role(found)
+    return role is Role.STATE or (role is None and not _LISTED.search(found.name))
 
 
 def described(found: ElfMap) -> bool:

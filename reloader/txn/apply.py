@@ -19,6 +19,7 @@ from reloader import records
 from reloader.errors import KernelError
 from reloader.kernel import ENOTSUPP, NESTED_TYPES, Fd, Kernel, Loaded, LoadRequest
 from reloader.layout import Layout
+from reloader.observe import Observed
 from reloader.plan import ops
 from reloader.plan.entries import EntryDiff, split_records
 from reloader.plan.ops import Op
@@ -47,6 +48,7 @@ class Bench:
     pipeline: str
     wish: Wish | None
     blobs: dict[str, bytes] = field(default_factory=dict)  # digest -> bytes not stored yet
+    seen: Observed | None = None  # what the plan was made of; None: it was made by another process
     diffs: Mapping[tuple[str, str], EntryDiff] = field(default_factory=dict)  # map, wanted entries -> as planned
     loads: dict[str, Loaded] = field(default_factory=dict)  # by stage: "clean", "bridge"
     inner: dict[str, Succession] = field(default_factory=dict)  # map of maps -> which inner map came of which
@@ -60,6 +62,7 @@ class Bench:
     moved: dict[str, int] = field(default_factory=dict)  # map -> entries that drains found and moved
     left_out: dict[str, int] = field(default_factory=dict)  # map -> entries that drains gave up, having no place
     progress: Callable[[str], None] = silent
+    interrupted: bool = False  # by a signal that came after the commit, or just before it
     done: list[Op] = field(default_factory=list)  # what was begun, in order; the last may have failed
 
     def blob(self, blob: str, digest: str) -> bytes:
@@ -114,6 +117,8 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.Unpin():
             pins.unpin(op.path)
             _prune_folders(bench, os.path.dirname(op.path))
+        case ops.CheckEntries() | ops.CarryEntries():
+            _look_again(bench, op)
         case ops.MakeInner():
             config.make_inner(bench, op)
         case ops.PutSlot():
@@ -331,6 +336,15 @@ def _take_over(bench: Bench, op: ops.HoldForeign | ops.TakeOver | ops.GiveBack) 
             takeover.take(bench.kernel, op, links.interface_of(bench, op.attachment.target))
         case ops.GiveBack():
             takeover.give_back(bench.kernel, op)
+
+
+def _look_again(bench: Bench, op: ops.CheckEntries | ops.CarryEntries) -> None:
+    from reloader.txn import strangers
+
+    if isinstance(op, ops.CheckEntries):
+        strangers.check(bench, op)
+    else:
+        strangers.carry(bench, op)
 
 
 def _bring_in(bench: Bench, op: ops.FillFromFile | ops.Absorb) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from reloader.btf import Btf
 from reloader.errors import InputError
 from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo, MapType
-from reloader.observe import Observed, SeenMap
+from reloader.observe import Observed, SeenMap, opened
 from reloader.plan import lineage
 from reloader.plan.compat import map_differences
 from reloader.plan.conversion import Held, Pair
@@ -33,13 +33,13 @@ def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | 
         live = seen.maps.get(wanted.name)
         if wanted.role is not Role.STATE or live is None:
             continue
-        if why := _bound(live, wanted):
+        if why := _bound(live, wanted, seen.cpus):
             found[wanted.name] = why
             continue
         recorded = _recorded(wanted.name, seen)
         if why := _edited(recorded, wanted, seen):
             found[wanted.name] = why
-        elif map_differences(seen_shape(live), wished_shape(wanted)) or _meant_otherwise(recorded, wanted.versions):
+        elif _differs(live, wanted, seen.cpus) or _meant_otherwise(recorded, wanted.versions):
             ours = {m.info.id for m in seen.maps.values()}
             found[wanted.name] = _rules(kernel, wanted, live, recorded, ours)
     return found
@@ -57,7 +57,11 @@ def require_recorded(intake: Intake, seen: Observed) -> None:
 def _kept_unrecorded(wanted: WishMap, seen: Observed) -> bool:
     live, generation = seen.maps.get(wanted.name), seen.generation
     known = generation is not None and any(m.name == wanted.name and m.unrecorded for m in generation.wish.maps)
-    return known and live is not None and not map_differences(seen_shape(live), wished_shape(wanted))
+    return known and live is not None and not _differs(live, wanted, seen.cpus)
+
+
+def _differs(live: SeenMap, wanted: WishMap, cpus: int) -> bool:
+    return bool(map_differences(seen_shape(live), wished_shape(wanted), cpus=cpus))
 
 
 CHOICES = "keep the layout, take it out, or give the contents up with --reset"
@@ -75,9 +79,9 @@ _ELSEWHERE = {
 """Maps whose contents nobody can carry, and why."""
 
 
-def _bound(live: SeenMap, wanted: WishMap) -> str:
+def _bound(live: SeenMap, wanted: WishMap, cpus: int) -> str:
     """What keeps a map from being converted by any rules, and the choices; empty when nothing does."""
-    if not map_differences(seen_shape(live), wished_shape(wanted)):
+    if not _differs(live, wanted, cpus):
         return ""
     kind = MapType(wanted.type) if wanted.type in list(MapType) else MapType.UNSPEC
     if live.info.type not in PLAIN_TYPES | NESTED_TYPES:
@@ -94,14 +98,14 @@ def counts(kernel: Kernel, seen: Observed, names: Collection[str]) -> dict[str, 
     found = {}
     for name in set(names) & seen.maps.keys():
         if seen.maps[name].info.type in PLAIN_TYPES:
-            with kernel.pins.get(seen.maps[name].pin) as fd:
+            with opened(kernel, seen.maps[name]) as fd:
                 found[name] = kernel.maps.count(fd)
     return found
 
 
 def memory_cgroup() -> str:
     """The cgroup that maps of this process, and of its children, are charged to."""
-    with open("/proc/self/cgroup") as file:
+    with open("/proc/self/cgroup", errors="replace") as file:
         rows = [line.rstrip("\n").split(":", 2) for line in file]
     of = {controllers: path for _, controllers, path in rows}
     first = next((path for names, path in of.items() if "memory" in names.split(",")), None)
@@ -149,7 +153,7 @@ def _rules(kernel: Kernel, wanted: WishMap, live: SeenMap, recorded: History, ou
         first, *more = refused.reasons
         return Block(f"no rules: {first}", *(f"    {why}" for why in more))
     words = [note for note in forward.notes if not note.endswith(": as it is")]
-    with kernel.pins.get(live.pin) as fd:
+    with opened(kernel, live) as fd:
         held = _held(kernel, fd, live, ours) if live.info.type in NESTED_TYPES else None
         entries = kernel.maps.count(fd) if held is None else held.entries
     return Pair(forward=forward, back=back, entries=entries, words=(f"version {old} → {new}", *words), held=held)

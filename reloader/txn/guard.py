@@ -18,6 +18,7 @@ from typing import Any
 
 from reloader.errors import NothingSwapped
 from reloader.frozen import frozen
+from reloader.interrupts import Held
 from reloader.txn.trial import born
 
 NAME = "reloader-guard"  # in process lists; the kernel keeps 15 bytes
@@ -72,8 +73,10 @@ def post(duty: Callable[[Channel], None]) -> Guard:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     channel = Channel(ours)
     try:
-        with theirs:
+        with theirs, Held() as held:  # no signal may start the command's way back in the guard
             _fork_twice(theirs, duty)
+        if held.interrupted:
+            raise KeyboardInterrupt
         hello = channel.hear(READY)
         if not hello:
             raise NothingSwapped(

@@ -14,7 +14,7 @@ from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Kernel, MapType
 from reloader.layout import Layout
 from reloader.lock import WriterLock
-from reloader.observe import Observed, SeenMap
+from reloader.observe import Observed, SeenMap, opened
 from reloader.plan.importing import Asked, Incoming, make_import
 from reloader.plan.model import Plan
 from reloader.records import Current, Generation
@@ -89,7 +89,7 @@ def _incoming(
 ) -> Incoming:
     live = seen.maps.get(one.map)
     wanted = next((m for m in generation.wish.maps if m.name == one.map), None)
-    if live is None or wanted is None or wanted.role is not Role.STATE or live.unpinned:
+    if live is None or wanted is None or wanted.role is not Role.STATE:
         name = generation.wish.pipeline
         raise NotFoundError(f"{name} has no state map {one.map} in service", hint="--map names the ones to import")
     there, fresh = _there(kernel, live), entries
@@ -100,7 +100,7 @@ def _incoming(
 
 def _fresh(kernel: Kernel, live: SeenMap, name: str, file: tuple[Path, Signature]) -> int:
     """How many of the file's keys the live map does not hold; asked only where it might be too full for them."""
-    with kernel.pins.get(live.pin) as fd:
+    with opened(kernel, live) as fd:
         there = {
             key for keys in kernel.maps.keys(fd, transfer.ENTRIES) for key in transfer.split(keys, live.info.key_size)
         }
@@ -111,7 +111,7 @@ def _there(kernel: Kernel, live: SeenMap) -> int:
     """Entries that somebody made: of an array the slots that are not zero."""
     if live.info.type not in PLAIN_TYPES:
         return 0
-    with kernel.pins.get(live.pin) as fd:
+    with opened(kernel, live) as fd:
         if live.info.type not in ARRAY_TYPES:
             return kernel.maps.count(fd)
         found, size = 0, live.info.key_size

@@ -14,6 +14,7 @@ from functools import partial
 from reloader import records
 from reloader.errors import NeedsHuman, NoWayBack, RefusedChange, RolledBack
 from reloader.health import Figures, compared
+from reloader.interrupts import HungUp, once_more
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
@@ -156,6 +157,8 @@ def apply(
         raise
     if watched.guard is None:
         return result
+    if result.interrupted:
+        raise KeyboardInterrupt  # as above
     watched.guard.channel.say(go=True)
     now = watched.trial()
     return replace(result, unconfirmed=now.until - trial.now() if now else 0.0)
@@ -169,6 +172,7 @@ def take_back(watched: Watched | None) -> None:
     channel = watched.guard.channel
     channel.say(go=True)
     channel.say(back=True)
+    once_more()
     made = Result(pipeline=watched.wish.pipeline, changed=True, generation=watched.generation, plan=None)
     try:
         _heard(watched, made, channel, lambda _: None)
@@ -200,7 +204,10 @@ def outcome(watched: Watched, result: Result, say: Callable[[str], None]) -> Res
     channel = watched.guard.channel
     try:
         return _heard(watched, result, channel, say)
+    except HungUp:
+        raise
     except KeyboardInterrupt:
+        once_more()
         say(f"{result.pipeline}: interrupted: taking generation {result.generation} back")
         channel.say(back=True)
         return _heard(watched, result, channel, say)

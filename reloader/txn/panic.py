@@ -16,6 +16,7 @@ from reloader import records
 from reloader.errors import KernelError, NeedsHuman, NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.hooks import type_of
+from reloader.interrupts import Held
 from reloader.kernel import Fd, Kernel, LoadRequest
 from reloader.layout import Layout, shipped_object
 from reloader.lost import loads_of
@@ -49,9 +50,10 @@ def panic(kernel: Kernel, layout: Layout, pipeline: str, stance: Panic | None) -
     if not all(kernel.pins.exists(layout.panic_pin(pipeline, _named(a, stance))) for a in places.values()):
         require_own_folders(kernel, layout, pipeline)  # the programs are to be pinned first
     done, pins = {}, {}
-    for pin, attachment in places.items():
-        with _program(kernel, layout, pipeline, _named(attachment, stance)) as program:
-            done[attachment], pins[attachment] = _swap(kernel, layout, pipeline, pin, program), pin
+    with Held():  # a signal that comes now is answered by the result: every attachment panics
+        for pin, attachment in places.items():
+            with _program(kernel, layout, pipeline, _named(attachment, stance)) as program:
+                done[attachment], pins[attachment] = _swap(kernel, layout, pipeline, pin, program), pin
     if any(done.values()):
         told = [f"{a}: {why}" for a, why in done.items() if why]
         of = counted(len(done), "attachment")

@@ -16,6 +16,7 @@ from reloader import record
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman, ReloaderError
 from reloader.frozen import frozen
+from reloader.interrupts import Held
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
@@ -27,6 +28,9 @@ from reloader.txn.apply import Bench, silent, take_back
 from reloader.txn.journal import Journal, JournalLine, open_journals, read_journal
 from reloader.txn.storage import BLOBS
 from reloader.txn.transaction import end, finish_after_commit, left_out
+
+RECOVERED: dict[str, list[str]] = {}
+"""Pipeline → what this process did to end its open transactions, a line for each."""
 
 
 @frozen
@@ -81,15 +85,22 @@ def _ops(data: list[Any]) -> tuple[Op, ...]:
 def recover(
     kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, progress: Callable[[str], None] = silent
 ) -> list[str]:
-    """Bring a pipeline whose transaction died to entirely old or entirely new; one line per journal found."""
+    """Bring a pipeline whose transaction died to entirely old or entirely new; one line per journal found.
+
+    Signals are held back during this; one that came is raised afterwards."""
     assert lock.fd >= 0
     try:
         found = open_journals(layout.journal_file(pipeline, "").parent)
-        done = [_recover_one(kernel, layout, pipeline, path, progress) for path in found]
+        if not found:
+            return []
+        with Held() as held:
+            done = [_recover_one(kernel, layout, pipeline, path, progress) for path in found]
+            _sweep_fragments(layout, pipeline)
+            RECOVERED[pipeline] = done
     except OSError as error:
         raise stopped(pipeline, error) from error
-    if done:
-        _sweep_fragments(layout, pipeline)
+    if held.interrupted:
+        raise KeyboardInterrupt
     return done
 
 
@@ -120,12 +131,15 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, prog
                 with suppress(OSError):  # a full disk: the next attempt takes the links for not yet swapped back
                     journal.undo(_planned(lines).index(op))
             take_back(bench, op)
+        end(bench, journal)
     except (OSError, ReloaderError) as error:
         journal.close()
         raise NeedsHuman(
-            f"{pipeline}: taking back an interrupted transaction failed: {error}", hint=f"its journal is {path}"
+            f"{pipeline}: taking back an interrupted transaction failed: {error}",
+            hint=f"its journal is {path}",
+            reason="undo-failed",
+            values={"journal_open": path.exists(), "committed": False},
         ) from error
-    end(bench, journal)
     return f"{pipeline}: an interrupted transaction was taken back{_moved(bench, 'back')}"
 
 

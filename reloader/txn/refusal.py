@@ -5,9 +5,10 @@ Called by transaction.py once everything was put back. Imports apply (the bench)
 
 from __future__ import annotations
 
+from errno import ENOMEM
 from typing import TYPE_CHECKING, Any
 
-from reloader.errors import KernelError, LoadRejected, NeedsHuman, VerifierRejected
+from reloader.errors import LIMITS, KernelError, LoadRejected, NeedsHuman, VerifierRejected
 from reloader.plan import ops
 from reloader.plan.ops import Op
 from reloader.txn.apply import Bench
@@ -42,6 +43,8 @@ def rejected(bench: Bench, error: LoadRejected, planned: tuple[Op, ...]) -> Veri
 def of_load(error: BaseException) -> Explanation | None:
     """The explanation of a load that libbpf or the kernel gave up before any program; None for all other errors."""
     if not isinstance(error, KernelError) or not error.call.startswith(("bpf_object__", "BPF_MAP_CREATE")):
+        return None
+    if error.errno in LIMITS and error.errno != ENOMEM:  # no fault of what was loaded
         return None
     from reloader.verifier import explain_load
 
@@ -88,6 +91,6 @@ def describe(error: BaseException) -> str:
     return str(error)
 
 
-def cause(error: BaseException) -> dict[str, Any]:
-    """`reason` and `values` of an error, for the error that reports it."""
-    return {"reason": getattr(error, "reason", ""), "values": getattr(error, "values", None)}
+def values_of(error: BaseException) -> dict[str, Any]:
+    """The values of an error, for the error that reports it."""
+    return getattr(error, "values", None) or {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -24,15 +24,17 @@ from reloader.errors import (
 )
 from reloader.files import listing
 from reloader.frozen import frozen
+from reloader.interrupts import Held
 from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lock import WriterLock
 from reloader.observe import Observed, observe
 from reloader.pin_folders import require_own_folders
 from reloader.plan.conversion import Pair
-from reloader.plan.entries import EntryDiff, entry_diff, split_records
+from reloader.plan.entries import EntryDiff, entry_diff
+from reloader.plan.foreign import Foreign
 from reloader.plan.model import Plan
-from reloader.plan.planner import Request, make_plan
+from reloader.plan.planner import Request, load_reason, make_plan
 from reloader.plan.removal import make_removal
 from reloader.records import Current, Generation, Trial
 from reloader.spec.model import Role
@@ -49,6 +51,7 @@ from reloader.txn.privilege import privileged
 from reloader.txn.recover import recover, stopped
 from reloader.txn.several import each
 from reloader.txn.sharing import readers_of
+from reloader.txn.strangers import in_config, in_load, listings
 from reloader.txn.transaction import Progress, Trip, left_out, run
 from reloader.txn.way_back import known, rollback_target
 
@@ -73,6 +76,7 @@ class Result:
     outcome: str = ""  # of the trial, in words
     bridge: dict[str, int] = field(default_factory=dict)  # what it did while state moved, where not zero
     left_out: dict[str, int] = field(default_factory=dict)  # state map -> entries given up, having no place in it
+    interrupted: bool = False  # a signal came when it was too late to go back: nothing more is to be done
 
 
 class Post(Protocol):
@@ -110,9 +114,14 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         raise RefusedChange(why, hint="whoever pinned it empties it; nothing was touched")
     require_recorded(intake, seen)
     readers = readers_of(layout, intake.wish, must_exist=not intake.origin)
+    wanted = listings(layout, intake, seen)
+    found = in_config(kernel, layout, intake, seen, wanted)
     request = Request(
         reset=intake.reset,
-        diffs=_diffs(layout, intake, seen),
+        diffs=_diffs(intake.wish, seen, wanted, found),
+        foreign=found,
+        prune=intake.prune,
+        way_back=intake.way_back,
         conversions=_conversions(kernel, intake, seen),
         counts=counts(kernel, seen, intake.reset),
         cgroup=memory_cgroup(),
@@ -124,6 +133,8 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
         group=readers.group,
         notes=readers.notes,
     )
+    if load_reason(intake.wish, seen, request):
+        request = replace(request, foreign={**found, **in_load(kernel, layout, intake, seen)})
     return make_plan(intake.wish, seen, layout, request), seen, request
 
 
@@ -131,19 +142,19 @@ def _conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pa
     return conversions(kernel, intake.wish, seen)
 
 
-def _diffs(layout: Layout, intake: Intake, seen: Observed) -> dict[str, EntryDiff]:
+def _diffs(
+    wish: Wish, seen: Observed, wanted: Mapping[str, dict[bytes, bytes]], foreign: Mapping[str, Foreign]
+) -> dict[str, EntryDiff]:
+    """What the live config maps lack; a way back leaves alone what it can keep of others."""
     diffs = {}
-    for wanted in intake.wish.maps:
-        live = seen.maps.get(wanted.name)
-        if wanted.entries is None or live is None or live.entries is None:
+    for name, target in wanted.items():
+        live, one = seen.maps.get(name), wish.map(name)
+        if live is None or live.entries is None:
             continue
-        if (live.info.key_size, live.info.value_size) != (wanted.key_size, wanted.value_size):
+        if (live.info.key_size, live.info.value_size) != (one.key_size, one.value_size):
             continue
-        data = intake.blobs.get(wanted.entries.digest)
-        if data is None:  # an emptied listing is b"", and not stored yet
-            data = records.read_blob(layout, "entries", wanted.entries.digest)
-        target = split_records(data, wanted.key_size, wanted.value_size)
-        diffs[wanted.name] = entry_diff(wanted, live.entries, target)
+        spare = frozenset(foreign[name].spare) if name in foreign else ()
+        diffs[name] = entry_diff(one, live.entries, target, spare=spare)
     return diffs
 
 
@@ -162,7 +173,10 @@ def _ready(
     current = records.read_current(layout, pipeline)
     if current is None or not current.trial or not trial.overdue(current.trial, kernel.boot_id()):
         return done, None
-    sent = end_or_give_up(kernel, layout, current, FORGOTTEN, lock)
+    with Held() as held:
+        sent = end_or_give_up(kernel, layout, current, FORGOTTEN, lock)
+    if held.interrupted:
+        raise KeyboardInterrupt
     done.append(f"{pipeline}: generation {current.trial.generation}: {FORGOTTEN}; {home(current, sent)}")
     return done, sent
 
@@ -203,7 +217,8 @@ def _apply(
         note_attempt(layout, name, intake.source, intake.wish.digest(), "", lock)
         return unchanged(layout, name, made, recovered)
     blobs, diffs = {**intake.blobs, **made.blobs}, _planned(intake.wish, request)
-    bench = Bench(kernel=kernel, layout=layout, pipeline=name, wish=intake.wish, blobs=blobs, diffs=diffs)
+    bench = Bench(kernel=kernel, layout=layout, pipeline=name, wish=intake.wish, blobs=blobs, diffs=diffs, seen=seen)
+    bench.left_out |= made.left_out
     if post is not None:
         post.stand(made, seen)
 
@@ -217,7 +232,7 @@ def _apply(
     seconds = {**trip.seconds, "total": time.monotonic() - started}
     return Result(
         pipeline=name, changed=True, generation=made.generation, plan=made, seconds=seconds, recovered=recovered,
-        proof=bench.proof, bridge=bench.bridged, left_out=bench.left_out,
+        proof=bench.proof, bridge=bench.bridged, left_out=bench.left_out, interrupted=bench.interrupted,
     )  # fmt: skip
 
 
@@ -386,7 +401,7 @@ def _remove(
     wish = seen.generation.wish if seen.generation else None
     bench = Bench(kernel=kernel, layout=layout, pipeline=pipeline, wish=wish)
     run(Trip(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), kernel, layout, lock)
-    return Result(pipeline=pipeline, changed=True, generation=0, plan=made)
+    return Result(pipeline=pipeline, changed=True, generation=0, plan=made, interrupted=bench.interrupted)
 
 
 def recover_all(

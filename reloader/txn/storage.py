@@ -88,7 +88,11 @@ def put_record(layout: Layout, generation: Generation | None, current: Current) 
 def _write_rescue(layout: Layout, generation: Generation) -> None:
     objects = {o.digest: records.read_blob(layout, "objects", o.digest) for o in generation.wish.objects}
     text = script(generation, layout, objects)
-    write_atomic(layout.rescue_file(generation.wish.pipeline, generation.number), text.encode(), mode=0o700)
+    write_atomic(
+        layout.rescue_file(generation.wish.pipeline, generation.number),
+        text.encode(errors="surrogateescape"),
+        mode=0o700,
+    )
 
 
 def prune(layout: Layout, pipeline: str) -> None:

@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import field
+from typing import TypedDict
 
-from reloader import record
+from reloader import record, records
 from reloader.errors import (
+    LIMITS,
     KernelError,
     LoadRejected,
     NeedsHuman,
     NothingSwapped,
+    RefusedChange,
     ReloaderError,
     RolledBack,
     TestsFailed,
 )
 from reloader.frozen import frozen
+from reloader.interrupts import Held
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
@@ -33,7 +36,7 @@ from reloader.plan.model import Plan
 from reloader.plan.ops import Op
 from reloader.printable import counted
 from reloader.records import Current, Generation
-from reloader.txn import refusal, storage
+from reloader.txn import attached, refusal, storage
 from reloader.txn.apply import Bench, doing, execute, take_back
 from reloader.txn.journal import Journal
 from reloader.txn.refusal import describe
@@ -45,6 +48,9 @@ DISK = {
     errno.EFBIG: "a limit on the size of files is too small for the records: see `ulimit -f`",
     errno.EROFS: "the file system of the record directory is read-only: see `dmesg`",
 }
+COMMITTED: dict[str, int] = {}
+"""Pipeline → generation that this process committed last (0: removed). A command that ends early tells by it what
+became of its change."""
 BRIDGE_STATS = ("taken", "insert_failed", "lock_failed")  # struct rl_stats
 
 
@@ -71,20 +77,25 @@ def run(trip: Trip, kernel: Kernel, layout: Layout, lock: WriterLock) -> None:
     """
     assert lock.fd >= 0
     trip.bench.progress = trip.progress
+    with Held() as held:
+        _run(trip, layout, held)
+    trip.bench.interrupted = held.interrupted
+
+
+def _run(trip: Trip, layout: Layout, held: Held) -> None:
+    """Signals are held, but on the way forward: the first one turns it back, and no second one cuts that short."""
     journal = _open_journal(trip, layout)
-    with ExitStack() as held:
-        try:
-            _forward(trip, journal)
-            held.enter_context(uninterrupted())  # in here, lest a ^C falls between the last op and the commit
-        except BaseException as error:  # a mistake of ours, too, must leave everything as it was
-            with uninterrupted():
-                _back(trip, journal, error)
-            raise AssertionError("unreachable: going back always raises") from error
-        _commit(trip, journal)
-        try:
-            finish_after_commit(trip.bench, trip.plan.after, journal)
-        finally:
-            trip.bench.close()
+    try:
+        held.during(lambda: _forward(trip, journal))
+    except BaseException as error:  # a mistake of ours, too, must leave everything as it was
+        _back(trip, journal, error)
+        raise AssertionError("unreachable: going back always raises") from error
+    _commit(trip, journal)
+    try:
+        finish_after_commit(trip.bench, trip.plan.after, journal)
+    finally:
+        trip.bench.close()
+    _require_live(trip.bench)
 
 
 def _open_journal(trip: Trip, layout: Layout) -> Journal:
@@ -114,8 +125,11 @@ def _commit(trip: Trip, journal: Journal) -> None:
         _hear_bridge(trip.bench)
         trip.bench.commit = trip.finish(trip.bench)
         generation, current = trip.bench.commit
+        if generation is not None:
+            attached.require_own(trip.bench.kernel, trip.bench.layout, generation, current)
         storage.reserve(trip.bench.layout, generation, current)
         journal.commit(record.to_json({"generation": generation, "current": current}))
+        COMMITTED[current.pipeline] = current.generation
     except BaseException as error:
         with suppress(OSError):
             storage.release(trip.bench.layout, trip.bench.pipeline)
@@ -153,20 +167,57 @@ def begin_body(plan: Plan, bench: Bench) -> dict[str, object]:
 
 def finish_after_commit(bench: Bench, after: tuple[Op, ...], journal: Journal) -> None:
     """Everything behind the commit record; run again by recovery when it was cut short."""
-    for op in after:
-        try:
+    step = "end"
+    try:
+        for op in after:
+            step = type(op).__name__
             execute(bench, op)
-        except (OSError, ReloaderError) as error:
-            journal.close()
-            raise NeedsHuman(
-                f"{bench.pipeline}: the new version serves, but cleaning up failed: {describe(error)}",
-                hint=f"mend the cause, then `reloader recover {bench.pipeline}`",
-                **refusal.cause(error),
-            ) from error
-        except BaseException:  # the file stays, and `recover` goes on from it
-            journal.close()
-            raise
-    end(bench, journal)
+        step = "end"
+        end(bench, journal)
+    except (OSError, ReloaderError) as error:
+        journal.close()
+        raise _unfinished(bench, journal, error, step) from error
+    except BaseException:  # the file stays, and `recover` goes on from it
+        journal.close()
+        raise
+
+
+def _unfinished(bench: Bench, journal: Journal, error: OSError | ReloaderError, step: str) -> NeedsHuman:
+    """The change is committed, and something behind the commit failed."""
+    generation = bench.commit[1].generation if bench.commit else 0
+    name, left = bench.pipeline, journal.path.exists()
+    stands = f"generation {generation} is live" if generation else "it is removed"
+    again = f"remove the cause, then `reloader recover {name}`"
+    return NeedsHuman(
+        f"{name}: {stands}, but cleaning up failed: {describe(error)}",
+        hint=again if left else f"the transaction has ended; `reloader status {name}` shows the current state",
+        reason=getattr(error, "reason", "") or "cleanup-failed",
+        values={
+            **refusal.values_of(error),
+            "live_generation": generation,
+            "journal_open": left,
+            "step": step,
+            "committed": True,
+        },
+    )
+
+
+def _require_live(bench: Bench) -> None:
+    """The last look: NeedsHuman when a link does not run what was committed."""
+    generation, current = bench.commit or (None, None)
+    if generation is None or current is None:
+        return
+    try:
+        attached.require_own(bench.kernel, bench.layout, generation, current)
+    except (OSError, ReloaderError) as error:
+        name, number = bench.pipeline, generation.number
+        about = error if isinstance(error, ReloaderError) else ReloaderError(describe(error), reason="unknown")
+        raise NeedsHuman(
+            f"{name}: generation {number} is committed, but it is not live: {about.message}",
+            hint=f"`reloader status {name}` shows the current state; the next `reloader apply FILE` attaches it again",
+            reason=about.reason,
+            values={**about.values, "live_generation": 0, "generation": number, "journal_open": False},
+        ) from error
 
 
 def end(bench: Bench, journal: Journal) -> None:
@@ -185,16 +236,22 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
             with nullcontext() if journal.last == "commit" else suppress(OSError):
                 journal.undo(index)
             take_back(trip.bench, trip.bench.done[index])
+        end(trip.bench, journal)
     except (OSError, ReloaderError) as second:
         journal.close()
+        left = journal.path.exists()
+        again = f"remove the cause, then `reloader recover {trip.plan.pipeline}`"
         raise NeedsHuman(
-            f"{trip.plan.pipeline}: {describe(error)}; putting things back failed too: {describe(second)}",
-            hint=f"the journal is kept; mend the cause, then `reloader recover {trip.plan.pipeline}`",
-            **refusal.cause(second),
+            f"{trip.plan.pipeline}: {describe(error)}; going back failed too: {describe(second)}",
+            hint=again if left else f"`reloader status {trip.plan.pipeline}` shows the current state",
+            reason=getattr(second, "reason", "") or "undo-failed",
+            values={**refusal.values_of(second), "journal_open": left, "committed": False},
         ) from error
+    except BaseException:  # the file stays, and `recover` goes on from it
+        journal.close()
+        raise
     finally:
         trip.bench.close()
-    end(trip.bench, journal)
     if not isinstance(error, (OSError, ReloaderError, KeyboardInterrupt)):
         raise error
     raise report(trip.plan, trip.bench, error, swapped=visible) from error
@@ -210,23 +267,60 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
     """The error a user sees once everything was put back."""
     if isinstance(error, LoadRejected) and not swapped:
         return refusal.rejected(bench, error, plan.ops)
-    stays = (
-        "nothing of it is left" if not plan.from_generation else f"generation {plan.from_generation} serves as before"
-    )
+    about = _about(plan, bench, error)
+    stays = _what_stays(plan, about)
     if isinstance(error, TestsFailed):
         why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
         return TestsFailed(why, tests=error.tests, detail=error.lines, hint=error.hint)
+    if isinstance(error, RefusedChange) and not swapped:
+        hint, reason = error.hint, error.reason
+        why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
+        return RefusedChange(why, hint=hint, detail=error.lines, reason=reason, values=error.values)
     if swapped:
         why = f"{plan.pipeline}: {describe(error)}; rolled back, {stays}{left_out(bench.left_out)}"
-        return RolledBack(why, hint=_hint(error), **refusal.cause(error))
+        return RolledBack(why, hint=_hint(error), **about)
     told = refusal.of_load(error)
     return NothingSwapped(
         f"{plan.pipeline}: {told.sentence if told else describe(error)}; nothing was swapped, {stays}",
         hint=told.hint if told else _hint(error),
         detail=told.said if told else "",
         rejection=told.to_json() if told else None,
-        **refusal.cause(error),
+        **about,
     )
+
+
+class About(TypedDict):
+    """What an error says beside its sentence."""
+
+    reason: str
+    values: dict[str, object]
+
+
+def _about(plan: Plan, bench: Bench, error: BaseException) -> About:
+    """Why it went back, and what the kernel shows now."""
+    values: dict[str, object] = {"live_generation": plan.from_generation, "journal_open": False, "committed": False}
+    reason = getattr(error, "reason", "")
+    values |= refusal.values_of(error)
+    if isinstance(error, KeyboardInterrupt):
+        reason = "interrupted"
+    elif isinstance(error, OSError) and error.errno in LIMITS:
+        reason = LIMITS[error.errno].reason
+    try:
+        current = records.read_current(bench.layout, plan.pipeline)
+        other = attached.displaced(bench.kernel, current) if current and current.generation else {}
+        if other and attached.panicking(bench.kernel, bench.layout, plan.pipeline):
+            reason, values = attached.PANICKED, {**values, "live_generation": 0, "attachments": other}
+    except (OSError, ReloaderError):  # the error that is on its way says more
+        values["live_generation"] = None
+    return {"reason": reason, "values": values}
+
+
+def _what_stays(plan: Plan, about: About) -> str:
+    if about["reason"] == attached.PANICKED:
+        return "and the panic program stays attached"
+    if not plan.from_generation:
+        return "nothing of it is left"
+    return f"generation {plan.from_generation} serves as before"
 
 
 def left_out(counts: Mapping[str, int]) -> str:
@@ -238,10 +332,8 @@ def left_out(counts: Mapping[str, int]) -> str:
 def _hint(error: BaseException) -> str:
     if isinstance(error, KernelError) and error.errno == errno.ERANGE:
         return "`reloader show PIPELINE --map MAP` lists the entries: delete or mend these, or keep the layout they fit"
-    if isinstance(error, KernelError) and error.errno == errno.ENOMEM:
-        return (
-            "the kernel has no memory for maps of this size, or a memory cgroup limits it: is a max_entries too large?"
-        )
+    if isinstance(error, OSError) and error.errno in LIMITS:
+        return LIMITS[error.errno].hint
     if isinstance(error, KernelError) and error.errno == errno.ENOLINK:
         return "the interface was deleted meanwhile; see `ip link`"
     if isinstance(error, KernelError) and error.errno == errno.E2BIG:
@@ -251,29 +343,3 @@ def _hint(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, KernelError):
         return DISK.get(error.errno or 0, "")
     return ""
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold back SIGINT and SIGTERM: going back and cleaning up must not be cut short by an impatient ^C.
-
-    By handlers, not by a mask: with another thread about, the kernel would give it the signal, and Python runs
-    handlers in the main thread all the same. What came meanwhile is delivered at the end, unless an error is on its
-    way out already.
-    """
-    held: list[int] = []
-    try:
-        old = {s: signal.signal(s, lambda number, _: held.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, which alone gets signals
-        yield
-        return
-    failed = True
-    try:
-        yield
-        failed = False
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-        with suppress(KeyboardInterrupt) if failed else nullcontext():
-            for late in dict.fromkeys(held):
-                signal.raise_signal(late)

@@ -19,7 +19,7 @@ from reloader.files import UnfitFile
 from reloader.frozen import frozen
 from reloader.kernel import PERCPU_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo, MapType
 from reloader.layout import Layout
-from reloader.observe import Observed, SeenMap, observe
+from reloader.observe import Observed, SeenMap, observe, opened
 from reloader.plan import ops
 from reloader.printable import counted
 from reloader.spec.source import unreadable
@@ -79,7 +79,7 @@ def export(kernel: Kernel, seen: Observed, maps: dict[str, SeenMap], out: IO[byt
     for name, one in maps.items():
         writer.begin(_header(kernel, seen, name, one))
         size = max(1, archive.PIECE // (one.info.key_size + one.info.value_size))
-        with kernel.pins.get(one.pin) as fd:
+        with opened(kernel, one) as fd:
             for keys, values in kernel.maps.pieces(fd, min(size, ENTRIES)):
                 writer.put(keys, values)
         yield Copied(map=name, entries=writer.end())

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from reloader import records
 from reloader.errors import LockedError, NotFoundError
+from reloader.interrupts import Held
 from reloader.layout import Layout
 from reloader.lock import WriterLock, writer_lock
 from reloader.records import Current
@@ -54,7 +55,8 @@ def confirm(layout: Layout, pipeline: str, lock: WriterLock) -> int:
     if current.trial is None:
         where = f"generation {current.generation} serves" if current.generation else "it is removed"
         raise NotFoundError(f"{pipeline} has nothing to confirm: {where}", hint=f"see `reloader history {pipeline}`")
-    conclude(layout, current, CONFIRMED, lock)
+    with Held():  # two records: a signal that comes between them is too late
+        conclude(layout, current, CONFIRMED, lock)
     return current.generation
 
 

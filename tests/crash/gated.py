@@ -2,7 +2,8 @@
 
 MODE `count` notes all effects in the file N; `kill` sends SIGKILL to itself
 WHEN (`before` or `after`) the point N, "<how often> <effect>"; an errno's name raises that error there instead, and
-with a + behind it (`EROFS+`) also at every later effect on a file.
+with a + behind it (`EROFS+`) also at every later effect on a file; a signal's name sends it, with a + again at every
+point from there on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from reloader import effects
-from reloader.cli import main
+from reloader.cli import entry
 from reloader.errors import KernelError
 
 ON_FILES = (
@@ -51,12 +52,18 @@ class Striking:
     def __call__(self, when: str, name: str) -> None:
         if os.getpid() != self.owner:
             return
+        if self.left == 0 and self.mode.startswith("SIG") and self.mode.endswith("+"):
+            os.kill(os.getpid(), signal.Signals[self.mode[:-1]])
+            return
         if self.lasts and when == "before" and name.startswith(ON_FILES):
             self.fail(name)
         if when != self.when or name != self.name:
             return
         self.left -= 1
         if self.left:
+            return
+        if self.mode.startswith("SIG"):
+            os.kill(os.getpid(), signal.Signals[self.mode.rstrip("+")])
             return
         if self.mode == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -77,4 +84,5 @@ def gate(mode: str, when: str, point: str) -> effects.Gate:
 if __name__ == "__main__":
     mode, when, point, _, *words = sys.argv[1:]
     effects.install(gate(mode, when, point))
-    sys.exit(main(words))
+    sys.argv = ["reloader", *words]
+    entry()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.crash.scenario import MAY_BE_BARE, SCENARIOS, Scene, Violation
+from tests.kernel.stage import hear_signals
 
 ERRORS = ("ENOMEM", "ENOSPC", "EPERM", "EINTR", "EAGAIN", "EBUSY", "EIO", "EDQUOT", "EROFS")
 """What bpf(2) and the file system return for these effects."""
@@ -52,7 +54,7 @@ def run(module: str, mode: str, point: Point | str, scene: Scene, words: list[st
     """A command under `module`'s gate; `point` is a file's path for the mode `count`."""
     when, text = (point.when, point.text) if isinstance(point, Point) else ("before", point)
     command = [sys.executable, "-m", f"tests.crash.{module}", mode, when, text, "--", *words, *scene.where]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, preexec_fn=hear_signals)
 
 
 def points_of(scene: Scene, words: list[str], out: Path) -> list[Point]:
@@ -148,6 +150,40 @@ def fail(name: str, error: str, scene: Scene, folder: Path, choose: Chosen) -> T
         return [f"exit {done.returncode}: {done.stderr[-300:]}"]
 
     return _loop(name, scene, folder, lambda points: choose([p for p in points if p.when == "before"]), strike)
+
+
+def interrupt(name: str, number: str, scene: Scene, folder: Path, choose: Chosen) -> Tally:
+    """A signal at the chosen points (`SIGINT+`: and again at every point after it). The exit code, the words beside it
+    and the kernel say the same, and nothing is left to be recovered."""
+
+    def strike(scene: Scene, point: Point, words: list[str]) -> list[str]:
+        before = scene.view()
+        done = run("gated", number, point, scene, [*words, "-o", "json"])
+        return [f"{number}: {wrong}" for wrong in untrue(scene, before, done, name)]
+
+    return _loop(name, scene, folder, choose, strike)
+
+
+def untrue(scene: Scene, before: dict[str, Any], done: subprocess.CompletedProcess[str], name: str) -> list[str]:
+    """What the end of an interrupted command says that kernel and records do not."""
+    now, wrong = scene.view(), []
+    if "Traceback" in done.stderr:
+        wrong.append(f"a traceback: {done.stderr[-900:]}")
+    if scene.journals():
+        wrong.append(f"exit {done.returncode}, and a transaction is left open: {done.stderr[-300:]}")
+    changed = now["generation"] != before["generation"]
+    if done.returncode not in (0, 1, 3, 130) or changed != (done.returncode == 0):
+        wrong.append(f"exit {done.returncode}, generation {before['generation']} → {now['generation']}: {done.stderr}")
+    if not changed and (now["attached"], now["pins"]) != (before["attached"], before["pins"]):
+        wrong.append(f"exit {done.returncode}, and the kernel was changed: {done.stderr[-300:]}")
+    if done.returncode and done.stdout:
+        error = json.loads(done.stdout)["error"]
+        values = error.get("values", {})
+        if error.get("reason") != "interrupted" or values.get("journal_open"):
+            wrong.append(f"{name}: {error}")
+        if values and "live_generation" in values and values["live_generation"] != now["generation"]:
+            wrong.append(f"{error}: generation {now['generation']} is live")
+    return wrong
 
 
 def _loop(

@@ -267,9 +267,13 @@ class Scene:
         self.send(counted)
         require(self.counted() - counted == BATCH, f"{BATCH} sent, {self.counted() - counted} counted")
 
+    def journals(self) -> list[Path]:
+        """Of transactions that did not end."""
+        return open_journals(self.layout.journal_file(PIPELINE, "").parent)
+
     def check_whole(self, before: dict[str, Any]) -> None:
         """After recover: records, pins and kernel agree on one version, and nothing else is left."""
-        journals = open_journals(self.layout.journal_file(PIPELINE, "").parent)
+        journals = self.journals()
         require(not journals, f"journals are left: {journals}")
         fragments = [str(p) for p in Path(self.sandbox.records).rglob("*.tmp")]
         require(not fragments, f"half-written files are left: {fragments}")

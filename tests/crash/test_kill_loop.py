@@ -24,6 +24,7 @@ EVERY = os.environ.get("CRASH") == "all"
 KILLS = loop.everything if EVERY else loop.spread(9)
 FEWER = ("take over", "trie", "trie back", "tenants", "tenants back", "gate back")  # in `make test`
 FAILURES = loop.everything if EVERY else loop.spread(7)
+SIGNALLED = loop.everything if EVERY else loop.spread(5)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -63,6 +64,52 @@ def test_the_file_system_becomes_read_only(name: str, scene: Scene, tmp_path: Pa
     tally = loop.fail(name, "EROFS+", scene, tmp_path, loop.everything if EVERY else loop.spread(4))
     print(f"{name}, EROFS from there on: {tally.struck} points, {len(tally.violations)} violations")
     assert not tally.violations, "\n".join(tally.violations)
+
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGINT+", "SIGTERM+")
+INTERRUPTED = [(name, number) for name in SCENARIOS for number in SIGNALS] if EVERY else [
+    ("create", "SIGINT"), ("update", "SIGTERM"), ("update", "SIGINT+"), ("config", "SIGHUP"), ("convert", "SIGINT+"),
+    ("convert back", "SIGTERM+"), ("rollback", "SIGINT"), ("flip", "SIGINT"), ("remove", "SIGTERM"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "number"), INTERRUPTED)
+def test_v6_a_signal_at_every_point(name: str, number: str, scene: Scene, tmp_path: Path) -> None:
+    tally = loop.interrupt(name, number, scene, tmp_path, SIGNALLED)
+    print(f"{name}, {number}: {tally.struck} points, {len(tally.violations)} violations")
+    assert not tally.violations, "\n".join(tally.violations)
+
+
+RECOVERING = [(name, number) for name in ("update", "convert", "remove") for number in SIGNALS] if EVERY else [
+    ("update", "SIGTERM+"), ("convert", "SIGINT"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "number"), RECOVERING)
+def test_v6_recovery_holds_signals_back(name: str, number: str, scene: Scene, tmp_path: Path) -> None:
+    """The command dies before or after its commit; whatever signal meets `recover`, it comes to its end."""
+    prepare, words = SCENARIOS[name]
+    violations = []
+    for share in (2, 5):
+        prepare(scene)
+        points = loop.points_of(scene, words(scene), tmp_path / "effects")
+        scene.reset()
+        middle = points[len(points) * share // 6]
+        prepare(scene)
+        loop.run("gated", "kill", middle, scene, words(scene))
+        recovering = loop.points_of(scene, ["recover"], tmp_path / "recovering")
+        scene.reset()
+        for point in (loop.everything if EVERY else loop.spread(3))(recovering):
+            prepare(scene)
+            before = scene.view()
+            loop.run("gated", "kill", middle, scene, words(scene))
+            done = loop.run("gated", number, point, scene, ["recover"])
+            if done.returncode not in (0, 130) or scene.journals() or "Traceback" in done.stderr:
+                left = scene.journals()
+                violations.append(f"{middle}, {number} {point}: exit {done.returncode}, {left}: {done.stderr}")
+            violations += [f"{middle}, {number} {point}: {v}" for v in loop.judge(scene, before, name)]
+            scene.reset()
+    assert not violations, "\n".join(violations)
 
 
 @pytest.mark.parametrize("name", ["update", "convert", "remove"])

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -167,6 +168,7 @@ class Stage:
         start = ["-c", code] if code else ["-m", "reloader"]
         command = [*prefix, sys.executable, *start, *map(str, words), *self.where]
         options = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "timeout": 60, **options}
+        options.setdefault("preexec_fn", hear_signals)
         done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
         return Done(code=done.returncode, out=done.stdout, err=done.stderr)
 
@@ -237,6 +239,12 @@ class Stage:
     def close(self) -> None:
         if self._wire is not None:
             self._wire.close()
+
+
+def hear_signals() -> None:
+    """For a child: the tests may run as a background job or under nohup, where these are ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @functools.cache

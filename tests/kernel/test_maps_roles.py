@@ -153,7 +153,8 @@ def test_entries_somebody_changed_are_put_right(roles: Roles) -> None:
     roles.apply(**wish)
     stage.put_entries("prefixes", {struct.pack("=I", 16) + socket.inet_aton("172.16.0.0"): bytes(4)})
     stage.put_entries("switches", {bytes(4): b"\1\0\0\0"})
-    assert roles.apply(**wish)["changed"]
+    assert stage.run("apply", stage.file).code == 65, "a user has to say that they may go"
+    stage.call("apply", stage.file, "--prune")
     assert prefixes_of(stage) == {"10.0.0.0/8": 1}
     assert [v for v in stage.items("switches").values() if any(v)] == [b"\1\0\0\0"]
     assert not roles.apply(**wish)["changed"]

@@ -22,9 +22,10 @@ import pytest
 
 from lab.sandbox import Sandbox
 from reloader import records
+from reloader.errors import Interrupted
 from reloader.records import Trial
 from reloader.trial import born, guarded
-from tests.kernel.stage import ROOT, VERSIONS, Stage, on_stage, wait_until
+from tests.kernel.stage import ROOT, VERSIONS, Stage, hear_signals, on_stage, wait_until
 from tests.kernel.test_watch import Watch
 from tests.kernel.trials import (
     DROP,
@@ -223,7 +224,7 @@ def test_both_are_killed_and_the_next_command_takes_it_back(stage: Stage, comman
     assert stage.run("apply", path).code == 75
     expire(stage)
     (status,) = stage.call("status", stage.name)["pipelines"]
-    assert status["state"] == "drift"
+    assert status["state"] == "overdue"
     assert "was not confirmed in time; `reloader recover edge` takes it back" in status["problems"][0]
     if command == "apply":
         assert stage.run("apply", stage.write(stage.spec(rodata=PASS))).code == 0
@@ -298,12 +299,19 @@ def lose_terminal(stage: Stage, path: Path, before: str = "") -> Trial:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     master, slave = pty.openpty()
     with subprocess.Popen(
-        words, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=environment, cwd=ROOT
+        words,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        env=environment,
+        cwd=ROOT,
+        preexec_fn=hear_signals,
     ) as process:
         os.close(slave)
         trial = on_trial(stage)
         os.close(master)
-        assert process.wait(20) == -signal.SIGHUP
+        assert process.wait(20) == Interrupted.exit_code
     return trial
 
 

@@ -21,7 +21,7 @@ from reloader.bpf import netns
 from reloader.records import Trial
 from reloader.trial import now
 from reloader.txn.trial import lock_in_turn
-from tests.kernel.stage import ROOT, Done, Stage, wait_until
+from tests.kernel.stage import ROOT, Done, Stage, hear_signals, wait_until
 
 PASS, DROP = {"default_verdict": "XDP_PASS"}, {"default_verdict": "XDP_DROP"}
 PORT = 8080
@@ -169,7 +169,7 @@ class Beside:
         command = [*prefix, sys.executable, "-m", "reloader", *map(str, words), *stage.where]
         defaults: dict[str, Any] = {
             "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT,
-            "env": {**os.environ, "PYTHONPATH": str(ROOT)},
+            "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "preexec_fn": hear_signals,
         }  # fmt: skip
         self.process = subprocess.Popen(command, **{**defaults, **options})
 

@@ -360,8 +360,10 @@ def op_text(op: Op, digests: dict[str, str]) -> str:
             words = [f"and {op.grace} s"] if op.grace else []
         case ops.FlipSide():
             words = [op.path, "=", str(op.side)]
-        case ops.CheckFit() | ops.CopyOver() | ops.Convert() | ops.Drain():
+        case ops.CheckFit() | ops.CopyOver() | ops.Convert() | ops.Drain() | ops.CarryEntries():
             words = [op.source, "→", op.target]
+        case ops.CheckEntries():
+            words = [op.path, *([] if op.entries else ["all"])]
         case ops.Unpin() | ops.Freeze() | ops.ClearGate() | ops.DropLoad() | ops.DropFolder():
             words = [op.path]
         case _:

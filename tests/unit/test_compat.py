@@ -221,6 +221,16 @@ def test_every_attribute_counts() -> None:
     ]
 
 
+def test_sizes_are_rounded_by_possible_cpus() -> None:
+    """Given as a value: a host with possible CPUs 0-3,8 has five, however many are online."""
+    own_lists = 1 << 1  # BPF_F_NO_COMMON_LRU
+    live = shape(MapType.LRU_HASH, max_entries=100, map_flags=own_lists)
+    wanted = shape(MapType.LRU_HASH, max_entries=96, map_flags=own_lists)
+    assert map_differences(live, wanted, cpus=5) == ()
+    assert [d.path for d in map_differences(live, wanted, cpus=4)] == ["max_entries"]
+    assert [d.path for d in map_differences(live, wanted)] == ["max_entries"], "two declarations"
+
+
 def test_a_type_newer_than_we_know() -> None:
     assert texts(shape(), dataclasses.replace(shape(), type=999)) == ["type: hash → type 999"]
 

@@ -154,7 +154,7 @@ BAD = [
     ("sample_rate: 128", "sample_rate: -1", "6:25", "spec.rodata.sample_rate", "-1", ""),
     ("mode: 3", "mode: 300", "6:56", "spec.rodata.settings.mode", "300", ""),
     ("mode: 3", "moed: 3", "6:40", "spec.rodata.settings", "moed", "mode"),
-    ("    pairs: {role: state}\n", "", "10:3", "spec.maps", "1 writable map is not declared: pairs", "pairs: {role: s"),
+    ("    pairs: {role: state}\n", "", "10:3", "spec.maps", "1 writable map is not declared: pairs", "pairs: {role: T"),
     ("pairs: {role: state}", "pears: {role: state}", "10:3", "spec.maps", "not declared: pairs", ""),
     (
         "pairs: {role: state}",
@@ -220,16 +220,16 @@ def test_a_constant_section_needs_no_role(place: Path) -> None:
 
 
 def test_undeclared_maps_come_as_yaml_to_paste(place: Path) -> None:
-    """What the hint prints, pasted, makes the file valid."""
+    """What the hint prints, pasted, makes the file valid once its roles are chosen."""
     start = GOOD.index("  maps:")
     (problem,) = problems_of(place, GOOD[:start])
     assert (problem.line, problem.column, problem.path) == (4, 1, "spec.maps")
     assert "9 writable maps are not declared" in problem.message
     block = problem.hint.partition("\n")[2]
-    one = compiled(place, f"{GOOD[:start]}  maps:\n{block}\n")
+    pasted = f"{GOOD[:start]}  maps:\n{block}\n"
+    assert {p.reason for p in problems_of(place, pasted)} == {"role-not-chosen"}
+    one = compiled(place, pasted.replace("TODO", "state"))
     roles = {m.name: m.role for m in one.wish.maps}
-    assert roles["blocklist"] is Role.CONFIG
-    assert roles["policies"] is Role.CONFIG
     assert roles["events"] is Role.STREAM
     assert roles["ports"] is Role.LIVE
     assert roles[".bss"] is Role.STATE

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.stage import hear_signals
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROLOGUE = """
 import os, signal, sys, threading, time
 from queue import SimpleQueue
 from reloader.commands.follow import GRACE, _Stop
-from reloader.txn.transaction import uninterrupted
+from reloader.interrupts import Held
 queue = SimpleQueue()
 stop = _Stop(queue)
 threading.Thread(target=time.sleep, args=(5,), daemon=True).start()  # another thread, as watchdog's
@@ -29,8 +31,9 @@ print("ready", flush=True)
 def ask_to_stop(body: str, number: int) -> str:
     """What a process in `body` says when it gets a signal."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROLOGUE + body], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        [sys.executable, "-c", PROLOGUE + body],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=hear_signals,
+    )  # fmt: skip
     with process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
@@ -62,16 +65,16 @@ except KeyboardInterrupt:
 
 
 def test_the_way_back_is_not_cut_short() -> None:
-    """txn.transaction.uninterrupted() holds, though other threads would take the signal."""
+    """interrupts.Held holds, though other threads would take the signal."""
     body = """
 try:
     while not stop.asked:
         busy(0.01)
-    with uninterrupted():
+    with Held() as held:
         busy(2 * GRACE)
         print("all of it")
-    print("not interrupted")
+    print("then interrupted" if held.interrupted else "not interrupted")
 except KeyboardInterrupt:
-    print("then interrupted")
+    print("cut short")
 """
     assert ask_to_stop(body, signal.SIGTERM) == "all of it\nthen interrupted\n"

@@ -44,7 +44,7 @@ def names_of(data: bytes) -> list[str]:
 
 
 def judge(folder: Path, *objects: Path) -> str:
-    """What came of it: "written" when init's text validates with the interfaces named, else the refusal's reason."""
+    """What came of it: "written" when init's text validates with all names chosen, else the refusal's reason."""
     try:
         text = first_yaml(objects)
     except InputError as refused:
@@ -54,7 +54,8 @@ def judge(folder: Path, *objects: Path) -> str:
         return problem.reason
     assert all(printable(line) == line for line in text.split("\n")), "a terminal would not show it as it is"
     path = folder / "made.yaml"
-    path.write_text(re.sub(r"interface: CHANGE-ME(-[0-9]+)?", lambda m: f"interface: eth{(m[1] or '-1')[1:]}", text))
+    text = re.sub(r"interface: CHANGE-ME(-[0-9]+)?", lambda m: f"interface: eth{(m[1] or '-1')[1:]}", text)
+    path.write_text(text.replace("role: TODO", "role: state"))
     (one,) = compile_file(path)
     assert [a.target["interface"] for a in one.wish.attachments][:1] == ["eth1"]
     assert yaml.safe_load(path.read_bytes())["metadata"]["name"] == one.wish.pipeline, "another reader reads the same"

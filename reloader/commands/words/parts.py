@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeAlias
 from reloader.errors import UsageError
 from reloader.layout import DEFAULT_BPFFS, DEFAULT_RECORDS
 from reloader.printable import printable
+from reloader.streams import discard_output, exit_code_of
 
 EXIT_CODES = """exit codes:
   0   done, or nothing to do
@@ -19,8 +20,13 @@ EXIT_CODES = """exit codes:
   4   could not be put back; needs a human
   64  usage             65  bad input, or the change is refused
   69  the kernel or host lacks something
+  74  the report could not be written to standard output (141: its reader has left)
   75  another reloader is at work, or what serves is on trial
   77  permission refused
+  130  interrupted by a signal before everything was done
+
+The code tells what happened to the kernel: a result that cannot be printed does
+not change it, and a signal that comes after the commit gives 0.
 """
 
 MAIN = """Declarative, lossless hot reload of eBPF pipelines.
@@ -40,8 +46,16 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(UsageError.exit_code)
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """All that argparse prints, usage and help too: their defaults come from the environment."""
-        super()._print_message("\n".join(map(printable, message.split("\n"))), file)
+        """All that argparse prints, masked: usage and help too, whose defaults come from the environment. A help text
+        that cannot be written is a failure; what stderr does not take is dropped."""
+        stream = file or sys.stderr
+        try:
+            stream.write("\n".join(map(printable, message.split("\n"))))
+            stream.flush()
+        except (OSError, ValueError) as error:
+            if stream is sys.stdout:
+                discard_output()
+                raise SystemExit(exit_code_of(error)) from None
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -104,6 +118,11 @@ def reset(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="MAP",
         help="give up this map's contents and start it empty (may be repeated)",
+    )
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="delete entries of config maps that reloader did not write (the plan says how many)",
     )
     parser.add_argument(
         "--allow-lossy-rollback",

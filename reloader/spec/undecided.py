@@ -1,0 +1,40 @@
+"""Roles that `init` left to the author: `role: TODO`. Every one is a finding, beside whatever else is wrong.
+
+Between check.py and parse.py, and again in compile.py, which knows the map's type and so the choices. Pure; imports
+errors, spec.{model,text,words}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reloader.errors import Problem
+from reloader.spec.model import Mark
+from reloader.spec.text import Document, dotted
+from reloader.spec.words import TODO, Role
+
+REASON = "role-not-chosen"
+_CHOICES = (Role.STATE, Role.CONFIG, Role.SCRATCH, Role.EXTERNAL)  # of a map that `init` asks about
+
+
+def take_out(document: Document) -> dict[str, Mark]:
+    """Map → where its `TODO` stands. In the document a role that asks for nothing takes its place, so that all other
+    findings come at once."""
+    spec = document.value.get("spec") if isinstance(document.value, dict) else None
+    maps = spec.get("maps") if isinstance(spec, dict) else None
+    found: dict[str, Mark] = {}
+    for name, item in maps.items() if isinstance(maps, dict) else ():
+        if isinstance(item, dict) and item.get("role") == TODO:
+            found[name] = document.mark(("spec", "maps", name, "role"))
+            item["role"] = Role.STATE.value
+    return found
+
+
+def problem(name: str, mark: Mark, file: str, choices: Iterable[Role] = _CHOICES) -> Problem:
+    """The finding of one map."""
+    words = [role.value for role in choices]
+    return Problem(
+        file=file, line=mark.line, column=mark.column, path=dotted(("spec", "maps", name, "role")),
+        message=f"the role of map {name} is not chosen", hint=f"replace {TODO} by one of {', '.join(words)}",
+        reason=REASON, values={"map": name, "choices": words},
+    )  # fmt: skip
