@@ -148,7 +148,7 @@ def _attachment(name: str, wanted: WishAttachment, there: SeenAttachment, seen: 
 def _what_sits_there(wanted: WishAttachment, there: SeenAttachment, seen: Observed) -> tuple[str, str] | None:
     """What is wrong and what to do; None: our link sits there and runs what it should."""
     links = seen.current.links if seen.current else {}
-    again = "apply it (or let `reloader watch` do it)"
+    again = "apply it (or let `reloader watch DIR` do it)"
     if there.interface is None:
         netns = wanted.target.get("netns")
         if netns and not os.path.exists(netns):
@@ -164,18 +164,21 @@ def _what_sits_there(wanted: WishAttachment, there: SeenAttachment, seen: Observ
     if not there.link.ifindex:
         return "the interface was recreated, and nothing is attached", again
     if panic := panic_of(there, seen):
-        return panic, "`reloader apply` or `rollback` ends it"
+        return panic, "`reloader apply FILE` or `rollback` ends it"
     if wanted.id in links and there.link.prog_id != links[wanted.id].prog:
-        return f"our link runs {there.owner}, put there by somebody else", "`reloader apply --take-over` takes it back"
+        return (
+            f"our link runs {there.owner}, put there by somebody else",
+            "`reloader apply FILE --take-over` takes it back",
+        )
     return None
 
 
 def _against(there: SeenAttachment, seen: Observed) -> str:
     if there.foreign and there.foreign.prog_id in seen.rescued:
-        return "a rescue script put it there: `reloader apply` takes over from it, `remove` takes it off"
+        return "a rescue script put it there: `reloader apply FILE` takes over from it, `remove` takes it off"
     if there.foreign and there.foreign.link_id:
         return "only who holds that link can let it go; then apply"
-    return "`reloader apply --take-over` replaces it"
+    return "`reloader apply FILE --take-over` replaces it"
 
 
 def _pins(name: str, seen: Observed, generation: Generation) -> Iterator[Finding]:

@@ -120,7 +120,7 @@ def _host_file(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
         found = declared(layout.host_file)
     except (InputError, PermissionRefused) as error:
         hint = f"no command is taken from {layout.host_file} before that is mended; {error.hint}".rstrip("; ")
-        yield Finding(check="host", ok=False, what=f"{error.message}: {error.detail}", hint=hint)
+        yield Finding(check="host", ok=False, what=f"{error.message}: {'; '.join(error.lines)}", hint=hint)
     else:
         yield Finding(
             check="host", ok=True, what=f"{layout.host_file} declares {', '.join(sorted(found)) or 'nothing'}"

@@ -22,16 +22,18 @@ ReloaderError
 KernelError is the fence's own: one failed system call, with errno. The layers above turn it into one of
 the above; it reaches a user only wrapped.
 
-A leaf of the package: imports nothing of it.
+A leaf of the package: imports nothing of it but frozen and printable.
 """
 
 from __future__ import annotations
 
 import errno as _errno
 import os
+from collections.abc import Sequence
 from dataclasses import field
 
 from reloader.frozen import frozen
+from reloader.printable import Block, counted, lines_of
 
 MOST_PROBLEMS = 100  # of one input that are shown
 ENOUGH = MOST_PROBLEMS + 1  # that are looked for: one more tells that there are more
@@ -51,10 +53,14 @@ class Problem:
     values: dict[str, object] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
+        return Block(*self.lines())
+
+    def lines(self) -> tuple[str, ...]:
+        """The finding in one line; below it the lines that a hint of several lines has, such as YAML to paste."""
         where = ":".join([self.file, *(str(n) for n in (self.line, self.column) if n)])
         path = f"{self.path}: " if self.path else ""
-        hint = f" ({self.hint})" if self.hint else ""
-        return f"{where}: {path}{self.message}{hint}"
+        hint, *more = lines_of(self.hint)
+        return (f"{where}: {path}{self.message}" + (f" ({hint})" if hint else ""), *more)
 
     def to_json(self) -> dict[str, object]:
         """The finding as `-o json` prints it; `reason` and `values` where the fault has them."""
@@ -63,7 +69,7 @@ class Problem:
 
 
 class ReloaderError(Exception):
-    """Base of all errors shown to a user: one line, an optional detail behind it, and a hint."""
+    """Base of all errors shown to a user: one line, optional lines of detail behind it, and a hint."""
 
     exit_code = 1
     code = "error"
@@ -73,17 +79,24 @@ class ReloaderError(Exception):
         message: str,
         *,
         hint: str = "",
-        detail: str = "",
+        detail: str | Sequence[str] = "",
         reason: str = "",
         values: dict[str, object] | None = None,
     ) -> None:
-        """`reason`: the fault as a stable word, more exact than `code`; `values`: what it is about, as JSON values."""
+        """`detail`: a line, a Block, or a sequence of them. `reason`: the fault as a stable word, more exact than
+        `code`; `values`: what it is about, as JSON values."""
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.detail = detail
+        texts = ([detail] if detail else []) if isinstance(detail, str) else detail
+        self.lines: tuple[str, ...] = tuple(line for text in texts for line in lines_of(text))
         self.reason = reason
         self.values = values or {}
+
+    @property
+    def detail(self) -> str:
+        """The lines of detail as one text."""
+        return "\n".join(self.lines)
 
     def to_json(self) -> dict[str, object]:
         """The error as `-o json` prints it."""
@@ -124,15 +137,15 @@ class InputError(ReloaderError):
         self, problems: list[Problem], *, message: str = "", reason: str = "", values: dict[str, object] | None = None
     ) -> None:
         count = len(problems)
-        shown = list(map(str, problems[:MOST_PROBLEMS]))
+        shown = [line for problem in problems[:MOST_PROBLEMS] for line in problem.lines()]
         if count > MOST_PROBLEMS:
             message = message or f"more than {MOST_PROBLEMS} problems found"
             shown.append(f"more than {MOST_PROBLEMS} problems found: the rest is not shown; correct these first")
             reason, values = reason or "too-many-problems", {"limit": MOST_PROBLEMS, **(values or {})}
-        message = message or f"{count} problem{'s' * (count != 1)} found"
+        message = message or f"{counted(count, 'problem')} found"
         if not reason and problems and all(p.reason == problems[0].reason for p in problems):
             reason, values = problems[0].reason, values or problems[0].values
-        super().__init__(message, detail="\n".join(shown), reason=reason, values=values)
+        super().__init__(message, detail=shown, reason=reason, values=values)
         self.problems = problems  # ENOUGH of them where there are more, for those who join several errors
 
     def to_json(self) -> dict[str, object]:
@@ -177,7 +190,7 @@ class NothingSwapped(ReloaderError):
         message: str,
         *,
         hint: str = "",
-        detail: str = "",
+        detail: str | Sequence[str] = "",
         reason: str = "",
         values: dict[str, object] | None = None,
         rejection: dict[str, object] | None = None,
@@ -201,7 +214,9 @@ class TestsFailed(NothingSwapped):
     __test__ = False  # for pytest, which would take it for one of its own
     code = "tests-failed"
 
-    def __init__(self, message: str, *, tests: list[dict[str, object]], hint: str = "", detail: str = "") -> None:
+    def __init__(
+        self, message: str, *, tests: list[dict[str, object]], hint: str = "", detail: str | Sequence[str] = ""
+    ) -> None:
         super().__init__(message, hint=hint, detail=detail)
         self.tests = tests
 

@@ -18,6 +18,7 @@ from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap, observe
 from reloader.plan.entries import entry_diff, live_entries, split_records
 from reloader.plan.foreign import HANDLE_TYPES
+from reloader.printable import counted
 from reloader.records import Generation
 from reloader.spec.showing import show, text
 from reloader.spec.wish import WishMap
@@ -221,7 +222,7 @@ def _entry_lines(layout: Layout, generation: Generation, seen: Observed) -> Iter
         rows = [r for r in _compared(wanted, there, there.entries, _listed(layout, wanted)) if _drifted(wanted, r)]
         yield from (f"~ map {wanted.name}: {words(row)}" for row in rows[:MOST])
         if len(rows) > MOST:
-            yield f"~ map {wanted.name}: and {len(rows) - MOST} entries more"
+            yield f"~ map {wanted.name}: and {counted(len(rows) - MOST, 'more entry', 'more entries')}"
 
 
 def _handle_lines(kernel: Kernel, layout: Layout, generation: Generation, seen: Observed) -> Iterator[str]:
@@ -233,7 +234,7 @@ def _handle_lines(kernel: Kernel, layout: Layout, generation: Generation, seen: 
         rows = [r for r in _handle_rows(kernel, layout, generation, wanted, there) if r["state"] != SAME]
         yield from (f"~ map {wanted.name}: {words(row)}" for row in rows[:MOST])
         if len(rows) > MOST:
-            yield f"~ map {wanted.name}: and {len(rows) - MOST} entries more"
+            yield f"~ map {wanted.name}: and {counted(len(rows) - MOST, 'more entry', 'more entries')}"
 
 
 def _drifted(wanted: WishMap, row: Mapping[str, Any]) -> bool:

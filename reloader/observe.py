@@ -301,7 +301,7 @@ def _looked_up(kind: str, number: int) -> Iterator[None]:
             return
         raise PermissionRefused(
             f"a pin is gone, and this process may not look whether {kind} {number} still lives",
-            hint="objects are found by their ids with CAP_SYS_ADMIN only: run `reloader apply` as root once",
+            hint="objects are found by their ids with CAP_SYS_ADMIN only: run `reloader apply FILE` as root once",
         ) from error
 
 

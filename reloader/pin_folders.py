@@ -22,7 +22,7 @@ def require_own_folders(kernel: Kernel, layout: Layout, pipeline: str) -> None:
     if weak := weak_folders(kernel, layout, pipeline):
         raise PermissionRefused(
             f"{pipeline}: other users could change what is pinned in {weak[0].path}; nothing was touched",
-            detail="\n".join(map(describe_weak, weak)),
+            detail=tuple(map(describe_weak, weak)),
             hint=repair_command(weak),
             reason=REASON,
             values={"path": weak[0].path, "folders": [record.to_json(w) for w in weak]},

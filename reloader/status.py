@@ -104,8 +104,8 @@ def _notes(seen: Observed) -> list[str]:
     """What is as it should be, and worth knowing."""
     restarted = seen.current.restarted if seen.current and seen.current.generation else {}
     notes = [
-        f"state map {name} started empty at {when}: the kernel was restarted (`reloader state import` brings an"
-        " export back)"
+        f"state map {name} started empty at {when}: the kernel was restarted"
+        f" (`reloader state import {_name(seen)} FILE` brings an export back)"
         for name, when in restarted.items()
     ]
     if seen.generation and seen.generation.rebuilt:
@@ -117,9 +117,14 @@ def _notes(seen: Observed) -> list[str]:
             f"{trial['seconds_left']:.0f} s left of its {'health window' if trial['waits_for'] == 'health' else 'time'}"
         )
         late = seen.current and seen.current.trial and overdue(seen.current.trial, seen.boot_id)
-        then = _then(seen, else_) if late else f"`reloader confirm` keeps it, else {else_}"
+        then = _then(seen, else_) if late else f"`reloader confirm {_name(seen)}` keeps it, otherwise {else_}"
         notes.append(f"unconfirmed: {waits}, {guard}; {then}")
     return notes
+
+
+def _name(seen: Observed) -> str:
+    """The pipeline, as one types it."""
+    return seen.current.pipeline if seen.current else "PIPELINE"
 
 
 def _then(seen: Observed, else_: str) -> str:
@@ -169,7 +174,7 @@ def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
     if records.open_journals(layout, name):
         problems.append(f"a transaction did not end; `reloader recover {name}` finishes it or takes it back")
     if seen.rebooted:
-        problems.append("the kernel was restarted since; `reloader apply` loads it again")
+        problems.append("the kernel was restarted since; `reloader apply FILE` loads it again")
     if seen.current and seen.current.trial and overdue(seen.current.trial, seen.boot_id):
         number = seen.current.trial.generation
         problems.append(f"generation {number} was not confirmed in time; `reloader recover {name}` takes it back")
@@ -187,13 +192,13 @@ def _drift(seen: Observed) -> list[str]:
     return [
         *(f"attachment {a['id']}: {a['seen']}" for a in other if not panic_of(seen.attachments[a["id"]], seen)),
         *(f"map {n}: its pin is gone" for n in gone),
-        *(f"program {p}: its pin is gone; `reloader apply` pins it again" for p in seen.unpinned_progs),
-        *(f"map {n}: its pin is gone, the map is not; `reloader apply` pins it again" for n in held),
+        *(f"program {p}: its pin is gone; `reloader apply FILE` pins it again" for p in seen.unpinned_progs),
+        *(f"map {n}: its pin is gone, the map is not; `reloader apply FILE` pins it again" for n in held),
     ]
 
 
 def _ends(panic: str) -> str:
-    return f"{panic}; `reloader apply` or `rollback` ends it"
+    return f"{panic}; `reloader apply FILE` or `rollback` ends it"
 
 
 def attachments_of(seen: Observed, arrivals: Mapping[str, Arrival] | None = None) -> list[dict[str, Any]]:

@@ -128,7 +128,7 @@ class Judge(Inputs):
         files = [{"file": f.file, "at": f.at, "weakness": f.weakness.kind} for f in self.found]
         raise PermissionRefused(
             f"others could change {what}; nothing was touched",
-            detail="\n".join(map(str, self.found)),
+            detail=tuple(map(str, self.found)),
             hint="other users could decide what runs in the kernel: chown root, chmod go-w",
             reason="others-can-change",
             values={"files": files},

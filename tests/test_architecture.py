@@ -38,7 +38,7 @@ LAYERS = tuple(
         "verifier",
         "btf elf",
         "files lock log trust",
-        "kernel filters layout errors effects interrupts record streams typetree frozen __init__",
+        "kernel filters layout errors effects interrupts record streams typetree frozen printable __init__",
     )
 )
 PURE = frozenset({"plan", "health", "workloads", "btf", "elf", "typetree", "record"})
@@ -48,7 +48,9 @@ TOUCHING = frozenset(
 FENCE = "bpf"
 MAY_IMPORT_FENCE = frozenset({"cli", "__main__"})
 FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "log", "trust"}
-LEAVES = frozenset({"errors", "effects", "interrupts", "layout", "record", "streams", "typetree", "frozen"})
+LEAVES = frozenset(
+    {"errors", "effects", "interrupts", "layout", "record", "streams", "typetree", "frozen", "printable"}
+)
 OWN_PATHS = re.compile(r"^/sys/fs/bpf|/sys/fs/bpf/|/var/lib/reloader")  # a hint may name the mount in prose
 EMPTY_WORDS = re.compile(r"(manager|helper|helpers|utils|util|common)")
 
@@ -118,9 +120,9 @@ def test_what_computes_touches_nothing(path: Path) -> None:
 
 
 def test_the_leaves_import_nothing_of_the_package() -> None:
-    """But for @frozen, which stands in for the standard library's dataclass."""
+    """Except @frozen, which stands in for the standard library's dataclass, and the words of printable."""
     for path in (m for m in MODULES if unit(m) in LEAVES):
-        assert {part for part, _ in units_imported(path)} <= {"frozen"} - {unit(path)}, named(path)
+        assert {part for part, _ in units_imported(path)} <= {"frozen", "printable"} - {unit(path)}, named(path)
 
 
 @pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)

@@ -37,7 +37,9 @@ def load(request: LoadRequest) -> Loaded:
     for note in reply.data["notes"]:
         import logging
 
-        logging.getLogger(__name__).warning("%s: %s", request.name, note)
+        from reloader.printable import printable
+
+        logging.getLogger(__name__).warning("%s", printable(f"{request.name}: {note}"))
     fds = [Fd(fd) for fd in reply.fds]
     progs, maps = reply.data["progs"], reply.data["maps"]
     return Loaded(

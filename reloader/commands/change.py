@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import NeedsHuman, ReloaderError, UsageError
+from reloader.printable import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,7 +165,7 @@ def _outcome(env: Environment, watched: Watched, result: Result) -> Result:
 
     health = watched.wish.health
     if health is not None:
-        checks = f"{len(health.checks)} check{'s' * (len(health.checks) != 1)}"
+        checks = counted(len(health.checks), "check")
         env.output.note(
             f"{result.pipeline}: generation {result.generation} serves, on trial for {health.window:g} s ({checks})"
         )
@@ -245,7 +246,7 @@ def panic(args: argparse.Namespace, env: Environment) -> int:
     done = panic_now(env.kernel, env.layout, args.pipeline, Panic(args.stance) if args.stance else None)
     what = {Panic.OPEN: "every packet passes", Panic.CLOSED: "no packet passes"}[done.stance]
     env.output.print(f"{done.pipeline}: panic {done.stance}: {what} at {', '.join(done.attachments)}")
-    env.output.note("`reloader apply` or `reloader rollback` ends it")
+    env.output.note(f"`reloader apply FILE` or `reloader rollback {args.pipeline}` ends it")
     document = {"pipeline": done.pipeline, "stance": done.stance, "attachments": list(done.attachments)}
     env.output.document("Panic", document)
     return 0

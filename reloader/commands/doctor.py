@@ -30,8 +30,8 @@ def doctor(args: argparse.Namespace, env: Environment) -> int:
 
 def _show_findings(output: Output, findings: tuple[Finding, ...]) -> None:
     for finding in findings:
-        mark = output.paint("ok" if finding.ok else "!!", "green" if finding.ok else "red")
-        output.print(f"{mark}  {finding.check}: {finding.what}")
+        mark = ("ok", "green") if finding.ok else ("!!", "red")
+        output.print(mark, f"  {finding.check}: {finding.what}")
         if finding.hint:
             output.print(f"    hint: {finding.hint}")
 

@@ -19,26 +19,35 @@ from typing import Any, TextIO
 from reloader.errors import InputError, ReloaderError
 from reloader.kernel import Kernel
 from reloader.layout import HOST_FILE, Layout
+from reloader.printable import lines_of, printable
 
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
 
 
 @dataclass(slots=True)
 class Output:
-    """Words to stdout, everything else to stderr. Printing never fails: what stdout did not take is told by `lost`
-    once the command is over, and what stderr does not take is dropped."""
+    """Words to stdout, everything else to stderr. All text is masked here, line by line; JSON keeps it as it is.
+    Printing never fails: what stdout did not take is told by `lost` once the command is over, and what stderr does not
+    take is dropped."""
 
     json: bool = False
     quiet: bool = False
     colour: bool = False
     lost: OSError | ValueError | None = None  # why (a part of) the report could not be written; ValueError: closed
 
-    def paint(self, text: str, colour: str) -> str:
-        return f"\033[{COLOURS[colour]}m{text}\033[0m" if self.colour and colour else text
+    def _line(self, *parts: str | tuple[str, str]) -> str:
+        """One line of texts and (text, colour) pairs."""
+        pairs = [(part, "") if isinstance(part, str) else part for part in parts]
+        painted = self.colour and any(colour for _, colour in pairs)
+        if not painted:
+            return printable("".join(text for text, _ in pairs))
+        shown = [(printable(text), colour) for text, colour in pairs]
+        return "".join(f"\033[{COLOURS[colour]}m{text}\033[0m" if colour else text for text, colour in shown)
 
-    def print(self, text: str = "") -> None:
+    def print(self, *parts: str | tuple[str, str]) -> None:
+        """One line to stdout."""
         if not self.json:
-            self._write(text)
+            self._write(self._line(*parts))
 
     def _write(self, text: str) -> None:
         if self.lost is None:
@@ -50,7 +59,7 @@ class Output:
     def line(self, text: str) -> None:
         """At once, of a command that goes on although this line may be lost: a full disk has room again one day."""
         try:
-            print(text, flush=True)
+            print(printable(text), flush=True)
         except (OSError, ValueError) as error:
             if self.lost is None:
                 self.note(f"standard output cannot be written: {error}; its lines are lost, the command goes on")
@@ -71,7 +80,12 @@ class Output:
 
     def note(self, text: str) -> None:
         if not self.quiet:
-            _say(text)
+            self._aside(printable(text))
+
+    def _aside(self, text: str) -> None:
+        """To stderr, behind what stdout was given before: both may lead to one file."""
+        self.flush()
+        _say(text)
 
     def error(self, error: ReloaderError) -> None:
         """The error a command ends with: in words on stderr; as JSON also on stdout."""
@@ -80,22 +94,22 @@ class Output:
 
     def tell(self, error: ReloaderError) -> None:
         """An error's message, detail and hint on stderr."""
-        painted = self.paint("error:", "red") if self.colour and sys.stderr.isatty() else "error:"
-        lines = [f"{painted} {error.message}"] if not (isinstance(error, InputError) and error.detail) else []
-        lines += [error.detail] if error.detail else []
-        lines += [f"hint: {error.hint}"] if error.hint else []
-        _say("\n".join(lines))
+        word = ("error:", "red") if sys.stderr.isatty() else "error:"
+        lines = [self._line(word, f" {error.message}")] if not (isinstance(error, InputError) and error.lines) else []
+        hint, *more = lines_of(error.hint)
+        rest = [*error.lines, *([f"hint: {hint}", *more] if hint else [])]
+        self._aside("\n".join([*lines, *map(printable, rest)]))
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[object]], *, colours: Sequence[str] = ()) -> None:
         """Columns as wide as their widest cell; `colours` paints whole rows."""
         if self.json or not rows:
             return
-        cells = [["-" if c is None else str(c) for c in row] for row in rows]
+        cells = [["-" if c is None else printable(str(c)) for c in row] for row in rows]
         widths = [max(len(r[i]) for r in [list(header), *cells]) for i in range(len(header))]
-        self._write(self.paint("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), "bold"))
+        self.print(("  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip(), "bold"))
         for number, row in enumerate(cells):
             text = "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-            self._write(self.paint(text, colours[number] if colours else ""))
+            self.print((text, colours[number] if colours else ""))
 
 
 def _say(text: str, stream: TextIO | None = None) -> None:
@@ -144,7 +158,8 @@ class SlowSteps:
         self._quiet = output.quiet
         self._stream = stream or sys.stderr
         self._step: tuple[str, float] | None = None  # label, and when it began
-        self._over: Any = None  # threading.Event, while somebody looks
+        self._over: Any = None  # threading.Event, while the thread looks
+        self._thread: Any = None
 
     def __call__(self, label: str) -> None:
         if self._quiet:
@@ -154,15 +169,18 @@ class SlowSteps:
             import threading
 
             self._over = threading.Event()
-            with suppress(RuntimeError):  # a limit on processes: it goes on without words on how far it is
-                threading.Thread(target=self._look, args=[self._over], daemon=True).start()
+            self._thread = threading.Thread(target=self._look, args=[self._over], daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:  # a limit on processes: it goes on without words on how far it is
+                self._thread = None
 
     def _look(self, over: Any) -> None:
         said = None
         while not over.wait(self.LOOK):
             step = self._step
             if step and step is not said and time.monotonic() - step[1] >= self.PATIENCE:
-                _say(f"… {step[0]}", self._stream)
+                _say(f"… {printable(step[0])}", self._stream)
                 said = step
 
     def reading(self, files: Sequence[str]) -> None:
@@ -170,6 +188,9 @@ class SlowSteps:
         self(f"reading {os.path.basename(files[0]) or files[0]}" if len(files) == 1 else f"reading {len(files)} files")
 
     def done(self) -> None:
+        """The thread has ended once this returns, so that no line of progress comes behind the result."""
         if self._over is not None:
             self._over.set()
-            self._over = self._step = None
+            if self._thread is not None:
+                self._thread.join(timeout=1)  # a stderr that takes nothing must not hold back the result
+            self._over = self._thread = self._step = None

@@ -7,6 +7,7 @@ from typing import Any
 
 from reloader.commands.environment import Environment
 from reloader.errors import UsageError
+from reloader.printable import counted
 
 SIGNS = {"same": (" ", ""), "changed": ("~", "yellow"), "extra": ("+", "green"), "missing": ("-", "red")}
 COLOURS = {"+": "green", "-": "red", "~": "yellow"}
@@ -33,11 +34,10 @@ def _print_map(env: Environment, body: dict[str, Any]) -> None:
 
     for row in body["entries"]:
         sign, colour = SIGNS[row["state"]]
-        env.output.print(env.output.paint(f"{sign} {words(row)}", colour))
+        env.output.print((f"{sign} {words(row)}", colour))
     differing = body["differing"]
     note = f"{differing} otherwise than generation {body['generation']} lists" if body["live"] and differing else ""
-    count = len(body["entries"])
-    env.output.note(f"{body['map']}: {count} {'entry' if count == 1 else 'entries'}{f', {note}' if note else ''}")
+    env.output.note(f"{body['map']}: {counted(len(body['entries']), 'entry')}{f', {note}' if note else ''}")
 
 
 def show_drift(args: argparse.Namespace, env: Environment) -> int:
@@ -49,7 +49,7 @@ def show_drift(args: argparse.Namespace, env: Environment) -> int:
         raise UsageError("--live compares the current generation; it takes no numbers")
     number, lines = live.drift(env.kernel, env.layout, args.pipeline)
     for line in lines:
-        env.output.print(env.output.paint(line, COLOURS.get(line[0], "")))
+        env.output.print((line, COLOURS.get(line[0], "")))
     if not lines:
         env.output.print(f"the kernel is as generation {number} left it")
     body = {"pipeline": args.pipeline, "old": number, "new": 0, "live": True, "lines": lines}

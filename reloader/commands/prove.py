@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import ReloaderError
+from reloader.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from xml.etree.ElementTree import Element
 
     from reloader.records import Generation
@@ -101,9 +103,8 @@ def _show(env: Environment, pipeline: str, results: tuple[Result, ...]) -> None:
     ]
     header = ("TEST", "PROGRAM", "OUTCOME", "TOOK", "NOTES")
     env.output.table(header, rows, colours=[COLOUR[r.outcome] for r in results])
-    for result in results:
-        if result.outcome == "failed":
-            env.output.print(result.text())
+    for line in (line for result in results if result.outcome == "failed" for line in result.lines()):
+        env.output.print(line)
 
 
 def _write_junit(path: Path, suites: list[tuple[str, tuple[Result, ...]]]) -> None:
@@ -127,13 +128,17 @@ def _add_case(suite: Element, pipeline: str, result: Result) -> None:
     from xml.etree import ElementTree as Xml
 
     file, line, _ = result.place.rsplit(":", 2)
-    case = Xml.SubElement(
-        suite, "testcase", classname=f"{pipeline}.{result.program}", name=result.name, file=file, line=line,
-        time=f"{result.seconds:.6f}",
-    )  # fmt: skip
+    words = {"classname": f"{pipeline}.{result.program}", "name": result.name, "file": file, "line": line}
+    masked = {key: printable(text) for key, text in words.items()}
+    case = Xml.SubElement(suite, "testcase", {**masked, "time": f"{result.seconds:.6f}"})
     if result.outcome == "failed":
-        Xml.SubElement(case, "failure", message=result.said[0]).text = result.text()
+        Xml.SubElement(case, "failure", message=printable(result.said[0])).text = _xml_text(result.lines())
     elif result.outcome == "skipped":
-        Xml.SubElement(case, "skipped", message=result.said[0])
+        Xml.SubElement(case, "skipped", message=printable(result.said[0]))
     elif result.said:
-        Xml.SubElement(case, "system-out").text = "\n".join(result.said)
+        Xml.SubElement(case, "system-out").text = _xml_text(result.said)
+
+
+def _xml_text(lines: Sequence[str]) -> str:
+    """XML has no way to write most control characters, and UTF-8 none to write surrogates."""
+    return "\n".join(map(printable, lines))

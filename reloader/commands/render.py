@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reloader import record
 from reloader.commands.environment import Output
 from reloader.plan.model import Line, Plan, Sign
+from reloader.printable import counted
 from reloader.txn.session import Result
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def show_plan(output: Output, plan: Plan, *, ops: bool = False) -> None:
         if plan.from_generation
         else f"generation {plan.generation}, new"
     )
-    output.print(output.paint(f"{plan.pipeline}: {before}: {plan.why}", "bold"))
+    output.print((f"{plan.pipeline}: {before}: {plan.why}", "bold"))
     show_lines(output, plan.lines)
     if ops:
         _show_ops(output, plan)
@@ -62,17 +63,13 @@ def show_lines(output: Output, lines: tuple[Line, ...]) -> None:
     for line in lines:
         if line.detail:
             output.print(f"{line.kind} {line.name}:")
-            show_detail(output, line)
+            for text in (*line.notes[1:], *line.detail):
+                output.print(f"    {text}")
 
 
 def _brief(line: Line) -> str:
     """Notes that fit a column; a conversion's stand below the table."""
     return line.notes[0] if line.detail else "; ".join(line.notes)
-
-
-def show_detail(output: Output, line: Line) -> None:
-    for text in (*line.notes[1:], *line.detail):
-        output.print(f"    {text}")
 
 
 def _show_ops(output: Output, plan: Plan) -> None:
@@ -106,13 +103,14 @@ def show_proof(output: Output, proof: tuple[Proof, ...]) -> None:
     """How many tests passed, and what of them was skipped."""
     if proof:
         passed = sum(one.outcome == "passed" for one in proof)
-        output.print(f"  {passed} of {len(proof)} test{'s' * (len(proof) != 1)} passed on scratch maps")
+        output.print(f"  {passed} of {counted(len(proof), 'test')} passed on scratch maps")
     for one in proof:
         for line in one.said:
             output.print(f"    {one.name}: {line}")
 
 
 def show_result(output: Output, result: Result) -> None:
+    """What was done, a line for each change; `plan` and `history` have the details."""
     for note in result.recovered:
         output.note(note)
     if not result.changed or result.plan is None:
@@ -133,6 +131,4 @@ def show_result(output: Output, result: Result) -> None:
         output.print(f"  unconfirmed: goes back in {result.unconfirmed:.0f} s; {keep}")
     for line in result.plan.lines:
         if line.sign is not Sign.KEEP:
-            output.print("  " + output.paint(line.text(), SIGN_COLOUR[line.sign]))
-            if line.detail:
-                show_detail(output, line)
+            output.print("  ", (line.text(), SIGN_COLOUR[line.sign]))

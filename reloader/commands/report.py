@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import ReloaderError
+from reloader.printable import counted
 
 if TYPE_CHECKING:
     from reloader.plan.model import Plan
@@ -18,7 +19,8 @@ def init(args: argparse.Namespace, env: Environment) -> int:
     """A first YAML from object files, to stdout."""
     from reloader.spec.scaffold import first_yaml
 
-    env.output.print(first_yaml([Path(p) for p in args.objects]).rstrip("\n"))
+    for line in first_yaml([Path(p) for p in args.objects]).rstrip("\n").split("\n"):
+        env.output.print(line)
     return 0
 
 
@@ -30,19 +32,15 @@ def validate(args: argparse.Namespace, env: Environment) -> int:
     for path, one in pipelines:
         wish = one.wish
         env.output.print(
-            f"{path}: {wish.pipeline}: valid ({_count(wish.programs, 'program')}, "
-            f"{_count(wish.maps, 'map')}, {_count(wish.attachments, 'attachment')}{_tests(wish)})"
+            f"{path}: {wish.pipeline}: valid ({counted(len(wish.programs), 'program')}, "
+            f"{counted(len(wish.maps), 'map')}, {counted(len(wish.attachments), 'attachment')}{_tests(wish)})"
         )
     env.output.document("Validation", {"valid": True, "pipelines": [c.wish.pipeline for _, c in pipelines]})
     return 0
 
 
 def _tests(wish: Wish) -> str:
-    return f", {wish.tests.count} test{'s' * (wish.tests.count != 1)}" if wish.tests else ""
-
-
-def _count(things: tuple[Any, ...], word: str) -> str:
-    return f"{len(things)} {word}{'s' * (len(things) != 1)}"
+    return f", {counted(wish.tests.count, 'test')}" if wish.tests else ""
 
 
 def plan(args: argparse.Namespace, env: Environment) -> int:
@@ -114,13 +112,14 @@ STATE_COLOUR = {"serving": "green", "unconfirmed": "yellow", "removed": "dim", "
 
 def _show_status(env: Environment, one: dict[str, Any]) -> None:
     out = env.output
-    states = ", ".join(out.paint(state, STATE_COLOUR.get(state, "red")) for state in one["states"])
-    head = f"{out.paint(one['pipeline'], 'bold')}  {states}"
+    where, states = "", list[str | tuple[str, str]]()
+    for state in one["states"]:
+        states += [", " if states else "  ", (state, STATE_COLOUR.get(state, "red"))]
     if one["generation"]:
-        head += f"  generation {one['generation']}, load {one['load']}, since {one['since']} ({one['reason']})"
-    out.print(head)
+        where = f"  generation {one['generation']}, load {one['load']}, since {one['since']} ({one['reason']})"
+    out.print((one["pipeline"], "bold"), *states, where)
     for problem in one["problems"]:
-        out.print("  " + out.paint(f"! {problem}", "yellow"))
+        out.print("  ", (f"! {problem}", "yellow"))
     for note in one["notes"]:
         out.print(f"  {note}")
     rows = [(f"  {a['id']}", a["program"], a["prog_id"], a["link_id"], a["seen"]) for a in one["attachments"]]
@@ -210,7 +209,7 @@ def diff(args: argparse.Namespace, env: Environment) -> int:
     lines = status_of.diff(env.layout, args.pipeline, args.old, args.new)
     colours = {"+": "green", "-": "red", "~": "yellow"}
     for line in lines:
-        env.output.print(env.output.paint(line, colours.get(line[0], "")))
+        env.output.print((line, colours.get(line[0], "")))
     if not lines:
         env.output.print(f"generations {args.old} and {args.new} ask for the same")
     env.output.document(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment
 from reloader.errors import InputError, NotFoundError, Problem, UsageError
+from reloader.printable import counted
 
 if TYPE_CHECKING:
     from reloader.elf import ElfMap
@@ -114,10 +116,10 @@ def check(args: argparse.Namespace, env: Environment) -> int:
     for path in args.objects:
         held = [m for m in _held(args, path, registry) if args.map or m.name in registry.maps]
         if not held:
-            problems.append(_problem(path, f"schema {args.schema} records none of its maps", "`reloader state new`"))
+            problems.append(_problem(path, f"schema {args.schema} records none of its maps", _write(path, args)))
         for row in (_judged(registry, m) for m in held):
             rows.append({"object": path, **row})
-            problems += _findings(path, row)
+            problems += _findings(path, row, args)
     if problems:
         raise InputError(problems)
     for row in rows:
@@ -126,10 +128,15 @@ def check(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-def _findings(path: str, row: dict[str, Any]) -> list[Problem]:
+def _write(path: str, args: argparse.Namespace) -> str:
+    where = f" --dir {shlex.quote(args.dir)}" if args.dir else ""
+    return f"`reloader state new {shlex.quote(path)} --schema {args.schema}{where}` writes the next version"
+
+
+def _findings(path: str, row: dict[str, Any], args: argparse.Namespace) -> list[Problem]:
     if row["head"] is not None and row["version"] == row["head"]:
         return []
-    hint = "`reloader state new` writes the next version"
+    hint = _write(path, args)
     if not row["differences"]:
         return [_problem(path, _headline(row), hint)]
     return [_problem(path, line, hint, row["map"]) for line in row["differences"]]
@@ -160,7 +167,7 @@ def new(args: argparse.Namespace, env: Environment) -> int:
         path = target / file_name(found.name, version)
         path.write_text(text, encoding="utf-8")
         asked = text.count("# QUESTION")
-        env.output.print(f"{path}: written" + (f", {asked} question{'s' * (asked > 1)} to answer" if asked else ""))
+        env.output.print(f"{path}: written" + (f", {counted(asked, 'question')} to answer" if asked else ""))
         written += 1
     if not written:
         env.output.note("every state map has the recorded layout (--map NAME --same for a change of meaning alone)")
@@ -195,7 +202,7 @@ def show(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _named(version: dict[str, Any]) -> str:
-    return f"version {version['version']} ({version['key_size']} → {version['value_size']} bytes)"
+    return f"version {version['version']} ({version['key_size']} → {counted(version['value_size'], 'byte')})"
 
 
 def _shown(versions: tuple[LayoutVersion, ...]) -> dict[str, Any]:

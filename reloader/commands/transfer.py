@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import KernelError, ReloaderError, UsageError
+from reloader.printable import counted
 
 
 def export(args: argparse.Namespace, env: Environment) -> int:
@@ -30,7 +31,7 @@ def export(args: argparse.Namespace, env: Environment) -> int:
             steps("writing")
             try:
                 for done in transfer.export(env.kernel, seen, maps, sys.stdout.buffer):
-                    env.output.note(f"{done.map}: {done.entries} entries")
+                    env.output.note(f"{done.map}: {counted(done.entries, 'entry')}")
                 sys.stdout.buffer.flush()
             except KernelError:
                 raise

@@ -138,10 +138,7 @@ class Attempts:
                     self._note(name, path, "", error, lock)
 
     def _note(self, name: str, path: str, digest: str, error: ReloaderError | OSError, lock: WriterLock) -> None:
-        text = str(error)
-        if isinstance(error, InputError) and error.problems:
-            more = len(error.problems) - 1
-            text = f"{error.problems[0]}" + (f" (and {more} more)" if more else "")
+        text = _in_one_line(error)
         with contextlib.suppress(NeedsHuman, PermissionRefused, OSError):  # the error itself is what matters
             session.note_attempt(self._in.layout, name, path, digest, text, lock)
 
@@ -323,6 +320,17 @@ class Attempts:
         except (KernelError, MissingFeature):
             return None
         return seen and (seen.netns, seen.ifindex)
+
+
+def _in_one_line(error: ReloaderError | OSError) -> str:
+    """What failed and the first reason for it; how many more there are."""
+    if not isinstance(error, ReloaderError):
+        return str(error)
+    if isinstance(error, InputError) and error.problems:
+        first, more = error.problems[0].lines()[0], len(error.problems) - 1
+    else:
+        first, more = ": ".join([error.message, *error.lines[:1]]), len(error.lines) - 1
+    return first + (f" (and {more} more)" if more > 0 else "")
 
 
 def _last_of(compiled: Sequence[Compiled], layout: Layout) -> _Last:

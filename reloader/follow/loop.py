@@ -15,6 +15,7 @@ from typing import Protocol
 from reloader.errors import InputError, LockedError, ReloaderError
 from reloader.follow.files import Files
 from reloader.follow.interfaces import MOVED
+from reloader.printable import lines_of
 
 SWEEP = 2.0  # seconds between looks when nothing wakes us
 PATIENCE = 10  # a file that never gets quiet is read after this many times the quiet time
@@ -138,9 +139,13 @@ class Follower:
 
     def _problem_lines(self, path: str, error: ReloaderError | OSError) -> list[str]:
         if isinstance(error, InputError):
-            return [str(problem).removeprefix(self.files.directory + "/") for problem in error.problems]
-        hint = f" ({error.hint})" if isinstance(error, ReloaderError) and error.hint else ""
-        return [f"{self._short(path)}: {error}{hint}"]
+            here = self.files.directory + "/"
+            return [line.removeprefix(here) for problem in error.problems for line in problem.lines()]
+        short = self._short(path)
+        if not isinstance(error, ReloaderError):
+            return [f"{short}: {error}"]
+        hint = [f"hint: {line}" if not at else line for at, line in enumerate(lines_of(error.hint)) if line]
+        return [f"{short}: {error.message}", *(f"    {line}" for line in (*error.lines, *hint))]
 
     def _wait_for_lock(self, path: str, waiting: _Pending, now: float, error: LockedError) -> None:
         waiting.refusals += 1

@@ -54,10 +54,11 @@ def attach(links: Links, prog: Fd, target: Mapping[str, str], ifindex: int) -> F
 
 
 def rescue(target: Mapping[str, str], program: str) -> tuple[str, ...]:
-    """By netlink, which needs nobody to hold it; `again` is of the script these lines go into."""
+    """By netlink, which needs nobody to hold it; `again` is of the script these lines go into. `--`: bpftool looks for
+    options among all words, and an interface may be named `-q`."""
     kind = {XdpMode.NATIVE: "xdpdrv", XdpMode.SKB: "xdpgeneric"}[XdpMode(target["mode"])]
     device = shlex.quote(target["interface"])
-    return (f"again {inside(target)}bpftool net attach {kind} pinned {program} dev {device} overwrite",)
+    return (f"again {inside(target)}bpftool -- net attach {kind} pinned {program} dev {device} overwrite",)
 
 
 def rescue_off(links: Links, target: Mapping[str, str], interface: Interface, programs: Mapping[int, Fd]) -> None:

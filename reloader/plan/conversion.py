@@ -17,6 +17,7 @@ from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, LRU_TYPES, NESTED_TYPES, PERCPU_TYPES, MapInfo, MapType
 from reloader.plan import ops
 from reloader.plan.ops import Op
+from reloader.printable import counted
 from reloader.spec.wish import InnerMap, WishMap
 from reloader.state.rules import MAX_KEY, MAX_KEY_RULES, MAX_VALUE, MAX_VALUE_RULES, Conversion, Rule
 from reloader.state.rules import Op as How
@@ -196,14 +197,14 @@ def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> str:
     if any(len(r.value) > MAX_VALUE_RULES or len(r.key) > MAX_KEY_RULES for r in rules):
         return f"it takes more than {MAX_VALUE_RULES} rules for a value, or {MAX_KEY_RULES} for a key"
     if pair.entries > wanted.max_entries:
-        return f"it holds {pair.entries} entries, {wanted.max_entries} is too small"
+        return f"it holds {counted(pair.entries, 'entry')}, {wanted.max_entries} is too small"
     return ""
 
 
 def _nested_obstacle(wanted: WishMap, pair: Pair, held: Held) -> str:
     """The same for the maps in a map of maps, as if each were alone."""
     if held.wrong or held.slots > wanted.max_entries:
-        return held.wrong or f"it holds {held.slots} maps, {wanted.max_entries} is too small"
+        return held.wrong or f"it holds {counted(held.slots, 'map')}, {wanted.max_entries} is too small"
     inner = wanted.inner
     if inner is None or held.inner is None:
         return "" if inner else "the object does not say what the maps in it look like"
@@ -220,7 +221,7 @@ def _nested_obstacle(wanted: WishMap, pair: Pair, held: Held) -> str:
 def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
     """What the plan says of one conversion."""
     kind = wanted.type
-    out = [f"{pair.entries} entries, about {seconds(wanted, pair):.2f} s"]
+    out = [f"{counted(pair.entries, 'entry')}, about {seconds(wanted, pair):.2f} s"]
     if bridged(wanted, pair):
         out.append("bridge and drain: counts exact, established entries always found")
         if kind in PERCPU_TYPES:
@@ -243,7 +244,7 @@ def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
 
 
 def _ahead(pair: Pair) -> str:
-    first = f"{pair.held.maps} maps in it, each with a successor that is " if pair.held else ""
+    first = f"{counted(pair.held.maps, 'map')} in it, each with a successor that is " if pair.held else ""
     return f"{first}copied ahead, then drained: counts exact, other fields as of the copy"
 
 

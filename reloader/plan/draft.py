@@ -26,6 +26,7 @@ from reloader.plan.model import Outcome
 from reloader.plan.ops import Op
 from reloader.plan.removal import drop_load
 from reloader.plan.ways import Way, ways
+from reloader.printable import Block
 from reloader.spec.model import Apply, Role
 from reloader.spec.wish import Wish, WishMap
 from reloader.state.rules import Conversion
@@ -109,9 +110,10 @@ class Draft:
         lost = choice.pair.forward.lossy if choice.pair else ()
         if not lost or self.request.lossy_rollback:
             return ""
-        told = "\n".join(f"    {what}" for what in lost)
-        return (
-            f"state map {choice.wanted.name}: a rollback would lose\n{told}\n    (--allow-lossy-rollback accepts that)"
+        return Block(
+            f"state map {choice.wanted.name}: a rollback would lose",
+            *(f"    {what}" for what in lost),
+            "    (--allow-lossy-rollback accepts that)",
         )
 
     # -- before the commit ------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from reloader.kernel import ARRAY_TYPES, LRU_TYPES, NESTED_TYPES, PERCPU_TYPES, 
 from reloader.plan.conversion import REMEMBERED, Pair, bridged, seconds
 from reloader.plan.maps import MapChoice
 from reloader.plan.model import Line, Outcome, StateFacts
+from reloader.printable import counted
 from reloader.spec.model import Role
 from reloader.spec.wish import WishMap
 
@@ -34,7 +35,7 @@ def with_facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str, cpus: 
         )
         told = (first, f"{size(facts.bytes_now)} now{new}", *rest)
         return replace(line, notes=told, state=facts, interruption=_interruption(facts))
-    more = [f"{facts.entries} entries are dropped"] if facts.entries and choice.outcome is Outcome.RESET else []
+    more = [f"{counted(facts.entries, 'entry')} dropped"] if facts.entries and choice.outcome is Outcome.RESET else []
     more += [size(facts.bytes_now)] if facts.bytes_now else []
     return replace(line, notes=(*line.notes, *more), state=facts)
 
@@ -107,4 +108,4 @@ def size(count: int) -> str:
     """Bytes for people."""
     if count >= 1 << 20:
         return f"{count / (1 << 20):.1f} MiB"
-    return f"{count / 1024:.0f} KiB" if count >= 1024 else f"{count} bytes"
+    return f"{count / 1024:.0f} KiB" if count >= 1024 else counted(count, "byte")

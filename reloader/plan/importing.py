@@ -18,6 +18,7 @@ from reloader.plan.conversion import CONVERTIBLE
 from reloader.plan.maps import seen_shape
 from reloader.plan.model import Line, Plan, Sign
 from reloader.plan.ops import Op
+from reloader.printable import Block, counted, lines_of
 from reloader.records import Current, Generation
 from reloader.state import shape
 from reloader.state.archive import Exported
@@ -60,15 +61,14 @@ def make_import(
         try:
             rules = _rules(one, asked)
         except StateRefused as refused:
-            refusals.append(f"state map {one.exported.map}: " + "\n    ".join(refused.reasons))
+            head, *more = (line for reason in refused.reasons for line in lines_of(reason))
+            refusals.append(Block(f"state map {one.exported.map}: {head}", *(f"    {why}" for why in more)))
             continue
         first, second = _ops(one, rules, asked, layout, current.pipeline)
         before, after = [*before, *first], [*after, *second]
         lines.append(_line(one, rules))
     if refusals:
-        raise RefusedChange(
-            f"{current.pipeline}: the import is refused; nothing was touched", detail="\n".join(refusals)
-        )
+        raise RefusedChange(f"{current.pipeline}: the import is refused; nothing was touched", detail=refusals)
     return Plan(
         pipeline=current.pipeline, from_generation=generation.number, generation=generation.number,
         load=generation.load, why=f"import of {asked.file}", lines=tuple(lines), ops=tuple(before),
@@ -130,9 +130,10 @@ def _obstacle(one: Incoming, asked: Asked) -> str:
     if live.type in ARRAY_TYPES and was.max_entries > live.max_entries:
         return f"{was.max_entries} slots, and it has {live.max_entries}"
     if one.there and asked.merge is None:
-        return f"it holds {one.there} entries already (--merge joins them)"
+        return f"it holds {counted(one.there, 'entry')} already (--merge joins them)"
     if live.type not in {*ARRAY_TYPES, *LRU_TYPES} and one.there + one.fresh > live.max_entries:
-        return f"it holds {one.there} entries, the file {one.fresh} more, and there is room for {live.max_entries}"
+        held = counted(one.there, "entry")
+        return f"it holds {held}, the file {one.fresh} more, and there is room for {live.max_entries}"
     return ""
 
 
@@ -173,4 +174,4 @@ def _told(one: Incoming) -> str:
         map_flags=one.live.info.map_flags, key=was.key, value=was.value,
     )  # fmt: skip
     differences = map_differences(shape_of, seen_shape(one.live))
-    return "the file has another layout:\n" + "\n".join(f"    {d}" for d in differences)
+    return Block("the file has another layout:", *(f"    {d}" for d in differences))

@@ -12,6 +12,7 @@ from reloader.plan import conversion
 from reloader.plan.compat import Difference, MapShape, map_differences
 from reloader.plan.conversion import Pair
 from reloader.plan.model import Line, Outcome, Sign
+from reloader.printable import Block, counted, lines_of
 from reloader.spec.model import Role
 from reloader.spec.wish import WishMap
 
@@ -83,9 +84,8 @@ def _park(wanted: WishMap) -> MapChoice:
 
 def _filled(wanted: WishMap) -> tuple[str, ...]:
     if wanted.entries:
-        count = wanted.entries.count
         kept = (f"{', '.join(k.name for k in wanted.keep)} carried over",) if wanted.keep else ()
-        return (f"{count} {'entry' if count == 1 else 'entries'}", *kept)
+        return (counted(wanted.entries.count, "entry"), *kept)
     return ("empty",) if wanted.role is Role.SCRATCH else ()
 
 
@@ -133,12 +133,11 @@ def _described(wanted: WishMap) -> bool:
 
 def _convert(wanted: WishMap, live: SeenMap, differences: tuple[Difference, ...], rules: Pair | str) -> MapChoice:
     """Another layout or size: by rules where there are some, else refused with every difference."""
-    told = "its layout changes:\n" + "\n".join(f"    {d}" for d in differences)
-    if isinstance(rules, str):
-        return _refuse(wanted, live, told + (f"\n    {rules}" if rules else ""))
-    why_not = conversion.obstacle(live.info, wanted, rules)
-    if why_not:
-        return _refuse(wanted, live, f"{told}\n    {why_not}")
+    told = ("its layout changes:", *(f"    {d}" for d in differences))
+    why_not = rules if isinstance(rules, str) else conversion.obstacle(live.info, wanted, rules)
+    if why_not or isinstance(rules, str):
+        first, *more = lines_of(why_not)
+        return _refuse(wanted, live, Block(*told, *([f"    {first}", *more] if first else [])))
     notes = conversion.notes(wanted, rules)
     return MapChoice(wanted=wanted, outcome=Outcome.CONVERT, seen=live, notes=notes, pair=rules)
 
@@ -170,4 +169,6 @@ def wished_shape(wanted: WishMap) -> MapShape:
 
 
 def _refuse(wanted: WishMap, live: SeenMap | None, why: str) -> MapChoice:
-    return MapChoice(wanted=wanted, outcome=Outcome.KEEP, seen=live, refusal=f"{wanted.role} map {wanted.name}: {why}")
+    first, *more = lines_of(why)
+    told = Block(f"{wanted.role} map {wanted.name}: {first}", *more)
+    return MapChoice(wanted=wanted, outcome=Outcome.KEEP, seen=live, refusal=told)

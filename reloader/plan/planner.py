@@ -103,7 +103,7 @@ def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
     unasked = draft.losses.unasked()
     return RefusedChange(
         f"{wish.pipeline}: the change is refused; nothing was touched",
-        detail="\n".join(refusals),
+        detail=refusals,
         hint=_way_out(wish, draft) or _asked(unasked) or (_RESET if maps else ""),
         reason=_reason(unasked),
         values=foreign_values(unasked),

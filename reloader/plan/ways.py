@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from reloader.frozen import frozen
 from reloader.observe import Observed
 from reloader.plan.entries import EntryDiff
+from reloader.printable import counted
 from reloader.spec.wish import Wish, WishMap
 from reloader.spec.words import Apply
 
@@ -56,5 +57,9 @@ def _by_size(wanted: WishMap, diff: EntryDiff) -> Way:
     if diff.tight:
         return Way(apply=Apply.MAP, why="the live map is too full to add before it deletes")
     if diff.size > 1 and diff.size * SHARE >= max(entries, diff.live):
-        return Way(apply=Apply.MAP, why=f"{diff.size} of {max(entries, diff.live)} entries change")
-    return Way(apply=Apply.ENTRIES, why=f"only {diff.size} of {max(entries, diff.live)} entries change")
+        return Way(apply=Apply.MAP, why=f"{_share(entries, diff)} change")
+    return Way(apply=Apply.ENTRIES, why=f"only {_share(entries, diff)} change")
+
+
+def _share(entries: int, diff: EntryDiff) -> str:
+    return f"{diff.size} of {counted(max(entries, diff.live), 'entry')}"

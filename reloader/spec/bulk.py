@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple
 
 from reloader.errors import ENOUGH, Problem
 from reloader.files import PLAIN, Inputs
+from reloader.printable import counted
 from reloader.spec import values
 from reloader.spec.check import suggestion
 from reloader.spec.model import Bulk
@@ -202,7 +203,7 @@ class _CsvReader:
         wrong = ((n, w) for n, w in zip(numbers, widths, strict=True) if w != wide)
         found = list(itertools.islice(wrong, ENOUGH - len(self.rows.problems)))
         for line, width in found:
-            message = f"{width} field{'s' * (width != 1)}, but the header names {wide}"
+            message = f"{counted(width, 'field')}, but the header names {wide}"
             self.rows.problems.append(_problem(self.file, line, message))
         return not found
 
@@ -275,8 +276,9 @@ class _JsonReader:
             try:
                 encoded[side] = encode_side(self.shape, side, item[side])
             except values.ValueProblem as wrong:
-                found = _problem(self.file, number, wrong.message, wrong.hint, path=wrong.path)
-                self.rows.problems.append(found)
+                self.rows.problems += [
+                    _problem(self.file, number, one.message, one.hint, path=one.path) for one in wrong.each()
+                ]
         if len(encoded) == 2:
             self.rows.keys.append(encoded["key"])
             self.rows.values.append(encoded["value"])

@@ -27,19 +27,29 @@ _WORDS = {
 
 
 SchemaOf = Callable[[], dict[str, Any]]
+Finding = tuple[Steps, str, str, bool]  # where, message, hint, whether the key is meant
 
 
 def check(document: Document, file: str, schema_of: SchemaOf = pipeline_schema) -> list[Problem]:
     """Everything the schema finds wrong with a document, once each. jsonschema is imported only to say what."""
-    if fits(document.value, schema_of(), schema_of()):
-        return []
     found: dict[Problem, None] = {}
-    for error in _validator(schema_of).iter_errors(document.value):
-        for steps, message, hint, at_key in _explain(_useful(error)):
-            found[_problem(document, file, steps, message, hint, at_key=at_key)] = None
+    for steps, message, hint, at_key in _findings(document, schema_of):
+        found[_problem(document, file, steps, message, hint, at_key=at_key)] = None
         if len(found) >= ENOUGH:
             break
     return list(found)
+
+
+def refused(document: Document, schema_of: SchemaOf = pipeline_schema) -> list[Steps]:
+    """Where the schema finds something wrong; of a missing field, what lacks it."""
+    return list(dict.fromkeys(steps for steps, *_ in _findings(document, schema_of)))
+
+
+def _findings(document: Document, schema_of: SchemaOf) -> Iterator[Finding]:
+    if fits(document.value, schema_of(), schema_of()):
+        return
+    for error in _validator(schema_of).iter_errors(document.value):
+        yield from _explain(_useful(error))
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -84,9 +94,6 @@ def _useful(error: Any) -> Any:
     while error.context:
         error = min(error.context, key=relevance)
     return error
-
-
-Finding = tuple[Steps, str, str, bool]  # where, message, hint, whether the key is meant
 
 
 def _explain(error: Any) -> Iterable[Finding]:

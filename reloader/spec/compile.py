@@ -17,6 +17,7 @@ from reloader.errors import ENOUGH, InputError, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
+from reloader.printable import Block, printable
 from reloader.spec import constants, health, kept, listing, parse, registered, undecided
 from reloader.spec.check import suggestion
 from reloader.spec.checks import Health
@@ -26,7 +27,7 @@ from reloader.spec.objects import OLD, Objects, always_loaded, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
 from reloader.spec.share import group_id, unknown_group
 from reloader.spec.source import read_source
-from reloader.spec.text import dotted, uncollected
+from reloader.spec.text import dotted, quoted, uncollected
 from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Share, Wish, WishAttachment, WishMap, WishTests
 from reloader.spec.words import GATE, SLOTS, TODO
 
@@ -45,27 +46,38 @@ def compile_file(path: Path, inputs: Inputs = PLAIN) -> tuple[Compiled, ...]:
 def compile_source(data: bytes, path: Path, inputs: Inputs = PLAIN, *, strict: bool = True) -> tuple[Compiled, ...]:
     """The same from the file's bytes, read already. Not `strict`: state maps of a layout that is not recorded are named
     in Compiled.unrecorded, for whoever knows whether they are reset."""
+    pipelines, problems = parse.parse_sound(data, path)
     revision = f"file:{hashlib.sha256(data).hexdigest()[:12]}"
     compiled: list[Compiled] = []
-    problems: list[Problem] = []
     with uncollected():
         shared = Shared(inputs)
-        for pipeline in parse.parse_pipelines(data, path):
+        for pipeline in pipelines:
+            if len(problems) >= ENOUGH:
+                break
             try:
                 compiled.append(compile_pipeline(pipeline, source_revision=revision, shared=shared, strict=strict))
             except InputError as error:
                 problems += error.problems
-            if len(problems) >= ENOUGH:
-                break
     if problems:
-        raise InputError(problems)
+        ours = sorted((p for p in problems if p.file == str(path)), key=lambda p: (p.line, p.column))
+        raise InputError(ours + [p for p in problems if p.file != str(path)])
     return tuple(compiled)
+
+
+def _independent(pipeline: Pipeline, problems: list[Problem]) -> list[Problem]:
+    """Findings that do not merely follow from what the schema refused, which is reported already."""
+    if not pipeline.lacks("maps") and not pipeline.lacks("attach"):
+        return problems
+    return [p for p in problems if not p.path.startswith(("spec.test", "spec.health", "spec.gate"))]
 
 
 def compile_pipeline(
     pipeline: Pipeline, *, source_revision: str, shared: Shared | None = None, strict: bool = True
 ) -> Compiled:
     """Resolve one pipeline against its objects; InputError with all that does not fit."""
+    if pipeline.lacks("objects"):
+        todo = [m for m in pipeline.maps if m.undecided]
+        raise InputError([undecided.problem(m.name, m.role_mark, pipeline.file) for m in todo])
     shared = shared or Shared(PLAIN)
     objects = shared.objects(pipeline)
     if objects.problems:  # without all objects every other finding would be a guess
@@ -74,8 +86,9 @@ def compile_pipeline(
     compiler = _Compiler(pipeline, objects, shared)
     compiled = compiler.compile(source_revision)
     deferred = [p for found in compiled.unrecorded.values() for p in found]
-    if compiler.problems or (strict and deferred):
-        problems = list(dict.fromkeys([*compiler.problems, *deferred]))
+    problems = _independent(pipeline, compiler.problems)
+    if problems or (strict and deferred):
+        problems = list(dict.fromkeys([*problems, *deferred]))
         ours = [p for p in problems if p.file == pipeline.file]
         theirs = [p for p in problems if p.file != pipeline.file]
         raise InputError(sorted(ours, key=lambda p: (p.line, p.column)) + theirs)
@@ -260,13 +273,16 @@ class _Compiler:
 
     def _all_declared(self) -> None:
         declared = {m.name for m in self.pipeline.maps}
+        declared |= {str(steps[2]) for steps in self.pipeline.cut if steps[:2] == ("spec", "maps") and len(steps) == 3}
         missing = [m for m in self.objects.maps.values() if m.writable and m.name not in declared]
+        if ("spec", "maps") in self.pipeline.cut:
+            return
         if missing:
             names = ", ".join(m.name for m in missing)
             verb = "map is" if len(missing) == 1 else "maps are"
             message = f"{len(missing)} writable {verb} not declared: {names}"
             mark = self.pipeline.maps_mark or self.pipeline.mark
-            self._note(mark, "spec.maps", message, "decide on each role and add:\n" + declarations(missing))
+            self._note(mark, "spec.maps", message, Block("decide on each role and add:", *declarations(missing)))
 
     def _map(self, wish: MapWish) -> WishMap | None:
         found = self.objects.maps.get(wish.name)
@@ -412,6 +428,6 @@ def _inner(found: ElfMap) -> InnerMap:
     )  # fmt: skip
 
 
-def declarations(maps: Iterable[ElfMap]) -> str:
+def declarations(maps: Iterable[ElfMap]) -> list[str]:
     """Lines to paste below `maps:`, one a map, with a suggested role."""
-    return "\n".join(f"    {m.name}: {{role: {suggested_role(m) or TODO}}}  # {describe(m)}" for m in maps)
+    return [f"    {quoted(m.name)}: {{role: {suggested_role(m) or TODO}}}  # {printable(describe(m))}" for m in maps]

@@ -92,7 +92,8 @@ class _Setter:
                 found.type, value, path=found.name, byteorder=orders, complete=False, base=found.value, hint=_ORDER_HINT
             )
         except values.ValueProblem as wrong:
-            self._note(wrong.path, wrong.message, wrong.hint, reason=wrong.reason)
+            for one in wrong.each():
+                self._note(one.path, one.message, one.hint, reason=one.reason)
             return
         yield found.name, data
 

@@ -14,6 +14,7 @@ from reloader.elf import ElfMap
 from reloader.errors import ENOUGH, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.kernel import ARRAY_TYPES, MapType
+from reloader.printable import counted
 from reloader.spec import values
 from reloader.spec.model import Entry, MapWish, Mark
 from reloader.spec.shape import Rows, Shape, encode_side, order_problem
@@ -98,7 +99,7 @@ class _Listing:
                 try:
                     into.append(encode_side(shape, side, getattr(entry, side)))
                 except values.ValueProblem as wrong:
-                    rows.problems.append(self._wrong_value(index, entry, wrong))
+                    rows.problems += [self._wrong_value(index, entry, one) for one in wrong.each()]
             if len(rows.problems) >= ENOUGH:
                 break
         return rows
@@ -113,7 +114,7 @@ class _Listing:
         problems = []
         if len(rows.keys) > max_entries:
             hint = "raise max_entries, here or in the object"
-            problems.append(self.at_map(f"{len(rows.keys)} entries, but the map holds {max_entries}", hint))
+            problems.append(self.at_map(f"{counted(len(rows.keys), 'entry')}, but the map holds {max_entries}", hint))
         bad = islice(self._bad_keys(rows.keys, max_entries), ENOUGH)
         problems += [self._at_row(rows, i, message) for i, message in bad]
         twins = islice(_twins(rows.keys), ENOUGH)

@@ -158,3 +158,8 @@ class Pipeline:
     health: HealthWish | None = None
     panic: Panic | None = None
     share: ShareWish | None = None
+    cut: frozenset[tuple[str | int, ...]] = frozenset()  # what the schema refused, and so is not in here
+
+    def lacks(self, part: str) -> bool:
+        """Whether something of this field of `spec` was refused so far that it is missing here."""
+        return any(steps[:2] == ("spec", part) and len(steps) <= 3 for steps in self.cut)

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from reloader.printable import counted
 from reloader.spec.scalars import (
     ValueProblem,
     format_address,
@@ -147,7 +148,7 @@ def _number(kind: str, given: Any, path: str) -> int:
         raise ValueProblem(path, f"{given!r} is no number", f'or "{RIGHT}"' if kind == "checksum" else "also as 0x…")
     bits = {"checksum": 16, "icmp": 8}.get(kind) or int(kind[1:])
     if not 0 <= number < 1 << bits:
-        raise ValueProblem(path, f"{number} does not fit into {bits} bit{'s' * (bits != 1)}")
+        raise ValueProblem(path, f"{number} does not fit into {counted(bits, 'bit')}")
     return number
 
 

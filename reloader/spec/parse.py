@@ -29,9 +29,10 @@ from reloader.spec.model import (
     ShareWish,
     TestWish,
 )
+from reloader.spec.sound import Sound, sound_part
 from reloader.spec.source import read_source
 from reloader.spec.text import Document, Steps, dotted
-from reloader.spec.words import Access
+from reloader.spec.words import PLACEHOLDER, Access
 
 _CONFIG_ONLY = ("entries", "from", "apply", "together_with", "prune", "keep")
 _RULES = {  # field -> the only roles it means something for
@@ -48,25 +49,33 @@ def read_pipelines(path: Path) -> tuple[Pipeline, ...]:
 
 
 def parse_pipelines(data: bytes, path: Path) -> tuple[Pipeline, ...]:
-    """The pipelines in a file's bytes; relative paths are meant beside `path`."""
+    """The pipelines in a file's bytes; relative paths are meant beside `path`. InputError with all that is wrong."""
+    pipelines, problems = parse_sound(data, path)
+    if problems:
+        raise InputError(problems)
+    return pipelines
+
+
+def parse_sound(data: bytes, path: Path) -> tuple[tuple[Pipeline, ...], list[Problem]]:
+    """The same as far as they are sound, with what is wrong: so that the rest is held against the objects as well."""
     file, base = str(path), str(path.absolute().parent)
     documents, problems = text.read_documents(data, file)
     problems += _duplicate_names(documents, file)
-    pipelines, todos = [], list[Problem]()
+    pipelines = []
     for document in documents:
         todo = undecided.take_out(document)
         wrong = check.check(document, file)
-        reader = _Reader(document, file, base, todo)
-        todos += [undecided.problem(name, mark, file) for name, mark in todo.items()]
-        if not wrong:
+        left = sound_part(document) if wrong else Sound(document=document, cut=frozenset())
+        problems += wrong
+        if left is None:  # otherwise compile.py says it, with the choices that the map's type leaves
+            problems += [undecided.problem(name, mark, file) for name, mark in todo.items()]
+        else:
+            reader = _Reader(left, file, base, todo)
             pipelines.append(reader.pipeline())
-        problems += wrong + reader.problems
+            problems += reader.problems
         if len(problems) >= ENOUGH:
             break
-    if problems:  # else compile.py says it, with the choices that the map's type leaves
-        problems += todos
-        raise InputError(sorted(problems, key=lambda p: (p.line, p.column)))
-    return tuple(pipelines)
+    return tuple(pipelines), sorted(problems, key=lambda p: (p.line, p.column))
 
 
 def _duplicate_names(documents: Iterable[Document], file: str) -> list[Problem]:
@@ -89,8 +98,9 @@ def _duplicate_names(documents: Iterable[Document], file: str) -> list[Problem]:
 class _Reader:
     """One document that fits the schema, taken apart; notes what is still wrong."""
 
-    def __init__(self, document: Document, file: str, base: str, undecided: Collection[str] = ()) -> None:
-        self.document = document
+    def __init__(self, sound: Sound, file: str, base: str, undecided: Collection[str] = ()) -> None:
+        self.sound = sound
+        self.document = sound.document
         self.undecided = undecided  # maps whose role is not chosen yet
         self.file = file
         self.base = base
@@ -114,6 +124,7 @@ class _Reader:
             panic=Panic(spec["panic"]) if "panic" in spec else None,
             share=self._share(spec["share"]) if "share" in spec else None,
             maps_mark=self.document.mark(("spec", "maps") if "maps" in spec else ("spec",), key=True),
+            cut=self.sound.cut,
         )
         self._no_collisions(pipeline.attach)
         return pipeline
@@ -122,11 +133,21 @@ class _Reader:
         mark = self.document.mark(("spec", "share", "group"))
         return ShareWish(group=share["group"], access=Access(share.get("access", Access.READ)), mark=mark)
 
-    def _note(self, steps: Steps, message: str, hint: str = "", *, key: bool = False) -> None:
+    def _note(
+        self,
+        steps: Steps,
+        message: str,
+        hint: str = "",
+        *,
+        key: bool = False,
+        reason: str = "",
+        values: dict[str, object] | None = None,
+    ) -> None:
         mark = self.document.mark(steps, key=key)
         where = Problem(
-            file=self.file, line=mark.line, column=mark.column, path=dotted(steps), message=message, hint=hint
-        )
+            file=self.file, line=mark.line, column=mark.column, path=dotted(steps), message=message, hint=hint,
+            reason=reason, values=values,
+        )  # fmt: skip
         self.problems.append(where)
 
     def _beside(self, name: str) -> str:
@@ -171,6 +192,11 @@ class _Reader:
 
     def _attach(self, index: int, item: Mapping[str, Any]) -> Attach:
         steps: Steps = ("spec", "attach", index)
+        for word in ("interface", "netns"):
+            if word in item and (fault := _unnamed(item[word])):
+                reason, message, hint = fault
+                values: dict[str, object] = {word: item[word]}
+                self._note((*steps, word), f"{item[word]!r} {message}", hint, reason=reason, values=values)
         return Attach(
             program=item["program"],
             type=item["type"],
@@ -181,7 +207,10 @@ class _Reader:
 
     def _no_collisions(self, attachments: tuple[Attach, ...]) -> None:
         first: dict[str, int] = {}
+        altered = {steps[2] for steps in self.sound.cut if steps[:2] == ("spec", "attach") and len(steps) > 2}
         for index, attach in enumerate(attachments):
+            if index in altered:  # its place may be another than this
+                continue
             hook = HOOKS[attach.type]
             place = hook.attachment_id(hook.target(attach.options))
             if pin_name(place) in first:  # the pin's name: eth0.1 and eth0-1 would share it
@@ -211,7 +240,7 @@ class _Reader:
             if word in item and role not in roles:
                 only = next(iter(roles)).value if len(roles) == 1 else "a map of our own"
                 self._note((*steps, word), f"{word!r} means nothing for role {role}", f"only for {only}", key=True)
-        if role is Role.EXTERNAL and "pin" not in item:
+        if role is Role.EXTERNAL and "pin" not in item and not self.sound.lacks(*steps, "pin"):
             self._note(steps, "an external map needs its 'pin'", "the absolute path on a bpf filesystem", key=True)
         if "entries" in item and "from" in item:
             self._note((*steps, "from"), "give either 'entries' or 'from'", "the listed entries are the map", key=True)
@@ -229,6 +258,8 @@ class _Reader:
         return {name: tuple(sorted(g - {name})) for name, g in group.items() if len(g) > 1}
 
     def _can_tie(self, items: Mapping[str, Any], steps: Steps, name: str, other: str) -> bool:
+        if other not in items and self.sound.lacks("spec", "maps", other):
+            return False
         if other not in items:
             self._note(steps, f"no map {other!r} is declared here", check.suggestion(other, set(items) - {name}))
         elif other == name:
@@ -277,6 +308,16 @@ class _Reader:
     def _bulk(self, steps: Steps, item: Mapping[str, str]) -> Bulk:
         ((kind, name),) = item.items()
         return Bulk(format=kind, path=self._beside(name), mark=self.document.mark((*steps, "from", kind)))
+
+
+def _unnamed(text: str) -> tuple[str, str, str] | None:
+    """Why a text names no single interface or namespace: reason, message, hint. None: it may name one."""
+    if text.startswith(PLACEHOLDER):
+        return "placeholder", "is a placeholder", "write the name that `ip link` shows"
+    if any(c in text for c in "*?["):
+        hint = "write one attachment for each interface, by the name that `ip link` shows"
+        return "pattern", "is a pattern, and patterns are not expanded", hint
+    return None
 
 
 def _at(value: Any, steps: Steps) -> Any:

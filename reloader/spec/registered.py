@@ -73,7 +73,7 @@ def versions_of(registry: Registry | None, wish: MapWish, found: ElfMap) -> tupl
     head = registry.head(wish.name)
     what = f"is none of its {head.version} recorded versions" if head else "is not recorded"
     hint = (
-        f"`reloader state new OBJECT --schema {registry.schema} --map {wish.name}` writes it down; `reloader apply "
-        f"--reset {wish.name}` starts it empty without"
+        f"`reloader state new OBJECT --schema {registry.schema} --map {wish.name}` writes it down; "
+        f"`reloader apply FILE --reset {wish.name}` starts it empty without"
     )
     return (), f"the layout of {wish.name} {what} in state schema {registry.schema!r}", hint

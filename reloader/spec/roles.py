@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from reloader.kernel import LRU_TYPES, PERCPU_TYPES, PLAIN_TYPES, MapType
+from reloader.printable import counted
 from reloader.spec.words import Role
 from reloader.typetree import TypeTree, leaves
 
@@ -71,12 +72,12 @@ def _element(tree: TypeTree) -> TypeTree:
 def describe(found: ElfMap) -> str:
     """`hash, u32 → struct flow, 1024 entries`."""
     if found.internal:
-        return f"global variables, {found.value_size} bytes"
+        return f"global variables, {counted(found.value_size, 'byte')}"
     parts = [type_name(found.type)]
     if found.key or found.value:
         parts.append(f"{_side(found.key, found.key_size)} → {_side(found.value, found.value_size)}")
     elif found.key_size or found.value_size:
-        parts.append(f"{found.key_size} → {found.value_size} bytes")
+        parts.append(f"{found.key_size} → {counted(found.value_size, 'byte')}")
     if found.max_entries:
         unit = "bytes" if found.type in _STREAMS else "entry" if found.max_entries == 1 else "entries"
         parts.append(f"{found.max_entries} {unit}")
@@ -85,4 +86,4 @@ def describe(found: ElfMap) -> str:
 
 def _side(tree: object, size: int) -> str:
     text = getattr(tree, "text", None)
-    return str(text()) if text else f"{size} bytes"
+    return str(text()) if text else counted(size, "byte")

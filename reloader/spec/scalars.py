@@ -5,7 +5,7 @@ Nothing here knows structs. Pure; imports typetree.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from reloader.typetree import Member, TypeTree
 
@@ -21,6 +21,19 @@ class ValueProblem(ValueError):
         self.message = message
         self.hint = hint
         self.reason = reason
+        self.others: tuple[ValueProblem, ...] = ()  # what else is wrong with the same value
+
+    def each(self) -> Iterator[ValueProblem]:
+        """This finding and the others."""
+        yield self
+        yield from self.others
+
+
+def together(found: Sequence[ValueProblem]) -> ValueProblem:
+    """The first of several findings, which carries the rest."""
+    first, *rest = found
+    first.others = (*first.others, *(one for problem in rest for one in problem.each()))
+    return first
 
 
 class RowProblem(ValueProblem):

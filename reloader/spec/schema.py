@@ -232,7 +232,7 @@ _SPEC = _object(
         },
         "panic": {
             "title": "In a panic",
-            "description": "What `reloader panic` does at once: open lets every packet pass, closed none.",
+            "description": "What `reloader panic PIPELINE` does at once: open lets every packet pass, closed none.",
             "type": "string",
             "enum": [p.value for p in Panic],
         },

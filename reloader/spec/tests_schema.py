@@ -154,7 +154,14 @@ _SEED = _said(
 _STEP = {
     "seed": _SEED,
     "packet": {"$ref": "#/definitions/packet", "title": "Packet", "description": "The packet."},
-    "repeat": _said("Repeat", "How often the packet comes.", type="integer", minimum=1, maximum=100000, default=1),
+    "repeat": _said(
+        "Repeat",
+        "How often each packet of the step is run. Verdict and output must hold every time, maps after all runs.",
+        type="integer",
+        minimum=1,
+        maximum=100000,
+        default=1,
+    ),
     "expect": {"$ref": "#/definitions/expect", "title": "Expectation", "description": "What must hold then."},
 }
 

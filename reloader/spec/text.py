@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from reloader.errors import ENOUGH, Problem
 from reloader.frozen import frozen
+from reloader.printable import printable
 from reloader.spec.model import Mark
 from reloader.spec.source import MAX_BYTES
 
@@ -35,6 +36,8 @@ _PRINTABLE = (  # YAML 1.2 c-printable, without the byte order mark and the line
     (0x9, 0xA), (0xD, 0xD), (0x20, 0x7E), (0xA0, 0x2027), (0x202A, 0xD7FF), (0xE000, 0xFEFE), (0xFF00, 0xFFFD),
     (0x10000, 0x10FFFF),
 )  # fmt: skip
+_PLAIN_WORD = re.compile(r"[A-Za-z_./][A-Za-z0-9_./+@-]*( [A-Za-z_]\w*)*", re.ASCII)
+_WORDS_OF_1_1 = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})  # other readers mean values
 _STRING_TAGS = frozenset({None, "!", "tag:yaml.org,2002:str"})
 
 
@@ -336,6 +339,17 @@ def resolve(text: str) -> Any:
     if special := _SPECIAL.match(text):
         return float(f"{special[1]}inf" if special[2] else "nan")
     return text
+
+
+def quoted(text: str) -> str:
+    """A text as a YAML scalar, wherever it stands: this reader and any other reads it back as that text.
+
+    What is not a plain word to all of them stands in double quotes. ValueError: it is not Unicode; YAML cannot hold it.
+    """
+    if _PLAIN_WORD.fullmatch(text) and text.lower() not in _WORDS_OF_1_1 and isinstance(resolve(text), str):
+        return text
+    text.encode()  # UnicodeEncodeError, a ValueError
+    return '"' + "".join(rf"\{c}" if c in '"\\' else printable(c) for c in text) + '"'
 
 
 def _word(value: Any) -> str:

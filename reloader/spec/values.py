@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from reloader.printable import counted
 from reloader.spec.scalars import (
     HEX,
     RowProblem,
@@ -30,6 +31,7 @@ from reloader.spec.scalars import (
     parse_prefix,
     place_bits,
     suggestion,
+    together,
 )
 from reloader.typetree import Member, TypeTree
 
@@ -166,7 +168,7 @@ class _Encoder:
         if data is None:
             raise self._problem(at, f"{value!r} is not hexadecimal")
         if len(data) != size:
-            raise self._problem(at, f"{len(data)} bytes given, {size} needed")
+            raise self._problem(at, f"{counted(len(data), 'byte')} given, {size} needed")
         return data
 
     def _scalar(self, tree: TypeTree, value: Any, at: str) -> bytes:
@@ -261,10 +263,15 @@ class _Encoder:
     def _elements(
         self, tree: TypeTree, element: TypeTree, items: Iterable[tuple[int, Any]], at: str, base: bytes | None
     ) -> bytes:
-        data, step = bytearray(tree.size if base is None else base), element.size
+        data, step, wrong = bytearray(tree.size if base is None else base), element.size, list[ValueProblem]()
         for i, item in items:
             place, kept = slice(i * step, (i + 1) * step), None if base is None else base[i * step : (i + 1) * step]
-            data[place] = self.encode(element, item, f"{at}[{i}]", kept)
+            try:
+                data[place] = self.encode(element, item, f"{at}[{i}]", kept)
+            except ValueProblem as problem:
+                wrong.append(problem)
+        if wrong:
+            raise together(wrong)
         return bytes(data)
 
     def _indices(self, tree: TypeTree, value: Mapping[Any, Any], at: str) -> Iterator[tuple[int, Any]]:
@@ -348,14 +355,23 @@ class _Encoder:
 
     def _fields(self, tree: TypeTree, value: Mapping[Any, Any], at: str, base: bytes | None) -> bytes:
         fields = {m.name: m for m in tree.fields()}
-        for name in value:
-            if name not in fields:
-                raise self._problem(at, f"no field {name!r} in {tree.text()}", suggestion(str(name), list(fields)))
-        given = [fields[name] for name in value]
-        self._check_places(fields.values(), given, at)
+        wrong = [
+            self._problem(at, f"no field {name!r} in {tree.text()}", suggestion(str(name), list(fields)))
+            for name in value
+            if name not in fields
+        ]
+        given = [fields[name] for name in value if name in fields]
         data = bytearray(tree.size if base is None else base)
         for member in given:
-            place_bits(data, member, self._member(member, value[member.name], f"{at}.{member.name}".lstrip("."), base))
+            below = f"{at}.{member.name}".lstrip(".")
+            try:
+                place_bits(data, member, self._member(member, value[member.name], below, base))
+            except ValueProblem as problem:
+                wrong.append(problem)
+        if len(given) == len(value):  # a field may be missing because its name is misspelt
+            wrong += self._misplaced(fields.values(), given, at)
+        if wrong:
+            raise together(wrong)
         return bytes(data)
 
     def _member(self, member: Member, value: Any, at: str, base: bytes | None) -> bytes:
@@ -364,16 +380,16 @@ class _Encoder:
         start = member.offset_bits // 8
         return self.encode(member.type, value, at, None if base is None else base[start : start + member.type.size])
 
-    def _check_places(self, fields: Any, given: list[Member], at: str) -> None:
+    def _misplaced(self, fields: Any, given: list[Member], at: str) -> Iterator[ValueProblem]:
         """Members of a union share bytes: one of them may be given, and then the others are not missing."""
         spans = sorted((*_span(m), m.name) for m in given)
         for (_, end, name), (start, _, other) in pairwise(spans):
             if start < end:
-                raise self._problem(at, f"{name} and {other} share bytes", "give only one of them")
+                yield self._problem(at, f"{name} and {other} share bytes", "give only one of them")
         for m in fields if self.complete else ():
             start, end = _span(m)
             if start < end and not m.type.special and not any(a < end and start < b for a, b, _ in spans):
-                raise self._problem(at, f"field {m.name} is missing", "a key needs all its fields")
+                yield self._problem(at, f"field {m.name} is missing", "a key needs all its fields")
 
 
 def _joined(root: str, at: str) -> str:

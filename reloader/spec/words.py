@@ -11,6 +11,7 @@ SIDE = "rl_side"  # reloader_config.h: which side of all config maps packets loo
 SLOTS = "rl_slots_"  # the two sides of one config map
 GATE = "rl_gate"  # reloader_gate.h: what a first hook writes; with _ and a later program's name, where it finds its old
 GATE_STATS = "rl_gate_stats"
+PLACEHOLDER = "CHANGE-ME"  # what init writes in place of a name that only the author knows
 TODO = "TODO"  # what `init` writes for a role that only the author can choose; `validate` refuses it
 
 

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from reloader import record
 from reloader.frozen import frozen
+from reloader.printable import counted
 from reloader.state.rules import LayoutVersion
 from reloader.typetree import TypeTree
 
@@ -92,20 +93,20 @@ class Writer:
 def read(file: IO[bytes]) -> Iterator[tuple[Exported, Iterator[Piece]]]:
     """Each map, with its pieces, which are to be used up before the next one. Damaged where the file is."""
     if file.read(len(MAGIC)) != MAGIC:
-        raise Damaged("this is no file of `reloader state export`")
+        raise Damaged("this is not a file that `reloader state export PIPELINE` wrote")
     maps = 0
     while (frame := _frame(file)) is not None:
         kind, data = frame
         if kind == b"Z":
             if _json(data) != {"maps": maps} or file.read(1):
-                raise Damaged(f"{maps} maps, and that is not what was exported")
+                raise Damaged(f"{counted(maps, 'map')}, and that is not what was exported")
             return
         if kind != b"H":
             raise Damaged(f"entries of no map before byte {file.tell()}")
         one = _header(data)
         yield one, _pieces(file, one)
         maps += 1
-    raise Damaged(f"the file was cut off after {maps} maps")
+    raise Damaged(f"the file was cut off after {counted(maps, 'map')}")
 
 
 def _header(data: bytes) -> Exported:
@@ -130,13 +131,13 @@ def _pieces(file: IO[bytes], one: Exported) -> Iterator[Piece]:
         count = len(data) // size
         found += count
         yield data[: count * one.key_size], data[count * one.key_size :]
-    raise Damaged(f"map {one.map}: the file was cut off after {found} entries")
+    raise Damaged(f"map {one.map}: the file was cut off after {counted(found, 'entry')}")
 
 
 def _check_count(one: Exported, data: bytes, found: int) -> None:
     told = _json(data)
     if told != {"entries": found}:
-        raise Damaged(f"map {one.map}: {found} entries, and {told} were exported")
+        raise Damaged(f"map {one.map}: {counted(found, 'entry')}, and {told} were exported")
 
 
 def _json(data: bytes) -> Any:

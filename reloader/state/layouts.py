@@ -6,12 +6,11 @@ depends on them. Used by registry.py and scaffold.py. Pure; imports typetree, sp
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from reloader.spec.text import Steps, resolve
+from reloader.spec.text import Steps, quoted
 from reloader.typetree import Member, TypeTree, map_of
 
 _WIDTH = 110
@@ -194,9 +193,3 @@ def _flow_array(tree: TypeTree) -> str:
         inner = flow_type(tree.element) if tree.element else ""
         return f"{{array: {inner}, count: {tree.count}}}" if inner else ""
     return f'"{base}{counts}"'  # brackets mean a list where they stand bare
-
-
-def quoted(text: str) -> str:
-    """A text as a YAML scalar, wherever it stands."""
-    plain = re.fullmatch(r"[A-Za-z_.][\w.-]*( [A-Za-z_][\w]*)*", text, re.ASCII) and isinstance(resolve(text), str)
-    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -83,7 +83,10 @@ def load_registry(schema: str, search: Sequence[Path], inputs: Inputs = PLAIN, *
     folder = find_schema(schema, search)
     if folder is None:
         where = ", ".join(str(p) for p in search)
-        raise NotFoundError(f"no state schema {schema!r} in {where}", hint="`reloader state new` writes the first file")
+        raise NotFoundError(
+            f"no state schema {schema!r} in {where}",
+            hint=f"`reloader state new OBJECT --schema {schema}` writes the first file",
+        )
     return read_folder(schema, folder, inputs, strict=strict)
 
 

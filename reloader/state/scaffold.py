@@ -14,8 +14,9 @@ from reloader.kernel import MapType
 from reloader.spec.model import Role
 from reloader.spec.roles import suggested_role
 from reloader.spec.schema import API_VERSION
+from reloader.spec.text import quoted
 from reloader.state import shape
-from reloader.state.layouts import quoted, write_type
+from reloader.state.layouts import write_type
 from reloader.state.registry import QUESTION, Registry
 from reloader.state.rules import LayoutVersion
 from reloader.state.schema import KIND

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from reloader.spec.text import quoted
 from reloader.state import shape, units
 from reloader.state.compile import StateRefused, compile_conversion, invert
 from reloader.state.emit import MERGES, merge_problem, merge_word
-from reloader.state.layouts import quoted
 from reloader.state.match import LOSS, NUMBERS, needs_cast
 from reloader.state.rules import FieldRule, LayoutVersion, Op
 from reloader.state.shape import Field, joined, type_text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ from reloader.observe import Observed
 from reloader.plan import ops
 from reloader.plan.entries import EntryDiff, split_records
 from reloader.plan.ops import Op
+from reloader.printable import counted, printable
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
 from reloader.txn import config, links, rescued, sharing, storage
@@ -164,7 +166,7 @@ def doing(op: Op) -> str:
         case ops.Load():
             return f"loading {', '.join(op.programs)}"
         case ops.Prove():
-            return f"running {op.count} test{'s' * (op.count != 1)}"
+            return f"running {counted(op.count, 'test')}"
         case ops.FillMap() | ops.SetEntries() | ops.MakeInner():
             return f"writing {op.map}"
         case ops.SwapLink() | ops.CreateLink() | ops.FlipSide():
@@ -243,7 +245,8 @@ def _prove(bench: Bench, op: ops.Prove) -> None:
     bench.proof = proving.prove(bench.kernel, bench.wish, bench.blob, active, op.unmeasured)
     failed = proving.failures(bench.proof)
     if failed:
-        failed.hint = "`reloader test` runs them alone, and changes nothing"
+        file = shlex.quote(bench.wish.tests.file) if bench.wish and bench.wish.tests else "FILE"
+        failed.hint = f"`reloader test {file}` runs them alone, and changes nothing"
         raise failed
 
 
@@ -319,7 +322,7 @@ def _leave_out(bench: Bench, op: ops.CheckFit | ops.Drain, count: int) -> None:
 
 def _so_far(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, seen: int) -> None:
     of = f" of {op.entries:,}" if op.entries >= seen else ""
-    bench.progress(f"{doing(op)}: {seen:,}{of} entries")
+    bench.progress(f"{doing(op)}: {counted(seen, 'entry')}{of}")
 
 
 def _take_over(bench: Bench, op: ops.HoldForeign | ops.TakeOver | ops.GiveBack | ops.RemoveFilter) -> None:
@@ -419,7 +422,7 @@ def _freeze_one(bench: Bench, fd: Fd, path: str) -> None:
 def _warn(text: str) -> None:
     import logging
 
-    logging.getLogger(__name__).warning("%s", text)
+    logging.getLogger(__name__).warning("%s", printable(text))
 
 
 def _drop_load(bench: Bench, op: ops.DropLoad) -> None:

@@ -17,6 +17,7 @@ from reloader.plan.compat import map_differences
 from reloader.plan.conversion import Held, Pair
 from reloader.plan.lineage import History
 from reloader.plan.maps import seen_shape, wished_shape
+from reloader.printable import Block
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishMap
 from reloader.state.compile import StateRefused, between
@@ -127,11 +128,12 @@ def _edited(recorded: History, wanted: WishMap, seen: Observed) -> str:
     number, differing = lineage.edited(recorded, wanted.versions)
     if not number or seen.generation is None:
         return ""
-    told = "\n".join(f"        {d}" for d in differing)
-    return (
+    return Block(
         f"version {number} in the registry is not the version {number} that generation {seen.generation.number} was"
-        f" committed with:\n{told}\n    a version once applied is not edited: put its file back as it was, and add a"
-        " new version (`reloader state new`)"
+        " committed with:",
+        *(f"        {d}" for d in differing),
+        "    a version once applied is not edited: put its file back as it was, and add a new version"
+        " (`reloader state new OBJECT --schema SCHEMA`)",
     )
 
 
@@ -141,14 +143,15 @@ def _rules(kernel: Kernel, wanted: WishMap, live: SeenMap, recorded: History, ou
     span = lineage.span(was, recorded, now, wanted.versions)
     history, old, new = span.history, span.old, span.new
     if not history:
-        return "no rules: name a stateSchema that records its layouts (`reloader state new`)"
+        return "no rules: name a stateSchema that records its layouts (`reloader state new OBJECT --schema SCHEMA`)"
     if not old or not new:
         which = "new" if old else "live"
         return f"no rules: the {which} layout is none of versions {history[0].version}–{history[-1].version}"
     try:
         forward, back = between(history, old, new), between(history, new, old)
     except StateRefused as refused:
-        return "no rules: " + "\n    ".join(refused.reasons)
+        first, *more = refused.reasons
+        return Block(f"no rules: {first}", *(f"    {why}" for why in more))
     words = [note for note in forward.notes if not note.endswith(": as it is")]
     with opened(kernel, live) as fd:
         held = _held(kernel, fd, live, ours) if live.info.type in NESTED_TYPES else None

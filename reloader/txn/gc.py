@@ -24,6 +24,7 @@ from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd, Kernel
 from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lock import WriterLock
 from reloader.pin_folders import describe_weak, weak_folders
+from reloader.printable import counted
 from reloader.records import MOST, Current
 from reloader.txn.journal import open_journals
 from reloader.txn.storage import BLOBS
@@ -107,7 +108,7 @@ class _Pipeline:
     def _rescued(self) -> Iterator[Kept]:
         """It may serve: a filter of traffic control is on none of the hooks that are looked at here."""
         if self._list("rescue"):
-            why = "a rescue script put it there; `reloader apply` takes over from it, "
+            why = "a rescue script put it there; `reloader apply FILE` takes over from it, "
             why += f"`reloader remove {self._name}` takes it off"
             yield Kept(path=f"{self._root}/rescue", why=why)
 
@@ -191,7 +192,7 @@ class _Pipeline:
                 continue
             entries = self._entries(pin)
             if entries:
-                why = f"no record explains this state, and it holds {entries} entries: remove the pin by hand"
+                why = f"no record explains this state, and it holds {counted(entries, 'entry')}: remove the pin by hand"
                 yield Kept(path=pin, why=why)
             elif entries == 0:
                 yield Dead(kind="pin", path=pin, why="an empty state map that no record explains")

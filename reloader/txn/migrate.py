@@ -22,6 +22,7 @@ from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, ENOTSUPP, PERCPU_TYPES, Fd, Kernel, Loaded, LoadRequest, MapInfo, MapType
 from reloader.layout import shipped_object
 from reloader.plan.conversion import REMEMBERED, pack_table
+from reloader.printable import counted
 from reloader.state.rules import Conversion, Op
 from reloader.txn import crew
 
@@ -333,14 +334,15 @@ class _Migration:
         looks = len(self._cpus) + len(self._away) if self._per_cpu else 1
         keys, values = last.unfit_keys // looks, last.unfit
         told = [f"keys without a place in the other layout: {keys:,}{_only(self._rules, 'key')}"] * bool(keys)
-        told += [f"{values:,} values do not fit a narrowed field{_only(self._rules, 'value')}"] * bool(values)
+        if values:
+            told.append(f"{counted(values, 'value')} too large for a narrowed field{_only(self._rules, 'value')}")
         return ", ".join(told)
 
     def _complaint(self, last: Moved, total: Moved) -> KernelError:
         old, new = self._from.name, self._to.name
         if last.unfit or last.unfit_keys:
             return Stuck("convert", errno.ERANGE, f"{old}: {self._unfit(last)}")
-        stay = f"{last.failed or last.lock_failed:,} entries stay as they were, {total.moved:,} had moved"
+        stay = f"{counted(last.failed or last.lock_failed, 'entry')} not moved, {total.moved:,} had moved"
         if last.failed:
             return Stuck("convert", errno.ENOSPC, f"{new}: the new map takes no more; {stay}")
         return Stuck("convert", errno.EAGAIN, f"{old}: locks were not to be had in time; {stay}")

@@ -21,6 +21,7 @@ from reloader.kernel import Fd, Kernel, LoadRequest
 from reloader.layout import Layout, shipped_object
 from reloader.lost import loads_of
 from reloader.pin_folders import require_own_folders
+from reloader.printable import counted
 from reloader.records import Current
 from reloader.spec.wish import Wish
 from reloader.spec.words import Panic
@@ -54,8 +55,9 @@ def panic(kernel: Kernel, layout: Layout, pipeline: str, stance: Panic | None) -
             with _program(kernel, layout, pipeline, _named(attachment, stance)) as program:
                 done[attachment], pins[attachment] = _swap(kernel, layout, pipeline, pin, program), pin
     if any(done.values()):
-        told = "\n".join(f"{a}: {why}" for a, why in done.items() if why)
-        what = f"{pipeline}: {sum(map(bool, done.values()))} of {len(done)} attachments could not be made to panic"
+        told = [f"{a}: {why}" for a, why in done.items() if why]
+        of = counted(len(done), "attachment")
+        what = f"{pipeline}: {len(told)} of {of} could not be made to panic"
         by_hand = " and ".join(f"`bpftool link detach pinned {pins[a]}`" for a, why in done.items() if why)
         raise NeedsHuman(what, detail=told, hint=f"by hand: {by_hand} takes the program off, and everything passes")
     return Panicked(pipeline=pipeline, stance=stance, attachments=done)

@@ -38,7 +38,7 @@ def privileged(kernel: Kernel, plan: Plan) -> Iterator[None]:
         if "CAP_PERFMON" not in lacking:
             raise
         why = f"{error.message}; CAP_PERFMON is missing, {PURPOSE['CAP_PERFMON']}"
-        raise PermissionRefused(why, hint=f"{HINT}; {error.hint}", detail=error.detail) from error
+        raise PermissionRefused(why, hint=f"{HINT}; {error.hint}", detail=error.lines) from error
 
 
 def _lacking(kernel: Kernel) -> list[str]:

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from reloader.errors import KernelError, ReloaderError, TestsFailed
 from reloader.frozen import frozen
 from reloader.kernel import PERCPU_TYPES, Fd, Kernel
+from reloader.printable import counted
 from reloader.spec.cases import Case, EntryCheck, MapCheck, Step, load
 from reloader.spec.wish import Wish, WishMap
 from reloader.txn import budget, telling
@@ -45,10 +46,10 @@ class Result:
             "said": list(self.said),
         }
 
-    def text(self) -> str:
+    def lines(self) -> tuple[str, ...]:
         """Everything about a failure, the place first."""
         head, *rest = self.said or ("",)
-        return "\n".join([f"{self.place}: test {self.name}: {head}", *(f"    {line}" for line in rest)])
+        return (f"{self.place}: test {self.name}: {head}", *(f"    {line}" for line in rest))
 
 
 class _Failed(Exception):
@@ -85,8 +86,9 @@ def failures(results: Sequence[Result]) -> TestsFailed | None:
     failed = [r for r in results if r.outcome == FAILED]
     if not failed:
         return None
-    count = f"{len(failed)} of {len(results)} test{'s' * (len(results) != 1)} failed"
-    return TestsFailed(count, tests=[r.to_json() for r in results], detail="\n".join(r.text() for r in failed))
+    count = f"{len(failed)} of {counted(len(results), 'test')} failed"
+    lines = [line for r in failed for line in r.lines()]
+    return TestsFailed(count, tests=[r.to_json() for r in results], detail=lines)
 
 
 @contextmanager
@@ -168,7 +170,9 @@ class _Runner:
         if check.low is not None or check.high is not None:
             count = self.shadow.kernel.maps.count(self.shadow.map(check.map))
             if not telling.within(count, check.low, check.high):
-                wrong.append(f"map {check.map}: {count} entries, expected {telling.ends(check.low, check.high)}")
+                wrong.append(
+                    f"map {check.map}: {counted(count, 'entry')}, expected {telling.ends(check.low, check.high)}"
+                )
         for entry in check.entries:
             wrong += self._entry(wanted, entry)
         return wrong

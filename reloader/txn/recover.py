@@ -21,6 +21,7 @@ from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
 from reloader.plan.ops import ON_DISK, SERVING, Convert, Op
+from reloader.printable import counted
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
 from reloader.txn.apply import Bench, silent, take_back
@@ -123,7 +124,7 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, prog
     journal = Journal(path, seq=len(lines))
     if decision.forward:
         finish_after_commit(bench, decision.ops, journal)
-        return f"{pipeline}: an interrupted transaction was completed{_moved(bench, 'were still in the old map')}"
+        return f"{pipeline}: an interrupted transaction was completed{_moved(bench, 'that the old map still held')}"
     try:
         for op in decision.ops:
             if isinstance(op, Convert):
@@ -139,7 +140,7 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, prog
             reason="undo-failed",
             values={"journal_open": path.exists(), "committed": False},
         ) from error
-    return f"{pipeline}: an interrupted transaction was taken back{_moved(bench, 'had moved, and are back')}"
+    return f"{pipeline}: an interrupted transaction was taken back{_moved(bench, 'back')}"
 
 
 def _links_were_back(lines: list[JournalLine]) -> bool:
@@ -155,8 +156,8 @@ def _planned(lines: list[JournalLine]) -> tuple[Op, ...]:
 
 def _moved(bench: Bench, what: str) -> str:
     """How much state was not where it belongs."""
-    moved = "".join(f"; {name}: {count:,} entries {what}" for name, count in sorted(bench.moved.items()) if count)
-    return moved + left_out(bench.left_out)
+    counts = ((name, counted(count, "entry")) for name, count in sorted(bench.moved.items()) if count)
+    return "".join(f"; {name}: moved {entries} {what}" for name, entries in counts) + left_out(bench.left_out)
 
 
 def _sweep_fragments(layout: Layout, pipeline: str) -> None:

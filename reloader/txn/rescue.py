@@ -6,6 +6,7 @@ for the objects' bytes it is given. Imports records, spec.wish, hooks, elf.file,
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -25,7 +26,7 @@ HEAD = """#!/bin/sh
 # Between letting go of reloader's link and attaching this program, packets meet none for some milliseconds. A
 # program that sits there without a link, as of an earlier run of such a script, is replaced in one step.
 # State maps of this very layout are taken up where they are pinned; others start empty, and so do .bss and .data.
-# Once reloader works again, `reloader apply` takes over from it, and `reloader remove {pipeline}` takes it off.
+# Once reloader works again, `reloader apply FILE` takes over from it, and `reloader remove {pipeline}` takes it off.
 set -eu
 PATH="$PATH:/usr/sbin:/sbin"
 pins=${{RELOADER_BPFFS:-{bpffs}}}
@@ -37,34 +38,34 @@ trap 'rm -rf "$work"' EXIT
 # set_bytes FILE OFFSET OCTAL: a constant of .rodata, as this generation had it.
 set_bytes() {{ printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }}
 
-# reuse MAP PIN...: load with the newest of these pinned maps that is there.
-reuse() {{
-	name=$1
-	shift
-	for pin; do
-		if [ -e "$pin" ]; then found=$pin; else continue; fi
-	done
-	[ -z "${{found:-}}" ] || maps="$maps map name $name pinned $found"
+# newest PIN...: the last of these pins that exists, in $found.
+newest() {{
 	found=
+	for pin; do
+		[ ! -e "$pin" ] || found=$pin
+	done
 }}
 
 # fill MAP KEY_BYTES VALUE_BYTES DIGEST: the entries as they are stored, key and value one behind the other.
 fill() {{
-	od -An -v -tx1 -w$(($2 + $3)) "$records/entries/$4" | awk -v k="$2" -v m="$at/maps/$1" '{{
-		printf "map update pinned %s key hex", m
+	od -An -v -tx1 -w$(($2 + $3)) "$records/entries/$4" | awk -v k="$2" -v m="$1" '{{
+		printf "map update pinned ./%s key hex", m
 		for (i = 1; i <= k; i++) printf " %s", $i
 		printf " value hex"
 		for (; i <= NF; i++) printf " %s", $i
 		print ""
-	}}' | bpftool batch file - >/dev/null
+	}}' | (cd "$at/maps" && bpftool batch file -) >/dev/null
 }}
 
-# again COMMAND...: the kernel lets go of an old attachment in its own time.
+# again COMMAND...: the kernel detaches an old program some time after its link is removed. Errors of the last try only.
 again() {{
 	tries=50
-	until "$@"; do
+	until "$@" 2>/dev/null; do
 		tries=$((tries - 1))
-		[ "$tries" -gt 0 ] || exit 1
+		if [ "$tries" -le 0 ]; then
+			"$@" || exit 1
+			return
+		fi
 		sleep 0.1
 	done
 }}
@@ -110,8 +111,8 @@ def script(generation: Generation, layout: Layout, objects: Mapping[str, bytes])
         pipeline=wish.pipeline,
         number=generation.number,
         created=generation.created,
-        bpffs=shlex.quote(layout.bpffs),
-        records=shlex.quote(str(layout.records)),
+        bpffs=shlex.quote(os.path.abspath(layout.bpffs)),
+        records=shlex.quote(os.path.abspath(layout.records)),
     )
     parts = [*_objects(wish, objects), *_maps(generation), *_load(), *_entries(wish), *_attach(wish, layout)]
     return head + "\n".join(parts) + "\n"
@@ -146,14 +147,19 @@ def _octal(value: bytes) -> str:
 
 
 def _maps(generation: Generation) -> Iterator[str]:
-    yield "maps="
+    yield "set --  # words for bpftool: which pinned map to take up for which map of the object"
     for wanted in generation.wish.maps:
         if wanted.name.startswith(".") or wanted.type == MapType.PROG_ARRAY:
             continue  # bpftool knows no pin for the first; the second must not hold another load's programs
         if wanted.role in (Role.STATE, Role.STREAM, Role.LIVE):
-            yield f"reuse {wanted.name} {_where(generation, wanted)}"
+            yield from _reuse(wanted.name, _where(generation, wanted))
         elif wanted.role is Role.EXTERNAL and wanted.pin:
-            yield f"reuse {wanted.name} {shlex.quote(wanted.pin)}"
+            yield from _reuse(wanted.name, shlex.quote(wanted.pin))
+
+
+def _reuse(name: str, pins: str) -> tuple[str, str]:
+    """`pins` are words of shell already."""
+    return f"newest {pins}", f'[ -z "$found" ] || set -- "$@" map name {shlex.quote(name)} pinned "$found"'
 
 
 def _where(generation: Generation, wanted: WishMap) -> str:
@@ -162,22 +168,23 @@ def _where(generation: Generation, wanted: WishMap) -> str:
     if wanted.role is not Role.STATE:
         return shlex.quote(pin)
     folder, _, name = pin.rpartition("/")
-    return f'"$pins/{generation.wish.pipeline}/{folder.rpartition("/")[2]}"/{name.rsplit("-", 1)[0]}-*'
+    stem = shlex.quote(name.rsplit("-", 1)[0])
+    return f'"$pins/{generation.wish.pipeline}/{folder.rpartition("/")[2]}"/{stem}-*'
 
 
 def _load() -> Sequence[str]:
-    return ('bpftool prog loadall "$object" "$at/progs" $maps pinmaps "$at/maps"',)
+    return ('bpftool prog loadall "$object" "$at/progs" "$@" pinmaps "$at/maps"',)
 
 
 def _entries(wish: Wish) -> Iterator[str]:
     for wanted in wish.maps:
         if wanted.role is Role.CONFIG and wanted.entries and wanted.entries.count:
             sizes = f"{wanted.key_size} {wanted.value_size}"
-            yield f"fill {pin_name(wanted.name)} {sizes} {wanted.entries.digest}"
+            yield f"fill {shlex.quote(pin_name(wanted.name))} {sizes} {wanted.entries.digest}"
 
 
 def _attach(wish: Wish, layout: Layout) -> Iterator[str]:
     for attachment in wish.attachments:
         pin = layout.link_pin(wish.pipeline, attachment.id).removeprefix(layout.bpffs)
         yield f'rm -f "$pins"{shlex.quote(pin)}'
-        yield from HOOKS[attachment.type].rescue(attachment.target, f'"$at/progs/{attachment.program}"')
+        yield from HOOKS[attachment.type].rescue(attachment.target, f'"$at"/progs/{shlex.quote(attachment.program)}')

@@ -30,5 +30,5 @@ def worst(failed: list[ReloaderError], done: list[str]) -> ReloaderError:
     """One error for several."""
     first = next((e for e in failed if isinstance(e, NeedsHuman)), failed[0])
     first.message = "; ".join(e.message for e in failed)
-    first.detail = "\n".join([*(e.detail for e in failed if e.detail), *done])
+    first.lines = (*(line for e in failed for line in e.lines), *done)
     return first

@@ -171,7 +171,7 @@ def check(bench: Bench, op: ops.CheckEntries) -> None:
     if found is not None:
         raise RefusedChange(
             foreign.refusal(found),
-            hint="another process writes to the map at this moment; `reloader plan` shows what there is now",
+            hint="another process writes to the map at this moment; `reloader plan FILE` shows what there is now",
             reason=foreign.HANDLES if found.handles else foreign.ENTRIES,
             values=foreign_values([found]),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reloader.hooks import HOOKS
+from reloader.printable import counted
 from reloader.spec import packets
 from reloader.spec.cases import Case, FieldCheck, OutputCheck
 from reloader.spec.dissect import checksum_state, dissect
@@ -61,7 +62,7 @@ def output(check: OutputCheck, packet: bytes, got: bytes) -> list[str]:
         return _bytes_differ(packet, b"\xff" * len(packet), got, "the packet was changed")
     wrong = []
     if check.length is not None and len(got) != check.length:
-        wrong.append(f"output has {len(got)} bytes, expected {check.length}")
+        wrong.append(f"output has {counted(len(got), 'byte')}, expected {check.length}")
     wrong += _fields_differ(check, got)
     if check.want:
         at = check.at or 0
@@ -92,7 +93,7 @@ def _bytes_differ(want: bytes, mask: bytes, got: bytes, what: str, at: int = 0) 
     same = len(got) == len(want) and all((a ^ b) & m == 0 for a, b, m in zip(got, want, mask, strict=True))
     if same:
         return []
-    length = f" ({len(got)} bytes, expected {len(want)})" if len(got) != len(want) else ""
+    length = f" ({counted(len(got), 'byte')}, expected {len(want)})" if len(got) != len(want) else ""
     return [f"{what}{length}", *list(_diff(want, mask, got, at))[: 2 * MOST_ROWS]]
 
 

@@ -35,6 +35,7 @@ from reloader.lock import WriterLock
 from reloader.plan import ops
 from reloader.plan.model import Plan
 from reloader.plan.ops import Op
+from reloader.printable import counted
 from reloader.records import Current, Generation
 from reloader.txn import attached, refusal, storage
 from reloader.txn.apply import Bench, doing, execute, take_back
@@ -214,7 +215,7 @@ def _require_live(bench: Bench) -> None:
         about = error if isinstance(error, ReloaderError) else ReloaderError(describe(error), reason="unknown")
         raise NeedsHuman(
             f"{name}: generation {number} is committed, but it is not live: {about.message}",
-            hint=f"`reloader status {name}` shows the current state; the next `reloader apply` attaches it again",
+            hint=f"`reloader status {name}` shows the current state; the next `reloader apply FILE` attaches it again",
             reason=about.reason,
             values={**about.values, "live_generation": 0, "generation": number, "journal_open": False},
         ) from error
@@ -277,10 +278,10 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
     stays = _what_stays(plan, about)
     if isinstance(error, TestsFailed):
         why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
-        return TestsFailed(why, tests=error.tests, detail=error.detail, hint=error.hint)
+        return TestsFailed(why, tests=error.tests, detail=error.lines, hint=error.hint)
     if isinstance(error, RefusedChange) and not swapped:
         why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
-        return RefusedChange(why, hint=error.hint, detail=error.detail, reason=error.reason, values=error.values)
+        return RefusedChange(why, hint=error.hint, detail=error.lines, reason=error.reason, values=error.values)
     hint = error.hint if isinstance(error, KernelError) and error.hint else _hint(error)
     if swapped:
         why = f"{plan.pipeline}: {describe(error)}; rolled back, {stays}{left_out(bench.left_out)}"
@@ -331,7 +332,7 @@ def _what_stays(plan: Plan, about: About) -> str:
 
 def left_out(counts: Mapping[str, int]) -> str:
     """What a conversion gave up, in words; empty when nothing."""
-    rows = (f"{name}: {n:,} {'entry' if n == 1 else 'entries'}" for name, n in sorted(counts.items()))
+    rows = (f"{name}: {counted(n, 'entry')}" for name, n in sorted(counts.items()))
     return "".join(f"; {row} without a place in that layout left out" for row in rows)
 
 

@@ -21,6 +21,7 @@ from reloader.kernel import PERCPU_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo, MapT
 from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap, observe, opened
 from reloader.plan import ops
+from reloader.printable import counted
 from reloader.spec.source import unreadable
 from reloader.state import archive
 from reloader.state.archive import Exported
@@ -200,5 +201,5 @@ def absorb(kernel: Kernel, op: ops.Absorb) -> list[str]:
             if error.errno != errno.ENOSPC:
                 raise
             left = kernel.maps.count(source)
-            return [f"{op.map}: full: {left} entries of the file found no room and are given up"]
-    return [f"{op.map}: {moved.inserted} entries added, {moved.merged} merged with what was there"]
+            return [f"{op.map}: full: {counted(left, 'entry')} of the file found no room: given up"]
+    return [f"{op.map}: {counted(moved.inserted, 'entry')} added, {moved.merged} merged with what was there"]

@@ -49,7 +49,7 @@ def rollback_target(layout: Layout, pipeline: str, to: int | None) -> Generation
     for target in ways_back(layout, pipeline, since - 1, without=[digest]):
         return target
     why = f"{pipeline} has no generation before {since} that differs from what serves and did not fail its trial"
-    raise NotFoundError(why, hint="see `reloader history`")
+    raise NotFoundError(why, hint=f"see `reloader history {pipeline}`")
 
 
 def _last(layout: Layout, current: Current) -> Generation:

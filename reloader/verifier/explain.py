@@ -47,14 +47,14 @@ class Explanation:
     def known(self) -> bool:
         return self.code != UNKNOWN
 
-    def detail(self) -> str:
-        """All but sentence and hint, for a terminal."""
-        lines = [self.source] if self.source else []
-        lines += [f"  {line}" for line in self.around]
+    def detail(self) -> list[str]:
+        """All but sentence and hint, line by line."""
+        lines = [self.source.expandtabs()] if self.source else []
+        lines += [f"  {line.expandtabs()}" for line in self.around]
         lines += [f"known there: {line}" for line in self.knew]
         if not self.known:
-            return "\n".join([*lines, *self.tail])
-        return "\n".join([*lines, *([f"verifier: {self.said}"] if self.said else [])])
+            return [*lines, *self.tail]
+        return [*lines, *([f"verifier: {self.said}"] if self.said else [])]
 
     def to_json(self) -> dict[str, object]:
         file, line, text = split_source(self.source)

@@ -135,7 +135,7 @@ HELD = [
     Expected(expect={"maps": {"tallies": [{"key": "192.0.2.9", "absent": True}]}}),
     Expected(expect={"maps": {"tallies": [{"key": "192.0.2.1", "absent": True}]}}, says="is there, expected absent"),
     Expected(expect={"maps": {"tallies": {"count": 1}, "recent": {"count": "..1"}, "policies": {"count": 1}}}),
-    Expected(expect={"maps": {"tallies": {"count": "2.."}}}, says="map tallies: 1 entries, expected 2.."),
+    Expected(expect={"maps": {"tallies": {"count": "2.."}}}, says="map tallies: 1 entry, expected 2.."),
     Expected(expect={"maps": {"totals": [{"key": 0, "value": 1}, {"key": 1, "value": 0}]}}),
     Expected(expect={"maps": {"totals": [{"key": 0, "value": 2}]}}, says="the value is 1, expected 2"),
     Expected(expect={"maps": {".bss": [{"key": 0, "value": {"unsent": 0}}]}}),

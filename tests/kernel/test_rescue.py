@@ -126,7 +126,7 @@ def test_regress_apply_takes_over_from_the_script(stage: Stage) -> None:
     stage.assert_counts()
     assert rescue(stage, 1).returncode == 0
     said = stage.run("doctor", json_too=False)
-    assert "`reloader apply` takes over from it" in said.out + said.err
+    assert "`reloader apply FILE` takes over from it" in said.out + said.err
     kept = stage.run("gc", "--dry-run", json_too=False)
     assert "a rescue script put it there" in kept.out + kept.err
     stage.call("apply", stage.file)

@@ -231,6 +231,7 @@ def test_an_interface_that_comes_back_is_served_again(watch: Watch) -> None:
     assert watch.lines[0].startswith("edge: generation 1 serves (")
     ip(rx.name, "link", "del", "eph0")
     assert "eph0" in watch.hears("edge.yaml: ")
+    watch.hears("    hint: ")
     assert watch.status()["state"] == "drift"
     watch.stays_quiet(2.5)
     ip(rx.name, "link", "add", "eph0", "type", "veth", "peer", "name", "eph1")

@@ -148,7 +148,7 @@ def test_the_problem_is_said_once(scene: Scene) -> None:
     assert scene.hear() == ["a.yaml: still bad"]
     scene.write("a.yaml", "refused")
     scene.settle()
-    assert scene.hear() == ["a.yaml: edge: refused (see the log)"]
+    assert scene.hear() == ["a.yaml: edge: refused", "    hint: see the log"]
     scene.write("a.yaml", "good")
     scene.settle()
     assert scene.hear() == ["a.yaml: mended"]

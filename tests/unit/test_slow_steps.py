@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import threading
 import time
 
@@ -61,3 +63,30 @@ def test_quiet_means_silence_and_no_thread(monkeypatch: pytest.MonkeyPatch) -> N
     slow, before = SlowSteps(Output(quiet=True)), set(threading.enumerate())
     slow("loading")
     assert not set(threading.enumerate()) - before
+
+
+def test_f24_no_progress_after_the_result(steps: tuple[SlowSteps, io.StringIO]) -> None:
+    """Once done() returned, the thread has ended: nothing of it comes behind what is printed then."""
+    slow, stream = steps
+    for _ in range(20):
+        slow("working")
+        wait_for(stream, "working")
+        slow.done()
+        stream.write("result\n")
+        before = stream.getvalue()
+        assert not [t for t in threading.enumerate() if t.name.endswith("(_look)")]
+        assert stream.getvalue() == before
+
+
+def test_f24_notes_stand_where_they_were_said() -> None:
+    """Both streams into one file, as in a CI log: in the order in which they were written."""
+    code = (
+        "from reloader.commands.environment import Output\n"
+        "from reloader.errors import ReloaderError\n"
+        "o = Output()\n"
+        "o.print('one'); o.note('two'); o.print('three'); o.tell(ReloaderError('four')); o.print('five')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+    )
+    assert done.stdout.split("\n") == ["one", "two", "three", "error: four", "five", ""]

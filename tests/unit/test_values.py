@@ -338,7 +338,7 @@ def test_prefixes_that_are_none(types: Mapping[str, TypeTree]) -> None:
 def test_hexadecimal_for_anything(types: Mapping[str, TypeTree]) -> None:
     assert encode(types["endpoint"], "hex:00 01 02 03 04 05 06 07", path="key") == bytes(range(8))
     assert encode(types["addresses"], {"any": "hex:" + "ab" * 16}, path="value").count(b"\xab") == 16
-    assert problem(types["endpoint"], "hex:00").message == "1 bytes given, 8 needed"
+    assert problem(types["endpoint"], "hex:00").message == "1 byte given, 8 needed"
     assert problem(types["endpoint"], "hex:0").message == "'hex:0' is not hexadecimal"
 
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from reloader.errors import UsageError
 from reloader.layout import DEFAULT_BPFFS, DEFAULT_RECORDS
+from reloader.printable import printable
 from reloader.streams import discard_output, exit_code_of
 
 EXIT_CODES = """exit codes:
@@ -41,14 +42,15 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self._print_message(f"error: {message}\nhint: {self.prog} --help\n", sys.stderr)
+        self._print_message(f"error: {printable(message)}\nhint: {self.prog} --help\n", sys.stderr)
         raise SystemExit(UsageError.exit_code)
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """A help text that cannot be written is a failure; what stderr does not take is dropped."""
+        """All that argparse prints, masked: usage and help too, whose defaults come from the environment. A help text
+        that cannot be written is a failure; what stderr does not take is dropped."""
         stream = file or sys.stderr
         try:
-            stream.write(message)
+            stream.write("\n".join(map(printable, message.split("\n"))))
             stream.flush()
         except (OSError, ValueError) as error:
             if stream is sys.stdout:

@@ -1,0 +1,94 @@
+"""Trap F10: a command that a message names is one that can be typed. All are collected from the source and parsed.
+
+What stands for a name in a message is a word in capitals (FILE, NAME) or the name itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import io
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from reloader.commands.words import COMMANDS as COMMANDS_OF
+from reloader.commands.words import build
+from tests.test_architecture import MODULES, docstring_nodes, named, tree
+
+COMMAND = re.compile(rf"`(reloader [^`]*)`|^(reloader (?:{'|'.join(COMMANDS_OF)}) .*)$")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+NOT_HINTS = ("reloader state layout", "# Written by `reloader state new`")  # a title; the first line of a file
+SAMPLES = {"back": "rollback"}  # what stands in braces, where "1" makes no sense
+FOREIGN = frozenset({"--net", "--system"})  # of nsenter and groupadd
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """(place, text) of every text in the source that is no docstring; what is filled in is "1"."""
+    for path in MODULES:
+        skipped = {id(node) for node in docstring_nodes(path)}
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.JoinedStr):
+                skipped |= {id(part) for part in node.values}
+                yield f"{named(path)}:{node.lineno}", "".join(map(_filled, node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+                yield f"{named(path)}:{node.lineno}", node.value
+
+
+def _filled(part: ast.expr) -> str:
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    assert isinstance(part, ast.FormattedValue)
+    return SAMPLES.get(ast.unparse(part.value), "1")
+
+
+def parses(words: str) -> str:
+    """What the parser has against a command line; empty when nothing."""
+    words = words.partition(" > ")[0]
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            build().parse_args(shlex.split(words)[1:])
+        except SystemExit as left:
+            return said.getvalue() if left.code else ""
+    return ""
+
+
+COMMANDS = sorted(
+    {
+        (place, found[1] or found[2])
+        for place, text in texts()
+        for found in COMMAND.finditer(text)
+        if not text.startswith(NOT_HINTS)
+    }
+)
+
+
+def test_f10_every_command_in_a_message_parses() -> None:
+    wrong = [f"{place}: {words}: {told.splitlines()[-2]}" for place, words in COMMANDS if (told := parses(words))]
+    assert not wrong, "\n".join(wrong)
+    assert len(COMMANDS) > 40
+
+
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    found = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {o for one in action.choices.values() for o in options(one)}
+    return found
+
+
+def test_f10_every_option_in_a_message_exists() -> None:
+    known = options(build()) | FOREIGN
+    wrong = {f"{place}: {o}" for place, text in texts() for o in OPTION.findall(text) if o not in known}
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+@pytest.mark.parametrize(
+    "words", ["reloader apply", "reloader confirm", "reloader rolback edge", "reloader show x --mpa y"]
+)
+def test_the_check_can_fail(words: str) -> None:
+    assert parses(words)
