@@ -255,7 +255,7 @@ def findings(path: Path, folder: Path) -> list[Problem]:
         text = first_yaml([path])
     except (InputError, ElfError):
         text = error_yaml(path)
-    file.write_text(text.replace("role: TODO", "role: state"))  # the author's answer
+    file.write_text(text.replace("role: TODO", "role: state").replace("CHANGE-ME", "eth0"))  # the author's answers
     try:
         compile_file(file)
     except InputError as error:
