@@ -294,11 +294,11 @@ class _Compiler:
         if not found.writable:
             self._note(wish.mark, path, *constants.not_a_map(wish.name))
             return None
+        self._check_creation(wish, found, path)
         if wish.undecided:
             self.problems.append(undecided.problem(wish.name, wish.role_mark, self.pipeline.file, allowed_roles(found)))
             return None
         self._check_role(wish, found, path)
-        self._check_creation(wish, found, path)
         return self._wish_map(wish, found)
 
     def _check_creation(self, wish: MapWish, found: ElfMap, path: str) -> None:

@@ -76,6 +76,10 @@ def _require_valid(objects: Sequence[Path], text: str) -> None:
         wrong = [p for p in error.problems if p.reason != undecided.REASON]
         if not wrong:
             return
+        if faults := [p for p in wrong if p.values and "file" in p.values]:  # of an object, which no YAML mends
+            raise InputError(
+                [replace(p, file=str(p.values and p.values["file"]), line=0, column=0) for p in faults]
+            ) from error
         file, hint, first = str(objects[0]), "rename it in the source and compile the object again", wrong[0]
         message = f"no valid YAML can be written for it: {': '.join(t for t in (first.path, first.message) if t)}"
         values: dict[str, object] = {"path": first.path, "message": first.message}

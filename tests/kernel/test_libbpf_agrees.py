@@ -17,6 +17,7 @@ from reloader.elf import ElfError, read_object
 from reloader.errors import InputError, KernelError, LoadRejected, Problem
 from reloader.kernel import LoadRequest
 from reloader.spec.compile import compile_file
+from reloader.spec.roles import allowed_roles
 from reloader.spec.scaffold import first_yaml
 from tests.kernel.stage import Stage, on_stage
 
@@ -249,24 +250,31 @@ def test_f13_validate_finds_what_libbpf_refuses(
 
 def findings(path: Path, folder: Path) -> list[Problem]:
     """What `validate` says of the object's first YAML, or `init` before there is one."""
-    file = folder / "edge.yaml"
+    file, said = folder / "edge.yaml", list[str]()
     try:
-        read_object(path.read_bytes())
         text = first_yaml([path])
-    except (InputError, ElfError):
-        text = error_yaml(path)
+    except InputError as error:
+        said, text = [p.reason for p in error.problems], by_hand(path)
     file.write_text(text.replace("role: TODO", "role: state").replace("CHANGE-ME", "eth0"))  # the author's answers
     try:
         compile_file(file)
     except InputError as error:
         return error.problems
+    assert not said
     return []
 
 
-def error_yaml(path: Path) -> str:
+def by_hand(path: Path) -> str:
+    """The YAML of one that was refused, as its author would have written it."""
+    try:
+        found = [m for m in read_object(path.read_bytes()).maps if m.writable]
+    except ElfError:
+        found = []
+    maps = ", ".join(f"{m.name}: {{role: {allowed_roles(m)[0]}}}" for m in found)
     return (
         "apiVersion: reloader/v1\nkind: Pipeline\nmetadata: {name: edge}\nspec:\n"
         f"  objects: [{path}]\n  attach: [{{program: prog, type: xdp, interface: eth0}}]\n"
+        f"  maps: {{{maps}}}\n"
     )
 
 
