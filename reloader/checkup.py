@@ -226,7 +226,7 @@ def hooks(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
 
 def _neighbours(place: tuple[str, str], attachment: WishAttachment, there: SeenAttachment) -> Iterator[Finding]:
     for one in there.neighbours:
-        hint = "`reloader apply --take-over` removes it" if one.filter and one.filter.exact else ""
+        hint = "`reloader apply FILE --take-over` removes it" if one.filter and one.filter.exact else ""
         what = f"{place[0]}: attachment {place[1]}: {one.effect(attachment.program)}"
         values = {"pipeline": place[0], "attachment": place[1], **one.to_json()}
         yield Finding(check="neighbours", ok=True, what=what, hint=hint, reason="neighbour", values=values)

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from reloader.errors import LockedError, PermissionRefused, ReloaderError
+from reloader.errors import LIMITS, LockedError, PermissionRefused, ReloaderError
 from reloader.files import make_folders
 from reloader.layout import Layout
 from reloader.trust import open_trusted_folder
@@ -186,6 +186,13 @@ def _open(folder: int, path: str, owners: set[int]) -> int:
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise _not_ours(path, "is not a regular file") from error
+        if error.errno == errno.EROFS:
+            raise PermissionRefused(
+                f"cannot write the folder {os.path.dirname(path)}: {error.strerror}",
+                hint="mount it writable, or name other folders: --records DIR, RELOADER_RUN=/DIR",
+                reason="read-only",
+                values={"path": path},
+            ) from error
         if error.errno in REFUSED:
             raise _not_ours(path, f"cannot be opened: {error.strerror}") from error
         raise
@@ -282,6 +289,8 @@ def _made_run_dir(path: str) -> int:
         with suppress(FileExistsError):
             os.mkdir(path, 0o700)  # not counted as a lasting effect: it says nothing of any pipeline
     except OSError as error:
+        if error.errno in LIMITS:
+            raise
         raise _no_run_dir(path, f"cannot be made: {error.strerror}") from error
     return _own_folder(path)
 
@@ -292,6 +301,8 @@ def _own_folder(path: str) -> int:
     try:
         fd = open_trusted_folder(path, what="the lock files")
     except OSError as error:
+        if error.errno in LIMITS:
+            raise
         raise _no_run_dir(path, f"cannot be opened: {error.strerror}") from error
     info = os.fstat(fd)
     if info.st_uid != user:

@@ -6,6 +6,7 @@ by standing.py, txn/ and checkup.py. Imports record, kernel, layout, errors.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 
@@ -34,7 +35,10 @@ def weak_folders(kernel: Kernel, layout: Layout, *pipelines: str) -> tuple[WeakF
     try:
         return kernel.pins.weak_folders(layout.bpffs, pipelines)
     except KernelError as error:
-        raise PermissionRefused(f"cannot look at {layout.bpffs}: {error}", hint="run as root") from error
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            raise
+        what = f"no permission to look at {layout.bpffs}: {error}"
+        raise PermissionRefused(what, hint="run as root, or pass --bpffs DIR") from error
 
 
 def describe_weak(folder: WeakFolder) -> str:

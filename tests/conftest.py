@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,9 @@ settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):  # a background job inherits them ignored, and so would each command
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     leaks.mark_descendants()
 
 

@@ -125,8 +125,8 @@ def test_v1_a_folder_that_is_exchanged_between_reading_and_judging(
     path = planted(stage, theirs, what)
     original = compile.compile_source
 
-    def exchanged(*given: Any) -> Any:
-        found = original(*given)
+    def exchanged(*given: Any, **more: Any) -> Any:
+        found = original(*given, **more)
         theirs.rename(theirs.parent / "away")
         if instead != "nothing":
             shutil.copytree(theirs.parent / "away", theirs)
@@ -151,8 +151,8 @@ def test_v1_a_link_of_a_stranger_s_that_is_exchanged_behind_the_reading(
     os.lchown(link, STRANGER, STRANGER)
     original = compile.compile_source
 
-    def exchanged(*given: Any) -> Any:
-        found = original(*given)
+    def exchanged(*given: Any, **more: Any) -> Any:
+        found = original(*given, **more)
         link.unlink()
         link.symlink_to(path)
         return found
