@@ -6,6 +6,7 @@ Called by commands/doctor.py; imports kernel, layout, records, trial, spec.host 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import field
@@ -40,7 +41,21 @@ def examine(kernel: Kernel, layout: Layout) -> tuple[Finding, ...]:
     """All checks, in order."""
     from reloader import checkup  # which makes findings of its own
 
-    return tuple(finding for check in (*CHECKS, *checkup.CHECKS) for finding in check(kernel, layout))
+    found = (one for check in (*CHECKS, *checkup.CHECKS) for one in _findings(check, kernel, layout))
+    return tuple({(f.check, f.what): f for f in found}.values())
+
+
+def _findings(check: Check, kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+    """What a check finds; what this user may not read is a finding, and the other checks go on."""
+    try:
+        yield from check(kernel, layout)
+    except (OSError, PermissionRefused) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.EACCES, errno.EPERM):
+            raise
+        what = f"{error.filename}: no permission" if isinstance(error, OSError) and error.filename else str(error)
+        yield Finding(
+            check="privileges", ok=False, what=what, hint="run `reloader doctor` as root", reason="not-permitted"
+        )
 
 
 def from_features(features: tuple[Feature, ...]) -> Iterator[Finding]:

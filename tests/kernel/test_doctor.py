@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,9 @@ def test_no_bpf_filesystem(stage: Stage, tmp_path: Path) -> None:
     assert "mount -t bpf" in wrong[0]["hint"]
 
 
-def spawned(*prefix: str) -> Any:
+def spawned(*prefix: str, more: Sequence[str] = ()) -> Any:
     """doctor's document and exit code, in a process that is hindered."""
-    command = [*prefix, sys.executable, "-m", "reloader", "doctor", "--features", "-o", "json"]
+    command = [*prefix, sys.executable, "-m", "reloader", "doctor", "--features", "-o", "json", *more]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout, done.stderr
     return done.returncode, checked(done.stdout)
@@ -73,6 +73,17 @@ def test_sabotage_a_kernel_without_bpf_is_seen() -> None:
     assert code == 69
     assert {name for name in USED if found[name] == "yes"} == {"host.membarrier"}
     assert [f for f in document["findings"] if f["check"] == "kernel" and "xdp.link" in f["what"]]
+
+
+def test_records_that_may_not_be_read_are_a_finding(stage: Stage) -> None:
+    """An ordinary user on a host where root runs reloader still gets all that can be told."""
+    stage.apply(stage.spec())
+    for folder in (stage.sandbox.dir, stage.sandbox.dir / "bpf"):
+        folder.chmod(0o755)
+    code, document = spawned("setpriv", "--reuid", "65534", "--clear-groups", "--inh-caps", "-all", more=stage.where)
+    assert code == 69
+    assert any(f.get("reason") == "not-permitted" for f in document["findings"])
+    assert document["features"]
 
 
 def test_what_may_not_be_tried_is_unknown() -> None:
