@@ -147,12 +147,16 @@ def _foreign_notes(draft: Draft, lines: list[Line]) -> list[Line]:
     for name, found in lost.items():
         loses = f"deletes {found.words}" if name not in kept else f"no room for {found.count - len(found.spare)} more"
         told[name] = "; ".join(filter(None, (told.get(name), loses)))
+    for name, found in draft.request.overwritten.items():
+        told[name] = "; ".join(filter(None, (told.get(name), f"overwrites {found.words}")))
     at = {
         n: max((i for i, line in enumerate(lines) if line.kind == "map" and line.name == n), default=-1) for n in told
     }
     for name, index in at.items():
-        if index < 0:  # the new version has no such map
-            line = Line(sign=Sign.REMOVE, kind="map", name=name, action="unload")
+        if index < 0:  # nothing is written to it, or the new version has no such map
+            stays = name in kept
+            sign, action = (Sign.KEEP, "unchanged") if stays else (Sign.REMOVE, "unload")
+            line = Line(sign=sign, kind="map", name=name, action=action)
             lines, index = [*lines, line], len(lines)
         line = lines[index]
         noticed = _noticed(lost[name]) if name in lost else ""

@@ -194,6 +194,44 @@ def test_f14_the_plan_shows_what_prune_deletes(rules: Rules) -> None:
     assert rules.stage.run("plan", path, "--detailed-exitcode").code == 65
 
 
+# listed entries that another process wrote otherwise: the listing says what they get, and the plan says so
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"version": 2}, {"apply": "map"}, {"prune": False}], ids=["in place", "new load", "flip", "prune"]
+)
+def test_f14_the_plan_names_listed_entries_that_another_process_wrote(rules: Rules, change: dict[str, Any]) -> None:
+    rules.flipping()
+    how = {"apply": "entries", **change}
+    rules.apply(MINE, 2, 3, **how)
+    rules.write(MINE, 2, THEIRS, action=9)
+    path = rules.stage.write(rules.spec(2, 3, THEIRS, **{**how, "version": 3 if "version" in how else 1}))
+    (planned,) = rules.stage.call("plan", path)["pipelines"]
+    told = [2, THEIRS] if how.get("prune") is False else [MINE, 2, THEIRS]  # without prune, MINE stays as it is
+    assert planned["overwritten"] == [{"map": "rules", "count": len(told), "keys": told}]
+    rules.stage.call("apply", path)
+    (planned,) = rules.stage.call("plan", path)["pipelines"]
+    assert planned["overwritten"] == []
+
+
+def test_f14_what_the_listing_changes_is_not_said_to_be_another_processs(rules: Rules) -> None:
+    rules.apply(MINE, 2)
+    spec = rules.spec(MINE, 3)
+    spec["maps"]["rules"]["entries"][0]["value"]["action"] = 2
+    (planned,) = rules.stage.call("plan", rules.stage.write(spec))["pipelines"]
+    assert planned["overwritten"] == []
+
+
+def test_f14_a_map_that_stays_is_not_said_to_be_unloaded(rules: Rules) -> None:
+    rules.apply(MINE)
+    rules.write(THEIRS)
+    rules.apply(entries=None)
+    rules.stage.call("rollback", "edge")
+    assert rules.keys() == {MINE, THEIRS}
+    changes = rules.stage.call("show", "edge")["changes"]
+    assert not [text for text in changes if text.startswith("- map")]
+
+
 # the ways of a change
 
 
