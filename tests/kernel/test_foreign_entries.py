@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,20 @@ def test_f14_what_the_listing_changes_is_not_said_to_be_another_processs(rules: 
     spec["maps"]["rules"]["entries"][0]["value"]["action"] = 2
     (planned,) = rules.stage.call("plan", rules.stage.write(spec))["pipelines"]
     assert planned["overwritten"] == []
+
+
+def test_f14_keys_with_fields_named_as_those_of_handles(rules: Rules) -> None:
+    text = SOURCE % {"kind": "HASH", "field": "level", "max": 16}
+    text = text.replace("struct rule {", "struct id { __u32 key; __u32 id; __u32 map; };\nstruct rule {")
+    text = text.replace("__type(key, __u32)", "__type(key, struct id)").replace("__u32 key = 1", "struct id key = {}")
+    rules.object = rules.stage.put(rules.compile(text), "rules.bpf.o")
+    first = {"key": 1, "id": 2, "map": 3}
+    rules.apply(entries=[{"key": first, "value": {"action": 1}}])
+    rules.stage.put_entries("rules", {struct.pack("<III", 1, 2, 3): bytes(8), struct.pack("<III", 4, 5, 6): bytes(8)})
+    path = rules.stage.write(rules.spec(entries=[{"key": first, "value": {"action": 2}}]))
+    assert rules.stage.run("plan", path).error["values"]["keys"] == [{"key": 4, "id": 5, "map": 6}]
+    (planned,) = rules.stage.call("plan", path, "--prune")["pipelines"]
+    assert planned["overwritten"] == [{"map": "rules", "count": 1, "keys": [first]}]
 
 
 def test_f14_a_map_that_stays_is_not_said_to_be_unloaded(rules: Rules) -> None:
