@@ -51,7 +51,7 @@ from reloader.txn.privilege import privileged
 from reloader.txn.recover import recover, stopped
 from reloader.txn.several import each
 from reloader.txn.sharing import readers_of
-from reloader.txn.strangers import in_config, in_load, listings
+from reloader.txn.strangers import in_config, in_load, listings, overwritten
 from reloader.txn.transaction import Progress, Trip, left_out, run
 from reloader.txn.way_back import known, rollback_target
 
@@ -116,10 +116,12 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
     readers = readers_of(layout, intake.wish, must_exist=not intake.origin)
     wanted = listings(layout, intake, seen)
     found = in_config(kernel, layout, intake, seen, wanted)
+    diffs = _diffs(intake.wish, seen, wanted, found)
     request = Request(
         reset=intake.reset,
-        diffs=_diffs(intake.wish, seen, wanted, found),
+        diffs=diffs,
         foreign=found,
+        overwritten=overwritten(kernel, layout, seen, diffs, found),
         prune=intake.prune,
         way_back=intake.way_back,
         conversions=_conversions(kernel, intake, seen),
