@@ -216,6 +216,8 @@ def _apply(
             storage.store_again(layout, records.read_generation(layout, name, found.generation), intake.blobs)
         return found
     made, seen, request = _plan(kernel, layout, intake)
+    if seen.generation is not None:
+        storage.store_again(layout, seen.generation, intake.blobs)
     if not made.changes:
         note_attempt(layout, name, intake.source, intake.wish.digest(), "", lock)
         return unchanged(layout, name, made, recovered)

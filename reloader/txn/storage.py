@@ -14,7 +14,7 @@ from pathlib import Path
 from reloader import records
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
-from reloader.files import listing, make_folders, open_to_write, remove_file, write_atomic
+from reloader.files import UnfitFile, listing, make_folders, open_to_write, remove_file, write_atomic
 from reloader.layout import Layout
 from reloader.printable import printable
 from reloader.records import Current, Generation
@@ -100,11 +100,16 @@ def _write_rescue(layout: Layout, generation: Generation) -> None:
 
 
 def store_again(layout: Layout, generation: Generation, fresh: Mapping[str, bytes]) -> None:
-    """Put back what a generation in force has lost of its stored files, from the same files read anew."""
+    """Put back what a generation in force has lost of its stored files, from the same files read anew. NeedsHuman when
+    something else than a file stands in the place of one."""
     pipeline = generation.wish.pipeline
     for blob, digest in records.blobs_of(generation.wish):
-        if digest in fresh:
+        if digest not in fresh:
+            continue
+        try:
             store(layout, pipeline, blob, digest, fresh)
+        except UnfitFile as error:
+            raise records.unfit(error, hint=f"remove {error.filename}, then apply the source files again") from error
     if fresh and not layout.rescue_file(pipeline, generation.number).exists():
         _write_rescue(layout, generation)
 
