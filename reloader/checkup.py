@@ -18,7 +18,7 @@ from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lost import is_lost, unrecorded
 from reloader.observe import Observed, SeenAttachment, observe, panic_of
-from reloader.pin_folders import describe_weak, repair_command
+from reloader.pin_folders import describe_weak, repair_command, weak_folders
 from reloader.records import Generation, blob_is_whole, blobs_of
 from reloader.spec.wish import WishAttachment
 
@@ -103,8 +103,8 @@ def foreign_folders(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
     """Pin folders of others below ours, those of pipelines without a record among them."""
     try:
         found = [n for n in kernel.pins.listdir(layout.bpffs) if PIPELINE_NAME.match(n)]
-        weak = kernel.pins.weak_folders(layout.bpffs, tuple(found))
-    except (KernelError, OSError):
+        weak = weak_folders(kernel, layout, *found)
+    except (KernelError, OSError, PermissionRefused):
         return  # said by the check of the bpf filesystem
     for folder in weak:
         yield Finding(check="pins", ok=False, what=describe_weak(folder), hint=repair_command([folder]))

@@ -37,7 +37,7 @@ LAYERS = tuple(
         "hooks",
         "verifier",
         "btf elf",
-        "files lock log trust",
+        "files lock log trust record_folder",
         "kernel filters layout errors effects interrupts record streams typetree frozen printable __init__",
     )
 )
@@ -47,7 +47,7 @@ TOUCHING = frozenset(
 )
 FENCE = "bpf"
 MAY_IMPORT_FENCE = frozenset({"cli", "__main__"})
-FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "log", "trust"}
+FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "log", "record_folder", "trust"}
 LEAVES = frozenset(
     {"errors", "effects", "interrupts", "layout", "record", "streams", "typetree", "frozen", "printable"}
 )

@@ -165,6 +165,12 @@ def test_v8_in_place_of_an_import_file(serving: Stage, kind: str) -> None:
     serving.call("status")
 
 
+def test_v8_an_import_file_that_cannot_be_read(serving: Stage) -> None:
+    done = run(serving, "state", "import", serving.name, "/proc/self/mem")
+    assert (done.code, reasons(done)) == (65, {("cannot-be-read", "")})
+    assert done.error["problems"][0]["file"] == "/proc/self/mem"
+
+
 COMMANDS: dict[str, tuple[str, ...]] = {
     "status": ("status",),
     "history": ("history", "edge"),
