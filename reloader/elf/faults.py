@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from reloader.btf import Btf, Kind
+from reloader.btf import Btf, Kind, TypeTree
 from reloader.elf.file import (
     SHN_LORESERVE,
     STB_LOCAL,
@@ -45,17 +45,26 @@ class Extern:
     name: str
     section: str  # ".kconfig", ".ksyms", or empty: another object has to define it
     weak: bool
+    type: TypeTree | None = None  # of a kernel option
 
 
 def externs(elf: ElfFile, btf: Btf | None) -> tuple[Extern, ...]:
     """Every undefined name, and where its declaration says it comes from."""
     declared: dict[str, str] = {}
+    types: dict[str, TypeTree] = {}
     for section in btf.of_kind(Kind.DATASEC) if btf else ():
         name = btf.name(section) if btf else ""
         if btf and name in (KCONFIG, KSYMS):
             declared |= {btf.name(one): name for one, _, _ in btf.items(section, 12)}
+        if btf and name == KCONFIG:
+            types = {v.name: btf.tree(v.type_id) for v in btf.variables(section)}
     return tuple(
-        Extern(name=s.name, section=declared.get(s.name, ""), weak=s.bind == STB_WEAK)
+        Extern(
+            name=s.name,
+            section=declared.get(s.name, ""),
+            weak=s.bind == STB_WEAK,
+            type=types.get(s.name),
+        )
         for s in elf.symbols
         if s.section == 0 and s.type == STT_NOTYPE and s.bind != STB_LOCAL and s.name
     )
@@ -147,6 +156,23 @@ def _externs(outside: Sequence[Extern]) -> Iterator[Fault]:
             message = f"extern {name} (__kconfig): libbpf knows CONFIG_… and LINUX_KERNEL_VERSION only"
             values: dict[str, object] = {"extern": name}
             yield Fault(reason="kconfig_name", message=message, hint="use the option's own name", values=values)
+        if one.section == KCONFIG and one.type and not option_kind(one.type):
+            message = f"extern {name} (__kconfig): libbpf does not read an option into {one.type.text()}"
+            hint = "declare it bool, char, char[], an integer or enum libbpf_tristate"
+            yield Fault(reason="kconfig_type", message=message, hint=hint, values={"extern": name})
+
+
+def option_kind(tree: TypeTree) -> str:
+    """Return how libbpf reads a kernel option into that type: bool, char, int, tristate, text; empty: it refuses."""
+    if tree.kind == "array":
+        return "text" if tree.element and tree.element.kind in ("char", "int") and tree.element.size == 1 else ""
+    if tree.kind == "enum":
+        return "tristate" if tree.name == "libbpf_tristate" else ""
+    if tree.kind == "bool":
+        return "bool" if tree.size == 1 else ""
+    if tree.kind not in ("int", "char") or tree.size not in (1, 2, 4, 8):
+        return ""
+    return "char" if tree.size == 1 else "int"
 
 
 def _code(elf: ElfFile, section: Section) -> Iterator[Fault]:
