@@ -205,7 +205,7 @@ def _relocation(elf: ElfFile, section: Section, code: bytes, r: Relocation) -> I
     name = symbol.name or (target.name if target else "")
     values: dict[str, object] = {"symbol": name, "section": target.name if target else "", "in": section.name}
     if target is None:
-        message = f"section {section.name} uses {name}, which has no section"
+        message = f"section {section.name} uses {name}, which does not have a section"
         hint = "initialise the variable, and compile with -fno-common"
         yield Fault(reason="symbol_without_section", message=message, hint=hint, values=values)
     elif code[r.offset] == CALL:
@@ -218,7 +218,8 @@ def _relocation(elf: ElfFile, section: Section, code: bytes, r: Relocation) -> I
             hint = "take the SEC() line from the function"
         else:
             old = target.name == "maps" or target.name.startswith("maps/")
-            message = f"{'map' if old else 'variable'} {name} is in section {target.name}, of which libbpf makes no map"
+            what = "map" if old else "variable"
+            message = f"{what} {name} is in section {target.name}, which libbpf does not make a map of"
             hint = (
                 'declare the map with BTF: SEC(".maps")' if old else "use .data.…, .rodata.… or .bss.… as its section"
             )

@@ -251,7 +251,7 @@ class _Encoder:
         if isinstance(value, str):
             return self._text(tree, element, value, at)
         if base is not None and isinstance(value, Mapping) and (tree.count != 1 or all(map(_is_index, value))):
-            return self._elements(tree, element, self._indices(tree, value, at), at, base)
+            return self._indexed(tree, element, value, at, base)
         if not isinstance(value, list | tuple):
             if tree.count == 1:
                 return self.encode(element, value, f"{at}[0]", base)
@@ -261,9 +261,10 @@ class _Encoder:
         return self._elements(tree, element, enumerate(value), at, base)
 
     def _elements(
-        self, tree: TypeTree, element: TypeTree, items: Iterable[tuple[int, Any]], at: str, base: bytes | None
-    ) -> bytes:
-        data, step, wrong = bytearray(tree.size if base is None else base), element.size, list[ValueProblem]()
+        self, tree: TypeTree, element: TypeTree, items: Iterable[tuple[int, Any]], at: str, base: bytes | None,
+        strays: Sequence[ValueProblem] = (),
+    ) -> bytes:  # fmt: skip
+        data, step, wrong = bytearray(tree.size if base is None else base), element.size, list(strays)
         for i, item in items:
             place, kept = slice(i * step, (i + 1) * step), None if base is None else base[i * step : (i + 1) * step]
             try:
@@ -274,15 +275,18 @@ class _Encoder:
             raise together(wrong)
         return bytes(data)
 
-    def _indices(self, tree: TypeTree, value: Mapping[Any, Any], at: str) -> Iterator[tuple[int, Any]]:
-        """Elements by their index; those that are not named keep their values."""
-        for index, item in value.items():
-            number = parse_int(str(index))
-            if number is None or not 0 <= number < tree.count:
-                raise self._problem(
-                    at, f"no element {index!r} in {tree.text()}", f"an index from 0 to {tree.count - 1}"
-                )
-            yield number, item
+    def _indexed(
+        self, tree: TypeTree, element: TypeTree, value: Mapping[Any, Any], at: str, base: bytes
+    ) -> bytes:  # fmt: skip
+        """Encode elements by their index; those that are not named keep their values."""
+        numbers = {index: parse_int(str(index)) for index in value}
+        items = [(n, value[i]) for i, n in numbers.items() if n is not None and 0 <= n < tree.count]
+        strays = [
+            self._problem(at, f"no element {index!r} in {tree.text()}", f"an index from 0 to {tree.count - 1}")
+            for index, n in numbers.items()
+            if n is None or not 0 <= n < tree.count
+        ]
+        return self._elements(tree, element, items, at, base, strays)
 
     def _text(self, tree: TypeTree, element: TypeTree, value: str, at: str) -> bytes:
         """A string for an array: a MAC, an address, or plain characters."""

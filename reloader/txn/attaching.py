@@ -100,6 +100,10 @@ def _meaning(number: int, hook: str, mode: str, interface: Interface) -> tuple[s
         hint = "`bpftool net show` lists it; then apply again, with --take-over to replace one that netlink attached"
         return "hook_busy", "another program was attached since the plan was made", hint
     if number == errno.ENOMEM:
-        return "no_memory", "the kernel or the driver has no memory for it", "free memory, then apply again"
+        return (
+            "no_memory",
+            "the kernel or the driver did not have enough memory for it",
+            "free memory, then apply again",
+        )
     hint = f"{SKB}; or look at the driver's limits (queues, ring size, features: `ethtool -l`, `-g`, `-k`)"
     return "attach_refused", "its driver does not take this program", hint if native else "look at `dmesg`"
