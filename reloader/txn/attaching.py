@@ -89,9 +89,8 @@ def _meaning(number: int, hook: str, mode: str, interface: Interface) -> tuple[s
         return "attach_refused", "the kernel refused it", "`reloader doctor --features` shows what this kernel has"
     if number == errno.ERANGE:
         frags = 'or write SEC("xdp.frags") above a program that takes packets in several buffers'
-        hint = f"{SKB if native else ''}; {frags}; or lower the MTU: `ip link set {interface.name} mtu 1500`".lstrip(
-            "; "
-        )
+        lower = f"or lower the MTU, of a veth pair on both ends: `ip link set {interface.name} mtu 1500`"
+        hint = "; ".join([*([SKB] if native else []), frags, lower])
         return "mtu_too_large", "a packet of this size does not fit into the one buffer that the program takes", hint
     if number in (errno.EOPNOTSUPP, ENOTSUPP):
         hint = SKB if native else "`ethtool -i` shows its driver; attach to another interface"
