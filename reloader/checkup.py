@@ -19,6 +19,7 @@ from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lost import is_lost, unrecorded
 from reloader.observe import Observed, SeenAttachment, observe, panic_of
 from reloader.pin_folders import describe_weak, repair_command, weak_folders
+from reloader.printable import counted
 from reloader.records import Generation, blob_is_whole, blobs_of
 from reloader.spec.wish import WishAttachment
 
@@ -241,7 +242,8 @@ def _arrivals(place: tuple[str, str], attachment: WishAttachment, found: Arrival
         what = f"{said}: {unreached(attachment.program, found)}"
         yield Finding(check="arrivals", ok=False, what=what, hint=hint, reason="no_packet_seen", values=values)
     elif not found.measurable:
-        what = f"{said}: not measurable whether packets reach {attachment.program}: {found.packets} came in the sample"
+        came = counted(found.packets, "packet")
+        what = f"{said}: too few packets to tell whether they reach {attachment.program}: {came} in the sample"
         yield Finding(check="arrivals", ok=True, what=what, reason="not_measurable", values=values)
 
 

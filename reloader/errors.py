@@ -299,14 +299,13 @@ LIMITS = {
     ),
     _errno.ENFILE: Limit(
         reason="system-file-limit",
-        what="the system has no file descriptor left",
+        what="all file descriptors of the system are in use",
         hint="raise it: `sysctl fs.file-max`",
     ),
     _errno.ENOMEM: Limit(
         reason="out-of-memory",
-        what="the kernel has no memory for it",
-        hint="the kernel has no memory for maps of this size, or a memory cgroup limits it: is a max_entries too "
-        "large?",
+        what="the kernel did not have enough memory for it",
+        hint="maps of this size need too much memory, or a memory cgroup limits it: is a max_entries too large?",
     ),
 }
 """errno → the limit. The same errno means the same for every call."""

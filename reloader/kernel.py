@@ -158,6 +158,7 @@ class Interface:
     mtu: int
     xdp_prog_id: int = 0  # 0: nothing attached
     xdp_mode: XdpMode | None = None
+    xdp_beside: tuple[tuple[XdpMode, int], ...] = ()  # (mode, program id) of others: one in hardware beside ours
 
 
 class Presence(StrEnum):

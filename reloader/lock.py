@@ -130,7 +130,7 @@ def _lock_pin_folder(held: ExitStack, layout: Layout, subject: _Subject, *, need
     if info.st_mode & (stat.S_IRGRP | stat.S_IROTH):
         if needed:
             raise PermissionRefused(
-                f"no place for a lock: there is no runtime directory of user {os.geteuid()}, and others can open"
+                f"user {os.geteuid()} does not have a runtime directory for lock files, and others can open"
                 f" {layout.bpffs}",
                 hint=f"chmod go-r {layout.bpffs}; or set XDG_RUNTIME_DIR to a folder of yours with mode 0700",
                 reason="no-private-lock",
@@ -290,7 +290,7 @@ def _locked(subject: _Subject, path: str, pid: int) -> LockedError:
 def _made_run_dir(path: str) -> int:
     """The folder of the lock files, open; made if it is missing."""
     if not path.startswith("/"):
-        raise _no_run_dir(path, "has no absolute path, so that it depends on the working directory")
+        raise _no_run_dir(path, "is not an absolute path, so that it depends on the working directory")
     try:
         with suppress(FileExistsError):
             os.mkdir(path, 0o700)  # not counted as a lasting effect: it says nothing of any pipeline

@@ -11,7 +11,7 @@ from typing import Any
 from reloader.errors import KernelError
 from reloader.filters import Filter
 from reloader.frozen import frozen
-from reloader.kernel import Interface, Kernel, LinkInfo
+from reloader.kernel import Interface, Kernel, LinkInfo, XdpMode
 
 
 @frozen
@@ -24,7 +24,8 @@ class Neighbour:
     program: str = ""  # its kernel name
     pipeline: str = ""  # of reloader's, that it belongs to
     link_id: int = 0  # 0: not attached by a bpf_link
-    filter: Filter | None = None  # the classic filter that runs it; None: it is on the tcx hook itself
+    filter: Filter | None = None  # the classic filter that runs it; None: it is on the hook itself
+    mode: XdpMode | None = None  # it is on the XDP hook, in that mode
 
     @property
     def name(self) -> str:
@@ -36,13 +37,14 @@ class Neighbour:
             place = f"pref {self.filter.pref}{chain} handle {self.filter.handle:#x}"
             return f"classic filter {place} ({', '.join([self.filter.kind, *about])})"
         about += [f"bpf_link {self.link_id}"] if self.link_id else []
-        return f"tcx {about[0]} ({', '.join(about[1:])})"
+        return f"{f'xdp {self.mode}' if self.mode else 'tcx'} {about[0]} ({', '.join(about[1:])})"
 
     def effect(self, ours: str) -> str:
         """What becomes of packets, as a sentence. `ours`: the name of our program."""
+        passed = "XDP_PASS" if self.mode else "TCX_NEXT"
         if self.before:
-            return f"{self.name} runs before {ours}: {ours} sees only packets for which it returns TCX_NEXT"
-        return f"{self.name} runs after {ours}: it sees only packets for which {ours} returns TCX_NEXT"
+            return f"{self.name} runs before {ours}: {ours} sees only packets for which it returns {passed}"
+        return f"{self.name} runs after {ours}: it sees only packets for which {ours} returns {passed}"
 
     def to_json(self, *, removed: bool = False) -> dict[str, Any]:
         """As plan, status and doctor print it. `removed`: this change takes it off the hook."""
@@ -52,7 +54,7 @@ class Neighbour:
         )
         effect = "removed" if removed else "runs_before" if self.before else "runs_after"
         return {
-            "hook": "classic" if found else "tcx",
+            "hook": "classic" if found else "xdp" if self.mode else "tcx",
             "effect": effect,
             "prog_id": self.prog_id,
             "program": self.program,
@@ -75,6 +77,14 @@ class Foreign:
     def words(self) -> str:
         held = ", ".join(self.holders) or "nobody that can be seen"
         return f"by bpf_link {self.link_id}, held by {held}" if self.link_id else f"by netlink (held by {held})"
+
+
+def on_xdp(kernel: Kernel, interface: Interface) -> tuple[Neighbour, ...]:
+    """Programs in other modes: only hardware runs one beside ours, and packets meet that one first."""
+    return tuple(
+        _named(kernel, Neighbour(before=mode is XdpMode.HW, prog_id=number, mode=mode))
+        for mode, number in interface.xdp_beside
+    )
 
 
 def on_tcx(

@@ -17,7 +17,7 @@ from reloader.frozen import frozen
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout
-from reloader.neighbours import Foreign, Neighbour, on_tcx
+from reloader.neighbours import Foreign, Neighbour, on_tcx, on_xdp
 from reloader.plan.entries import digest_of, in_key_order
 from reloader.records import Current, Generation, MapRecord
 from reloader.spec.model import Role
@@ -223,6 +223,8 @@ def _attachment(kernel: Kernel, layout: Layout, pipeline: str, attachment: WishA
     seen = SeenAttachment(interface=interface, link=link, owner=owner, several=several, missing=missing)
     if several and interface:
         return replace(seen, neighbours=on_tcx(kernel, target, interface, link))
+    if interface and not several:
+        seen = replace(seen, neighbours=on_xdp(kernel, interface))
     if not interface or not owner or several or seen.alive:
         return seen
     return replace(seen, foreign=_foreign(kernel, layout, interface))

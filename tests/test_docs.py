@@ -18,8 +18,10 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from lab.sandbox import Sandbox
 from reloader import errors
@@ -188,7 +190,7 @@ class Tour:
         match command.removeprefix("sudo "), time:
             case "reloader validate edge.yaml", 1:
                 (text,) = [t for t in blocks(README, "yaml") if "metadata: {name: edge}" in t]
-                assert self.file.read_text().startswith("# yaml-language-server"), "init wrote no first YAML"
+                self.edited_first_yaml()
                 self.file.write_text(text)
             case "reloader apply edge.yaml", 2:
                 self.edit("entries: [", "entries: [{key: 192.0.2.67, value: {action: XDP_DROP}}, ")
@@ -201,6 +203,28 @@ class Tour:
                 self.edit("rodata: {", "rodata: {default_verdict: XDP_DROP, ")
             case "reloader validate edge.yaml", 2:
                 self.edit("role: config", "role: confg")
+
+    def edited_first_yaml(self) -> None:
+        """Check that what `init` wrote is valid after the edits that the README names, and not before."""
+        document = yaml.safe_load(self.file_text())
+        validate = self.sandbox.rx.command("reloader", "validate", "edge.yaml")
+        options: dict[str, Any] = {
+            "cwd": self.folder,
+            "env": self.environment(),
+            "check": False,
+            "capture_output": True,
+        }
+        assert subprocess.run(validate, **options).returncode == 65
+        document["metadata"]["name"] = "edge"
+        document["spec"]["attach"][0]["interface"] = "rl0"
+        (wanted,) = [yaml.safe_load(t) for t in blocks(README, "yaml") if "metadata: {name: edge}" in t]
+        undecided = [n for n, m in document["spec"]["maps"].items() if m["role"] == "TODO"]
+        assert undecided
+        for name in undecided:
+            document["spec"]["maps"][name] = wanted["spec"]["maps"][name]
+        assert document == wanted
+        self.file.write_text(yaml.safe_dump(document))
+        assert subprocess.run(validate, **options).returncode == 0
 
     def expected(self, command: str) -> int:
         if "default_verdict: XDP_DROP" in self.file_text() and " apply " in command:

@@ -25,7 +25,7 @@ class LiveNet:
             return None
         return Interface(
             name=link.name, ifindex=link.ifindex, netns=namespaces.identity(netns), mtu=link.mtu,
-            xdp_prog_id=link.xdp_prog_id, xdp_mode=link.xdp_mode,
+            xdp_prog_id=link.xdp_prog_id, xdp_mode=link.xdp_mode, xdp_beside=link.xdp_beside,
         )  # fmt: skip
 
     def indices(self, names: Collection[str], netns: str | None) -> tuple[str, dict[str, int]]:

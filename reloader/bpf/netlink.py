@@ -47,10 +47,10 @@ STATISTICS = (  # struct rtnl_link_stats64, in its order; newer kernels have mor
     "rx_otherhost_dropped",
 )  # fmt: skip
 
-_MODES = (  # in the order we name one when an interface has several
+_MODES = (  # the kernel takes one of the first two, and one in hardware beside it; ours is never that one
     (IFLA_XDP_DRV_PROG_ID, XdpMode.NATIVE),
-    (IFLA_XDP_HW_PROG_ID, XdpMode.HW),
     (IFLA_XDP_SKB_PROG_ID, XdpMode.SKB),
+    (IFLA_XDP_HW_PROG_ID, XdpMode.HW),
 )
 
 
@@ -62,6 +62,7 @@ class Link(NamedTuple):
     mtu: int
     xdp_prog_id: int
     xdp_mode: XdpMode | None
+    xdp_beside: tuple[tuple[XdpMode, int], ...] = ()  # (mode, program id) of the others on that hook
 
 
 class LinkEvent(NamedTuple):
@@ -254,19 +255,21 @@ def attr(kind: int, value: bytes) -> bytes:
 def _link(payload: bytes) -> Link:
     """struct ifinfomsg and its attributes."""
     found = attrs(payload[16:])
-    prog_id, mode = _xdp(attrs(found.get(IFLA_XDP, b"")))
+    programs = _xdp(attrs(found.get(IFLA_XDP, b"")))
+    mode, prog_id = programs[0] if programs else (None, 0)
     return Link(
         name=os.fsdecode(found.get(IFLA_IFNAME, b"").rstrip(b"\0")),
         ifindex=struct.unpack_from("=i", payload, 4)[0],
         mtu=u32(found.get(IFLA_MTU, bytes(4))),
         xdp_prog_id=prog_id,
         xdp_mode=mode,
+        xdp_beside=tuple(programs[1:]),
     )
 
 
-def _xdp(found: dict[int, bytes]) -> tuple[int, XdpMode | None]:
-    """(program id, mode) of a nested IFLA_XDP; its per-mode ids are there whether one or several are attached."""
-    return next(((u32(found[key]), mode) for key, mode in _MODES if key in found), (0, None))
+def _xdp(found: dict[int, bytes]) -> list[tuple[XdpMode, int]]:
+    """(mode, program id) of each program in a nested IFLA_XDP; the kernel lists the ids by mode in any case."""
+    return [(mode, u32(found[key])) for key, mode in _MODES if key in found]
 
 
 def u32(data: bytes) -> int:

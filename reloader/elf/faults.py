@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from reloader.btf import Btf, Kind
+from reloader.btf import Btf, Kind, TypeTree
 from reloader.elf.file import (
     SHN_LORESERVE,
     STB_LOCAL,
@@ -45,17 +45,26 @@ class Extern:
     name: str
     section: str  # ".kconfig", ".ksyms", or empty: another object has to define it
     weak: bool
+    type: TypeTree | None = None  # of a kernel option
 
 
 def externs(elf: ElfFile, btf: Btf | None) -> tuple[Extern, ...]:
     """Every undefined name, and where its declaration says it comes from."""
     declared: dict[str, str] = {}
+    types: dict[str, TypeTree] = {}
     for section in btf.of_kind(Kind.DATASEC) if btf else ():
         name = btf.name(section) if btf else ""
         if btf and name in (KCONFIG, KSYMS):
             declared |= {btf.name(one): name for one, _, _ in btf.items(section, 12)}
+        if btf and name == KCONFIG:
+            types = {v.name: btf.tree(v.type_id) for v in btf.variables(section)}
     return tuple(
-        Extern(name=s.name, section=declared.get(s.name, ""), weak=s.bind == STB_WEAK)
+        Extern(
+            name=s.name,
+            section=declared.get(s.name, ""),
+            weak=s.bind == STB_WEAK,
+            type=types.get(s.name),
+        )
         for s in elf.symbols
         if s.section == 0 and s.type == STT_NOTYPE and s.bind != STB_LOCAL and s.name
     )
@@ -147,6 +156,23 @@ def _externs(outside: Sequence[Extern]) -> Iterator[Fault]:
             message = f"extern {name} (__kconfig): libbpf knows CONFIG_… and LINUX_KERNEL_VERSION only"
             values: dict[str, object] = {"extern": name}
             yield Fault(reason="kconfig_name", message=message, hint="use the option's own name", values=values)
+        if one.section == KCONFIG and one.type and not option_kind(one.type):
+            message = f"extern {name} (__kconfig): libbpf does not read an option into {one.type.text()}"
+            hint = "declare it bool, char, char[], an integer or enum libbpf_tristate"
+            yield Fault(reason="kconfig_type", message=message, hint=hint, values={"extern": name})
+
+
+def option_kind(tree: TypeTree) -> str:
+    """Return how libbpf reads a kernel option into that type: bool, char, int, tristate, text; empty: it refuses."""
+    if tree.kind == "array":
+        return "text" if tree.element and tree.element.kind in ("char", "int") and tree.element.size == 1 else ""
+    if tree.kind == "enum":
+        return "tristate" if tree.name == "libbpf_tristate" else ""
+    if tree.kind == "bool":
+        return "bool" if tree.size == 1 else ""
+    if tree.kind not in ("int", "char") or tree.size not in (1, 2, 4, 8):
+        return ""
+    return "char" if tree.size == 1 else "int"
 
 
 def _code(elf: ElfFile, section: Section) -> Iterator[Fault]:
@@ -179,7 +205,7 @@ def _relocation(elf: ElfFile, section: Section, code: bytes, r: Relocation) -> I
     name = symbol.name or (target.name if target else "")
     values: dict[str, object] = {"symbol": name, "section": target.name if target else "", "in": section.name}
     if target is None:
-        message = f"section {section.name} uses {name}, which has no section"
+        message = f"section {section.name} uses {name}, which does not have a section"
         hint = "initialise the variable, and compile with -fno-common"
         yield Fault(reason="symbol_without_section", message=message, hint=hint, values=values)
     elif code[r.offset] == CALL:
@@ -192,7 +218,8 @@ def _relocation(elf: ElfFile, section: Section, code: bytes, r: Relocation) -> I
             hint = "take the SEC() line from the function"
         else:
             old = target.name == "maps" or target.name.startswith("maps/")
-            message = f"{'map' if old else 'variable'} {name} is in section {target.name}, of which libbpf makes no map"
+            what = "map" if old else "variable"
+            message = f"{what} {name} is in section {target.name}, which libbpf does not make a map of"
             hint = (
                 'declare the map with BTF: SEC(".maps")' if old else "use .data.…, .rodata.… or .bss.… as its section"
             )

@@ -41,6 +41,7 @@ class ElfMap:
     internal: bool = False  # holds global variables: .bss, .data, .rodata, .kconfig
     writable: bool = True  # False: frozen before the program runs
     pinning: int = 0  # LIBBPF_PIN_*: 1 is by name
+    map_extra: int = 0  # of a Bloom filter the number of hashes, of an arena its address
     inner: ElfMap | None = None  # what maps of a map-in-map look like
     prog_array_values: tuple[str, ...] = ()  # programs set in the source, by index; empty names are holes
     inner_values: tuple[str, ...] = ()  # the same for the maps in a map-in-map
@@ -215,6 +216,7 @@ def _assembled(
         key=trees.get("key"),
         value=_nested(inner) if inner else trees.get("value"),
         pinning=numbers.get("pinning", 0),
+        map_extra=numbers.get("map_extra", 0),
         inner=inner,
     )
 

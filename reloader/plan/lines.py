@@ -146,7 +146,7 @@ def _foreign_notes(draft: Draft, lines: list[Line]) -> list[Line]:
     kept = {n: draft.request.foreign[n] for n in draft.request.spared}
     told = {n: f"keeps {entries(len(found.spare))} that reloader did not write" for n, found in kept.items()}
     for name, found in lost.items():
-        loses = f"deletes {found.words}" if name not in kept else f"no room for {found.count - len(found.spare)} more"
+        loses = f"deletes {found.words}" if name not in kept else f"{found.count - len(found.spare)} more do not fit"
         told[name] = "; ".join(filter(None, (told.get(name), loses)))
     for name, found in draft.request.overwritten.items():
         told[name] = "; ".join(filter(None, (told.get(name), f"overwrites {found.words}")))

@@ -64,7 +64,7 @@ class _RootOnly(Judge):
         os.close(fd)
         self.refuse(WHAT)
         raise PermissionRefused(
-            f"{path} belongs to user {owner}; no command is taken from it", hint=f"chown root {path}",
+            f"{path} belongs to user {owner}; commands are not taken from it", hint=f"chown root {path}",
             reason="others-can-change", values={"files": [{"file": str(path), "at": str(path), "weakness": "owner"}]},
         )  # fmt: skip
 

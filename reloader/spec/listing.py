@@ -94,19 +94,19 @@ class _Listing:
 
     def encode(self, shape: Shape) -> Rows:
         rows = Rows()
-        for index, entry in enumerate(self.wish.entries or ()):
+        for entry in self.wish.entries or ():
             for side, into in (("key", rows.keys), ("value", rows.values)):
                 try:
                     into.append(encode_side(shape, side, getattr(entry, side)))
                 except values.ValueProblem as wrong:
-                    rows.problems += [self._wrong_value(index, entry, one) for one in wrong.each()]
+                    rows.problems += [self._wrong_value(entry, one) for one in wrong.each()]
             if len(rows.problems) >= ENOUGH:
                 break
         return rows
 
-    def _wrong_value(self, index: int, entry: Entry, wrong: values.ValueProblem) -> Problem:
+    def _wrong_value(self, entry: Entry, wrong: values.ValueProblem) -> Problem:
         mark = nearest(entry.marks, wrong.path, entry.mark)
-        return self._at(mark, ("entries", index), wrong.message, wrong.hint, tail=wrong.path)
+        return self._at(mark, ("entries", entry.index), wrong.message, wrong.hint, tail=wrong.path)
 
     # --- checks over all entries
 
@@ -125,7 +125,7 @@ class _Listing:
             line = rows.line(index)
             return Problem(file=self.wish.bulk.path, line=line, column=0, path="key", message=message)
         entry = (self.wish.entries or ())[index]
-        return self._at(entry.marks.get("key", entry.mark), ("entries", index, "key"), message)
+        return self._at(entry.marks.get("key", entry.mark), ("entries", entry.index, "key"), message)
 
     def _first(self, rows: Rows, index: int) -> str:
         if self.wish.bulk:

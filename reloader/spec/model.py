@@ -68,6 +68,7 @@ class Entry:
     value: Any
     mark: Mark
     marks: dict[str, Mark] = field(default_factory=dict)  # `key.port`, `value.addr[2]` -> place
+    index: int = 0  # its place in the list
 
 
 @frozen

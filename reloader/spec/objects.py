@@ -15,7 +15,7 @@ from reloader.btf import BtfError
 from reloader.elf import ElfError, ElfMap, ElfObject, ElfProgram, Fault, Variable, read_object
 from reloader.errors import Problem
 from reloader.files import PLAIN, Inputs
-from reloader.spec.kconfig import not_set
+from reloader.spec.kconfig import not_set, unfit
 from reloader.spec.model import Mark, ObjectRef
 from reloader.spec.source import why_unreadable
 from reloader.spec.wish import WishObject
@@ -134,7 +134,18 @@ class Objects:
         """Kernel options that a strong extern needs and this host's kernel does not set."""
         needed = {e.name: f.path for f, p in zip(self.files, self.parts, strict=True) for e in p.externs
                   if e.section == ".kconfig" and not e.weak}  # fmt: skip
+        typed = {e.name: (e.type, f.path) for f, p in zip(self.files, self.parts, strict=True) for e in p.externs
+                 if e.type}  # fmt: skip
         return [
+            Fault(
+                reason="kconfig_value",
+                message=f"{path}: extern {name} (__kconfig): its value here, {value}, does not fit {tree.text()}",
+                hint="declare it with the option's type: bool, enum libbpf_tristate, an integer, or char[] for a text",
+                values={"file": path, "extern": name, "value": value},
+            )
+            for name, value in unfit({n: tree for n, (tree, _) in typed.items()})
+            for tree, path in (typed[name],)
+        ] + [
             Fault(
                 reason="kconfig_not_set",
                 message=f"{needed[name]}: extern {name} (__kconfig): this host's kernel does not set it",

@@ -195,7 +195,7 @@ class _Reader:
     def _attach(self, index: int, item: Mapping[str, Any]) -> Attach:
         steps: Steps = ("spec", "attach", index)
         for word in ("interface", "netns"):
-            if word in item and (fault := _unnamed(item[word])):
+            if word in item and (fault := _unnamed(word, item[word])):
                 reason, message, hint = fault
                 values: dict[str, object] = {word: item[word]}
                 self._note((*steps, word), f"{item[word]!r} {message}", hint, reason=reason, values=values)
@@ -303,8 +303,11 @@ class _Reader:
         out = []
         for index, item in enumerate(items):
             at: Steps = (*steps, "entries", index)
+            if at in self.sound.cut:
+                continue
             marks = self._marks_below(at)
-            out.append(Entry(key=item["key"], value=item["value"], mark=self.document.mark(at), marks=marks))
+            mark = self.document.mark(at)
+            out.append(Entry(key=item["key"], value=item["value"], mark=mark, marks=marks, index=index))
         return tuple(out)
 
     def _bulk(self, steps: Steps, item: Mapping[str, str]) -> Bulk:
@@ -312,12 +315,13 @@ class _Reader:
         return Bulk(format=kind, path=self._beside(name), mark=self.document.mark((*steps, "from", kind)))
 
 
-def _unnamed(text: str) -> tuple[str, str, str] | None:
-    """Why a text names no single interface or namespace: reason, message, hint. None: it may name one."""
+def _unnamed(word: str, text: str) -> tuple[str, str, str] | None:
+    """Why a text does not name one interface or namespace: reason, message, hint. None: it may name one."""
+    shown = "ip netns" if word == "netns" else "ip link"
     if text.startswith(PLACEHOLDER):
-        return "placeholder", "is a placeholder", "write the name that `ip link` shows"
+        return "placeholder", "is a placeholder", f"write the name that `{shown}` shows"
     if any(c in text for c in "*?["):
-        hint = "write one attachment for each interface, by the name that `ip link` shows"
+        hint = f"write one attachment for each, by the name that `{shown}` shows"
         return "pattern", "is a pattern, and patterns are not expanded", hint
     return None
 

@@ -125,7 +125,7 @@ _MAP = _object(
         "prune": {
             "title": "Prune",
             "description": "false keeps entries that are not listed. true deletes them, even if reloader did not write "
-            "them. Without a word an apply that would delete entries of others is refused.",
+            "them. If it is left out, an apply that would delete entries of others is refused.",
             "type": "boolean",
         },
         "keep": {
@@ -137,8 +137,8 @@ _MAP = _object(
         },
         "byteorder": {
             "title": "Byte order",
-            "description": "Field path, as key.port or value.addr, to network or host, where BTF does not say. For "
-            "entries, tests, health checks and displays.",
+            "description": "Field path, for example key.port or value.addr, to network or host, where BTF does not "
+            "say. For entries, tests, health checks and displays.",
             "type": "object",
             "additionalProperties": {"type": "string", "enum": ["network", "host"]},
         },
@@ -246,7 +246,7 @@ _SPEC = _object(
         },
         "share": {
             "title": "Shared maps",
-            "description": "The group whose members may open the maps below pub/. Everything else stays private.",
+            "description": "The group whose members may open the maps below pub/. All other pins stay private.",
             **_object(
                 ("group",),
                 {

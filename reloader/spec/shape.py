@@ -82,10 +82,10 @@ def order_problem(tree: TypeTree | None, path: str, named: str) -> tuple[str, st
         leaf = leaf.element
     if leaf.aggregate:
         return (
-            f"{named} is {leaf.text()}, which has no byte order of its own",
+            f"{named} is {leaf.text()}, which does not have a byte order of its own",
             f"name its fields: {', '.join(m.name for m in leaf.fields())}",
         )
-    return (f"{named} is a bit-field, which has no byte order", "take it out") if member.bits else ("", "")
+    return (f"{named} is a bit-field, which does not have a byte order", "take it out") if member.bits else ("", "")
 
 
 def _member(tree: TypeTree, step: str) -> Member | None:

@@ -22,7 +22,7 @@ def unknown_group(name: str, *, file: str, line: int = 0, column: int = 0) -> Pr
         line=line,
         column=column,
         path="spec.share.group",
-        message=f"this host has no group {name!r}",
+        message=f"group {name!r} does not exist on this host",
         hint=f"groupadd --system {name}, or name another one",
         reason="unknown-group",
         values={"group": name},

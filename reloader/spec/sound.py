@@ -1,7 +1,7 @@
 """What is left of a document without all that the schema refuses, so that the rest is checked in the same run.
 
 Between check.py and parse.py. List items stay where they are: a refused one takes out its list, otherwise the places
-of its neighbours would shift. Imports spec.{check,text}.
+of its neighbours would shift. A refused interface or entry is exchanged for a stand-in. Imports spec.{check,text}.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ _TRIES = 8  # what is taken out may leave a gap, and then what has the gap goes 
 _EMPTY: dict[str, Any] = {"objects": [], "attach": []}  # fields of spec that there must be
 _WHOLE = ("test", "health")  # one check or case leans on another: taken out whole
 _NAMELESS = "unnamed"
+_INTERFACE = "unnamed"
+_ENTRY = {"key": 0, "value": 0}  # parse.py does not read it: its place is in `cut`
 
 
 @frozen
@@ -55,6 +57,8 @@ def _target(value: Any, steps: Steps) -> Steps:
     """What goes: the field of a mapping that a finding lies in."""
     if steps[:1] == ("spec",) and len(steps) > 1 and steps[1] in _WHOLE:
         return steps[:2]
+    if _in_entries(steps):
+        return steps[:5]
     holders = [value]
     for step in steps[:-1]:
         holders.append(_inside(holders[-1], step))
@@ -68,8 +72,12 @@ def _target(value: Any, steps: Steps) -> Steps:
 
 
 def _optional(steps: Steps, length: int, holders: Iterable[Any]) -> bool:
-    """Below a list only a field that its item can do without: of attachments, all but what they all have."""
-    return steps[:2] == ("spec", "attach") and length == 4 and steps[3] not in ("program", "type", "interface")
+    """Below a list only a field that its item can do without: of attachments, all but program and type."""
+    return steps[:2] == ("spec", "attach") and length == 4 and steps[3] not in ("program", "type")
+
+
+def _in_entries(steps: Steps) -> bool:
+    return len(steps) > 4 and steps[:2] == ("spec", "maps") and steps[3] == "entries"
 
 
 def _inside(value: Any, step: str | int) -> Any:
@@ -94,6 +102,10 @@ def _take_out(value: dict[str, Any], steps: Steps) -> bool:
     holder: Any = value
     for step in steps[:-1]:
         holder = _inside(holder, step)
-    if isinstance(holder, dict):
+    if isinstance(holder, list) and isinstance(steps[-1], int):
+        holder[steps[-1]] = dict(_ENTRY)
+    elif steps[-1] == "interface":
+        holder["interface"] = _INTERFACE
+    elif isinstance(holder, dict):
         holder.pop(steps[-1], None)
     return True

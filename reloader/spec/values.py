@@ -252,7 +252,7 @@ class _Encoder:
         if isinstance(value, str):
             return self._text(tree, element, value, at)
         if base is not None and isinstance(value, Mapping) and (tree.count != 1 or all(map(_is_index, value))):
-            return self._elements(tree, element, self._indices(tree, value, at), at, base)
+            return self._indexed(tree, element, value, at, base)
         if not isinstance(value, list | tuple):
             if tree.count == 1:
                 return self.encode(element, value, f"{at}[0]", base)
@@ -262,9 +262,10 @@ class _Encoder:
         return self._elements(tree, element, enumerate(value), at, base)
 
     def _elements(
-        self, tree: TypeTree, element: TypeTree, items: Iterable[tuple[int, Any]], at: str, base: bytes | None
-    ) -> bytes:
-        data, step, wrong = bytearray(tree.size if base is None else base), element.size, list[ValueProblem]()
+        self, tree: TypeTree, element: TypeTree, items: Iterable[tuple[int, Any]], at: str, base: bytes | None,
+        strays: Sequence[ValueProblem] = (),
+    ) -> bytes:  # fmt: skip
+        data, step, wrong = bytearray(tree.size if base is None else base), element.size, list(strays)
         for i, item in items:
             place, kept = slice(i * step, (i + 1) * step), None if base is None else base[i * step : (i + 1) * step]
             try:
@@ -275,19 +276,25 @@ class _Encoder:
             raise together(wrong)
         return bytes(data)
 
-    def _indices(self, tree: TypeTree, value: Mapping[Any, Any], at: str) -> Iterator[tuple[int, Any]]:
-        """Elements by their index; those that are not named keep their values."""
-        named = dict[int, Any]()
+    def _indexed(
+        self, tree: TypeTree, element: TypeTree, value: Mapping[Any, Any], at: str, base: bytes
+    ) -> bytes:  # fmt: skip
+        """Encode elements by their index; those that are not named keep their values."""
+        named: dict[int, Any] = {}
+        items: list[tuple[int, Any]] = []
+        wrong: list[ValueProblem] = []
         for index, item in value.items():
             number = parse_int(str(index))
             if number is None or not 0 <= number < tree.count:
-                raise self._problem(
-                    at, f"no element {index!r} in {tree.text()}", f"an index from 0 to {tree.count - 1}"
-                )
-            if number in named:
-                raise self._problem(at, f"{index!r} and {named[number]!r} are the same element", "give it once")
-            named[number] = index
-            yield number, item
+                message, hint = f"no element {index!r} in {tree.text()}", f"an index from 0 to {tree.count - 1}"
+                wrong.append(self._problem(at, message, hint))
+            elif number in named:
+                message = f"{index!r} and {named[number]!r} are the same element"
+                wrong.append(self._problem(at, message, "give it once"))
+            else:
+                named[number] = index
+                items.append((number, item))
+        return self._elements(tree, element, items, at, base, wrong)
 
     def _text(self, tree: TypeTree, element: TypeTree, value: str, at: str) -> bytes:
         """A string for an array: a MAC, an address, or plain characters."""

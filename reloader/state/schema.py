@@ -92,7 +92,9 @@ _RULE = _object(
             "Cast", "It may change its type; of equal size, the bytes are taken as they are.", type="boolean"
         ),
         "drop": _said(
-            "Drop", "This field of the version before is no more; of a value, with accept_loss or was.", type="boolean"
+            "Drop",
+            "The new version does not have this field. Of a value, write accept_loss or was too.",
+            type="boolean",
         ),
         "accept_loss": _said(
             "Accept loss",

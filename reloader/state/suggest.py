@@ -149,7 +149,7 @@ class Suggestion:
             self._rule(here, drop=True, was=0)
         elif self._side == "value":
             self._ask(
-                here, f"{here} is no more: may its values be lost, for a rollback too?",
+                here, f"{here} is not in the new layout: may its values be lost, for a rollback too?",
                 f"{quoted(here)}: {LOSS}", f"{quoted(here)}: {{drop: true, was: 0}}  # where it always held 0",
             )  # fmt: skip
         else:

@@ -89,9 +89,8 @@ def _meaning(number: int, hook: str, mode: str, interface: Interface) -> tuple[s
         return "attach_refused", "the kernel refused it", "`reloader doctor --features` shows what this kernel has"
     if number == errno.ERANGE:
         frags = 'or write SEC("xdp.frags") above a program that takes packets in several buffers'
-        hint = f"{SKB if native else ''}; {frags}; or lower the MTU: `ip link set {interface.name} mtu 1500`".lstrip(
-            "; "
-        )
+        lower = f"or lower the MTU, of a veth pair on both ends: `ip link set {interface.name} mtu 1500`"
+        hint = "; ".join([*([SKB] if native else []), frags, lower])
         return "mtu_too_large", "a packet of this size does not fit into the one buffer that the program takes", hint
     if number in (errno.EOPNOTSUPP, ENOTSUPP):
         hint = SKB if native else "`ethtool -i` shows its driver; attach to another interface"
@@ -100,6 +99,10 @@ def _meaning(number: int, hook: str, mode: str, interface: Interface) -> tuple[s
         hint = "`bpftool net show` lists it; then apply again, with --take-over to replace one that netlink attached"
         return "hook_busy", "another program was attached since the plan was made", hint
     if number == errno.ENOMEM:
-        return "no_memory", "the kernel or the driver has no memory for it", "free memory, then apply again"
+        return (
+            "no_memory",
+            "the kernel or the driver did not have enough memory for it",
+            "free memory, then apply again",
+        )
     hint = f"{SKB}; or look at the driver's limits (queues, ring size, features: `ethtool -l`, `-g`, `-k`)"
     return "attach_refused", "its driver does not take this program", hint if native else "look at `dmesg`"

@@ -38,11 +38,14 @@ trap 'rm -rf "$work"' EXIT
 # set_bytes FILE OFFSET OCTAL: a constant of .rodata, as this generation had it.
 set_bytes() {{ printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }}
 
-# newest PIN...: the last of these pins that exists, in $found.
+# newest PIN...: of these pins, the existing one with the highest number behind its last dash; its path goes to $found.
 newest() {{
-	found=
+	found= highest=-1
 	for pin; do
-		[ ! -e "$pin" ] || found=$pin
+		[ -e "$pin" ] || continue
+		number=${{pin##*-}}
+		case $number in *[!0-9]*|"") number=0 ;; esac
+		[ "$number" -le "$highest" ] || {{ found=$pin highest=$number; }}
 	done
 }}
 
@@ -114,7 +117,7 @@ def script(generation: Generation, layout: Layout, objects: Mapping[str, bytes])
         bpffs=shlex.quote(os.path.abspath(layout.bpffs)),
         records=shlex.quote(os.path.abspath(layout.records)),
     )
-    parts = [*_objects(wish, objects), *_maps(generation), *_load(), *_entries(wish), *_attach(wish, layout)]
+    parts = [*_objects(wish, objects), *_maps(generation, layout), *_load(), *_entries(wish), *_attach(wish, layout)]
     return head + "\n".join(parts) + "\n"
 
 
@@ -146,13 +149,13 @@ def _octal(value: bytes) -> str:
     return "".join(f"\\{byte:03o}" for byte in value)
 
 
-def _maps(generation: Generation) -> Iterator[str]:
+def _maps(generation: Generation, layout: Layout) -> Iterator[str]:
     yield "set --  # words for bpftool: which pinned map to take up for which map of the object"
     for wanted in generation.wish.maps:
         if wanted.name.startswith(".") or wanted.type == MapType.PROG_ARRAY:
             continue  # bpftool knows no pin for the first; the second must not hold another load's programs
         if wanted.role in (Role.STATE, Role.STREAM, Role.LIVE):
-            yield from _reuse(wanted.name, _where(generation, wanted))
+            yield from _reuse(wanted.name, _where(generation, wanted, layout))
         elif wanted.role is Role.EXTERNAL and wanted.pin:
             yield from _reuse(wanted.name, shlex.quote(wanted.pin))
 
@@ -162,14 +165,12 @@ def _reuse(name: str, pins: str) -> tuple[str, str]:
     return f"newest {pins}", f'[ -z "$found" ] || set -- "$@" map name {shlex.quote(name)} pinned "$found"'
 
 
-def _where(generation: Generation, wanted: WishMap) -> str:
-    """Its pin; a state map's has a serial behind name and layout, which another conversion may have raised."""
-    pin = generation.maps[wanted.name].pin
+def _where(generation: Generation, wanted: WishMap, layout: Layout) -> str:
+    """Return the map's pin, below $pins, as words of shell. Another conversion may have raised a state map's serial."""
+    pin = generation.maps[wanted.name].pin.removeprefix(layout.bpffs)
     if wanted.role is not Role.STATE:
-        return shlex.quote(pin)
-    folder, _, name = pin.rpartition("/")
-    stem = shlex.quote(name.rsplit("-", 1)[0])
-    return f'"$pins/{generation.wish.pipeline}/{folder.rpartition("/")[2]}"/{stem}-*'
+        return f'"$pins"{shlex.quote(pin)}'
+    return f'"$pins"{shlex.quote(pin.rsplit("-", 1)[0])}-*'
 
 
 def _load() -> Sequence[str]:

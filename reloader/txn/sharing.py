@@ -39,7 +39,7 @@ def readers_of(layout: Layout, wish: Wish, *, must_exist: bool) -> Readers:
     if group is None:
         if must_exist:
             raise InputError([unknown_group(name, file=wish.pipeline)], reason="unknown-group")
-        return Readers(notes=(f"this host has no group {name}",))
+        return Readers(notes=(f"group {name} does not exist on this host",))
     user = os.geteuid()
     if user and group not in (os.getegid(), *os.getgroups()):
         if must_exist:

@@ -346,7 +346,7 @@ def _hint(error: BaseException) -> str:
     if isinstance(error, KernelError) and error.errno == errno.E2BIG:
         return "max_entries is more than the kernel takes"
     if isinstance(error, KernelError) and error.errno == errno.EAGAIN and error.call == "fork":
-        return "the user may start no more processes: see `ulimit -u`"
+        return "the user may not start more processes: see `ulimit -u`"
     if isinstance(error, OSError) and not isinstance(error, KernelError):
         return DISK.get(error.errno or 0, "")
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -87,6 +88,16 @@ def test_f11_a_driver_that_takes_no_native_xdp_is_named_and_the_way_out_works(
     assert "mode: skb" in done.error["hint"]
     assert driver.stage.standing().pins == ()
     assert driver.apply({"interface": name, "mode": "skb"}).code == 0
+
+
+def test_f10_the_command_that_lowers_the_mtu_is_run_as_it_stands(driver: Driver) -> None:
+    name = driver.interface("veth")
+    done = driver.apply({"interface": name})
+    (words,) = (w for w in re.findall(r"`([^`]+)`", done.error["hint"]) if w.startswith("ip "))
+    assert "both ends" in done.error["hint"]
+    for end in (name, "odd1"):
+        driver.stage.sandbox.rx.run("sh", "-c", words.replace(name, end))
+    assert driver.apply({"interface": name}).code == 0
 
 
 def test_f11_frags_are_the_other_way_out_of_a_large_mtu_and_the_way_back_to_one_buffer_is_refused(

@@ -13,6 +13,7 @@ import pytest
 
 from lab.sandbox import Sandbox
 from reloader import effects
+from reloader.bpf import netlink
 from reloader.errors import KernelError
 from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
 from tests.kernel.test_state_transfer import KILLER
@@ -271,3 +272,32 @@ def test_f3_a_trial_removes_no_filter(hook: Hook) -> None:
     assert done.code == 65
     assert len(hook.filters()) == 1
     assert hook.stage.standing().pins == ()
+
+
+def test_f3_a_program_in_hardware_beside_ours_on_xdp(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel takes one in hardware beside a native one. Devices with it are rare, so its answer is made up here."""
+    stage = hook.stage
+    stage.apply(stage.spec("v1"))
+    theirs = f"{stage.sandbox.bpffs}/theirs"
+    stage.sandbox.rx.run("bpftool", "prog", "load", str(stage.folder / "v1.bpf.o"), theirs)
+    with stage.kernel.pins.get(theirs) as fd:
+        number = stage.kernel.progs.info(fd).id
+    asked = netlink.attrs
+    ours = stage.attached()
+
+    def answer(data: bytes) -> dict[int, bytes]:
+        found = asked(data)
+        if found.get(netlink.IFLA_XDP_DRV_PROG_ID) == ours.to_bytes(4, "little"):
+            found[netlink.IFLA_XDP_HW_PROG_ID] = number.to_bytes(4, "little")
+        return found
+
+    monkeypatch.setattr(netlink, "attrs", answer)
+    assert stage.attached() == ours
+    (seen,) = hook.line(stage.file)["neighbours"]
+    assert (seen["hook"], seen["effect"], seen["prog_id"], seen["filter"]) == ("xdp", "runs_before", number, None)
+    (status,) = stage.call("status")["pipelines"]
+    assert status["attachments"][0]["neighbours"] == [seen]
+    assert "drift" not in status["states"]
+    found = [f for f in stage.run("doctor").document["findings"] if f.get("reason") == "neighbour"]
+    assert [f["values"]["prog_id"] for f in found] == [number]
+    stage.kernel.pins.unpin(theirs)

@@ -6,17 +6,21 @@ without either. A new trap is a new line here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.sandbox import Sandbox
+from reloader.bpf import syscall
 from reloader.bpf.live import LiveKernel
-from reloader.elf import ElfError, read_object
+from reloader.elf import ElfError, ElfMap, read_object
 from reloader.errors import InputError, KernelError, LoadRejected, Problem
-from reloader.kernel import LoadRequest
+from reloader.kernel import NESTED_TYPES, LoadRequest, MapType
 from reloader.spec.compile import compile_file
+from reloader.spec.creation import creation_fault
 from reloader.spec.roles import allowed_roles
 from reloader.spec.scaffold import first_yaml
 from tests.kernel.stage import Stage, on_stage
@@ -190,6 +194,55 @@ CORPUS: dict[str, tuple[str, str]] = {  # source, reason; empty: both take it
     ),
     "option of the kernel": (
         "extern int CONFIG_HZ __kconfig;\nSEC(\"xdp\") int prog(struct xdp_md *ctx) { return CONFIG_HZ; }\n", "",
+    ),
+    "option of another type": (
+        "extern _Bool CONFIG_HZ __kconfig;\nSEC(\"xdp\") int prog(struct xdp_md *ctx) { return CONFIG_HZ; }\n",
+        "kconfig_value",
+    ),
+    "weak option of another type": (
+        "extern int CONFIG_BPF __kconfig __weak;\nSEC(\"xdp\") int prog(struct xdp_md *ctx) { return CONFIG_BPF; }\n",
+        "kconfig_value",
+    ),
+    "option that is too large for its type": (
+        "extern char LINUX_KERNEL_VERSION __kconfig;\n"
+        "SEC(\"xdp\") int prog(struct xdp_md *ctx) { return LINUX_KERNEL_VERSION; }\n", "kconfig_value",
+    ),
+    "version of the kernel in 8 bytes": (
+        "extern unsigned long long LINUX_KERNEL_VERSION __kconfig;\n"
+        "SEC(\"xdp\") int prog(struct xdp_md *ctx) { return LINUX_KERNEL_VERSION > 1; }\n", "",
+    ),
+    "option read as a character": (
+        "extern char CONFIG_BPF __kconfig;\nSEC(\"xdp\") int prog(struct xdp_md *ctx) { return CONFIG_BPF; }\n", "",
+    ),
+    "option in a type that libbpf does not read": (
+        "extern struct { int a; } CONFIG_HZ __kconfig;\n"
+        "SEC(\"xdp\") int prog(struct xdp_md *ctx) { return CONFIG_HZ.a; }\n", "kconfig_type",
+    ),
+    "Bloom filter with too many hashes": (
+        declared("BLOOM_FILTER", "__type(value, __u32)", "__uint(map_extra, 16)", "__uint(max_entries, 4)") + PASS,
+        "map_extra",
+    ),
+    "Bloom filter with 15 hashes": (
+        declared("BLOOM_FILTER", "__type(value, __u32)", "__uint(map_extra, 15)", "__uint(max_entries, 4)") + PASS, "",
+    ),
+    "hash with map_extra": (declared("HASH", *sizes(4, 8), "__uint(map_extra, 3)") + PASS, "map_extra"),
+    "ring, not preallocated": (declared("RINGBUF", *sizes(0, 0, 4096, flags=1)) + PASS, "map_flags"),
+    "hash of devices with long keys": (declared("DEVMAP_HASH", *sizes(8, 4)) + PASS, "map_key_size"),
+    "hash of sockets with keys that are too long": (declared("SOCKHASH", *sizes(516, 4)) + PASS, "map_key_size"),
+    "CPUs beyond any kernel": (declared("CPUMAP", *sizes(4, 4, 100000)) + PASS, "map_max_entries"),
+    "inner program array": (
+        'struct { __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); __uint(max_entries, 1); __type(key, __u32);\n'
+        "__array(values, struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 1); "
+        '__uint(key_size, 4); __uint(value_size, 4); }); } m SEC(".maps");\n' + PASS, "map_inner",
+    ),
+    "program array with a program behind its end": (
+        PASS + 'struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 2); __uint(key_size, 4);\n'
+        "__array(values, int(void *)); } m SEC(\".maps\") = {.values = {[2] = (void *)&prog}};\n", "map_values",
+    ),
+    "array of maps with a map behind its end": (
+        INNER + ' one SEC(".maps");\n' + PASS + 'struct { __uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); '
+        '__uint(max_entries, 1); __type(key, __u32); __array(values, struct inner); } m SEC(".maps") = '
+        "{.values = {[1] = &one}};\n", "map_values",
     ),
     "weak option that is not set": (
         "extern _Bool CONFIG_NO_SUCH __kconfig __weak;\n"
@@ -428,3 +481,57 @@ def test_f13_validate_finds_what_the_linker_refuses(
         taken = False
     assert found == ([reason] if reason else [])
     assert taken is not bool(found)
+
+
+INNER_ARRAY = ElfMap(name="inner", type=MapType.ARRAY, key_size=4, value_size=8, max_entries=1)
+OTHERWISE_MADE = frozenset({  # by BTF, by a cgroup, or not with these attributes alone
+    MapType.UNSPEC, MapType.STRUCT_OPS, MapType.CGROUP_STORAGE, MapType.PERCPU_CGROUP_STORAGE, MapType.ARENA,
+    MapType.INSN_ARRAY, MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE,
+})  # fmt: skip
+SWEPT = [kind for kind in MapType if kind not in OTHERWISE_MADE]
+NEW_FLAGS = {MapType.RINGBUF: 1 << 19}  # BPF_F_RB_OVERWRITE, of a later kernel
+
+
+def shapes(kind: MapType) -> Iterator[ElfMap]:
+    """A map that the kernel takes, and the same with one size, count or flag changed."""
+    ring, keyless = kind in (MapType.RINGBUF, MapType.USER_RINGBUF), creation_fault(_shape(kind, 0, 8), 4) is None
+    key = 0 if ring or keyless else 8 if kind is MapType.LPM_TRIE else 4
+    value = 0 if ring else next(v for v in (8, 4) if creation_fault(_shape(kind, key, v), 4) is None)
+    plain = _shape(kind, key, value)
+    yield plain
+    bits = (1 << b for b in range(21) if not 13 <= b <= 16)  # those four are about tokens, descriptors and BTF
+    yield from (replace(plain, map_flags=plain.map_flags ^ bit) for bit in bits if bit != NEW_FLAGS.get(kind))
+    yield from (replace(plain, key_size=n) for n in (0, 1, 4, 5, 8, 260, 261, 513, 1024, 5000))
+    yield from (replace(plain, value_size=n) for n in (0, 1, 4, 6, 8, 12, 16, 1016, 1024, 32768, 32776, 40000))
+    yield from (replace(plain, max_entries=n) for n in (() if ring else (1, 2, 3, 5, 100, 20000)))
+
+
+def _shape(kind: MapType, key: int, value: int) -> ElfMap:
+    nested, ring = kind in NESTED_TYPES, kind in (MapType.RINGBUF, MapType.USER_RINGBUF)
+    return ElfMap(
+        name="m", type=kind, key_size=key, value_size=value, max_entries=4096 if ring else 4,
+        map_flags=1 if kind is MapType.LPM_TRIE else 0, inner=INNER_ARRAY if nested else None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SWEPT, ids=lambda kind: str(kind.name))
+def test_f13_no_map_is_valid_that_this_kernel_refuses(kind: MapType) -> None:
+    """Each type with every flag and with many sizes: the rules of `validate` and the kernel's agree."""
+    differ, refused = [], 0
+    inner = syscall.map_create(kind=MapType.ARRAY, name="inner", key_size=4, value_size=8, max_entries=1)
+    try:
+        for one in shapes(kind):
+            try:
+                os.close(syscall.map_create(
+                    kind=kind, name="m", key_size=one.key_size, value_size=one.value_size, flags=one.map_flags,
+                    max_entries=one.max_entries, inner_map_fd=inner if one.inner else 0,
+                ))  # fmt: skip
+                taken = True
+            except KernelError:
+                taken, refused = False, refused + 1
+            if taken is not (creation_fault(one, one.max_entries) is None):
+                differ.append((one.key_size, one.value_size, one.max_entries, hex(one.map_flags), taken))
+    finally:
+        os.close(inner)
+    assert not differ
+    assert refused > 5

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import Sandbox
+from reloader.kernel import MapType
 from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
@@ -106,6 +107,37 @@ def test_after_everything_was_lost(stage: Stage) -> None:
     assert rescue(stage, 1).returncode == 0
     assert stage.attached() not in (0, before)
     sweep(stage)
+
+
+@pytest.mark.parametrize("serials", [(9, 10), (99, 100), (10, 9), (2, 11)], ids=str)
+def test_regress_the_state_pin_of_the_highest_serial(stage: Stage, serials: tuple[int, int]) -> None:
+    """Serial 10 is newer than serial 9, whichever a shell lists first."""
+    stage.apply(stage.spec("v1"))
+    stage.assert_counts()
+    live, stale = max(serials), min(serials)
+    (pin,) = [p for p in stage.sandbox.pins() if "/state/flows-" in p]
+    stem = f"{stage.sandbox.bpffs}/{pin.rpartition('-')[0]}"
+    with stage.pub("flows") as fd:
+        info = stage.kernel.maps.info(fd)
+        stage.kernel.pins.pin(fd, f"{stem}-{live}")
+    sizes = ("key", str(info.key_size), "value", str(info.value_size), "entries", str(info.max_entries))
+    kind = MapType(info.type).name.lower()
+    stage.sandbox.rx.run("bpftool", "map", "create", f"{stem}-{stale}", "type", kind, *sizes, "name", "flows")
+    done = rescue(stage, 1)
+    assert done.returncode == 0, done.stderr
+    stage.assert_counts()
+    for serial in serials:  # no record explains these, so `remove` leaves them
+        stage.kernel.pins.unpin(f"{stem}-{serial}")
+    sweep(stage)
+
+
+def test_regress_a_rescue_takes_up_live_maps_below_other_pins(stage: Stage) -> None:
+    """Pins of streams too are looked for where RELOADER_BPFFS says."""
+    stage.apply(stage.spec("v1"))
+    text = stage.layout.rescue_file("edge", 1).read_text()
+    found = [line for line in text.splitlines() if line.startswith("newest ")]
+    assert len(found) == 3
+    assert all(line.startswith('newest "$pins"/edge/') for line in found), found
 
 
 def test_every_generation_has_one_and_it_goes_with_it(stage: Stage) -> None:

@@ -11,6 +11,9 @@ import yaml
 
 from reloader.errors import InputError
 from reloader.spec.compile import compile_file
+from reloader.spec.scalars import ValueProblem
+from reloader.spec.values import encode
+from reloader.typetree import TypeTree
 from tests.fuzz import inputs
 
 
@@ -117,3 +120,33 @@ def test_f22_a_wrong_head_hides_nothing(folder: Path) -> None:
 @pytest.mark.parametrize("broken", [None, 5, [], "text", {"objects": 5}, {"maps": []}])
 def test_f22_too_little_to_read_on(folder: Path, broken: Any) -> None:
     assert found(folder, broken)
+
+
+def test_f22_interfaces_beside_one_that_the_schema_refuses(folder: Path) -> None:
+    """The other attachments are looked at too, and the refused one for its other fields."""
+    names = ("a/b", "CHANGE-ME", "n*", "", "eth0")
+    attach = [{"program": "count_flows", "type": "xdp", "interface": name} for name in names]
+    attach[0]["netns"] = "CHANGE-ME"
+    attach[4]["program"] = "nope"
+    assert [(path.removeprefix("spec.attach"), reason) for path, reason in found(folder, spec(attach=attach))] == [
+        ("[0].interface", ""), ("[0].netns", "placeholder"), ("[1].interface", "placeholder"),
+        ("[2].interface", "pattern"), ("[3].interface", ""), ("[4].program", ""),
+    ]  # fmt: skip
+
+
+def test_f22_entries_beside_one_that_the_schema_refuses(folder: Path) -> None:
+    entries = [3, {"key": "x", "value": {"action": "XDP_NOPE"}}, {"kee": 1}, {"key": "192.0.2.1", "value": {"act": 1}}]
+    maps = {**spec()["maps"], "blocklist": {"role": "config", "entries": entries}}
+    at = "spec.maps.blocklist.entries"
+    assert [path for path, _ in found(folder, spec(maps=maps))] == [
+        f"{at}[0]", f"{at}[1].key", f"{at}[1].value.action", f"{at}[2]", f"{at}[2]", f"{at}[2].kee", f"{at}[3].value",
+    ]  # fmt: skip
+
+
+def test_f22_several_elements_of_one_constant() -> None:
+    """Indices that do not exist, and a wrong value beside them."""
+    number = TypeTree(kind="int", name="int", size=4, signed=True)
+    array = TypeTree(kind="array", element=number, count=3, size=12)
+    with pytest.raises(ValueProblem) as caught:
+        encode(array, {"9": 1, "q": 2, "1": "z", "2": 7}, path="value", base=bytes(12))
+    assert len(list(caught.value.each())) == 3

@@ -14,9 +14,12 @@ import shlex
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from reloader.commands.words import COMMANDS as COMMANDS_OF
 from reloader.commands.words import build
+from reloader.spec.schema import pipeline_schema
+from reloader.state.schema import layout_schema
 from tests.test_architecture import MODULES, docstring_nodes, named, tree
 
 COMMAND = re.compile(rf"`(reloader [^`]*)`|^(reloader (?:{'|'.join(COMMANDS_OF)}) .*)$")
@@ -85,6 +88,38 @@ def test_f10_every_option_in_a_message_exists() -> None:
     known = options(build()) | FOREIGN
     wrong = {f"{place}: {o}" for place, text in texts() for o in OPTION.findall(text) if o not in known}
     assert not wrong, "\n".join(sorted(wrong))
+
+
+FRAGMENT = re.compile(r"`([a-z][A-Za-z_]*: [^`]+)`")
+FORMATTED = {"{{": "{", "}}": "}", "{path}": "key.port"}  # of texts that a format call fills in
+
+
+def fields(schema: object) -> Iterator[str]:
+    """Every field that a schema names, wherever it stands."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for below in schema.values():
+            yield from fields(below)
+    elif isinstance(schema, list):
+        for below in schema:
+            yield from fields(below)
+
+
+def unknown_fields(text: str, known: set[str]) -> list[str]:
+    """The outermost fields of YAML in a message that no schema knows."""
+    for old, new in FORMATTED.items():
+        text = text.replace(old, new)
+    document = yaml.safe_load(text)
+    return [name for name in document if name not in known] if isinstance(document, dict) else [text]
+
+
+def test_f10_yaml_in_a_message_is_yaml_of_a_known_field() -> None:
+    known = {*fields(pipeline_schema()), *fields(layout_schema())}
+    found = [(place, text) for place, whole in texts() for text in FRAGMENT.findall(whole)]
+    wrong = [f"{place}: {text}" for place, text in found if unknown_fields(text, known)]
+    assert not wrong, "\n".join(wrong)
+    assert len(found) > 5
+    assert unknown_fields("mood: skb", known)
 
 
 @pytest.mark.parametrize(
