@@ -17,7 +17,9 @@ import pytest
 from hypothesis import settings
 
 from lab.sandbox import Sandbox
-from tests import leaks
+from lab.stage import Stage, on_stage
+from tests.support import leaks
+from tests.support.trials import assert_no_guard
 from tools import build_bpf
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +76,14 @@ def sandbox(_no_leaks: None) -> Iterator[Sandbox]:
     """Two namespaces of the test's own with a veth pair, a bpffs and a record directory."""
     with Sandbox() as opened:
         yield opened
+
+
+@pytest.fixture
+def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
+    """The command line on that sandbox (lab/stage.py). Overridden where more is needed: `def stage(stage: Stage)`."""
+    with on_stage(sandbox, objects, tmp_path) as opened:
+        yield opened
+        assert_no_guard(opened)
 
 
 @pytest.fixture(scope="session")

@@ -9,21 +9,20 @@ from __future__ import annotations
 import shutil
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Stage, wait_until
 from lab.traffic import Generator, settle
 from reloader.bpf import syscall
 from reloader.bpf.live import LiveKernel
 from reloader.plan import flips, ops
 from reloader.plan.ops import Op
 from reloader.txn import config as written
-from tests.kernel.stage import Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -44,10 +43,9 @@ class Sight:
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        opened.put(objects("lab/bpf/config_pair"), "pair.bpf.o")
-        yield opened
+def stage(stage: Stage, objects: Callable[[str], Path]) -> Stage:
+    stage.put(objects("lab/bpf/config_pair"), "pair.bpf.o")
+    return stage
 
 
 def address(number: int) -> str:

@@ -25,7 +25,7 @@ from reloader.plan.model import Plan
 from reloader.plan.planner import make_plan
 from reloader.state.rules import Conversion
 from reloader.txn import migrate, session
-from tests.conversions import Shifting, apply_by_hand, column, conversions, cpu_values
+from tests.support.conversions import Shifting, apply_by_hand, column, conversions, cpu_values
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 

@@ -35,7 +35,7 @@ from reloader.plan import ops
 from reloader.txn import apply as apply_module
 from reloader.txn import migrate, session
 from reloader.txn.apply import Bench
-from tests.conversions import Shifting, column, conversions, cpu_values
+from tests.support.conversions import Shifting, column, conversions, cpu_values
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -216,7 +216,7 @@ def test_a_long_drain_says_how_far_it_is(scene: Scene, monkeypatch: pytest.Monke
 
 APPLY = """
 import sys
-from tests.conversions import apply_in_process
+from tests.support.conversions import apply_in_process
 apply_in_process(sys.argv[1:])
 """
 

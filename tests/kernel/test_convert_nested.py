@@ -24,7 +24,7 @@ from reloader.plan import ops
 from reloader.txn import apply as apply_module
 from reloader.txn import migrate, nested
 from reloader.txn.apply import Bench
-from tests.conversions import Shifting
+from tests.support.conversions import Shifting
 
 pytestmark = pytest.mark.kernel
 
@@ -350,7 +350,7 @@ def test_killed_at_points_all_over_the_conversion_counts_are_in_one_of_both(stag
 def gated(stage: Tenants, mode: str, when: str, point: str) -> subprocess.CompletedProcess[str]:
     where = ["--bpffs", stage.sandbox.bpffs, "--records", str(stage.sandbox.records), "-q"]
     words = ["apply", str(stage.file), "--allow-lossy-rollback", *where]
-    command = [sys.executable, "-m", "tests.crash.gated", mode, when, point, "--", *words]
+    command = [sys.executable, "-m", "lab.crash.gated", mode, when, point, "--", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -1,5 +1,6 @@
 """Random pairs of structs through the migration program itself, keys and values, plain and per CPU: each entry must
-become what plain Python makes of it by field names (tests/deep_pairs.py), and come back the same where nothing is lost.
+become what plain Python makes of it by field names (support/deep_pairs.py), and come back the same where nothing is
+lost.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from reloader.state.compile import StateRefused, compile_conversion, invert
 from reloader.state.rules import LayoutVersion
 from reloader.txn import migrate
 from reloader.typetree import TypeTree
-from tests.conversions import joined
-from tests.deep_pairs import encoded, laid_out
-from tests.deep_samples import Pair, drawn
-from tests.layout_pairs import Values
+from tests.support.conversions import joined
+from tests.support.deep_pairs import encoded, laid_out
+from tests.support.deep_samples import Pair, drawn
+from tests.support.layout_pairs import Values
 
 pytestmark = pytest.mark.kernel
 

@@ -16,8 +16,8 @@ from reloader.errors import KernelError, NeedsHuman, RolledBack
 from reloader.kernel import PERCPU_TYPES
 from reloader.plan import ops
 from reloader.txn.apply import Bench, execute
-from tests.conversions import Shifting, cpu_values, joined
 from tests.kernel.test_convert_failures import before_drain
+from tests.support.conversions import Shifting, cpu_values, joined
 
 pytestmark = pytest.mark.kernel
 

@@ -22,7 +22,7 @@ from reloader.errors import NothingSwapped, RefusedChange
 from reloader.kernel import Fd, MapInfo, MapType
 from reloader.state.rules import Conversion, Op, Rule
 from reloader.txn import migrate, prefixes
-from tests.conversions import Shifting
+from tests.support.conversions import Shifting
 
 pytestmark = pytest.mark.kernel
 

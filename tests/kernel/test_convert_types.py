@@ -19,7 +19,7 @@ from reloader.errors import NothingSwapped, RefusedChange, RolledBack
 from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES
 from reloader.txn import migrate, session
 from reloader.typetree import TypeTree
-from tests.conversions import Shifting, conversions, converted, cpu_values, decode, encode, fields_of, joined
+from tests.support.conversions import Shifting, conversions, converted, cpu_values, decode, encode, fields_of, joined
 
 pytestmark = pytest.mark.kernel
 

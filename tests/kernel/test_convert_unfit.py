@@ -20,7 +20,7 @@ from reloader.records import Trial
 from reloader.txn import apply as apply_module
 from reloader.txn import session
 from reloader.txn.apply import Bench
-from tests.conversions import Shifting, cpu_values, joined
+from tests.support.conversions import Shifting, cpu_values, joined
 
 pytestmark = pytest.mark.kernel
 

@@ -24,11 +24,6 @@ FIXTURES = Path(__file__).parent / "bpf"
 
 
 @pytest.fixture
-def kernel() -> LiveKernel:
-    return LiveKernel()
-
-
-@pytest.fixture
 def plain(kernel: LiveKernel, compile_bpf: Callable[[str | Path], Path]) -> Iterator[Loaded]:
     """Two programs, `pass` and `drop`."""
     content = compile_bpf(FIXTURES / "plain.bpf.c").read_bytes()

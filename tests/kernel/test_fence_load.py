@@ -33,11 +33,6 @@ Load = Callable[..., Loaded]
 
 
 @pytest.fixture
-def kernel() -> LiveKernel:
-    return LiveKernel()
-
-
-@pytest.fixture
 def compiled(compile_bpf: Callable[[str | Path], Path]) -> Callable[[str], bytes]:
     return lambda name: compile_bpf(FIXTURES / f"{name}.bpf.c").read_bytes()
 

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Stage, wait_until
 from lab.traffic import Generator
 from reloader.bpf import syscall
 from reloader.plan import gate, ops
 from reloader.plan.ops import Op
 from reloader.txn import storage
 from tests.kernel import test_rescue
-from tests.kernel.stage import Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -38,10 +37,9 @@ class Pairs:
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        opened.put(objects("lab/bpf/gate_pair"), "gate.bpf.o")
-        yield opened
+def stage(stage: Stage, objects: Callable[[str], Path]) -> Stage:
+    stage.put(objects("lab/bpf/gate_pair"), "gate.bpf.o")
+    return stage
 
 
 def spec(stage: Stage, version: int, *, gated: bool = True, **changes: Any) -> dict[str, Any]:

@@ -7,22 +7,19 @@ counts, and nobody behind it is reached any more. Every kind of check is seen to
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Done, Stage
 from lab.traffic import Generator, settle
 from reloader.health import judge
 from reloader.txn import duty
-from tests.kernel.stage import Done, Stage, on_stage
-from tests.kernel.trials import (
+from tests.support.trials import (
     DROP,
     PASS,
-    assert_no_guard,
     generation_of,
     health,
     outcomes,
@@ -35,13 +32,6 @@ from tests.kernel.trials import (
 )
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
-        assert_no_guard(opened)
 
 
 def apply(stage: Stage, *checks: dict[str, Any], version: str = "v1", rodata: Any = PASS, **more: Any) -> Done:

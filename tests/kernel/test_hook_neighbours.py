@@ -12,9 +12,9 @@ from typing import Any, Literal
 import pytest
 
 from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage, on_stage, wait_until
 from reloader import effects
 from reloader.errors import KernelError
-from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
 from tests.kernel.test_state_transfer import KILLER
 
 pytestmark = pytest.mark.kernel

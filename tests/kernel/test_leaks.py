@@ -13,7 +13,7 @@ import pytest
 
 from lab.sandbox import Sandbox, run
 from reloader.bpf import syscall
-from tests import leaks
+from tests.support import leaks
 
 pytestmark = pytest.mark.kernel
 

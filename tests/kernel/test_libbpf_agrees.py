@@ -6,12 +6,12 @@ without either. A new trap is a new line here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Stage
 from reloader.bpf.live import LiveKernel
 from reloader.elf import ElfError, read_object
 from reloader.errors import InputError, KernelError, LoadRejected, Problem
@@ -19,7 +19,6 @@ from reloader.kernel import LoadRequest
 from reloader.spec.compile import compile_file
 from reloader.spec.roles import allowed_roles
 from reloader.spec.scaffold import first_yaml
-from tests.kernel.stage import Stage, on_stage
 
 pytestmark = pytest.mark.kernel
 Compile = Callable[[str], Path]
@@ -232,11 +231,6 @@ CORPUS: dict[str, tuple[str, str]] = {  # source, reason; empty: both take it
 }  # fmt: skip
 
 
-@pytest.fixture
-def kernel() -> LiveKernel:
-    return LiveKernel()
-
-
 @pytest.mark.parametrize("name", CORPUS)
 def test_f13_validate_finds_what_libbpf_refuses(
     kernel: LiveKernel, compile_bpf: Compile, tmp_path: Path, name: str
@@ -288,12 +282,6 @@ def refused(kernel: LiveKernel, path: Path) -> bool:
     except KernelError:
         return True
     return False
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        yield made
 
 
 ONE_OF_EACH = (

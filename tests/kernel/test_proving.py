@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage, wait_until
 from lab.traffic import Generator, settle
 from reloader.bpf import netns
 from reloader.bpf.maps import LiveMaps
@@ -29,7 +29,6 @@ from reloader.spec.dissect import checksum_state, dissect
 from reloader.spec.packets import build
 from reloader.txn import apply as apply_module
 from reloader.txn import proving, shadow
-from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
 from tests.unit.test_packets import classic, next_generation
 
 pytestmark = pytest.mark.kernel
@@ -47,12 +46,9 @@ MAPS: dict[str, Any] = {
 
 
 @pytest.fixture
-def stage(
-    sandbox: Sandbox, objects: Callable[[str], Path], compile_bpf: Callable[[str | Path], Path], tmp_path: Path
-) -> Iterator[Stage]:
+def stage(stage: Stage, compile_bpf: Callable[[str | Path], Path], tmp_path: Path) -> Stage:
     shutil.copyfile(compile_bpf(SOURCE), tmp_path / "proved.bpf.o")
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
+    return stage
 
 
 def spec(stage: Stage, *tests: dict[str, Any], policies: list[Any] | None = None, **rodata: Any) -> dict[str, Any]:

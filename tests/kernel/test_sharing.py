@@ -7,16 +7,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage
 from reloader import effects
 from reloader.spec.share import group_id
-from tests.kernel.stage import ROOT, Stage, on_stage
 from tests.kernel.test_rescue import rescue
 
 pytestmark = pytest.mark.kernel
@@ -49,11 +47,10 @@ print(json.dumps(out))
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        sandbox.dir.chmod(0o711)
-        Path(sandbox.bpffs).parent.chmod(0o711)
-        yield opened
+def stage(stage: Stage) -> Stage:
+    stage.sandbox.dir.chmod(0o711)
+    Path(stage.sandbox.bpffs).parent.chmod(0o711)
+    return stage
 
 
 def shared(stage: Stage, group: str = ONE, version: str = "v1", **more: Any) -> dict[str, Any]:

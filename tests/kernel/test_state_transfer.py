@@ -8,28 +8,22 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import MOUNT, Sandbox, run
+from lab.sandbox import MOUNT, run
+from lab.stage import ROOT, Done, Stage, wait_until
 from lab.traffic import Generator, settle
 from reloader import cli
 from reloader.bpf.live import LiveKernel
 from reloader.kernel import Kernel
 from reloader.plan import ops
 from reloader.txn import transfer
-from tests.kernel.stage import ROOT, Done, Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 FLOWS = 500
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        yield made
 
 
 def export(stage: Stage, *words: str, name: str = "edge.state") -> tuple[Path, str]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import MOUNT, Sandbox, run
+from lab.sandbox import MOUNT, run
+from lab.stage import Stage, wait_until
 from lab.traffic import Generator, settle
 from reloader import cli, records
 from reloader.bpf.live import LiveKernel
@@ -21,15 +22,8 @@ from reloader.bpf.progs import LiveProgs
 from reloader.errors import LoadRejected
 from reloader.kernel import Loaded, LoadRequest
 from reloader.spec.wish import Wish
-from tests.kernel.stage import Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        yield made
 
 
 class Restarted(LiveKernel):

@@ -8,22 +8,22 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.sandbox import MOUNT, Sandbox, run
+from lab.stage import ROOT, Done, Stage, on_stage, wait_until
 from reloader import cli
 from reloader.bpf.live import LiveKernel
 from reloader.bpf.progs import LiveProgs
 from reloader.errors import LoadRejected
 from reloader.kernel import Loaded, LoadRequest
 from reloader.txn import duty
-from tests.kernel.stage import ROOT, Done, Stage, on_stage, wait_until
 from tests.kernel.test_neighbours import DROP_ALL
-from tests.kernel.trials import (
+from tests.support.trials import (
     DROP,
     PASS,
     Beside,
@@ -43,13 +43,6 @@ pytestmark = pytest.mark.kernel
 HOLDS = {"map": "counters", "field": "packets", "above": -1}
 NEVER = {"map": "counters", "field": "packets", "below": 0}
 SCRATCH = {"flows": {"role": "scratch"}, "counters": {"role": "scratch"}}
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
-        assert_no_guard(opened)
 
 
 def wished(stage: Stage, check: dict[str, Any], window: str = "60s", **changes: Any) -> Path:

@@ -7,27 +7,20 @@ import shutil
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage
 from reloader.errors import InputError, PermissionRefused
 from reloader.spec import compile, host
-from tests.kernel.stage import ROOT, Stage, on_stage
 
 pytestmark = pytest.mark.kernel
 STRANGER = 12345
 ROUNDS = 20
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

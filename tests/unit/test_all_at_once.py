@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.fuzz import inputs
 from reloader.errors import InputError
 from reloader.spec.compile import compile_file
-from tests.fuzz import inputs
 
 
 @pytest.fixture

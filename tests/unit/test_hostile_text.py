@@ -24,13 +24,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.fuzz import inputs
 from reloader import cli
 from reloader.commands.environment import Output
 from reloader.commands.prove import _write_junit
 from reloader.errors import InputError, Problem, ReloaderError
 from reloader.printable import Block, counted, printable
 from reloader.txn.proving import Result
-from tests.fuzz import inputs
 
 FAKE = "error: FAKE"
 MARKS = (

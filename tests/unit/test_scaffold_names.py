@@ -12,13 +12,13 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lab.fuzz import inputs, mutate
 from reloader.elf import BtfError, ElfError, read_object
 from reloader.errors import InputError
 from reloader.printable import printable
 from reloader.spec.compile import compile_file
 from reloader.spec.scaffold import first_yaml
 from reloader.spec.text import quoted, read_documents
-from tests.fuzz import inputs, mutate
 
 ODD = (
     "yes", "no", "1e3", "~", "null", "-x", "- x", "a: b", "a #b", "#", "'", '"', "\\", "{a}", "[a]", "a,b", "&a", "*a",

@@ -7,26 +7,19 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab import corpus
+from lab.stage import ROOT, Stage
 from reloader.elf import read_object
-from tests.kernel.stage import ROOT, Stage, on_stage
-from tests.verifier import corpus
 
 pytestmark = pytest.mark.kernel
 
 Compile = Callable[[Path], Path]
 PRIVILEGED = [path for path in corpus.SOURCES if not path.name.startswith(corpus.UNPRIVILEGED)]
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("source", PRIVILEGED, ids=lambda path: path.name.partition(".")[0])
@@ -40,7 +33,7 @@ def test_the_sentence_that_is_expected(source: Path, compile_bpf: Compile) -> No
 def test_what_is_refused_without_a_capability(compile_bpf: Compile) -> None:
     path = compile_bpf(corpus.FOLDER / "bpf" / f"{corpus.UNPRIVILEGED}.bpf.c")
     less = ["setpriv", "--bounding-set", "-sys_admin,-perfmon"]
-    words = [*less, sys.executable, "-m", "tests.verifier.corpus", str(path)]
+    words = [*less, sys.executable, "-m", "lab.corpus", str(path)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     wanted, told = corpus.expected(), json.loads(done.stdout)
     assert {name: one["sentence"] for name, one in told.items()} == {name: wanted[name]["says"] for name in told}

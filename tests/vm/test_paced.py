@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from lab import stage as flat
+from lab.crash import loop
+from lab.crash.scenario import Scene
 from lab.sandbox import Sandbox
 from lab.traffic import Generator, settle
 from reloader.plan import conversion, ops
-from tests.crash import loop
-from tests.crash.scenario import Scene
-from tests.kernel import stage as flat
 from tests.kernel import test_config_flips as flips
 from tests.kernel import test_convert as convert
 from tests.kernel import test_gate as gates
