@@ -15,9 +15,9 @@ from lab.fuzz.harness import dice_of
 from lab.stage import ROOT, Stage
 from reloader import effects
 from reloader.errors import NeedsHuman
-from reloader.txn import journal as journals
 from reloader.txn.journal import JournalLine, journal_lines
 from reloader.txn.recover import decide
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -86,7 +86,7 @@ def test_a_checksum_that_is_always_the_same_is_caught(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sabotage: lines that are believed as soon as they are JSON."""
-    monkeypatch.setattr(journals, "zlib", SimpleNamespace(crc32=lambda _text: 0))
+    faults.inject(monkeypatch, "journal checksum", SimpleNamespace(crc32=lambda _text: 0))
     name, data = record(stage, lambda: stage.apply(stage.spec("v1")))
     with pytest.raises(AssertionError, match="passes as"):
         check_every_byte(tmp_path / name, data, step=9)

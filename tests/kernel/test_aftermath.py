@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from lab.stage import ROOT, Done, Stage, checked, hear_signals, wait_until
-from reloader import cli, records
+from reloader import records
 from reloader.lock import writer_lock
 from reloader.txn import session
 from tests.kernel.test_bad_inputs import blocking
-from tests.kernel.test_survive import Restarted
+from tests.support import faults
 from tests.support.trials import Beside, expire, guards
 
 pytestmark = pytest.mark.kernel
@@ -357,7 +357,7 @@ def test_v11_status_tells_states_apart(stage: Stage, monkeypatch: pytest.MonkeyP
         stage.kernel.pins.pin(held, link)
     stage.call("recover")
     assert states() == ["serving"]
-    monkeypatch.setattr(cli, "live_kernel", Restarted)
+    faults.restarted(monkeypatch)
     assert states() == ["rebooted"]
 
 

@@ -24,6 +24,7 @@ from reloader.kernel import LoadRequest
 from reloader.lock import writer_lock
 from reloader.txn import transaction
 from reloader.txn.journal import Journal
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -604,7 +605,7 @@ def test_interrupted_between_the_last_op_and_the_commit(serving: Stage, monkeypa
 
     before = serving.standing()
     serving.write(blocking(serving.spec("v2")))
-    monkeypatch.setattr(transaction, "_forward", impatient)
+    faults.inject(monkeypatch, "way forward", impatient)
     was = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, in a background job
     done = serving.run("apply", serving.file)
     signal.signal(signal.SIGINT, was)

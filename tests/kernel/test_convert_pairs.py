@@ -19,6 +19,7 @@ from reloader.state.compile import StateRefused, compile_conversion, invert
 from reloader.state.rules import LayoutVersion
 from reloader.txn import migrate
 from reloader.typetree import TypeTree
+from tests.support import faults
 from tests.support.conversions import joined
 from tests.support.deep_pairs import encoded, laid_out
 from tests.support.deep_samples import Pair, drawn
@@ -115,7 +116,7 @@ def jit_gives_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[frozenset[int]], 
                 raise LoadRejected("migrate", ENOTSUPP, "")
             return load(self, request)
 
-        monkeypatch.setattr(LiveProgs, "load", answer)
+        faults.inject(monkeypatch, "load", answer)
         return asked
 
     return install
@@ -143,5 +144,5 @@ def test_where_the_jit_takes_no_shape_the_conversion_is_refused(
 @pytest.mark.parametrize("shape", migrate.SHAPES[1::2])
 def test_every_shape_moves_the_same(shape: int, monkeypatch: pytest.MonkeyPatch) -> None:
     others = tuple(s for s in migrate.SHAPES if s != shape)
-    monkeypatch.setattr(migrate, "SHAPES", (shape, *others))
+    faults.inject(monkeypatch, "migration shapes", (shape, *others))
     test_pairs_of_structs_move_as_by_names_and_back(MapType.HASH)

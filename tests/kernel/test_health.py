@@ -16,7 +16,7 @@ import pytest
 from lab.stage import Done, Stage
 from lab.traffic import Generator, settle
 from reloader.health import judge
-from reloader.txn import duty
+from tests.support import faults
 from tests.support.trials import (
     DROP,
     PASS,
@@ -105,7 +105,7 @@ def test_home_in_another_layout(stage: Stage) -> None:
 
 def test_sabotage_without_a_judge_the_wrong_version_stays(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the checks' verdicts thrown away, assert_home must fail."""
-    monkeypatch.setattr(duty, "judge", lambda *about: replace(judge(*about), failed=""))
+    faults.inject(monkeypatch, "judge", lambda *about: replace(judge(*about), failed=""))
     with server(stage):
         first(stage)
         done = apply(stage, tcp(stage), rodata=DROP)

@@ -19,6 +19,7 @@ from reloader.kernel import LoadRequest
 from reloader.spec.compile import compile_file
 from reloader.spec.roles import allowed_roles
 from reloader.spec.scaffold import first_yaml
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 Compile = Callable[[str], Path]
@@ -342,7 +343,7 @@ def test_f13_the_death_of_the_loaders_child_is_an_error_like_others(
     stage: Stage, compile_bpf: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the check before it taken away: libbpf 1.1 dies of such an object (SIGSEGV)."""
-    monkeypatch.setattr("reloader.elf.faults._sections", lambda elf: iter(()))
+    faults.inject(monkeypatch, "ELF sections", lambda elf: iter(()))
     source = HEAD + STRUCT_OPS.replace("odd", "fatal") + PASS
     name = stage.put(compile_bpf(source), "ops.bpf.o")
     done = stage.run("apply", stage.write({"objects": [name], "attach": [stage.attach("prog")], "maps": {}}))
@@ -362,7 +363,7 @@ def test_f13_a_strong_option_that_this_kernel_lacks(
     assert done.code == 65
     (found,) = done.error["problems"]
     assert (found["reason"], found["values"]["extern"]) == ("kconfig_not_set", "CONFIG_NO_SUCH")
-    monkeypatch.setattr("reloader.spec.kconfig._configuration", lambda: b"")
+    faults.inject(monkeypatch, "kernel configuration", lambda: b"")
     done = stage.run("apply", path)
     assert done.code == 1
     assert done.error["rejection"]["code"] == "variable-missing"

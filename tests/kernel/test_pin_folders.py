@@ -14,8 +14,8 @@ from reloader import pin_folders
 from reloader.bpf import folders
 from reloader.errors import KernelError
 from reloader.lock import writer_lock
-from reloader.txn import session
 from tests.kernel.test_rescue import rescue
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -131,7 +131,7 @@ def test_v3_a_folder_that_is_exchanged_between_judging_and_pinning(
         if not folder.exists():
             assert as_user("mkdir", folder) == 0
 
-    monkeypatch.setattr(session, "require_own_folders", and_then_taken)
+    faults.inject(monkeypatch, "own folders", and_then_taken)
     done = stage.run("apply", stage.write(spec))
     assert done.code in (1, 77), done.out
     assert not stage.attached()

@@ -23,6 +23,7 @@ import yaml
 from lab.stage import ROOT, Stage, checked, validator
 from reloader import effects
 from reloader.layout import Layout
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -274,7 +275,7 @@ def test_reading_much_is_a_step_too(stage: Stage, monkeypatch: pytest.MonkeyPatc
         time.sleep(0.9)
         return compiled(arguments, layout)
 
-    monkeypatch.setattr(sources, "compiled", slowly)
+    faults.inject(monkeypatch, "compiled", slowly)
     stage.write(stage.spec())
     for words in (["plan"], ["apply"]):
         assert stage.run(*words, stage.file).err == "… reading edge.yaml\n"

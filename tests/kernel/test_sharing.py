@@ -16,6 +16,7 @@ from lab.stage import ROOT, Stage
 from reloader import effects
 from reloader.spec.share import group_id
 from tests.kernel.test_rescue import rescue
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -184,9 +185,8 @@ def test_v3_a_group_that_went_stops_no_way_back(stage: Stage, monkeypatch: pytes
     """A version that failed goes back to one that shared; the maps are private then."""
     stage.apply(shared(stage))
     stage.apply(stage.spec("v2"))
-    from reloader.txn import sharing
 
-    monkeypatch.setattr(sharing, "group_id", lambda _: None)
+    faults.inject(monkeypatch, "group id", lambda _: None)
     stage.call("rollback", "edge")
     assert_private(stage, "", ONE)
     assert stage.run("apply", stage.write(shared(stage, version="v2"))).code == 65

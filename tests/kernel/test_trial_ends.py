@@ -16,13 +16,11 @@ import pytest
 
 from lab.sandbox import MOUNT, Sandbox, run
 from lab.stage import ROOT, Done, Stage, on_stage, wait_until
-from reloader import cli
-from reloader.bpf.live import LiveKernel
 from reloader.bpf.progs import LiveProgs
 from reloader.errors import LoadRejected
 from reloader.kernel import Loaded, LoadRequest
-from reloader.txn import duty
 from tests.kernel.test_neighbours import DROP_ALL
+from tests.support import faults
 from tests.support.trials import (
     DROP,
     PASS,
@@ -102,11 +100,6 @@ def test_regress_rollback_passes_over_what_failed(stage: Stage) -> None:
     assert stage.run("rollback", stage.name).code == 65
 
 
-class Restarted(LiveKernel):
-    def boot_id(self) -> str:
-        return "00000000-0000-0000-0000-000000000002"
-
-
 def test_regress_a_boot_loads_what_failed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """This kernel refuses what served last. The one before that failed its trial; the one before it did not."""
     stage.apply(stage.spec(rodata=PASS))
@@ -116,8 +109,8 @@ def test_regress_a_boot_loads_what_failed(stage: Stage, monkeypatch: pytest.Monk
     run("umount", mount)
     run("mount", "-t", "bpf", "-o", "mode=0700", "none", mount)
     wait_until(lambda: not stage.attached())
-    monkeypatch.setattr(cli, "live_kernel", Restarted)
-    stage.kernel = Restarted()
+    faults.restarted(monkeypatch)
+    stage.kernel = faults.Restarted()
     load = LiveProgs.load
 
     def strict(self: LiveProgs, request: LoadRequest) -> Loaded:
@@ -125,7 +118,7 @@ def test_regress_a_boot_loads_what_failed(stage: Stage, monkeypatch: pytest.Monk
             raise LoadRejected("count_flows", 13, "processed 1 insns")
         return load(self, request)
 
-    monkeypatch.setattr(LiveProgs, "load", strict)
+    faults.inject(monkeypatch, "load", strict)
     stage.call("recover", "--boot")
     assert verdict(stage) == "XDP_PASS"
     stage.assert_counts()
@@ -255,7 +248,7 @@ def test_sabotage_without_that_look_it_is_healthy(stage: Stage, monkeypatch: pyt
             pin.unlink()
         return ""
 
-    monkeypatch.setattr(duty, "astray", blind)
+    faults.inject(monkeypatch, "astray", blind)
     stage.apply(stage.spec(rodata=PASS))
     assert stage.run("apply", wished(stage, HOLDS, "300ms")).code == 0
     assert stage.attached() == 0

@@ -17,6 +17,7 @@ import pytest
 from lab.stage import ROOT, Stage
 from reloader.errors import InputError, PermissionRefused
 from reloader.spec import compile, host
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 STRANGER = 12345
@@ -125,7 +126,7 @@ def test_v1_a_folder_that_is_exchanged_between_reading_and_judging(
             shutil.copytree(theirs.parent / "away", theirs)
         return found
 
-    monkeypatch.setattr(compile, "compile_source", exchanged)
+    faults.inject(monkeypatch, "compile a source", exchanged)
     done = stage.run("apply", path)
     assert done.code == 77
     assert ("conf", "owner") in weak(done)
@@ -150,7 +151,7 @@ def test_v1_a_link_of_a_stranger_s_that_is_exchanged_behind_the_reading(
         link.symlink_to(path)
         return found
 
-    monkeypatch.setattr(compile, "compile_source", exchanged)
+    faults.inject(monkeypatch, "compile a source", exchanged)
     done = stage.run("plan", link)
     assert done.code == 77
     assert weak(done) == {(link.name, "owner")}

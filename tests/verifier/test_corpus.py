@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from lab import corpus
 from lab.stage import ROOT, Stage
 from reloader.elf import read_object
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -47,7 +47,7 @@ def test_nothing_is_expected_of_what_is_not_there(compile_bpf: Compile) -> None:
 
 def test_without_its_rules_the_corpus_is_red(compile_bpf: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sabotage, and the honest way out: what no rule knows is told in the verifier's own last words."""
-    monkeypatch.setattr(importlib.import_module("reloader.verifier.explain"), "RULES", ())
+    faults.inject(monkeypatch, "verifier rules", ())
     told = corpus.explanations(compile_bpf(corpus.FOLDER / "bpf" / "packet.bpf.c").read_bytes())
     assert all(corpus.judge(one, corpus.expected()[name]) for name, one in told.items())
     last = told["packet_unchecked"]
