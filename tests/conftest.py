@@ -125,9 +125,11 @@ def compile_bpf() -> Callable[[str | Path], Path]:
 
 
 def _written(text: str, path: Path) -> Path:
+    """By rename: another worker may compile the same text just now."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
+    made = path.with_suffix(f".{os.getpid()}")
+    made.write_text(text)
+    return made.replace(path)
 
 
 @pytest.fixture

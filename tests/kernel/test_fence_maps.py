@@ -254,6 +254,7 @@ def test_each_batch_is_one_effect(maps: LiveMaps, create: Create) -> None:
     assert seen == [(when, name) for name in names for when in ("before", "after")]
 
 
+@pytest.mark.alone
 def test_many_entries_take_what_the_kernel_needs(maps: LiveMaps, create: Create) -> None:
     """200,000 entries: far from a system call an entry, in either direction."""
     count = 200_000
