@@ -18,7 +18,7 @@ from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
-Compile = Callable[[Path], Path]
+Compile = Callable[[str | Path], Path]
 PRIVILEGED = [path for path in corpus.SOURCES if not path.name.startswith(corpus.UNPRIVILEGED)]
 
 
@@ -75,7 +75,7 @@ def test_what_a_user_reads(stage: Stage, compile_bpf: Compile) -> None:
 
 
 def test_a_map_that_cannot_be_made(stage: Stage, compile_bpf: Compile) -> None:
-    """Its size is the kernel's to judge; what libbpf would refuse was told before (tests/kernel/test_libbpf_agrees.py)."""
+    """Its size is the kernel's to judge; what libbpf would refuse is told before (test_libbpf_agrees.py)."""
     head, _, tail = (corpus.FOLDER / "bpf" / "map_too_large.bpf.c").read_text().partition("/* Lacks the flag")
     licence = tail[tail.index("char LICENSE") :]
     program = tail[tail.index('SEC("xdp")') : tail.index("SEC", tail.index('SEC("xdp")') + 1)]
