@@ -17,7 +17,7 @@ from pathlib import Path
 from tools.closing_line import of_pytest
 
 FAILED, NONE_COLLECTED = 1, 5  # pytest's exit codes
-SPLIT = ("-m", "--junitxml", "--junit-xml")
+OWN = {"-m": "marked", "-n": "jobs", "--junitxml": "report", "--junit-xml": "report"}
 
 
 def jobs() -> int:
@@ -30,16 +30,16 @@ def taken_out(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     rest, found, waiting = list[str](), dict[str, str](), iter(words)
     for word in waiting:
         name, equals, value = word.partition("=")
-        if name in SPLIT:
-            found["-m" if name == "-m" else "report"] = value if equals else next(waiting, "")
+        if name in OWN:
+            found[OWN[name]] = value if equals else next(waiting, "")
         else:
             rest.append(word)
     return rest, found
 
 
-def phases(words: Sequence[str], marked: str) -> list[list[str]]:
-    chosen = f"({marked}) and " if marked else ""
-    beside = ["-n", str(jobs()), "--dist", "worksteal"]
+def phases(words: Sequence[str], found: dict[str, str]) -> list[list[str]]:
+    chosen = f"({found['marked']}) and " if "marked" in found else ""
+    beside = ["-n", found.get("jobs") or str(jobs()), "--dist", "worksteal"]
     return [[*beside, *words, "-m", f"{chosen}not alone"], [*words, "-m", f"{chosen}alone"]]
 
 
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     words, found = taken_out(arguments)
     codes, reports = list[int](), list[Path]()
     with tempfile.TemporaryDirectory() as folder:
-        for number, phase in enumerate(phases(words, found.get("-m", ""))):
+        for number, phase in enumerate(phases(words, found)):
             report = Path(folder) / f"{number}.xml"
             command = [sys.executable, "-m", "pytest", *phase, f"--junitxml={report}"]
             codes.append(subprocess.run(command, check=False).returncode)

@@ -58,8 +58,8 @@ def test_what_ends_a_run(code: int, words: list[str], goes_on: bool) -> None:
 @pytest.mark.parametrize("words", [["-m", "vm", "--junitxml=x"], ["--junitxml", "x", "-m=vm"]])
 def test_each_phase_has_its_part_of_the_marked(words: list[str]) -> None:
     rest, found = run_tests.taken_out(["-k", "one", *words, "tests/unit"])
-    assert (rest, found) == (["-k", "one", "tests/unit"], {"-m": "vm", "report": "x"})
-    beside, alone = run_tests.phases(rest, found["-m"])
+    assert (rest, found) == (["-k", "one", "tests/unit"], {"marked": "vm", "report": "x"})
+    beside, alone = run_tests.phases(rest, found)
     assert (beside[-1], alone[-1]) == ("(vm) and not alone", "(vm) and alone")
-    assert "-n" in beside
+    assert beside[:2] == ["-n", str(run_tests.jobs())]
     assert "-n" not in alone
