@@ -216,6 +216,7 @@ def test_against_what_was_before_the_swap(stage: Stage) -> None:
         assert_home(stage, done, "of what was before, must be ratio below 0.2", failed=3, back=2)
 
 
+@pytest.mark.alone
 def test_the_time_of_a_run(stage: Stage) -> None:
     """BPF_ENABLE_STATS while it is looked, against what the version before took."""
     with Generator(stage.sandbox.tx, flows=100) as generator:
@@ -227,6 +228,7 @@ def test_the_time_of_a_run(stage: Stage) -> None:
         assert_home(stage, done, "program count_flows: ", failed=3, back=2)
 
 
+@pytest.mark.alone
 def test_counters_of_the_interface(stage: Stage) -> None:
     rx = stage.sandbox.rx
     check = {"interface": rx.interface, "netns": rx.name, "counter": "xdp_drops", "rate_below": "100/s"}

@@ -211,6 +211,7 @@ def test_columns_stand_under_their_heads(stage: Stage) -> None:
     assert not any(line != line.rstrip() for line in lines)
 
 
+@pytest.mark.alone
 def test_words_for_people(stage: Stage) -> None:
     """One look at each report that is no table of a plan."""
     said = stage.run("apply", stage.write(stage.spec()), json_too=False)

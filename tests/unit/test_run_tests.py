@@ -31,8 +31,15 @@ def test_wrong() -> None:
 def test_one_report_one_line_and_one_exit_code(tmp_path: Path) -> None:
     (tmp_path / "test_three.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  alone: x\n")
+    # Its own basetemp: a pytest that starts closes /tmp/pytest-of-… to others, whom tests have let in.
     report = tmp_path / "out" / "tests.xml"
-    words = ["-c", str(tmp_path / "pytest.ini"), f"--junitxml={report}", str(tmp_path)]
+    words = [
+        "-c",
+        str(tmp_path / "pytest.ini"),
+        f"--junitxml={report}",
+        f"--basetemp={tmp_path / 'base'}",
+        str(tmp_path),
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "tools.run_tests", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
