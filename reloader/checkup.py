@@ -19,7 +19,7 @@ from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lost import is_lost, unrecorded
 from reloader.observe import Observed, SeenAttachment, observe, panic_of
 from reloader.pin_folders import describe_weak, repair_command
-from reloader.records import Generation, blob_is_whole
+from reloader.records import Generation, blob_is_whole, blobs_of
 from reloader.spec.wish import WishAttachment
 
 ROOM = 16 << 20  # bytes on the disk of the records, below which it is nearly full
@@ -124,12 +124,13 @@ def _start_again(seen: Observed, generation: Generation) -> str:
 
 def _blobs(layout: Layout, name: str, generation: Generation) -> Iterator[Finding]:
     """Whether a restart or a rollback would find what it needs."""
-    wanted = [("objects", o.digest) for o in generation.wish.objects]
-    wanted += [("entries", m.entries.digest) for m in generation.wish.maps if m.entries]
-    bad = [layout.blob_file(*one) for one in wanted if not _whole(layout, *one)]
+    bad = [layout.blob_file(*one) for one in blobs_of(generation.wish) if not _whole(layout, *one)]
     if bad:
-        what = f"stored files are gone or damaged: {', '.join(map(str, bad))}"
-        yield _bad(name, what, "apply it from its YAML; until then neither a restart nor a rollback finds them")
+        what = f"stored files are missing or damaged: {', '.join(map(str, bad))}"
+        damaged = [str(path) for path in bad if path.exists() or path.is_symlink()]
+        remove = f"remove {', '.join(damaged)}, then " if damaged else ""
+        hint = f"{remove}apply it again from its YAML; until then neither a restart nor a rollback can load them"
+        yield _bad(name, what, hint)
 
 
 def _whole(layout: Layout, blob: str, digest: str) -> bool:

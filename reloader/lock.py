@@ -334,12 +334,12 @@ def _existing(path: str) -> str:
 
 def _filesystem(device: int) -> str:
     """The type of the filesystem with that device number, as mountinfo names it."""
-    number = f"{os.major(device)}:{os.minor(device)}"
-    with open("/proc/self/mountinfo") as file:
+    number = f"{os.major(device)}:{os.minor(device)}".encode()
+    with open("/proc/self/mountinfo", "rb") as file:  # a path may hold any byte, but neither space nor newline
         for line in file:
-            words = line.split()
-            if words[2] == number:
-                return words[words.index("-") + 1]
+            left, _, right = line.partition(b" - ")
+            if left.split(b" ")[2] == number:
+                return right.split(b" ")[0].decode()
     return ""
 
 

@@ -45,9 +45,10 @@ def _pins(wanted: str) -> Iterator[str]:
 def mounts() -> list[str]:
     """Where bpf filesystems are mounted, as this process sees it."""
     found = []
-    with open("/proc/self/mountinfo", errors="replace") as file:
+    with open("/proc/self/mountinfo", "rb") as file:  # a path may hold any byte; space, newline and \\ are escaped
         for line in file:
-            left, _, right = line.partition(" - ")
-            if right.split()[0] == "bpf":
-                found.append(left.split()[4].encode().decode("unicode_escape"))
+            left, _, right = line.partition(b" - ")
+            if right.split(b" ")[0] == b"bpf":
+                path = left.split(b" ")[4].decode("unicode_escape")  # the bytes as characters of the same number
+                found.append(os.fsdecode(path.encode("latin-1")))
     return list(dict.fromkeys(found))

@@ -152,7 +152,8 @@ class _Encoder:
             number = self._bool(value, at) if tree.kind == "bool" else self._int(tree, value, at)
         low, high = int_range(tree.size, tree.signed, bits)
         if not low <= number <= high:
-            raise self._problem(at, f"{number} does not fit into {bits} bits of {tree.text()} ({low} to {high})")
+            room = f"{counted(bits, 'bit')} of {tree.text()} ({low} to {high})"
+            raise self._problem(at, f"{number} does not fit into {room}")
         return (number & (1 << bits) - 1).to_bytes(tree.size, "little")
 
     # --- scalars
@@ -276,12 +277,16 @@ class _Encoder:
 
     def _indices(self, tree: TypeTree, value: Mapping[Any, Any], at: str) -> Iterator[tuple[int, Any]]:
         """Elements by their index; those that are not named keep their values."""
+        named = dict[int, Any]()
         for index, item in value.items():
             number = parse_int(str(index))
             if number is None or not 0 <= number < tree.count:
                 raise self._problem(
                     at, f"no element {index!r} in {tree.text()}", f"an index from 0 to {tree.count - 1}"
                 )
+            if number in named:
+                raise self._problem(at, f"{index!r} and {named[number]!r} are the same element", "give it once")
+            named[number] = index
             yield number, item
 
     def _text(self, tree: TypeTree, element: TypeTree, value: str, at: str) -> bytes:

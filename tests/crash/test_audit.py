@@ -64,3 +64,18 @@ def test_killed_by_strace(name: str, scene: Scene, tmp_path: Path) -> None:
         scene.reset()
     assert killed >= len(KILLED) // 2
     assert not violations, "\n".join(violations)
+
+
+def test_a_fork_told_in_two_lines_is_a_fork() -> None:
+    """On a busy machine the child's own calls come between them."""
+    lines = [
+        "10 clone(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|SIGCHLD <unfinished ...>",
+        '11 bpf(BPF_MAP_FREEZE, {map_fd=20}, 4) = 0',
+        "10 <... clone resumed>, child_tidptr=0x7f) = 11",
+        "10 clone3({flags=CLONE_VM|CLONE_THREAD <unfinished ...>",
+        "10 <... clone3 resumed>, 88) = 12",
+        "12 bpf(BPF_MAP_FREEZE, {map_fd=20}, 4) = 0",
+    ]  # fmt: skip
+    audit = Audit(below="/nowhere")
+    audit.read(iter(lines))
+    assert audit.outside == [lines[-1]]

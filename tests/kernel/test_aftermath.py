@@ -385,3 +385,22 @@ def test_v6_signals_at_any_moment_from_outside(stage: Stage) -> None:
         assert f'File "{ROOT}/reloader' not in done.err
         assert stage.call("recover")["recovered"] == []
     stage.assert_counts()
+
+
+def test_v6_gc_that_has_begun_comes_to_its_end(stage: Stage) -> None:
+    """Trap: interrupted after the first of two removals, it said that nothing was changed."""
+    stage.apply(stage.spec())
+    dead = [stage.records / "objects" / (digit * 64) for digit in "01"]
+    for path in dead:
+        path.write_bytes(b"dead")
+    code = """
+import sys
+from reloader import cli, effects
+from tests.crash.gated import Striking
+effects.install(Striking("SIGINT", "after", "1 gc blob"))
+sys.argv[0] = "reloader"
+cli.entry()
+"""
+    done = stage.spawn("gc", "-o", "json", code=code)
+    assert (done.code, [path.exists() for path in dead]) == (0, [False, False]), done.err
+    assert len(done.document["removed"]) == 2

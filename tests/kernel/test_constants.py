@@ -163,6 +163,7 @@ def test_f1_init_prints_constants_in_full_and_they_read_back(stage: Stage) -> No
         ({"list": [{}, {}, {}, {}]}, "spec.rodata.list"),
         ({"conf": {"limt": 1}}, "spec.rodata.conf"),
         ({"grid": {"x": [1]}}, "spec.rodata.grid"),
+        ({"list": {"1": {"a": 1}, "0x1": {"b": 2}}}, "spec.rodata.list"),
     ],
 )
 def test_f1_what_fits_no_constant_is_refused(stage: Stage, rodata: dict[str, Any], path: str) -> None:

@@ -212,7 +212,7 @@ def test_sixteen_writers_at_once(stage: Stage) -> None:
         writer.stdout.close()
         writer.stderr.close()
     assert codes == [0, *[75] * 15], said
-    assert sum("is changing this host" in text for text in said) == 15
+    assert sum("holds the lock of" in text for text in said) == 15
     assert stage.standing().generation == 2
     stage.assert_counts()
 

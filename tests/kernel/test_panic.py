@@ -222,6 +222,17 @@ def test_regress_panic_needs_no_sound_records(stage: Stage, what: str) -> None:
         assert verdict(stage) == then
 
 
+@pytest.mark.parametrize("record", ["current.json", "generations/1.json"])
+def test_v11_panic_needs_no_readable_records(stage: Stage, record: str) -> None:
+    """Trap: a disk that gives EIO stopped it."""
+    stage.apply(stage.spec("v1"))
+    path = stage.records / "pipelines/edge" / record
+    inject = ("strace", "-f", "-o", "/dev/null", "-P", str(path), "-e", "inject=openat:error=EIO")
+    done = stage.spawn("panic", "edge", "--open", prefix=inject)
+    assert done.code == 0, done.err
+    assert verdict(stage) == "pass"
+
+
 def test_regress_panic_after_a_first_apply_was_killed(stage: Stage) -> None:
     """Its link is pinned and serves, its record was not written yet."""
     stage.write(stage.spec("v1", panic="open"))

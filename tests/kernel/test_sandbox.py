@@ -24,7 +24,7 @@ with Sandbox() as sandbox:
 
 
 def mounts() -> str:
-    return Path("/proc/self/mountinfo").read_text()
+    return Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
 
 
 def hold() -> tuple[subprocess.Popen[str], str]:

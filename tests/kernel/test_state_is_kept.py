@@ -142,5 +142,5 @@ def test_a_stored_object_that_is_gone_is_told(stage: Stage) -> None:
     for stored in first:
         stored.unlink()
     stage.call("rollback", "edge", code=1)
-    assert "is gone" in stage.said
+    assert "is missing" in stage.said
     stage.call("remove", "edge", "--state")

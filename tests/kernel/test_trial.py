@@ -460,6 +460,38 @@ def test_the_guard_is_killed_on_its_way_back(stage: Stage, point: str) -> None:
     stage.assert_counts()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_the_guard_gets_a_signal(stage: Stage, number: signal.Signals) -> None:
+    """SIGTERM ends it, and `apply` takes the version back at once; the others are not meant for it."""
+    served(stage)
+    with Beside(stage, "apply", wished(stage)) as apply:
+        guard = on_trial(stage).guard
+        os.kill(guard, number)
+        if number != signal.SIGTERM:
+            time.sleep(0.3)
+            assert guards(stage) == [guard]
+            os.kill(guard, signal.SIGTERM)
+        done = apply.done()
+    assert_no_guard(stage)
+    assert done.code == 3, done.err
+    assert_back(stage, "its guard was killed")
+
+
+@pytest.mark.parametrize("point", ["after 1 journal.begin", "before 1 link.update", "after 1 journal.commit"])
+def test_the_guard_is_terminated_on_its_way_back(stage: Stage, point: str) -> None:
+    """Trap: its transaction holds the signal back, comes to its end, and nothing is left open."""
+    served(stage)
+    when, _, what = point.partition(" ")
+    code = GATED_GUARD.replace('"kill"', '"SIGTERM"')
+    done = stage.spawn(when, what, "apply", wished(stage, tcp(stage)), code=code)
+    assert done.code == 3, done.err
+    assert_no_guard(stage)
+    assert verdict(stage) == "XDP_PASS"
+    assert outcomes(stage)[2].startswith("rolled back")
+    assert stage.call("recover")["recovered"] == []
+    stage.assert_counts()
+
+
 def test_no_way_back_needs_a_human(stage: Stage) -> None:
     """What served before cannot be loaded: the version stays, everybody says so, and a person decides."""
     served(stage)
