@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import loop
+from lab.crash import loop
+from lab.crash.scenario import SCENARIOS, Scene
 from tests.crash.audit import TRACED, Audit
-from tests.crash.scenario import SCENARIOS, Scene
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -34,7 +34,7 @@ def traced(scene: Scene, words: list[str], folder: Path, module: str) -> Audit:
 def test_nothing_lasting_bypasses_the_place(name: str, scene: Scene, tmp_path: Path) -> None:
     prepare, words = SCENARIOS[name]
     prepare(scene)
-    audit = traced(scene, words(scene), tmp_path, "tests.crash.gated")
+    audit = traced(scene, words(scene), tmp_path, "lab.crash.gated")
     assert audit.effects >= 5
     assert not audit.outside, "\n".join(audit.outside)
 

@@ -9,20 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
-from reloader import cli, records
+from lab.stage import ROOT, Done, Stage, checked, hear_signals, wait_until
+from reloader import records
 from reloader.lock import writer_lock
 from reloader.txn import session
-from tests.kernel.stage import ROOT, Done, Stage, checked, hear_signals, on_stage, wait_until
 from tests.kernel.test_bad_inputs import blocking
-from tests.kernel.test_survive import Restarted
-from tests.kernel.trials import Beside, expire, guards
+from tests.support import faults
+from tests.support.trials import Beside, expire, guards
 
 pytestmark = pytest.mark.kernel
 
@@ -53,12 +51,6 @@ effects.install(gate)
 sys.argv = ["reloader", *sys.argv[3:]]
 cli.entry()
 """
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def error_of(done: Done) -> Any:
@@ -365,7 +357,7 @@ def test_v11_status_tells_states_apart(stage: Stage, monkeypatch: pytest.MonkeyP
         stage.kernel.pins.pin(held, link)
     stage.call("recover")
     assert states() == ["serving"]
-    monkeypatch.setattr(cli, "live_kernel", Restarted)
+    faults.restarted(monkeypatch)
     assert states() == ["rebooted"]
 
 

@@ -33,9 +33,9 @@ from reloader.errors import (
 from reloader.kernel import Loaded, LoadRequest
 from reloader.plan import ops
 from reloader.txn import apply as apply_module
-from reloader.txn import migrate, session
 from reloader.txn.apply import Bench
-from tests.conversions import Shifting, column, conversions, cpu_values
+from tests.support import faults
+from tests.support.conversions import Shifting, column, conversions, cpu_values
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -87,7 +87,7 @@ class Scene(Shifting):
 def scene(
     sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Scene]:
-    monkeypatch.setattr(session, "_conversions", conversions)
+    faults.inject(monkeypatch, "conversions", conversions)
     files = {f"v{v}": objects(f"lab/bpf/flow_state_v{v}") for v in (1, 2)}
     made = Scene(sandbox, tmp_path, files, MAPS)
     made.apply("v1")
@@ -108,7 +108,7 @@ def before_drain(monkeypatch: pytest.MonkeyPatch, act: Callable[[Bench, ops.Drai
             act(bench, op)
         execute(bench, op)
 
-    monkeypatch.setattr("reloader.txn.transaction.execute", executed)
+    faults.inject(monkeypatch, "execute", executed)
 
 
 def test_no_room_in_the_new_map_rolls_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def failing_loads(monkeypatch: pytest.MonkeyPatch, *errors: KernelError | None) 
             raise error
         return load(self, request)
 
-    monkeypatch.setattr(LiveProgs, "load", loaded)
+    faults.inject(monkeypatch, "load", loaded)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["ENOMEM", "verifier"])
@@ -197,7 +197,7 @@ def test_going_back_fails_too_until_recover(scene: Scene, monkeypatch: pytest.Mo
 
 
 def test_a_long_drain_says_how_far_it_is(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrate, "EVERY", 0.0)
+    faults.inject(monkeypatch, "seconds between looks", 0.0)
     said: list[str] = []
     scene.generator.stop()
     before_drain(monkeypatch, lambda *_: said.clear())
@@ -213,7 +213,7 @@ def test_a_long_drain_says_how_far_it_is(scene: Scene, monkeypatch: pytest.Monke
 
 APPLY = """
 import sys
-from tests.conversions import apply_in_process
+from tests.support.conversions import apply_in_process
 apply_in_process(sys.argv[1:])
 """
 
@@ -311,7 +311,7 @@ def test_a_section_that_somebody_has_mapped_does_not_hold_up_the_commit(
     sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It cannot be frozen; counts that are written to it before the commit are there all the same."""
-    monkeypatch.setattr(session, "_conversions", conversions)
+    faults.inject(monkeypatch, "conversions", conversions)
     stage = _conv(sandbox, objects, tmp_path, ".bss")
     with stage.pub(".bss") as old, mmap.mmap(old.fileno(), mmap.PAGESIZE) as memory:
         memory[:8] = struct.pack("=Q", 41)

@@ -19,7 +19,8 @@ from reloader.errors import NothingSwapped, RefusedChange, RolledBack
 from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES
 from reloader.txn import migrate, session
 from reloader.typetree import TypeTree
-from tests.conversions import Shifting, conversions, converted, cpu_values, decode, encode, fields_of, joined
+from tests.support import faults
+from tests.support.conversions import Shifting, conversions, converted, cpu_values, decode, encode, fields_of, joined
 
 pytestmark = pytest.mark.kernel
 
@@ -55,7 +56,7 @@ class Types(Shifting):
 
 @pytest.fixture
 def by_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_conversions", conversions)
+    faults.inject(monkeypatch, "conversions", conversions)
 
 
 @pytest.fixture(params=["header", "foreign"])
@@ -198,8 +199,8 @@ def test_a_misfit_met_in_the_drain_rolls_back(
     before = stage.everything()
     away = expected(stage, expected(stage, before, "v1", "v2"), "v2", "v1")
     pass_over = migrate.Moved()
-    for check in ("check", "copy_over"):
-        monkeypatch.setattr(migrate, check, lambda *_, **__: pass_over)
+    for check in ("check of a conversion", "copy over"):
+        faults.inject(monkeypatch, check, lambda *_, **__: pass_over)
     for name in ("hash", "percpu_hash"):
         overflow(stage, name, "bytes")
     stuck = stage.everything()
@@ -221,7 +222,7 @@ def test_values_of_every_cpu_move(
     wanted = expected(stage, stage.everything(), "v1", "v2")
     allowed = os.sched_getaffinity(0)
     if away == "offline":
-        monkeypatch.setattr(migrate, "online_cpus", lambda: [min(allowed)])
+        faults.inject(monkeypatch, "migration CPUs", lambda: [min(allowed)])
     try:
         os.sched_setaffinity(0, {max(allowed)} if away == "bound" else allowed)
         stage.apply("v2")

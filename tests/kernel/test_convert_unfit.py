@@ -20,7 +20,8 @@ from reloader.records import Trial
 from reloader.txn import apply as apply_module
 from reloader.txn import session
 from reloader.txn.apply import Bench
-from tests.conversions import Shifting, cpu_values, joined
+from tests.support import faults
+from tests.support.conversions import Shifting, cpu_values, joined
 
 pytestmark = pytest.mark.kernel
 
@@ -174,7 +175,7 @@ def test_regress_the_undo_leaves_out_what_has_no_place(
             raise KernelError("bpf", 12, "injected")
         execute(bench, op)
 
-    monkeypatch.setattr("reloader.txn.transaction.execute", executed)
+    faults.inject(monkeypatch, "execute", executed)
     with pytest.raises(RolledBack, match="flows: 2 entries without a place in that layout left out"):
         stage.apply("v2")
     assert stage.numbers() == TEN

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import MOUNT, Sandbox, run
+from lab.sandbox import MOUNT, run
+from lab.stage import Stage, wait_until
 from reloader.kernel import LoadRequest, XdpMode
-from tests.kernel.stage import Stage, on_stage, wait_until
 from tests.kernel.test_gc import OTHERS
 
 pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        made.apply(made.spec())
-        yield made
+def stage(stage: Stage) -> Stage:
+    stage.apply(stage.spec())
+    return stage
 
 
 def ills(stage: Stage) -> list[tuple[str, str]]:

@@ -16,10 +16,9 @@ from typing import Any
 import pytest
 
 from lab.sandbox import Sandbox
+from lab.stage import Done, Stage, wait_until
 from reloader import effects, records
-from tests.kernel.stage import Done, Stage, on_stage, wait_until
 from tests.kernel.test_watch import Watch
-from tests.kernel.trials import assert_no_guard
 
 pytestmark = pytest.mark.kernel
 
@@ -119,13 +118,6 @@ class Rules:
     def keys(self) -> set[int]:
         """What the published map holds; of an array, the slots that are not zero."""
         return {int.from_bytes(k, "little") for k, v in self.stage.items("rules").items() if any(v)}
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
-        assert_no_guard(opened)
 
 
 @pytest.fixture

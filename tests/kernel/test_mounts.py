@@ -5,24 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage
 from reloader.bpf.holders import holders, mounts, mounts_in
-from tests.kernel.stage import ROOT, Stage, on_stage
 
 pytestmark = pytest.mark.kernel
 USER = 12345
 NAMES = ("zähler", "a b\tc\nd", "back\\slash\\134", "no-break\u00a0space", "re\rturn", os.fsdecode(b"by\xffte"))
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -15,21 +15,14 @@ from typing import NoReturn
 import pytest
 import yaml
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Done, Stage
 from reloader import records
 from reloader.errors import InputError
 from reloader.spec import host
-from tests.kernel.stage import ROOT, Done, Stage, on_stage
 
 pytestmark = pytest.mark.kernel
 PATIENCE = 20  # seconds; what waits for a FIFO waits for ever
 ODD = "not-a-regular-file"
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -11,15 +11,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
-from tests.kernel.stage import ROOT, Stage, hear_signals, on_stage, wait_until
+from lab.stage import ROOT, Stage, hear_signals, wait_until
 from tests.kernel.test_bad_inputs import blocking
-from tests.kernel.trials import assert_no_guard, health, tcp
+from tests.support.trials import assert_no_guard, health, tcp
 
 pytestmark = pytest.mark.kernel
 
@@ -36,12 +34,6 @@ sys.argv[0] = "reloader"
 entry()
 """
 """Every step counts as slow, so that the thread that tells of it writes all the time."""
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def start(

@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Done, Stage
 from reloader import pin_folders
 from reloader.bpf import folders
 from reloader.errors import KernelError
 from reloader.lock import writer_lock
-from reloader.txn import session
-from tests.kernel.stage import ROOT, Done, Stage, on_stage
 from tests.kernel.test_rescue import rescue
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -26,14 +24,13 @@ REASON = "pin-folder-not-ours"
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
+def stage(stage: Stage) -> Stage:
     """The bpf filesystem is world-writable and sticky, as /sys/fs/bpf often is."""
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        sandbox.dir.chmod(0o755)
-        mount = Path(sandbox.bpffs).parent
-        mount.chmod(0o1777)
-        Path(sandbox.bpffs).rmdir()
-        yield opened
+    stage.sandbox.dir.chmod(0o755)
+    mount = Path(stage.sandbox.bpffs).parent
+    mount.chmod(0o1777)
+    Path(stage.sandbox.bpffs).rmdir()
+    return stage
 
 
 def as_user(*words: str | Path, user: int = USER, group: int = USER) -> int:
@@ -181,7 +178,7 @@ def test_v3_a_folder_that_is_exchanged_between_judging_and_pinning(
         if not folder.exists():
             assert as_user("mkdir", folder) == 0
 
-    monkeypatch.setattr(session, "require_own_folders", and_then_taken)
+    faults.inject(monkeypatch, "own folders", and_then_taken)
     done = stage.run("apply", stage.write(spec))
     assert done.code in (1, 77), done.out
     assert not stage.attached()

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
-from tests.kernel.stage import Done, Stage, on_stage
+from lab.stage import Done, Stage
 
 pytestmark = pytest.mark.kernel
 STRANGER = 12345
 REASON = "others-can-change"
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def weak(done: Done) -> set[tuple[str, str]]:

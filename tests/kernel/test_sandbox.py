@@ -78,6 +78,7 @@ def test_nothing_remains_after_a_signal(number: signal.Signals) -> None:
     assert leftovers(of=process.pid) == []
 
 
+@pytest.mark.alone
 def test_a_killed_process_is_swept_up_after() -> None:
     process, name = hold()
     finish(process, signal.SIGKILL)

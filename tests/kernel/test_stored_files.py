@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import Sandbox
+from lab.stage import Stage, on_stage
 from reloader import records
 from reloader.records import Generation
-from tests.kernel.stage import Stage, on_stage
 
 pytestmark = pytest.mark.kernel
 

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 
 from lab.sandbox import Sandbox
+from lab.stage import ROOT, VERSIONS, Stage, hear_signals, on_stage, wait_until
 from reloader import records
 from reloader.errors import Interrupted
 from reloader.records import Trial
 from reloader.trial import born, guarded
-from tests.kernel.stage import ROOT, VERSIONS, Stage, hear_signals, on_stage, wait_until
 from tests.kernel.test_watch import Watch
-from tests.kernel.trials import (
+from tests.support.trials import (
     DROP,
     PASS,
     Beside,
@@ -49,13 +49,6 @@ pytestmark = pytest.mark.kernel
 
 LONG = {"window": "60s", "interval": "100ms"}  # longer than any test: what ends it is what the test does
 HOLDS = {"map": "counters", "field": "packets", "above": -1}
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
-        assert_no_guard(opened)
 
 
 def served(stage: Stage, **changes: Any) -> None:
@@ -263,7 +256,7 @@ def test_apply_is_killed_around_its_commit(stage: Stage, point: str) -> None:
     served(stage)
     path = wished(stage, tcp(stage))
     when, _, what = point.partition(" ")
-    gate = ["-m", "tests.crash.gated", "kill", when, what, "--"]
+    gate = ["-m", "lab.crash.gated", "kill", when, what, "--"]
     words = [sys.executable, *gate, "apply", str(path), *stage.where]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -434,7 +427,7 @@ import os, sys
 from pathlib import Path
 from reloader import effects
 from reloader.cli import entry
-from tests.crash.gated import Striking
+from lab.crash.gated import Striking
 
 when, point, *words = sys.argv[1:]
 strike = Striking("kill", when, point)

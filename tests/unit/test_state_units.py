@@ -16,7 +16,7 @@ from reloader.state.compile import between
 from reloader.state.registry import QUESTION, Registry, read_folder
 from reloader.state.rules import Conversion
 from reloader.typetree import Member
-from tests.reference import apply_rules
+from tests.support.reference import apply_rules
 
 SOURCE = """
 #include <linux/bpf.h>

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.crash.scenario import MAY_BE_BARE, SCENARIOS, Scene, Violation
-from tests.kernel.stage import hear_signals
+from lab.crash.scenario import MAY_BE_BARE, SCENARIOS, Scene, Violation
+from lab.stage import hear_signals
 
 ERRORS = ("ENOMEM", "ENOSPC", "EPERM", "EINTR", "EAGAIN", "EBUSY", "EIO", "EDQUOT", "EROFS")
 """What bpf(2) and the file system return for these effects."""
@@ -53,7 +53,7 @@ Chosen = Callable[[Sequence[Point]], Sequence[Point]]
 def run(module: str, mode: str, point: Point | str, scene: Scene, words: list[str]) -> subprocess.CompletedProcess[str]:
     """A command under `module`'s gate; `point` is a file's path for the mode `count`."""
     when, text = (point.when, point.text) if isinstance(point, Point) else ("before", point)
-    command = [sys.executable, "-m", f"tests.crash.{module}", mode, when, text, "--", *words, *scene.where]
+    command = [sys.executable, "-m", f"lab.crash.{module}", mode, when, text, "--", *words, *scene.where]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, preexec_fn=hear_signals)
 
 

@@ -16,12 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lab.stage import ROOT, Done, Stage, hear_signals, wait_until
 from reloader import records
 from reloader.bpf import netns
 from reloader.records import Trial
 from reloader.trial import now
 from reloader.txn.trial import lock_in_turn
-from tests.kernel.stage import ROOT, Done, Stage, hear_signals, wait_until
 
 PASS, DROP = {"default_verdict": "XDP_PASS"}, {"default_verdict": "XDP_DROP"}
 PORT = 8080
