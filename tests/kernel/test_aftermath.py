@@ -396,7 +396,7 @@ def test_v6_gc_that_has_begun_comes_to_its_end(stage: Stage) -> None:
     code = """
 import sys
 from reloader import cli, effects
-from tests.crash.gated import Striking
+from lab.crash.gated import Striking
 effects.install(Striking("SIGINT", "after", "1 gc blob"))
 sys.argv[0] = "reloader"
 cli.entry()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
-from lab.stage import Stage, on_stage
+from lab.stage import Stage
 from reloader import records
 from reloader.records import Generation
 
@@ -24,7 +23,7 @@ KILLED = """\
 import sys
 from reloader import effects
 from reloader.cli import entry
-from tests.crash.gated import Striking
+from lab.crash.gated import Striking
 
 effects.install(Striking("kill", "after", "1 journal.commit"))
 sys.argv[0] = "reloader"
@@ -33,12 +32,11 @@ entry()
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
+def stage(stage: Stage) -> Stage:
     """Two generations of one object, that differ in their entries."""
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        for count in (1, 2):
-            opened.apply(listing(opened, count))
-        yield opened
+    for count in (1, 2):
+        stage.apply(listing(stage, count))
+    return stage
 
 
 def listing(stage: Stage, count: int, version: str = "v1") -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,9 +41,9 @@ def test_one_report_one_line_and_one_exit_code(tmp_path: Path) -> None:
         f"--basetemp={tmp_path / 'base'}",
         str(tmp_path),
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.run_tests", *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "tools.run_tests", *words]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "2 passed, 1 failed")
     assert of_pytest(report) == (2, 1)
 
