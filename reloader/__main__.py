@@ -1,10 +1,10 @@
 """`python -m reloader` and the console script. Until the handlers stand, ^C ends the process without a traceback:
 the imports below take most of the time of a short command."""
 
-import signal
+import _signal  # type: ignore[import-not-found]  # the built-in part of `signal`, imported in no time
 
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 from reloader.cli import entry
 

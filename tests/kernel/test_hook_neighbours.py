@@ -17,6 +17,7 @@ from reloader import effects
 from reloader.bpf import netlink
 from reloader.errors import KernelError
 from tests.kernel.test_state_transfer import KILLER
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -282,16 +283,16 @@ def test_f3_a_program_in_hardware_beside_ours_on_xdp(hook: Hook, monkeypatch: py
     stage.sandbox.rx.run("bpftool", "prog", "load", str(stage.folder / "v1.bpf.o"), theirs)
     with stage.kernel.pins.get(theirs) as fd:
         number = stage.kernel.progs.info(fd).id
-    asked = netlink.attrs
+    asked = faults.real("netlink attributes")
     ours = stage.attached()
 
     def answer(data: bytes) -> dict[int, bytes]:
-        found = asked(data)
+        found: dict[int, bytes] = asked(data)
         if found.get(netlink.IFLA_XDP_DRV_PROG_ID) == ours.to_bytes(4, "little"):
             found[netlink.IFLA_XDP_HW_PROG_ID] = number.to_bytes(4, "little")
         return found
 
-    monkeypatch.setattr(netlink, "attrs", answer)
+    faults.inject(monkeypatch, "netlink attributes", answer)
     assert stage.attached() == ours
     (seen,) = hook.line(stage.file)["neighbours"]
     assert (seen["hook"], seen["effect"], seen["prog_id"], seen["filter"]) == ("xdp", "runs_before", number, None)

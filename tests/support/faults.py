@@ -70,6 +70,8 @@ POINTS = {
     "kernel configuration": "reloader.spec.kconfig:_configuration",
     "scaffold check": "reloader.spec.scaffold:_require_valid",
     "scaffold quotes": "reloader.spec.scaffold:quoted",
+    "sound part": "reloader.spec.parse:sound_part",
+    "netlink attributes": "reloader.bpf.netlink:attrs",
     "YAML parser": "reloader.spec.text:_parser",
     "ELF sections": "reloader.elf.faults:_sections",
     "verifier rules": "reloader.verifier.explain:RULES",

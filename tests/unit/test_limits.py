@@ -16,6 +16,7 @@ from reloader.spec import parse
 from reloader.spec.compile import compile_file
 from reloader.spec.objects import read_file
 from reloader.spec.source import read_source
+from tests.support import faults
 
 DOCUMENT = """apiVersion: reloader/v1
 kind: Pipeline
@@ -163,6 +164,6 @@ def test_a_document_of_many_wrong_maps_is_read_no_further(folder: Path, monkeypa
     def unasked(_document: object) -> None:
         raise AssertionError("its sound part is not needed")
 
-    monkeypatch.setattr(parse, "sound_part", unasked)
+    faults.inject(monkeypatch, "sound part", unasked)
     pipelines, problems = parse.parse_sound(path.read_bytes(), path)
     assert (len(pipelines), len(problems)) == (0, ENOUGH)
