@@ -82,10 +82,16 @@ def test_what_a_user_reads(stage: Stage, compile_bpf: Compile) -> None:
 
 
 def test_a_map_that_cannot_be_made(stage: Stage, compile_bpf: Compile) -> None:
-    object_name = stage.put(compile_bpf(corpus.FOLDER / "bpf" / "map_too_large.bpf.c"), "large.bpf.o")
+    """What no kernel takes is bad input (65); what this one has too little memory for, it refuses itself."""
+    source = corpus.FOLDER / "bpf" / "map_too_large.bpf.c"
     maps = {"huge": {"role": "scratch"}, "trie": {"role": "scratch"}}
-    spec = {"objects": [object_name], "attach": [stage.attach("map_without_flag")], "maps": maps}
+    attach = [stage.attach("map_without_flag")]
+    spec = {"objects": [stage.put(compile_bpf(source), "large.bpf.o")], "attach": attach, "maps": maps}
     done = stage.run("apply", stage.write(spec))
+    assert done.code == 65
+    assert [(p["reason"], p["values"]["map"]) for p in done.error["problems"]] == [("map_flags", "trie")]
+    flagged = source.read_text().replace('} trie SEC(".maps");', '__uint(map_flags, 1); } trie SEC(".maps");')
+    done = stage.run("apply", stage.write({**spec, "objects": [stage.put(compile_bpf(flagged), "flagged.bpf.o")]}))
     assert done.code == 1
     assert "nothing was swapped" in done.err
     assert done.error["rejection"]["code"] == "map-refused"
