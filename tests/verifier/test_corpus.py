@@ -19,7 +19,7 @@ from tests.verifier import corpus
 
 pytestmark = pytest.mark.kernel
 
-Compile = Callable[[Path], Path]
+Compile = Callable[[str | Path], Path]
 PRIVILEGED = [path for path in corpus.SOURCES if not path.name.startswith(corpus.UNPRIVILEGED)]
 
 
