@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from bench.rows import Aim, Row, note
+from lab.crash import loop
+from lab.crash.scenario import SCENARIOS, Scene
 from lab.sandbox import Sandbox
 from lab.traffic import Generator
-from tests.crash import loop
-from tests.crash.scenario import SCENARIOS, Scene
 
 BUILT = Path(__file__).resolve().parent.parent / "build" / "bpf"
 NONE = Aim(of="value", most=0)

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.rows import Aim, Row, note
+from lab.fuzz import inputs, serving
+from lab.fuzz.harness import Tally
 from lab.sandbox import Sandbox
-from tests.fuzz import inputs, serving
-from tests.fuzz.harness import Tally
-from tests.kernel.stage import Stage, on_stage
+from lab.stage import Stage, on_stage
 
 TIMES = 4  # as many as `make test` takes
 SERVING = ((serving.offered, 400), (serving.records, 200), (serving.records_by_hand, 200))

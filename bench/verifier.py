@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.rows import Row, note
+from lab import corpus
 from lab.traffic import ROOT
-from tests.verifier import corpus
 from tools import build_bpf
 
 LESS = ["setpriv", "--bounding-set", "-sys_admin,-perfmon"]
@@ -42,7 +42,7 @@ def explanations() -> dict[str, tuple[str, str]]:
 
 
 def asked(target: Path, prefix: list[str]) -> dict[str, tuple[str, str]]:
-    command = [*prefix, sys.executable, "-m", "tests.verifier.corpus", str(target)]
+    command = [*prefix, sys.executable, "-m", "lab.corpus", str(target)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     told: dict[str, Any] = json.loads(done.stdout)
     return {name: (one["code"], one["sentence"]) for name, one in told.items() if one}

@@ -208,7 +208,8 @@ def _remove(name: str) -> None:
 
 def _mounts() -> list[str]:
     """Mount points of this mount namespace."""
-    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    with open("/proc/self/mountinfo", "rb") as file:
+        return [os.fsdecode(line.split(b" ")[4]) for line in file]
 
 
 _guarded = False

@@ -18,9 +18,9 @@ from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lost import is_lost, unrecorded
 from reloader.observe import Observed, SeenAttachment, observe, panic_of
-from reloader.pin_folders import describe_weak, repair_command
+from reloader.pin_folders import describe_weak, repair_command, weak_folders
 from reloader.printable import counted
-from reloader.records import Generation, blob_is_whole
+from reloader.records import Generation, blob_is_whole, blobs_of
 from reloader.spec.wish import WishAttachment
 
 ROOM = 16 << 20  # bytes on the disk of the records, below which it is nearly full
@@ -104,8 +104,8 @@ def foreign_folders(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
     """Pin folders of others below ours, those of pipelines without a record among them."""
     try:
         found = [n for n in kernel.pins.listdir(layout.bpffs) if PIPELINE_NAME.match(n)]
-        weak = kernel.pins.weak_folders(layout.bpffs, tuple(found))
-    except (KernelError, OSError):
+        weak = weak_folders(kernel, layout, *found)
+    except (KernelError, OSError, PermissionRefused):
         return  # said by the check of the bpf filesystem
     for folder in weak:
         yield Finding(check="pins", ok=False, what=describe_weak(folder), hint=repair_command([folder]))
@@ -125,12 +125,13 @@ def _start_again(seen: Observed, generation: Generation) -> str:
 
 def _blobs(layout: Layout, name: str, generation: Generation) -> Iterator[Finding]:
     """Whether a restart or a rollback would find what it needs."""
-    wanted = [("objects", o.digest) for o in generation.wish.objects]
-    wanted += [("entries", m.entries.digest) for m in generation.wish.maps if m.entries]
-    bad = [layout.blob_file(*one) for one in wanted if not _whole(layout, *one)]
+    bad = [layout.blob_file(*one) for one in blobs_of(generation.wish) if not _whole(layout, *one)]
     if bad:
-        what = f"stored files are gone or damaged: {', '.join(map(str, bad))}"
-        yield _bad(name, what, "apply it from its YAML; until then neither a restart nor a rollback finds them")
+        what = f"stored files are missing or damaged: {', '.join(map(str, bad))}"
+        damaged = [str(path) for path in bad if path.exists() or path.is_symlink()]
+        remove = f"remove {', '.join(damaged)}, then " if damaged else ""
+        hint = f"{remove}apply it again from its YAML; until then neither a restart nor a rollback can load them"
+        yield _bad(name, what, hint)
 
 
 def _whole(layout: Layout, blob: str, digest: str) -> bool:

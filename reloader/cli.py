@@ -52,10 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     from reloader.commands.words import parse
 
     args = parse(argv)
-    if "reloader.txn.transaction" in sys.modules:  # not the first command of this process
-        from reloader.commands import aftermath
-
-        aftermath.forget()
+    aftermath.forget()  # what earlier commands of this process did
     environment = Environment.of(args, live_kernel)
     with Held() as held:
         code = _answered(args, environment, held)
@@ -88,7 +85,7 @@ def _unread(args: argparse.Namespace, environment: Environment, code: int) -> in
 
 def _changes(args: argparse.Namespace) -> bool:
     """Whether the command is there for its effects; all others are there for what they print."""
-    return (args.module, args.command) in CHANGING
+    return (args.module, args.command) in CHANGING and not getattr(args, "dry_run", False)
 
 
 def _answered(args: argparse.Namespace, environment: Environment, held: Held) -> int:

@@ -17,6 +17,7 @@ from reloader.frozen import frozen
 from reloader.kernel import Feature, Kernel, Presence
 from reloader.layout import Layout
 from reloader.lock import run_dir_error
+from reloader.record_folder import records_error
 from reloader.spec.host import declared
 from reloader.trial import guarded, overdue
 
@@ -92,7 +93,16 @@ def _records(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
     """There and ours, or not there yet."""
     path = layout.records
     parent = next(p for p in (path, *path.parents) if p.exists())
-    if os.access(parent, os.W_OK):
+    try:
+        error = records_error(layout)
+    except NotADirectoryError:
+        hint = "name a folder with --records"
+        yield Finding(check="records", ok=False, what=f"{path} is not a folder", hint=hint, reason="not-a-directory")
+        return
+    if error:
+        what = f"{error.message}: {'; '.join(error.lines)}"
+        yield Finding(check="records", ok=False, what=what, hint=error.hint, reason=error.reason, values=error.values)
+    elif os.access(parent, os.W_OK):
         what = f"{path} can be written" if parent == path else f"{path} is made by the first apply"
         yield Finding(check="records", ok=True, what=what)
     else:

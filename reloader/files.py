@@ -139,7 +139,9 @@ class Inputs:
 
     def stream(self, path: str | Path) -> IO[bytes]:
         """A file to be read piece by piece."""
-        return io.BufferedReader(_Raw(self.open(path), "rb"), PIECE)
+        raw = _Raw(self.open(path), "rb")
+        raw.path = str(path)
+        return io.BufferedReader(raw, PIECE)
 
     def names(self, path: str | Path) -> list[str]:
         """What a folder holds, sorted."""
@@ -159,13 +161,24 @@ def read_regular(path: str | Path, most: int) -> bytes:
 
 
 class _Raw(io.FileIO):
-    """Where a file of the kernel has nothing to read yet, that is an error and no silent `None`."""
+    """Errors name the file. Where a file of the kernel has nothing to read yet, that is one, and no silent `None`."""
+
+    path = ""
 
     def readinto(self, buffer: object) -> int:
-        size = super().readinto(buffer)  # type: ignore[arg-type]
+        try:
+            size = super().readinto(buffer)  # type: ignore[arg-type]
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EINVAL):  # a bad disk, a file of the kernel
+                raise OSError(error.errno, error.strerror, self.path) from None
+            raise self._unreadable(error.errno) from None
         if size is None:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            raise self._unreadable(errno.EAGAIN)
         return size
+
+    def _unreadable(self, number: int) -> UnfitFile:
+        values: dict[str, object] = {"path": self.path, "errno": number}
+        return UnfitFile(number, os.strerror(number).lower(), self.path, "cannot-be-read", values)
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:

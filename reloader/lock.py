@@ -8,7 +8,7 @@ and locks the own pin folder as well, so that a service without such a directory
 Lock files stay where they are: one for each device number, in memory until the next boot. One that is deleted or
 replaced while it is held lets no second writer in, see `_require_sole`.
 
-Imports errors, files, layout and trust.
+Imports errors, files, layout, record_folder and trust.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from pathlib import Path
 from reloader.errors import LIMITS, LockedError, PermissionRefused, ReloaderError
 from reloader.files import make_folders
 from reloader.layout import Layout
-from reloader.trust import open_trusted_folder
+from reloader.record_folder import RECORDS, require_own_contents
+from reloader.trust import open_trusted_folder, require_ours
 
 TRIES = 100  # to open a lock file that is replaced each time
 MOST = 4096  # bytes of a lock file that are looked at
@@ -77,8 +78,11 @@ def run_dir_error(layout: Layout) -> ReloaderError | None:
 def _lock_records(held: ExitStack, layout: Layout) -> int:
     path = str(layout.records)
     try:
+        if not layout.records.is_dir():  # judged before it is made, lest a link of another user leads elsewhere
+            nearest = next(p for p in layout.records.absolute().parents if p.exists())
+            require_ours([str(nearest)], what=RECORDS)
         make_folders(layout.records)
-        folder = open_trusted_folder(path, what="the record directory")
+        folder = open_trusted_folder(path, what=RECORDS)
     except OSError as error:
         if error.errno not in REFUSED:
             raise
@@ -87,7 +91,9 @@ def _lock_records(held: ExitStack, layout: Layout) -> int:
     held.callback(os.close, folder)
     info = os.fstat(folder)
     subject = _Subject(f"records {info.st_dev}:{info.st_ino}", path, f"the record directory {path}")
-    return _take(held, folder, str(layout.lock_file), subject, {os.geteuid(), info.st_uid})
+    fd = _take(held, folder, str(layout.lock_file), subject, {os.geteuid(), info.st_uid})
+    require_own_contents(folder, path)
+    return fd
 
 
 def _lock_bpffs(held: ExitStack, layout: Layout) -> None:
@@ -334,12 +340,12 @@ def _existing(path: str) -> str:
 
 def _filesystem(device: int) -> str:
     """The type of the filesystem with that device number, as mountinfo names it."""
-    number = f"{os.major(device)}:{os.minor(device)}"
-    with open("/proc/self/mountinfo") as file:
+    number = f"{os.major(device)}:{os.minor(device)}".encode()
+    with open("/proc/self/mountinfo", "rb") as file:  # a path may hold any byte, but neither space nor newline
         for line in file:
-            words = line.split()
-            if words[2] == number:
-                return words[words.index("-") + 1]
+            left, _, right = line.partition(b" - ")
+            if left.split(b" ")[2] == number:
+                return right.split(b" ")[0].decode()
     return ""
 
 

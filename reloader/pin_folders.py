@@ -1,19 +1,21 @@
 """Whether other users could change the folders that hold a pipeline's pins: refused before a change, shown by doctor.
 
 A user who owns such a folder, or may write to it, can remove a link's pin and with it the program from its hook. Used
-by standing.py, txn/ and checkup.py. Imports record, kernel, layout, errors.
+by standing.py, txn/ and checkup.py. Imports record, kernel, layout, trust, errors.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Sequence
 
 from reloader import record
 from reloader.errors import KernelError, PermissionRefused
 from reloader.kernel import Kernel, WeakFolder
 from reloader.layout import Layout
+from reloader.trust import Judge
 
 REASON = "pin-folder-not-ours"
 
@@ -33,12 +35,33 @@ def require_own_folders(kernel: Kernel, layout: Layout, pipeline: str) -> None:
 def weak_folders(kernel: Kernel, layout: Layout, *pipelines: str) -> tuple[WeakFolder, ...]:
     """Folders of these pipelines, and on the way to them, that other users could change."""
     try:
-        return kernel.pins.weak_folders(layout.bpffs, pipelines)
+        if not kernel.pins.is_bpffs(layout.bpffs):
+            return ()  # nothing is pinned there
+        found = kernel.pins.weak_folders(layout.bpffs, pipelines)
+        return (*_weak_on_the_way(layout.bpffs, {folder.path for folder in found}), *found)
     except KernelError as error:
         if error.errno not in (errno.EACCES, errno.EPERM):
             raise
         what = f"no permission to look at {layout.bpffs}: {error}"
         raise PermissionRefused(what, hint="run as root, or pass --bpffs DIR") from error
+
+
+def _weak_on_the_way(path: str, known: set[str]) -> list[WeakFolder]:
+    """Folders and links on the way to the bpf filesystem: with them a user could lead the pins elsewhere."""
+    judge = Judge()
+    while True:
+        try:
+            os.close(judge.handle(path))
+            break
+        except FileNotFoundError:  # also where a link leads to nothing, which is judged by then
+            path = os.path.dirname(path.rstrip("/")) or "."
+    weak = []
+    for at in dict.fromkeys(finding.at for finding in judge.found if finding.at not in known):
+        info = os.lstat(at)
+        link, other = stat.S_ISLNK(info.st_mode), info.st_uid not in judge.owners
+        kind = "link" if link else "owner" if other else "writable"
+        weak.append(WeakFolder(path=at, kind=kind, owner=info.st_uid, mode=stat.S_IMODE(info.st_mode)))
+    return weak
 
 
 def describe_weak(folder: WeakFolder) -> str:

@@ -6,6 +6,7 @@ Read by observe.py, written by txn/. Imports files, layout, spec.wish, record.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import zlib
@@ -241,16 +242,34 @@ def _blobs_of(path: Path) -> set[str]:
         raise _damaged(path, str(error)) from error
 
 
+def blobs_of(wish: Wish) -> list[tuple[str, str]]:
+    """Kind and digest of every stored file that a generation with this wish is loaded from."""
+    found = [("objects", o.digest) for o in wish.objects]
+    found += [("entries", m.entries.digest) for m in wish.maps if m.entries]
+    return [*found, *([("tests", wish.tests.digest)] if wish.tests else [])]
+
+
 def read_blob(layout: Layout, blob: str, digest: str) -> bytes:
-    """A stored object, listing or test; NeedsHuman when it is damaged, FileNotFoundError when it is missing."""
+    """A stored object, listing or test; NeedsHuman when it is damaged or missing."""
     path = layout.blob_file(blob, digest)
+    remove = f"remove {path}, then apply the source files again"
     try:
         data = read_regular(path, MOST_OF_BLOB)
     except UnfitFile as error:
-        raise unfit(error, hint=f"remove {path}, then apply again from the source files") from error
+        raise unfit(error, hint=remove) from error
+    except FileNotFoundError as error:
+        raise _bad_blob(path, "missing", "is missing", "apply the source files again") from error
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise _bad_blob(path, "damaged", f"cannot be read: {error.strerror}", remove) from error
     if hashlib.sha256(data).hexdigest() != digest:
-        raise NeedsHuman(f"{path} does not match its digest", hint="apply again from the source files")
+        raise _bad_blob(path, "damaged", "does not match its digest", remove)
     return data
+
+
+def _bad_blob(path: Path, how: str, why: str, hint: str) -> NeedsHuman:
+    return NeedsHuman(f"{path} {why}", hint=hint, reason=f"stored-file-{how}", values={"file": str(path)})
 
 
 def blob_is_whole(layout: Layout, blob: str, digest: str) -> bool:

@@ -1,7 +1,7 @@
 """Whether a pipeline stands as its records say: the check that answers "nothing to do" before anything is planned.
 
 Reads only, and imports little: this is the whole work of most commands. Used by commands/, txn/ and observe.
-Imports records, kernel, plan.entries, layout, errors.
+Imports records, kernel, pin_folders, plan.entries, layout, errors.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from reloader import records
 from reloader.errors import KernelError, MissingFeature
+from reloader.pin_folders import weak_folders
 from reloader.plan.entries import digest_of, join_records, live_entries, owned, uneven
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def all_in_force(kernel: Kernel, layout: Layout, wishes: Mapping[str, str]) -> d
         found.append(current)
     links = [link for current in found for link in current.links.values()]
     stands = (
-        not kernel.pins.weak_folders(layout.bpffs, tuple(wishes))
+        not weak_folders(kernel, layout, *wishes)
         and all(kernel.pins.exists(pin) for current in found for pin in current.pins)
         and all(_link_holds(kernel, link) for link in links)
         and places_hold(kernel, links)

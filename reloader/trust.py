@@ -17,13 +17,16 @@ import os
 import re
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from reloader.errors import PermissionRefused
+from reloader.errors import LIMITS, PermissionRefused
 from reloader.files import Inputs, file_type, not_regular, open_again
 from reloader.frozen import frozen
 
 LINKS = 40  # as many as the kernel follows
+DEPTH = 4  # folders below one that is judged with its contents
+SOME = 20  # findings that are enough to refuse it
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _ACL = "system.posix_acl_access"
 _MAGIC = re.compile(r"(pipe|socket|anon_inode):")  # links of /proc/self/fd that lead to no path
@@ -59,6 +62,7 @@ class Judge(Inputs):
 
     def __init__(self) -> None:
         self.found: dict[Finding, None] = {}
+        self.owners = _owners()
         self.signatures: dict[str, Signature] = {}  # path -> of what was opened there; () when it changed in between
 
     def open(self, path: str | Path) -> int:
@@ -87,6 +91,62 @@ class Judge(Inputs):
             raise OSError(error.errno, error.strerror, str(path)) from None
         finally:
             os.close(handle)
+
+    def judge_contents(self, folder: int, place: str, *, depth: int = DEPTH) -> None:
+        """Note what others can change below an open folder: they made it while they could write there.
+
+        `place`: the path of the folder. Nothing below a weak folder is noted.
+        """
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if not self._is_plain(entry))
+        for name in names:
+            if len(self.found) >= SOME:
+                return
+            with suppress(FileNotFoundError, PermissionError):  # a fragment that went; a folder that is root's own
+                self._judge_entry(folder, name, os.path.join(place, name), depth)
+
+    def _is_plain(self, entry: os.DirEntry[str]) -> bool:
+        """Whether it is a file that only we can change, as nearly all of them are."""
+        try:
+            info = entry.stat(follow_symlinks=False)
+        except OSError:  # looked at once more, and then it is an error
+            return False
+        return stat.S_ISREG(info.st_mode) and info.st_uid in self.owners and not info.st_mode & OTHERS
+
+    def _judge_entry(self, folder: int, name: str, path: str, depth: int) -> None:
+        fd = os.open(name, _PATH, dir_fd=folder)
+        try:
+            if weakness := weakness_of(fd, sticky=False):
+                self.found[Finding(file=path, at=path, weakness=weakness)] = None
+            elif stat.S_ISLNK(os.fstat(fd).st_mode):
+                self._judge_target(path, depth)
+            elif stat.S_ISDIR(os.fstat(fd).st_mode) and depth:
+                self._judge_folder(fd, path, depth)
+        finally:
+            os.close(fd)
+
+    def _judge_target(self, link: str, depth: int) -> None:
+        """Note what is weak on the way to where a link of ours leads, there, and below."""
+        try:
+            fd = self.handle(link)
+        except OSError as error:
+            if error.errno in LIMITS:
+                raise
+            return  # it leads nowhere
+        try:
+            if weakness := weakness_of(fd, sticky=False):
+                self.found[Finding(file=link, at=os.path.realpath(link), weakness=weakness)] = None
+            elif stat.S_ISDIR(os.fstat(fd).st_mode) and depth:
+                self._judge_folder(fd, link, depth)
+        finally:
+            os.close(fd)
+
+    def _judge_folder(self, handle: int, path: str, depth: int) -> None:
+        fd = os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.judge_contents(fd, path, depth=depth - 1)
+        finally:
+            os.close(fd)
 
     def handle(self, path: str | Path) -> int:
         """An O_PATH descriptor of what a path leads to, whatever that is."""
@@ -121,7 +181,7 @@ class Judge(Inputs):
             for fd in held:
                 os.close(fd)
 
-    def refuse(self, what: str = "what this pipeline is made from") -> None:
+    def refuse(self, what: str = "what this pipeline is made from", *, hint: str = "") -> None:
         """PermissionRefused (exit 77) with all that was found, if anything was."""
         if not self.found:
             return
@@ -129,7 +189,7 @@ class Judge(Inputs):
         raise PermissionRefused(
             f"others could change {what}; nothing was touched",
             detail=tuple(map(str, self.found)),
-            hint="other users could decide what runs in the kernel: chown root, chmod go-w",
+            hint=hint or "other users could decide what runs in the kernel: chown root, chmod go-w",
             reason="others-can-change",
             values={"files": files},
         )

@@ -17,7 +17,9 @@ import pytest
 from hypothesis import settings
 
 from lab.sandbox import Sandbox
-from tests import leaks
+from lab.stage import Stage, on_stage
+from tests.support import leaks
+from tests.support.trials import assert_no_guard
 from tools import build_bpf
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,6 +78,14 @@ def sandbox(_no_leaks: None) -> Iterator[Sandbox]:
         yield opened
 
 
+@pytest.fixture
+def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
+    """The command line on that sandbox (lab/stage.py). Overridden where more is needed: `def stage(stage: Stage)`."""
+    with on_stage(sandbox, objects, tmp_path) as opened:
+        yield opened
+        assert_no_guard(opened)
+
+
 @pytest.fixture(scope="session")
 def objects() -> Callable[[str], Path]:
     """objects("programs/flow_count/flow_count") or objects("lab/bpf/generator"): the compiled object's path."""
@@ -115,9 +125,11 @@ def compile_bpf() -> Callable[[str | Path], Path]:
 
 
 def _written(text: str, path: Path) -> Path:
+    """By rename: another worker may compile the same text just now."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
+    made = path.with_suffix(f".{os.getpid()}")
+    made.write_text(text)
+    return made.replace(path)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import faults
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "reloader"
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "_shipped" not in p.parts)
@@ -37,7 +39,7 @@ LAYERS = tuple(
         "hooks",
         "verifier",
         "btf elf",
-        "files lock log trust",
+        "files lock log trust record_folder",
         "kernel filters layout errors effects interrupts record streams typetree frozen printable __init__",
     )
 )
@@ -47,7 +49,7 @@ TOUCHING = frozenset(
 )
 FENCE = "bpf"
 MAY_IMPORT_FENCE = frozenset({"cli", "__main__"})
-FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "log", "trust"}
+FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "log", "record_folder", "trust"}
 LEAVES = frozenset(
     {"errors", "effects", "interrupts", "layout", "record", "streams", "typetree", "frozen", "printable"}
 )
@@ -181,6 +183,59 @@ def test_an_ignored_type_error_is_named(path: Path) -> None:
     marker = "type: " + "ignore"
     bare = [i for i, line in enumerate(path.read_text().splitlines(), 1) if marker in line and f"{marker}[" not in line]
     assert not bare, f"{named(path)}: lines {bare}"
+
+
+EQUIPMENT = [p for p in SCRIPTS if p.relative_to(ROOT).parts[0] in ("bench", "lab")]
+TESTS = [p for p in SCRIPTS if p.is_relative_to(ROOT / "tests") and p != Path(faults.__file__)]
+
+
+@pytest.mark.parametrize("path", EQUIPMENT, ids=named)
+def test_the_lab_and_the_bench_need_no_test(path: Path) -> None:
+    assert not [line for name, line in imports(path) if name.split(".")[0] == "tests"]
+
+
+@pytest.mark.parametrize("path", TESTS, ids=named)
+def test_parts_are_replaced_by_name(path: Path) -> None:
+    """What a test puts in place of a part of reloader goes through faults.py, so that a move of modules is one edit."""
+    wrong = list(replaced(tree(path)))
+    assert not wrong, f"{named(path)} replaces parts of reloader at lines {wrong}: name them in tests/support/faults.py"
+
+
+def replaced(module: ast.Module) -> Iterator[int]:
+    """Lines with a `setattr`, pytest's or Python's, on a module or class of reloader."""
+    ours = {"reloader"}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            origin = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            ours |= {a.asname or a.name for a in node.names if (origin or a.name).split(".")[0] == "reloader"}
+    for node in ast.walk(module):
+        called = node.func if isinstance(node, ast.Call) else None
+        name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+        if isinstance(node, ast.Call) and name == "setattr" and node.args:
+            target = node.args[0]
+            words = target.value if isinstance(target, ast.Constant) else ast.unparse(target).replace("'", '"')
+            if isinstance(words, str) and (words.split(".")[0] in ours or '"reloader.' in words):
+                yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'monkeypatch.setattr("reloader.txn.transaction.execute", print)',
+        'from reloader.txn import apply as engine\npatched.setattr(engine, "execute", print)',
+        'from reloader.bpf.live import LiveKernel\nsetattr(LiveKernel, "barrier", print)',
+        'patch.setattr(importlib.import_module("reloader.verifier.explain"), "RULES", ())',
+    ],
+)
+def test_a_replaced_part_is_seen(source: str) -> None:
+    """Sabotage, and its counterpart: other things may be replaced."""
+    assert list(replaced(ast.parse(source)))
+    assert not list(replaced(ast.parse(source.replace("reloader", "elsewhere"))))
+
+
+@pytest.mark.parametrize("point", faults.POINTS)
+def test_every_point_is_there(point: str) -> None:
+    assert hasattr(*faults.owner(point))
 
 
 @pytest.mark.parametrize(

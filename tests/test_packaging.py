@@ -17,6 +17,8 @@ from lab.sandbox import Sandbox, run
 
 ROOT = Path(__file__).resolve().parent.parent
 
+pytestmark = pytest.mark.alone  # builds in the checkout itself
+
 SHIPPED = """
 import json
 from reloader import layout

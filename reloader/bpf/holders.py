@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 from reloader.bpf import syscall
 from reloader.errors import KernelError
 from reloader.kernel import Fd
+
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 def holders(kind: str, number: int) -> tuple[str, ...]:
@@ -44,10 +47,18 @@ def _pins(wanted: str) -> Iterator[str]:
 
 def mounts() -> list[str]:
     """Where bpf filesystems are mounted, as this process sees it."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        return mounts_in(file.read())
+
+
+def mounts_in(mountinfo: bytes) -> list[str]:
+    """The same from the text of a mountinfo file. Pure.
+
+    The kernel writes space, tab, line feed and backslash as octal numbers; all other bytes stand as they are.
+    """
     found = []
-    with open("/proc/self/mountinfo", errors="replace") as file:
-        for line in file:
-            left, _, right = line.partition(" - ")
-            if right.split()[0] == "bpf":
-                found.append(left.split()[4].encode().decode("unicode_escape"))
+    for line in filter(None, mountinfo.split(b"\n")):  # a path may hold any other white space
+        left, _, right = line.partition(b" - ")
+        if right.split(b" ", 1)[0] == b"bpf":
+            found.append(os.fsdecode(_OCTAL.sub(lambda m: bytes([int(m[1], 8)]), left.split(b" ")[4])))
     return list(dict.fromkeys(found))

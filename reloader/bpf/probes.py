@@ -305,7 +305,7 @@ def capability(number: int) -> None:
 
 def mounted(kind: str) -> None:
     """A filesystem of that kind, anywhere in this mount namespace."""
-    with open("/proc/self/mountinfo", errors="replace") as file:
-        kinds = {line.split(" - ", 1)[1].split()[0] for line in file}
-    if kind not in kinds:
+    with open("/proc/self/mountinfo", "rb") as file:  # a mount's path may hold any byte
+        kinds = {line.split(b" - ", 1)[1].split(b" ", 1)[0] for line in file}
+    if kind.encode() not in kinds:
         raise KernelError("mount", errno.ENOENT, f"no {kind} is mounted")

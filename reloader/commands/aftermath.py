@@ -53,7 +53,7 @@ class Aftermath:
 
 
 def forget() -> None:
-    """At the start of a command, in a process that runs several."""
+    """At the start of a command, in a process that may run several."""
     for ledger in _ledgers():
         ledger.clear()
 

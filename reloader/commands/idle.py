@@ -26,8 +26,11 @@ def nothing_to_do(files: list[str], env: Environment) -> bool:
 
 
 def _all_in_force(found: list[tuple[str, str]], env: Environment) -> bool:
+    from reloader.record_folder import records_error
     from reloader.standing import all_in_force
 
+    if records_error(env.layout):  # refused under the lock
+        return False
     generations = all_in_force(env.kernel, env.layout, dict(found))
     if len(generations) < len(found):
         return False

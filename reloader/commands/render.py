@@ -27,6 +27,7 @@ def plan_json(plan: Plan, *, ops: bool = True) -> dict[str, Any]:
         "why": plan.why,
         "changes": plan.changes,
         "lines": [line_json(line) for line in plan.lines],
+        "overwritten": list(plan.overwritten),
     }
     if ops:
         body |= {"ops": record.to_json(plan.ops), "after": record.to_json(plan.after)}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment
 from reloader.errors import InputError, NotFoundError, Problem, UsageError
+from reloader.interrupts import Held
 from reloader.printable import counted
 
 if TYPE_CHECKING:
@@ -157,19 +158,18 @@ def new(args: argparse.Namespace, env: Environment) -> int:
         raise NotFoundError(
             f"schema {args.schema} lies in {known}, and a history is one folder", hint=f"--dir {known.parent}"
         )
-    written = 0
-    for found in _held(args, args.object, registry):
-        text, version = _drafted(args, registry, found)
-        if not text:
-            env.output.print(f"{found.name}: version {version}, nothing to write")
-            continue
-        target.mkdir(parents=True, exist_ok=True)
-        path = target / file_name(found.name, version)
-        path.write_text(text, encoding="utf-8")
-        asked = text.count("# QUESTION")
-        env.output.print(f"{path}: written" + (f", {counted(asked, 'question')} to answer" if asked else ""))
-        written += 1
-    if not written:
+    drafts = [(found.name, *_drafted(args, registry, found)) for found in _held(args, args.object, registry)]
+    with Held():  # all of the files, or none: a signal that comes now is answered by the result
+        for name, text, version in drafts:
+            if not text:
+                env.output.print(f"{name}: version {version}, nothing to write")
+                continue
+            target.mkdir(parents=True, exist_ok=True)
+            path = target / file_name(name, version)
+            path.write_text(text, encoding="utf-8")
+            asked = text.count("# QUESTION")
+            env.output.print(f"{path}: written" + (f", {counted(asked, 'question')} to answer" if asked else ""))
+    if not any(text for _, text, _ in drafts):
         env.output.note("every state map has the recorded layout (--map NAME --same for a change of meaning alone)")
     return 0
 

@@ -51,6 +51,7 @@ class Request:
     group: int = -1  # that may read the published maps; -1: none
     notes: tuple[str, ...] = ()  # about the group
     foreign: Mapping[str, Foreign] = field(default_factory=dict)  # map -> what it holds that reloader did not write
+    overwritten: Mapping[str, Foreign] = field(default_factory=dict)  # map -> what it holds otherwise than written
     prune: bool = False  # that may be deleted
     way_back: bool = False  # an earlier version returns: that is kept where it can be, and stops nothing
 

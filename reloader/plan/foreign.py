@@ -38,7 +38,8 @@ class Foreign:
 
     @property
     def words(self) -> str:
-        return f"{entries(self.count)} that reloader did not write: {names(self.shown, self.count)}"
+        shown = map(_handle, self.shown) if self.handles else self.shown
+        return f"{entries(self.count)} that reloader did not write: {names(shown, self.count)}"
 
     @property
     def values(self) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def room_for(wanted: WishMap, keys: tuple[bytes, ...], listed: int) -> tuple[byt
 def refusal(lost: Foreign) -> str:
     """One line of a refused plan."""
     if lost.handles:
-        told = ", ".join(_handle(one) for one in lost.shown) + (", …" if lost.count > len(lost.shown) else "")
+        told = names(map(_handle, lost.shown), lost.count)
         what = f"{entries(lost.count)} that reloader did not put there would be lost"
         return f"map {lost.map}: a new load starts it empty, and {what}: {told}"
     told = names(lost.shown, lost.count)
@@ -98,6 +99,7 @@ def refusal(lost: Foreign) -> str:
 
 
 def _handle(one: Any) -> str:
+    """An entry of a map of handles as `1 → program tail (id 7)`."""
     if not isinstance(one, dict):
         return _text(one)
     index = _text(one["key"])

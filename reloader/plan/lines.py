@@ -20,6 +20,7 @@ from reloader.spec.constant_values import changes
 from reloader.spec.wish import Wish, WishMap
 
 ENTRIES_A_MS = 2000  # what a batch writes on a small machine; for the plan's estimate only
+PIN_AGAIN = "pin again"
 
 
 def lines_of(draft: Draft) -> list[Line]:
@@ -85,7 +86,7 @@ def _program_lines(draft: Draft) -> list[Line]:
     if not draft.fresh:
         notes = ("its pin was gone, the program was not",)
         again = draft.seen.unpinned_progs
-        return [Line(sign=Sign.CHANGE, kind="program", name=p, action="pin again", notes=notes) for p in again]
+        return [Line(sign=Sign.CHANGE, kind="program", name=p, action=PIN_AGAIN, notes=notes) for p in again]
     old = set(draft.seen.generation.progs) if draft.seen.generation else set()
     new = set(draft.wish.programs)
     kept = [
@@ -125,7 +126,7 @@ def _gone_lines(draft: Draft) -> list[Line]:
 def _map_lines(draft: Draft) -> list[Line]:
     lines = [with_facts(c, draft.request.counts, draft.request.cgroup, draft.seen.cpus) for c in draft.maps]
     lines += [
-        Line(sign=Sign.CHANGE, kind="map", name=n, action="pin again", notes=("its pin was gone, the map was not",))
+        Line(sign=Sign.CHANGE, kind="map", name=n, action=PIN_AGAIN, notes=("its pin was gone, the map was not",))
         for n in sorted({*draft.unpinned(), *draft.unpublished()})
     ]
     lines += [_written(wanted, diff) for wanted, diff in draft.changed_entries()]
@@ -147,12 +148,15 @@ def _foreign_notes(draft: Draft, lines: list[Line]) -> list[Line]:
     for name, found in lost.items():
         loses = f"deletes {found.words}" if name not in kept else f"{found.count - len(found.spare)} more do not fit"
         told[name] = "; ".join(filter(None, (told.get(name), loses)))
-    at = {
-        n: max((i for i, line in enumerate(lines) if line.kind == "map" and line.name == n), default=-1) for n in told
-    }
+    for name, found in draft.request.overwritten.items():
+        told[name] = "; ".join(filter(None, (told.get(name), f"overwrites {found.words}")))
+    places = [(line.name, i) for i, line in enumerate(lines) if line.kind == "map" and line.action != PIN_AGAIN]
+    at = {n: max((i for name, i in places if name == n), default=-1) for n in told}
     for name, index in at.items():
-        if index < 0:  # the new version has no such map
-            line = Line(sign=Sign.REMOVE, kind="map", name=name, action="unload")
+        if index < 0:  # nothing is written to it, or the new version has no such map
+            stays = name in kept or name not in lost
+            sign, action = (Sign.KEEP, "unchanged") if stays else (Sign.REMOVE, "unload")
+            line = Line(sign=sign, kind="map", name=name, action=action)
             lines, index = [*lines, line], len(lines)
         line = lines[index]
         noticed = _noticed(lost[name]) if name in lost else ""

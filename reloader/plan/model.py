@@ -77,6 +77,7 @@ class Plan:
     after: tuple[Op, ...]  # after it; each may be run again
     blobs: dict[str, bytes]  # digest -> contents that ops store: what live config maps held before
     left_out: dict[str, int] = field(default_factory=dict)  # map -> entries of others that a way back cannot keep
+    overwritten: tuple[dict[str, Any], ...] = ()  # listed entries that others wrote otherwise, as Foreign.values
 
     @property
     def changes(self) -> bool:

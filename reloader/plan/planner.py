@@ -44,6 +44,7 @@ def make_plan(wish: Wish, seen: Observed, layout: Layout, request: Request) -> P
         after=tuple(after),
         blobs=draft.before,
         left_out=draft.losses.left_out(),
+        overwritten=tuple(found.values for found in request.overwritten.values()),
     )
 
 

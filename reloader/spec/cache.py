@@ -32,6 +32,7 @@ _RACY = 50_000_000  # ns: a file changed so shortly before being read may change
 _FUTURE = 3_600_000_000_000  # ns: a file changed so long after it was read was changed before the clock was set back
 
 _MOST = 256 << 20  # bytes of one file of the cache
+_MOST_OF_BLOB = 4 << 30  # bytes of one stored object or listing
 
 
 def load_wishes(path: Path, layout: Layout) -> tuple[Compiled, ...]:
@@ -42,7 +43,8 @@ def load_wishes(path: Path, layout: Layout) -> tuple[Compiled, ...]:
     judge = Judge()
     data = read_source(path, judge)
     hit = Judge()  # a miss says nothing of what is read after it
-    if made := _decoded(_kept(data, path, layout, hit.signature)):
+    kept = _kept(data, path, layout, hit.signature)
+    if (made := _decoded(kept)) and _whole(kept, layout):
         judge.found |= hit.found
         judge.refuse()
         return made
@@ -129,13 +131,19 @@ def _fresh(files: Mapping[str, Sequence[int]], sign: Callable[[str], Signature])
     return all(sign(name) == tuple(signature) for name, signature in files.items())
 
 
-def _stored(wishes: Iterable[Mapping[str, Any]], layout: Layout) -> bool:
-    """Whether the record directory holds all the contents that a hit does not bring along."""
-    objects = {digest for one in wishes for digest in one["objects"]}
-    entries = {digest for one in wishes for digest in one["entries"]}
-    files = [*map(layout.object_file, objects), *map(layout.entries_file, entries)]
-    files += [layout.blob_file("tests", digest) for one in wishes for digest in one["tests"]]
-    return all(os.path.exists(f) for f in files)
+def _contents(wishes: Iterable[Mapping[str, Any]], layout: Layout) -> set[Path]:
+    """The files of the record directory with all that a hit does not bring along; each is named by its digest."""
+    kinds = ("objects", "entries", "tests")
+    return {layout.blob_file(kind, digest) for one in wishes for kind in kinds for digest in one[kind]}
+
+
+def _whole(kept: Mapping[str, Any], layout: Layout) -> bool:
+    """Whether these are what was read once: damaged ones are read and stored anew."""
+    try:
+        files = _contents(kept.get("wishes", ()), layout)
+        return all(hashlib.sha256(read_regular(f, _MOST_OF_BLOB)).hexdigest() == f.name for f in files)
+    except OSError:
+        return False
 
 
 def _sealed(body: bytes) -> bytes:
@@ -151,7 +159,7 @@ def _kept(data: bytes, path: Path, layout: Layout, sign: Callable[[str], Signatu
             return {}
         kept: dict[str, Any] = json.loads(body)
         fits = kept["key"] == _key(data, path)
-        good = fits and _stored(kept["wishes"], layout) and _fresh(kept["files"], sign)
+        good = fits and all(map(os.path.exists, _contents(kept["wishes"], layout))) and _fresh(kept["files"], sign)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
     return kept if good else {}

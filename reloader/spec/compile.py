@@ -21,7 +21,7 @@ from reloader.printable import Block, printable
 from reloader.spec import constants, health, kept, listing, parse, registered, undecided
 from reloader.spec.check import suggestion
 from reloader.spec.checks import Health
-from reloader.spec.creation import creation_fault
+from reloader.spec.creation import Finding, creation_fault
 from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
 from reloader.spec.objects import OLD, Objects, always_loaded, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
@@ -102,6 +102,7 @@ class Shared:
         self.inputs = inputs
         self._objects: dict[tuple[tuple[str, str | None], ...], Objects] = {}
         self._registries: dict[tuple[str, str | None], Registry | None] = {}
+        self._faults: dict[tuple[int, int], Finding | None] = {}
 
     def objects(self, pipeline: Pipeline) -> Objects:
         key = tuple((ref.path, ref.sha256) for ref in pipeline.objects)
@@ -117,6 +118,13 @@ class Shared:
         if key not in self._registries:
             self._registries[key] = registered.registry_of(pipeline, self.inputs)
         return self._registries[key]
+
+    def creation_fault(self, found: ElfMap, max_entries: int) -> Finding | None:
+        """creation.creation_fault, asked once for each map of an object that is kept here."""
+        key = (id(found), max_entries)
+        if key not in self._faults:
+            self._faults[key] = creation_fault(found, max_entries)
+        return self._faults[key]
 
 
 def _section(found: ElfProgram) -> dict[str, object]:
@@ -138,7 +146,7 @@ class _Compiler:
     def __init__(self, pipeline: Pipeline, objects: Objects, shared: Shared) -> None:
         self.pipeline = pipeline
         self.objects = objects
-        self.inputs = shared.inputs
+        self.shared, self.inputs = shared, shared.inputs
         self.registry = shared.registry(pipeline)
         states = {m.name for m in pipeline.maps if m.role is Role.STATE}
         self.problems: list[Problem] = registered.broken_elsewhere(self.registry, states)
@@ -306,7 +314,7 @@ class _Compiler:
         if found.internal or wish.role is Role.EXTERNAL:
             return
         count = found.max_entries if wish.max_entries is None else wish.max_entries
-        if wrong := creation_fault(found, count):
+        if wrong := self.shared.creation_fault(found, count):
             reason, message, hint = wrong
             file = self.objects.file_of(wish.name)
             values: dict[str, object] = {"map": wish.name, "file": file}

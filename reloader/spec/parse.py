@@ -65,8 +65,10 @@ def parse_sound(data: bytes, path: Path) -> tuple[tuple[Pipeline, ...], list[Pro
     for document in documents:
         todo = undecided.take_out(document)
         wrong = check.check(document, file)
-        left = sound_part(document) if wrong else Sound(document=document, cut=frozenset())
         problems += wrong
+        if len(problems) >= ENOUGH:
+            break
+        left = sound_part(document) if wrong else Sound(document=document, cut=frozenset())
         if left is None:  # otherwise compile.py says it, with the choices that the map's type leaves
             problems += [undecided.problem(name, mark, file) for name, mark in todo.items()]
         else:

@@ -6,6 +6,7 @@ One table for compile.py's checks and scaffold.py's first YAML. Imports elf (typ
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from reloader.kernel import LRU_TYPES, PERCPU_TYPES, PLAIN_TYPES, MapType
@@ -26,6 +27,7 @@ _RDONLY_PROG = 1 << 7  # BPF_F_RDONLY_PROG, include/uapi/linux/bpf.h
 _COUNTER_NAME = re.compile(r"(?i)count|stat(s|istics)?(_|$)|metric|hits|drops|packets|pkts|bytes")
 
 
+@cache
 def type_name(kind: int) -> str:
     """A map type as bpftool writes it."""
     return MapType(kind).name.lower() if kind in MapType.__members__.values() else f"type {kind}"

@@ -152,7 +152,8 @@ class _Encoder:
             number = self._bool(value, at) if tree.kind == "bool" else self._int(tree, value, at)
         low, high = int_range(tree.size, tree.signed, bits)
         if not low <= number <= high:
-            raise self._problem(at, f"{number} does not fit into {bits} bits of {tree.text()} ({low} to {high})")
+            room = f"{counted(bits, 'bit')} of {tree.text()} ({low} to {high})"
+            raise self._problem(at, f"{number} does not fit into {room}")
         return (number & (1 << bits) - 1).to_bytes(tree.size, "little")
 
     # --- scalars
@@ -279,14 +280,21 @@ class _Encoder:
         self, tree: TypeTree, element: TypeTree, value: Mapping[Any, Any], at: str, base: bytes
     ) -> bytes:  # fmt: skip
         """Encode elements by their index; those that are not named keep their values."""
-        numbers = {index: parse_int(str(index)) for index in value}
-        items = [(n, value[i]) for i, n in numbers.items() if n is not None and 0 <= n < tree.count]
-        strays = [
-            self._problem(at, f"no element {index!r} in {tree.text()}", f"an index from 0 to {tree.count - 1}")
-            for index, n in numbers.items()
-            if n is None or not 0 <= n < tree.count
-        ]
-        return self._elements(tree, element, items, at, base, strays)
+        named: dict[int, Any] = {}
+        items: list[tuple[int, Any]] = []
+        wrong: list[ValueProblem] = []
+        for index, item in value.items():
+            number = parse_int(str(index))
+            if number is None or not 0 <= number < tree.count:
+                message, hint = f"no element {index!r} in {tree.text()}", f"an index from 0 to {tree.count - 1}"
+                wrong.append(self._problem(at, message, hint))
+            elif number in named:
+                message = f"{index!r} and {named[number]!r} are the same element"
+                wrong.append(self._problem(at, message, "give it once"))
+            else:
+                named[number] = index
+                items.append((number, item))
+        return self._elements(tree, element, items, at, base, wrong)
 
     def _text(self, tree: TypeTree, element: TypeTree, value: str, at: str) -> bytes:
         """A string for an array: a MAC, an address, or plain characters."""

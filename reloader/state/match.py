@@ -65,7 +65,9 @@ class Matcher:
         return Step(pieces=pieces.ordered(self._pieces), guards=tuple(self._guards), returns=tuple(self._returns))
 
     def _say(self, path: str, text: str) -> None:
-        self.problems.append(f"{joined(self.side, path)}: {text}")
+        problem = f"{joined(self.side, path)}: {text}"
+        if problem not in self.problems:  # once for all elements of an array
+            self.problems.append(problem)
 
     def _rule(self, path: str) -> FieldRule:
         if path in self._rules:
@@ -90,7 +92,7 @@ class Matcher:
             self._locks(old, new)
         elif shape.is_struct(a) and shape.is_struct(b) and not rule.cast:
             self._structs(old, new)
-        elif a.element is not None and b.element is not None and not (rule.cast and a.size == b.size):
+        elif a.element is not None and b.element is not None and not (rule.cast and _same_bytes(a, b)):
             self._arrays(old, new, rule)
         elif a.kind in NUMBERS and b.kind in NUMBERS:
             self._numbers(old, new, rule)
@@ -344,6 +346,12 @@ def _descend(start: Node, path: str) -> Node | None:
             return None
         node = node.child(found)
     return node
+
+
+def _same_bytes(old: TypeTree, new: TypeTree) -> bool:
+    """Whether {cast: true} may take an array whole: of units, one by one, what is misread is looked for."""
+    (one, many), (other, count) = shape.flat(old), shape.flat(new)
+    return old.size == new.size and not (many == count and units.is_unit(one) and units.is_unit(other))
 
 
 def _last(path: str) -> str:

@@ -56,17 +56,18 @@ class Suggestion:
         elif old.kind in NUMBERS and new.kind in NUMBERS:
             self._numbers(old, new, path)
         elif not shape.same(old, new) and (old.size == new.size or (units.is_unit(old) and units.is_unit(new))):
-            self._same_bytes(old, new, path)
+            self._same_bytes(old, new, path, const=path)
 
-    def _same_bytes(self, old: TypeTree, new: TypeTree, path: str) -> None:
+    def _same_bytes(self, old: TypeTree, new: TypeTree, path: str, *, const: str) -> None:
+        """`const`: the field that can be given one value instead; empty: none."""
         wrong, cut = units.misread(old, new), old.size > new.size
         text = f"{path or 'it'} was {type_text(old)} and is {type_text(new)}: the same bytes?"
         if wrong:
             text += f" Misread would be {', '.join(wrong)}"
         words = "{cast: true, accept_loss: true}" if wrong else "{cast: true}"
         answers = [f"{quoted(path) if path else '.'}: {words}"]
-        if not cut and path and old.size == new.size:
-            answers.append(f"{quoted(path)}: {{const: 0}}  # the old values are lost")
+        if not cut and const and old.size == new.size:
+            answers.append(f"{quoted(const)}: {{const: 0}}  # the old values are lost")
         self._ask(path, text, *answers)
 
     def _structs(self, old: TypeTree, new: TypeTree, path: str) -> None:
@@ -162,15 +163,18 @@ class Suggestion:
         assert new.element is not None
         inner = shape.same(old.element, new.element)
         if old.size == new.size and old.count != new.count and not inner and not shape.holds_special(old):
-            self._same_bytes(old, new, path)
+            self._same_bytes(old, new, path, const=path)
             return
         if old.count < new.count:
             self._rule(path, widen=True)
         elif old.count > new.count:
             text = f"{path} has {new.count} elements, not {old.count}: may the others be lost?"
             self._ask(path, text, f"{path}: {{narrow: true}}")
-        if shape.is_struct(shape.flat(new)[0]):
+        before, after = shape.flat(old)[0], shape.flat(new)[0]
+        if shape.is_struct(after):
             self._pair(old.element, new.element, path + "[]")
+        elif units.is_unit(before) and units.is_unit(after) and not shape.same(before, after):
+            self._same_bytes(before, after, path + "[]", const=path if old.size == new.size else "")
         elif old.element.kind in NUMBERS and new.element.kind in NUMBERS and not shape.same(old.element, new.element):
             self._numbers(old.element, new.element, path)
 

@@ -25,6 +25,7 @@ class Part:
     start: int  # bits, from the unit's start
     bits: int
     type: object  # equal where both mean the same number
+    union: TypeTree | None = None  # of a union in a union
 
     @property
     def end(self) -> int:
@@ -48,7 +49,13 @@ def parts(tree: TypeTree) -> list[Part]:
     """The fields of a unit; what is none has none."""
     if tree.kind == "union":
         return [
-            Part(name=m.name, start=m.offset_bits, bits=m.bits or m.type.size * 8, type=identity(m.type))
+            Part(
+                name=m.name,
+                start=m.offset_bits,
+                bits=m.bits or m.type.size * 8,
+                type=identity(m.type),
+                union=m.type if m.type.kind == "union" else None,
+            )
             for m in tree.fields()
         ]
     return list(_bit_fields(tree)) if tree.kind == "bits" else []
@@ -90,6 +97,8 @@ def _within(unit: TypeTree, at: int, count: int) -> list[Part]:
 def _misread(old: Part, moved: int, olds: list[Part], news: list[Part], *, union: bool) -> str:
     start, end = old.start + moved, old.end + moved
     same = next((n for n in news if n.name == old.name), None)
+    if same is not None and old.union and same.union and same.start == start:
+        return ", ".join(misread(old.union, same.union))
     if same is not None:
         if (same.start, same.end, same.type) == (start, end, old.type) or (
             not union and _grown(old, same, moved, olds)
@@ -124,7 +133,12 @@ def unread(old: TypeTree, new: TypeTree, name: str) -> list[str]:
     names = {n.name for n in news}
     places = {(n.start, n.end) for n in news if n.name not in {p.name for p in olds}}
     gone = [p for p in olds if not p.pad and p.name not in names] if news else []
-    return [p.name for p in gone if (p.start + moved, p.end + moved) not in places]
+    told = [p.name for p in gone if (p.start + moved, p.end + moved) not in places]
+    for p in olds:  # unions in a union
+        new_part = next((n for n in news if n.name == p.name), None)
+        if p.union and new_part and new_part.union:
+            told += [f"{p.name}.{one}" for one in unread(p.union, new_part.union, p.name)]
+    return told
 
 
 def missing(tree: TypeTree, held: bytearray, at: int) -> list[str]:

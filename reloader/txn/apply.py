@@ -321,8 +321,8 @@ def _leave_out(bench: Bench, op: ops.CheckFit | ops.Drain, count: int) -> None:
 
 
 def _so_far(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, seen: int) -> None:
-    of = f" of {op.entries:,}" if op.entries >= seen else ""
-    bench.progress(f"{doing(op)}: {counted(seen, 'entry')}{of}")
+    far = f"{seen:,} of {counted(op.entries, 'entry')}" if op.entries >= seen else counted(seen, "entry")
+    bench.progress(f"{doing(op)}: {far}")
 
 
 def _take_over(bench: Bench, op: ops.HoldForeign | ops.TakeOver | ops.GiveBack | ops.RemoveFilter) -> None:

@@ -105,7 +105,7 @@ def counts(kernel: Kernel, seen: Observed, names: Collection[str]) -> dict[str, 
 
 def memory_cgroup() -> str:
     """The cgroup that maps of this process, and of its children, are charged to."""
-    with open("/proc/self/cgroup", errors="replace") as file:
+    with open("/proc/self/cgroup", errors="replace", newline="\n") as file:
         rows = [line.rstrip("\n").split(":", 2) for line in file]
     of = {controllers: path for _, controllers, path in rows}
     first = next((path for names, path in of.items() if "memory" in names.split(",")), None)

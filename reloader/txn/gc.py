@@ -20,6 +20,7 @@ from reloader.effects import lasting
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError
 from reloader.files import listing, read_regular
 from reloader.frozen import frozen
+from reloader.interrupts import Held
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd, Kernel
 from reloader.layout import PIPELINE_NAME, Layout
 from reloader.lock import WriterLock
@@ -62,16 +63,21 @@ def look(kernel: Kernel, layout: Layout, lock: WriterLock) -> tuple[list[Dead], 
 
 
 def remove(kernel: Kernel, layout: Layout, dead: list[Dead], lock: WriterLock) -> None:
-    """Pins before the folders that hold them."""
+    """Pins before the folders that hold them. A signal that comes meanwhile is answered by the result."""
     assert lock.fd >= 0
-    for one in dead:
-        if one.kind == "pin":
-            kernel.pins.unpin(one.path)
-            _empty_folders(kernel, layout, os.path.dirname(one.path))
-        elif one.kind == "folder":
-            _empty_folders(kernel, layout, one.path)
-        else:
-            lasting(f"gc {one.kind}", partial(Path(one.path).unlink, missing_ok=True))
+    with Held():
+        for one in dead:
+            _remove(kernel, layout, one)
+
+
+def _remove(kernel: Kernel, layout: Layout, one: Dead) -> None:
+    if one.kind == "pin":
+        kernel.pins.unpin(one.path)
+        _empty_folders(kernel, layout, os.path.dirname(one.path))
+    elif one.kind == "folder":
+        _empty_folders(kernel, layout, one.path)
+    else:
+        lasting(f"gc {one.kind}", partial(Path(one.path).unlink, missing_ok=True))
 
 
 def _empty_folders(kernel: Kernel, layout: Layout, folder: str) -> None:

@@ -67,14 +67,14 @@ def _recorded(layout: Layout, pipeline: str) -> tuple[Current | None, Wish | Non
     """What the records say as far as they are sound, and why they are not."""
     try:
         current = records.read_current(layout, pipeline)
-    except (NeedsHuman, NotFoundError) as error:
-        return None, None, error.message
+    except (NeedsHuman, NotFoundError, OSError) as error:
+        return None, None, str(error)
     if current is None or not current.generation:
         return current, None, "no record says how it is to panic"
     try:
         return current, records.read_generation(layout, pipeline, current.generation).wish, ""
-    except (NeedsHuman, NotFoundError) as error:
-        return current, None, error.message
+    except (NeedsHuman, NotFoundError, OSError) as error:
+        return current, None, str(error)
 
 
 def _places(kernel: Kernel, layout: Layout, pipeline: str, current: Current | None) -> dict[str, str]:

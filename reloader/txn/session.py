@@ -41,7 +41,7 @@ from reloader.spec.model import Role
 from reloader.spec.wish import Wish
 from reloader.standing import in_force
 from reloader.trial import BACK, REMOVED, STAYS
-from reloader.txn import trial
+from reloader.txn import storage, trial
 from reloader.txn.apply import Bench, silent
 from reloader.txn.commit import records_of
 from reloader.txn.conversions import conversions, counts, memory_cgroup, require_recorded
@@ -51,7 +51,7 @@ from reloader.txn.privilege import privileged
 from reloader.txn.recover import recover, stopped
 from reloader.txn.several import each
 from reloader.txn.sharing import readers_of
-from reloader.txn.strangers import in_config, in_load, listings
+from reloader.txn.strangers import in_config, in_load, listings, overwritten
 from reloader.txn.transaction import Progress, Trip, left_out, run
 from reloader.txn.way_back import known, rollback_target
 
@@ -116,10 +116,12 @@ def _plan(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observe
     readers = readers_of(layout, intake.wish, must_exist=not intake.origin)
     wanted = listings(layout, intake, seen)
     found = in_config(kernel, layout, intake, seen, wanted)
+    diffs = _diffs(intake.wish, seen, wanted, found)
     request = Request(
         reset=intake.reset,
-        diffs=_diffs(intake.wish, seen, wanted, found),
+        diffs=diffs,
         foreign=found,
+        overwritten=overwritten(kernel, layout, seen, diffs, found),
         prune=intake.prune,
         way_back=intake.way_back,
         conversions=_conversions(kernel, intake, seen),
@@ -211,8 +213,13 @@ def _apply(
     started = time.monotonic()
     name = intake.wish.pipeline
     if not intake.reset and not intake.take_over and is_unchanged(kernel, layout, name, intake.wish.digest()):
-        return unchanged(layout, name, None, recovered)
+        found = unchanged(layout, name, None, recovered)
+        if intake.blobs:
+            storage.store_again(layout, records.read_generation(layout, name, found.generation), intake.blobs)
+        return found
     made, seen, request = _plan(kernel, layout, intake)
+    if seen.generation is not None:
+        storage.store_again(layout, seen.generation, intake.blobs)
     if not made.changes:
         note_attempt(layout, name, intake.source, intake.wish.digest(), "", lock)
         return unchanged(layout, name, made, recovered)

@@ -5,6 +5,7 @@ Called by apply.py's match. Imports records, files, layout, effects.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -13,8 +14,9 @@ from pathlib import Path
 from reloader import records
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
-from reloader.files import listing, make_folders, open_to_write, remove_file, write_atomic
+from reloader.files import UnfitFile, listing, make_folders, open_to_write, remove_file, write_atomic
 from reloader.layout import Layout
+from reloader.printable import printable
 from reloader.records import Current, Generation
 from reloader.spec import cache
 from reloader.txn.rescue import script
@@ -25,15 +27,15 @@ BLOBS = ("objects", "entries", "tests")
 
 
 def store(layout: Layout, pipeline: str, blob: str, digest: str, fresh: Mapping[str, bytes]) -> None:
-    """Keep a blob by digest and link it to the pipeline; one that is there already is read, not believed."""
+    """Keep a blob by digest and link it to the pipeline; one that is there already is read, not believed.
+
+    A way back brings none along: what is missing then stops whoever needs it, and only them."""
     shared, mine = layout.blob_file(blob, digest), layout.blob_link(pipeline, blob, digest)
-    if not shared.exists() or (digest in fresh and not records.blob_is_whole(layout, blob, digest)):
-        if digest not in fresh:
-            raise NeedsHuman(f"{shared} is gone", hint="apply again from the source files")
+    if digest in fresh and not records.blob_is_whole(layout, blob, digest):
         write_atomic(shared, fresh[digest])
         if mine.exists():  # it links to what was damaged
             lasting("blob.unlink", mine.unlink)
-    if not mine.exists():
+    if not mine.exists() and shared.exists():
         make_folders(mine.parent)
         lasting("blob.link", lambda: os.link(shared, mine))
 
@@ -86,13 +88,30 @@ def put_record(layout: Layout, generation: Generation | None, current: Current) 
 
 
 def _write_rescue(layout: Layout, generation: Generation) -> None:
-    objects = {o.digest: records.read_blob(layout, "objects", o.digest) for o in generation.wish.objects}
-    text = script(generation, layout, objects)
-    write_atomic(
-        layout.rescue_file(generation.wish.pipeline, generation.number),
-        text.encode(errors="surrogateescape"),
-        mode=0o700,
-    )
+    """Without its objects there is no script, and what was committed stands all the same: `doctor` names the file."""
+    path = layout.rescue_file(generation.wish.pipeline, generation.number)
+    try:
+        objects = {o.digest: records.read_blob(layout, "objects", o.digest) for o in generation.wish.objects}
+    except NeedsHuman as error:
+        why = printable(f"{generation.wish.pipeline}: the rescue script was not written: {error.message}")
+        logging.getLogger(__name__).warning("%s", why)
+        return
+    write_atomic(path, script(generation, layout, objects).encode(errors="surrogateescape"), mode=0o700)
+
+
+def store_again(layout: Layout, generation: Generation, fresh: Mapping[str, bytes]) -> None:
+    """Put back what a generation in force has lost of its stored files, from the same files read anew. NeedsHuman when
+    something else than a file stands in the place of one."""
+    pipeline = generation.wish.pipeline
+    for blob, digest in records.blobs_of(generation.wish):
+        if digest not in fresh:
+            continue
+        try:
+            store(layout, pipeline, blob, digest, fresh)
+        except UnfitFile as error:
+            raise records.unfit(error, hint=f"remove {error.filename}, then apply the source files again") from error
+    if fresh and not layout.rescue_file(pipeline, generation.number).exists():
+        _write_rescue(layout, generation)
 
 
 def prune(layout: Layout, pipeline: str) -> None:

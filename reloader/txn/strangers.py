@@ -23,7 +23,7 @@ from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap, opened, serving_map
 from reloader.plan import foreign, ops
 from reloader.plan.compat import map_differences
-from reloader.plan.entries import digest_of, split_records
+from reloader.plan.entries import EntryDiff, digest_of, live_entries, owned, split_records, uneven
 from reloader.plan.foreign import Foreign, held, same_keys
 from reloader.plan.maps import seen_shape, wished_shape
 from reloader.plan.planner import foreign_values
@@ -100,6 +100,45 @@ def _entries(
         spare = foreign.room_for(listing, keys, len(target))
     shown = foreign.shown_keys(live.key, keys, was.orders("key"))
     return {was.name: Foreign(map=was.name, count=len(keys), shown=shown, keys=keys, spare=spare)}
+
+
+def overwritten(
+    kernel: Kernel, layout: Layout, seen: Observed, diffs: Mapping[str, EntryDiff], found: Mapping[str, Foreign]
+) -> dict[str, Foreign]:
+    """Config map → entries that a change gives another value, although another process wrote the one they have.
+
+    `found`: entries that the wish does not list, which are judged by themselves.
+    """
+    told = dict[str, Foreign]()
+    for was, live in _serving(kernel, seen):
+        diff = diffs.get(was.name)
+        if diff is None or live is not seen.maps.get(was.name) or was.value_size != live.info.value_size:
+            continue
+        apart = frozenset(found[was.name].keys) if was.name in found else ()
+        held = live.entries or {}
+        changed = {k: held[k] for k in (*diff.put, *diff.delete) if k in held and k not in apart}
+        keys = _not_as_written(layout, was, changed)
+        if keys:
+            shown = foreign.shown_keys(live.key, keys, was.orders("key"))
+            told[was.name] = Foreign(map=was.name, count=len(keys), shown=shown, keys=keys)
+    return told
+
+
+def _not_as_written(layout: Layout, was: WishMap, changed: dict[bytes, bytes]) -> tuple[bytes, ...]:
+    """Keys of live entries whose value is not the recorded one. A listing that cannot be read any more explains
+    nothing, so none of them is known to be another's."""
+    uneven_keys = uneven(was.type, was.value_size, changed)
+    now = live_entries(was.type, was.value_size, dict(owned(was.keep, changed)))
+    if not now or was.entries is None:
+        return tuple(sorted(now))
+    try:
+        data = records.read_blob(layout, "entries", was.entries.digest)
+    except (OSError, NeedsHuman):
+        return ()
+    for key, value in struct.iter_unpack(f"{was.key_size}s{was.value_size}s", data):
+        if now.get(key) == value and key not in uneven_keys:
+            del now[key]
+    return tuple(sorted(now))
 
 
 def listings(layout: Layout, intake: Intake, seen: Observed) -> dict[str, dict[bytes, bytes]]:

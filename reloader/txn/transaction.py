@@ -282,7 +282,7 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
     if isinstance(error, RefusedChange) and not swapped:
         why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
         return RefusedChange(why, hint=error.hint, detail=error.lines, reason=error.reason, values=error.values)
-    hint = error.hint if isinstance(error, KernelError) and error.hint else _hint(error)
+    hint = error.hint if isinstance(error, (KernelError, ReloaderError)) and error.hint else _hint(error)
     if swapped:
         why = f"{plan.pipeline}: {describe(error)}; rolled back, {stays}{left_out(bench.left_out)}"
         return RolledBack(why, hint=hint, **about)

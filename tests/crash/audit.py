@@ -14,6 +14,7 @@ TRACED = (
     "truncate,fallocate,sendto,sendmsg,write,clone,clone3,fork,vfork"
 )
 LINE = re.compile(r"^(?P<pid>\d+) +(?P<call>\w+)\((?P<rest>.*)$")
+FORK = re.compile(r"^(?P<pid>\d+) +(?P<resumed><\.\.\. )?(clone3?|v?fork)\b")
 MARK = re.compile(r'^\d+, "(?P<when>before|after|failed) \d+ ')
 LASTING_BPF = frozenset({
     "BPF_OBJ_PIN", "BPF_LINK_CREATE", "BPF_LINK_UPDATE", "BPF_LINK_DETACH", "BPF_PROG_ATTACH", "BPF_PROG_DETACH",
@@ -31,6 +32,19 @@ FAILED = re.compile(r"= -1 E[A-Z]+ \(")
 OPENS = re.compile(r"O_CREAT|O_TRUNC")
 
 
+def _forked(lines: list[str]) -> Iterator[str]:
+    """Process ids that a fork returned, whether strace tells it in one line or, on a busy machine, in two."""
+    begun: dict[str, str] = {}
+    for line in lines:
+        if (found := FORK.match(line)) is None:
+            continue
+        whole = begun.pop(found["pid"], "") + line if found["resumed"] else line
+        if line.endswith("<unfinished ...>"):
+            begun[found["pid"]] = line
+        elif "CLONE_THREAD" not in whole and (child := re.search(r"= (\d+)$", line)):
+            yield child[1]
+
+
 @dataclass(slots=True)
 class Audit:
     """What strace's lines said, one after the other."""
@@ -43,15 +57,13 @@ class Audit:
     _children: set[str] = field(default_factory=set)
 
     def read(self, lines: Iterator[str]) -> None:
-        for line in lines:
+        told = list(lines)
+        self._children.update(_forked(told))  # first: a child's calls may stand before the end of its fork
+        for line in told:
             if (found := LINE.match(line)) is not None:
                 self._note(found["pid"], found["call"], found["rest"], line)
 
     def _note(self, pid: str, call: str, rest: str, line: str) -> None:
-        if call in ("clone", "clone3", "fork", "vfork"):
-            if "CLONE_THREAD" not in rest and (child := re.search(r"= (\d+)$", rest)):
-                self._children.add(child[1])
-            return
         if call == "write" and (mark := MARK.match(rest)):
             (self._open.add if mark["when"] == "before" else self._open.discard)(pid)
             return

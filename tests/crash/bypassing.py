@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+from lab.crash.gated import gate
 from reloader import effects
 from reloader.bpf import links
 from reloader.cli import main
-from tests.crash.gated import gate
 
 T = TypeVar("T")
 

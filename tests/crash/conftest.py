@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.crash.scenario import Scene
 from lab.sandbox import Sandbox
 from lab.traffic import Generator
-from tests.crash.scenario import Scene
 
 
 @pytest.fixture

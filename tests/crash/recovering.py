@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lab.crash import loop
+from lab.crash.loop import Chosen, Point, Tally
+from lab.crash.scenario import PIPELINE, SCENARIOS, Scene
 from reloader.txn.journal import open_journals
-from tests.crash import loop
-from tests.crash.loop import Chosen, Point, Tally
-from tests.crash.scenario import PIPELINE, SCENARIOS, Scene
 
 Strike = Callable[[], "subprocess.CompletedProcess[str]"]
 Which = Callable[[Sequence[int]], Sequence[int]]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import loop
+from lab.crash import loop
+from lab.crash.scenario import SCENARIOS, Scene
 from tests.crash.audit import TRACED, Audit
-from tests.crash.scenario import SCENARIOS, Scene
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -34,7 +34,7 @@ def traced(scene: Scene, words: list[str], folder: Path, module: str) -> Audit:
 def test_nothing_lasting_bypasses_the_place(name: str, scene: Scene, tmp_path: Path) -> None:
     prepare, words = SCENARIOS[name]
     prepare(scene)
-    audit = traced(scene, words(scene), tmp_path, "tests.crash.gated")
+    audit = traced(scene, words(scene), tmp_path, "lab.crash.gated")
     assert audit.effects >= 5
     assert not audit.outside, "\n".join(audit.outside)
 
@@ -64,3 +64,18 @@ def test_killed_by_strace(name: str, scene: Scene, tmp_path: Path) -> None:
         scene.reset()
     assert killed >= len(KILLED) // 2
     assert not violations, "\n".join(violations)
+
+
+def test_a_fork_told_in_two_lines_is_a_fork() -> None:
+    """On a busy machine the child's own calls come between them."""
+    lines = [
+        "10 clone(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|SIGCHLD <unfinished ...>",
+        '11 bpf(BPF_MAP_FREEZE, {map_fd=20}, 4) = 0',
+        "10 <... clone resumed>, child_tidptr=0x7f) = 11",
+        "10 clone3({flags=CLONE_VM|CLONE_THREAD <unfinished ...>",
+        "10 <... clone3 resumed>, 88) = 12",
+        "12 bpf(BPF_MAP_FREEZE, {map_fd=20}, 4) = 0",
+    ]  # fmt: skip
+    audit = Audit(below="/nowhere")
+    audit.read(iter(lines))
+    assert audit.outside == [lines[-1]]

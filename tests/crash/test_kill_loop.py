@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import loop
-from tests.crash.scenario import SCENARIOS, Scene
+from lab.crash import loop
+from lab.crash.scenario import SCENARIOS, Scene
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.crash import loop
+from lab.crash.scenario import PIPELINE, SCENARIOS, Scene
 from reloader.txn.journal import open_journals
 from reloader.txn.storage import BLOBS
-from tests.crash import loop, recovering
-from tests.crash.scenario import PIPELINE, SCENARIOS, Scene
+from tests.crash import recovering
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 

@@ -11,6 +11,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lab.fuzz import inputs, mutate
+from lab.fuzz.harness import command, limit, times
 from reloader import record
 from reloader.errors import NeedsHuman, ReloaderError
 from reloader.plan.ops import Op
@@ -19,8 +21,6 @@ from reloader.records import Current
 from reloader.spec.wish import Wish
 from reloader.txn.journal import JournalLine
 from reloader.txn.recover import after_restart, decide
-from tests.fuzz import inputs, mutate
-from tests.fuzz.harness import command, limit, times
 from tests.plans.build import FOLDER, LAYOUT, read_case
 
 CASE = read_case(FOLDER / "state_converted.yaml")

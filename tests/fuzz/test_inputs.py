@@ -8,10 +8,10 @@ from typing import NoReturn
 
 import pytest
 
+from lab.fuzz import inputs
+from lab.fuzz.harness import Tally, TooSlow, limit, times
 from reloader.elf import read_object
 from reloader.state import archive
-from tests.fuzz import inputs
-from tests.fuzz.harness import Tally, TooSlow, limit, times
 
 
 @pytest.mark.parametrize("sort", inputs.SORTS)

@@ -5,28 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.fuzz.harness import dice_of
+from lab.stage import ROOT, Stage
 from reloader import effects
 from reloader.errors import NeedsHuman
-from reloader.txn import journal as journals
 from reloader.txn.journal import JournalLine, journal_lines
 from reloader.txn.recover import decide
-from tests.fuzz.harness import dice_of
-from tests.kernel.stage import ROOT, Stage, on_stage
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def record(stage: Stage, work: Callable[[], object]) -> tuple[str, bytes]:
@@ -93,7 +86,7 @@ def test_a_checksum_that_is_always_the_same_is_caught(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sabotage: lines that are believed as soon as they are JSON."""
-    monkeypatch.setattr(journals, "zlib", SimpleNamespace(crc32=lambda _text: 0))
+    faults.inject(monkeypatch, "journal checksum", SimpleNamespace(crc32=lambda _text: 0))
     name, data = record(stage, lambda: stage.apply(stage.spec("v1")))
     with pytest.raises(AssertionError, match="passes as"):
         check_every_byte(tmp_path / name, data, step=9)
@@ -126,7 +119,7 @@ def test_a_torn_tail_of_a_killed_transaction_is_dropped(stage: Stage, cut: int) 
     stage.apply(stage.spec("v1"))
     before = stage.standing()
     words = ["kill", "before", "1 link.update", "--", "apply", str(stage.write(stage.spec("v2"))), *stage.where]
-    done = subprocess.run([sys.executable, "-m", "tests.crash.gated", *words], cwd=ROOT, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "lab.crash.gated", *words], cwd=ROOT, check=False, timeout=60)
     assert done.returncode == -9
     (path,) = stage.layout.journal_file(stage.name, "").parent.glob("*.jsonl")
     os.truncate(path, path.stat().st_size - cut)

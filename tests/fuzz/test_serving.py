@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.fuzz import serving
+from lab.fuzz.harness import Tally, times
+from lab.stage import Stage
 from reloader import records
-from tests.fuzz import serving
-from tests.fuzz.harness import Tally, times
-from tests.kernel.stage import Stage, on_stage
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def test_what_is_refused_changes_nothing(stage: Stage) -> None:

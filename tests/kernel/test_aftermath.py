@@ -9,20 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
-from reloader import cli, records
+from lab.stage import ROOT, Done, Stage, checked, hear_signals, wait_until
+from reloader import records
 from reloader.lock import writer_lock
 from reloader.txn import session
-from tests.kernel.stage import ROOT, Done, Stage, checked, hear_signals, on_stage, wait_until
 from tests.kernel.test_bad_inputs import blocking
-from tests.kernel.test_survive import Restarted
-from tests.kernel.trials import Beside, expire, guards
+from tests.support import faults
+from tests.support.trials import Beside, expire, guards
 
 pytestmark = pytest.mark.kernel
 
@@ -53,12 +51,6 @@ effects.install(gate)
 sys.argv = ["reloader", *sys.argv[3:]]
 cli.entry()
 """
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def error_of(done: Done) -> Any:
@@ -365,7 +357,7 @@ def test_v11_status_tells_states_apart(stage: Stage, monkeypatch: pytest.MonkeyP
         stage.kernel.pins.pin(held, link)
     stage.call("recover")
     assert states() == ["serving"]
-    monkeypatch.setattr(cli, "live_kernel", Restarted)
+    faults.restarted(monkeypatch)
     assert states() == ["rebooted"]
 
 
@@ -393,3 +385,22 @@ def test_v6_signals_at_any_moment_from_outside(stage: Stage) -> None:
         assert f'File "{ROOT}/reloader' not in done.err
         assert stage.call("recover")["recovered"] == []
     stage.assert_counts()
+
+
+def test_v6_gc_that_has_begun_comes_to_its_end(stage: Stage) -> None:
+    """Trap: interrupted after the first of two removals, it said that nothing was changed."""
+    stage.apply(stage.spec())
+    dead = [stage.records / "objects" / (digit * 64) for digit in "01"]
+    for path in dead:
+        path.write_bytes(b"dead")
+    code = """
+import sys
+from reloader import cli, effects
+from lab.crash.gated import Striking
+effects.install(Striking("SIGINT", "after", "1 gc blob"))
+sys.argv[0] = "reloader"
+cli.entry()
+"""
+    done = stage.spawn("gc", "-o", "json", code=code)
+    assert (done.code, [path.exists() for path in dead]) == (0, [False, False]), done.err
+    assert len(done.document["removed"]) == 2

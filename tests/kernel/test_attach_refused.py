@@ -12,11 +12,11 @@ from typing import Any, Literal
 import pytest
 
 from lab.sandbox import Sandbox
+from lab.stage import Done, Stage, on_stage
 from reloader import effects
 from reloader.bpf import rawprog
 from reloader.errors import KernelError
 from reloader.kernel import Fd, LoadRequest, XdpMode
-from tests.kernel.stage import Done, Stage, on_stage
 
 pytestmark = pytest.mark.kernel
 

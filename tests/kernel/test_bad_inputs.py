@@ -16,26 +16,21 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.sandbox import Sandbox, run
+from lab.sandbox import run
+from lab.stage import Done, Stage
 from reloader import effects
 from reloader.errors import KernelError
 from reloader.kernel import LoadRequest
 from reloader.lock import writer_lock
 from reloader.txn import transaction
 from reloader.txn.journal import Journal
-from tests.kernel.stage import Done, Stage, on_stage
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
 PLAIN = '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nchar LICENSE[] SEC("license") = "GPL";\n'
 PASS_ALL = f'{PLAIN}SEC("xdp") int pass_all(struct xdp_md *ctx) {{ return XDP_PASS; }}\n'
 CLASSIFIER = f'{PLAIN}SEC("tc") int count_flows(struct __sk_buff *skb) {{ return 0; }}\n'
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -610,7 +605,7 @@ def test_interrupted_between_the_last_op_and_the_commit(serving: Stage, monkeypa
 
     before = serving.standing()
     serving.write(blocking(serving.spec("v2")))
-    monkeypatch.setattr(transaction, "_forward", impatient)
+    faults.inject(monkeypatch, "way forward", impatient)
     was = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, in a background job
     done = serving.run("apply", serving.file)
     signal.signal(signal.SIGINT, was)

@@ -10,22 +10,19 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Done, Stage, wait_until
 from reloader import records
-from tests.kernel.stage import ROOT, Done, Stage, on_stage, wait_until
 from tests.kernel.test_state_transfer import KILLER
-from tests.kernel.trials import (
+from tests.support.trials import (
     DROP,
     PASS,
     Beside,
-    assert_no_guard,
     generation_of,
     health,
     on_trial,
@@ -131,13 +128,6 @@ def clocks(library: Path, tmp_path: Path) -> Clocks:
     made = Clocks(library, tmp_path / "shift")
     made.jump()
     return made
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        yield made
-        assert_no_guard(made)
 
 
 def command(stage: Stage, clocks: Clocks, *words: str | Path) -> Done:

@@ -9,21 +9,21 @@ from __future__ import annotations
 import shutil
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Stage, wait_until
 from lab.traffic import Generator, settle
 from reloader.bpf import syscall
 from reloader.bpf.live import LiveKernel
 from reloader.plan import flips, ops
 from reloader.plan.ops import Op
 from reloader.txn import config as written
-from tests.kernel.stage import Stage, on_stage, wait_until
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -44,10 +44,9 @@ class Sight:
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        opened.put(objects("lab/bpf/config_pair"), "pair.bpf.o")
-        yield opened
+def stage(stage: Stage, objects: Callable[[str], Path]) -> Stage:
+    stage.put(objects("lab/bpf/config_pair"), "pair.bpf.o")
+    return stage
 
 
 def address(number: int) -> str:
@@ -152,7 +151,7 @@ def test_sabotage_a_flip_before_the_maps_are_in_place_is_seen(stage: Stage, monk
 
     stage.apply(spec(stage, 1))
     stage.apply(spec(stage, 2))
-    monkeypatch.setattr(flips, "before_commit", exchanged)
+    faults.inject(monkeypatch, "flips before the commit", exchanged)
     for start in range(3, 30, 3):
         if change_under_traffic(stage, [spec(stage, n) for n in range(start, start + 3)]).mismatch:
             return
@@ -177,9 +176,9 @@ def test_a_flip_waits_for_packets_on_the_old_side(
             after.append(class_hits(stage) == sight(stage).packets)  # counted behind the pause
             slow.join()
 
-    monkeypatch.setattr(written, "flip_side", flip)
+    faults.inject(monkeypatch, "flip a side", flip)
     if not waits:
-        monkeypatch.setattr(LiveKernel, "barrier", lambda _: None)
+        faults.no_barrier(monkeypatch)
     for stamp in range(2, 5 if waits else 20):
         stage.apply(spec(stage, stamp, rodata={"pause": 1 << 23}))
         if not waits and not all(after):
@@ -215,7 +214,7 @@ def test_sabotage_entries_written_whole_lose_counts(stage: Stage, monkeypatch: p
     def whole(kernel: LiveKernel, fd: Any, _: Any, put: dict[bytes, bytes]) -> None:
         kernel.maps.update_many(fd, list(put), list(put.values()))
 
-    monkeypatch.setattr(written, "_put", whole)
+    faults.inject(monkeypatch, "put config", whole)
     for n in range(2, 20, 2):
         after = change_under_traffic(stage, [spec(stage, n, **one), spec(stage, n + 1, **one)])
         if hits(stage) < after.packets:
@@ -286,12 +285,12 @@ def test_lost_sides_make_a_new_load(stage: Stage) -> None:
     assert stamps(stage) == {3}
 
 
-@pytest.mark.parametrize("failing", ["put_slot", "flip_side", "carry"])
+@pytest.mark.parametrize("failing", ["put a slot", "flip a side", "carry"])
 def test_a_failure_takes_everything_back(stage: Stage, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     stage.apply(spec(stage, 1))
     stage.send(5)
     before = (stage.map_id("rules"), stage.sandbox.pins())
-    real, struck = getattr(written, failing), list[str]()
+    real, struck = faults.real(failing), list[str]()
 
     def fails(*words: Any) -> None:
         real(*words)
@@ -299,9 +298,9 @@ def test_a_failure_takes_everything_back(stage: Stage, monkeypatch: pytest.Monke
             struck.append(failing)
             raise OSError(5, "injected")
 
-    monkeypatch.setattr(written, failing, fails)
+    faults.inject(monkeypatch, failing, fails)
     done = stage.run("apply", stage.write(spec(stage, 2)))
-    assert done.code == (1 if failing == "put_slot" else 3), done.err
+    assert done.code == (1 if failing == "put a slot" else 3), done.err
     assert (stage.map_id("rules"), stage.sandbox.pins()) == before
     assert stamps(stage) == {1}
     stage.send(5)

@@ -8,17 +8,16 @@ import json
 import shutil
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from lab.sandbox import Sandbox
+from lab.stage import Stage, wait_until
 from reloader import record, records
 from reloader.elf import read_object
-from tests.kernel.stage import Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 SOURCE = Path(__file__).parent / "bpf" / "set_in_part.bpf.c"
@@ -32,12 +31,9 @@ ROUTE: dict[str, Any] = {
 
 
 @pytest.fixture
-def stage(
-    sandbox: Sandbox, objects: Callable[[str], Path], compile_bpf: Callable[[str | Path], Path], tmp_path: Path
-) -> Iterator[Stage]:
+def stage(stage: Stage, compile_bpf: Callable[[str | Path], Path], tmp_path: Path) -> Stage:
     shutil.copyfile(compile_bpf(SOURCE), tmp_path / "set_in_part.bpf.o")
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
+    return stage
 
 
 def spec(stage: Stage, rodata: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -167,6 +163,7 @@ def test_f1_init_prints_constants_in_full_and_they_read_back(stage: Stage) -> No
         ({"list": [{}, {}, {}, {}]}, "spec.rodata.list"),
         ({"conf": {"limt": 1}}, "spec.rodata.conf"),
         ({"grid": {"x": [1]}}, "spec.rodata.grid"),
+        ({"list": {"1": {"a": 1}, "0x1": {"b": 2}}}, "spec.rodata.list"),
     ],
 )
 def test_f1_what_fits_no_constant_is_refused(stage: Stage, rodata: dict[str, Any], path: str) -> None:

@@ -20,12 +20,13 @@ from lab.sandbox import Sandbox
 from lab.traffic import Generator, settle
 from reloader.frozen import frozen
 from reloader.kernel import Fd, Kernel
-from reloader.plan import conversion, ops
+from reloader.plan import ops
 from reloader.plan.model import Plan
 from reloader.plan.planner import make_plan
 from reloader.state.rules import Conversion
-from reloader.txn import migrate, session
-from tests.conversions import Shifting, apply_by_hand, column, conversions, cpu_values
+from reloader.txn import migrate
+from tests.support import faults
+from tests.support.conversions import Shifting, apply_by_hand, column, conversions, cpu_values
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -141,7 +142,7 @@ def assert_exact(toll: Toll) -> None:
 def fire_on(
     sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Any]:
-    monkeypatch.setattr(session, "_conversions", conversions)
+    faults.inject(monkeypatch, "conversions", conversions)
 
     @contextmanager
     def lit(kind: str) -> Iterator[Fire]:
@@ -181,7 +182,7 @@ def test_two_programs_that_share_the_map_move_as_one(
     sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both count the same flows, each at its end of the wire; three changes in a row."""
-    monkeypatch.setattr(session, "_conversions", conversions)
+    faults.inject(monkeypatch, "conversions", conversions)
     stage = Shifting(sandbox, tmp_path, {f"v{v}": objects(f"lab/bpf/flow_pair_v{v}") for v in (1, 2)}, MAPS)
     stage.attached = {"count_flows": sandbox.rx, "count_more": sandbox.tx}
     stage.apply("v1")
@@ -226,7 +227,7 @@ def reordered(monkeypatch: pytest.MonkeyPatch, change: Callable[[tuple[ops.Op, .
         converts = any(isinstance(op, ops.Convert) for op in plan.ops)
         return replace(plan, ops=tuple(change(plan.ops))) if converts else plan
 
-    monkeypatch.setattr("reloader.txn.session.make_plan", changed)
+    faults.inject(monkeypatch, "plan", changed)
 
 
 def test_sabotage_copy_then_swap_turns_the_check_red(
@@ -240,10 +241,10 @@ def test_sabotage_copy_then_swap_turns_the_check_red(
         kernel.maps.update_many(target, list(entries), values)
         return migrate.Moved()
 
-    monkeypatch.setattr(conversion, "bridged", lambda *_: False)
-    monkeypatch.setattr(conversion, "after_swap", lambda _: [])
-    monkeypatch.setattr(conversion, "retire", lambda moves: [ops.Unpin(path=m.source) for m in moves])
-    monkeypatch.setattr(migrate, "copy_over", by_script)
+    faults.no_bridge(monkeypatch)
+    faults.inject(monkeypatch, "after the swap", lambda _: [])
+    faults.retire_at_once(monkeypatch)
+    faults.inject(monkeypatch, "copy over", by_script)
     with fire_on("") as fire:
         for version in ("v2", "v1"):
             fire.convert(version, churn=False)
@@ -253,8 +254,8 @@ def test_sabotage_copy_then_swap_turns_the_check_red(
 
 def test_sabotage_no_bridge_turns_the_check_red(fire_on: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is deleted between the copy and the drain comes back: nobody remembers what was copied either."""
-    monkeypatch.setattr(conversion, "bridged", lambda *_: False)
-    monkeypatch.setattr(migrate, "key_set", lambda *_: None)
+    faults.no_bridge(monkeypatch)
+    faults.inject(monkeypatch, "keys seen", lambda *_: None)
     drain = migrate.drain
     with fire_on("") as fire:
         fire._make()
@@ -264,7 +265,7 @@ def test_sabotage_no_bridge_turns_the_check_red(fire_on: Callable[[str], Any], m
             time.sleep(0.1)
             return drain(*args, **more)
 
-        monkeypatch.setattr(migrate, "drain", after_their_end)
+        faults.inject(monkeypatch, "drain", after_their_end)
         fire.convert("v2", churn=False)
         with pytest.raises(AssertionError, match=r"met no entry|came back"):
             assert_exact(fire.toll())
@@ -290,7 +291,7 @@ def test_sabotage_clean_before_the_drain_turns_the_check_red(
             time.sleep(0.1)
             return drain(*args, **more)
 
-        monkeypatch.setattr(migrate, "drain", after_their_packets)
+        faults.inject(monkeypatch, "drain", after_their_packets)
         fire.convert("v2", churn=False)
         with pytest.raises(AssertionError, match=r"met no entry|came back"):
             assert_exact(fire.toll())
@@ -306,7 +307,7 @@ def test_every_map_type_under_full_traffic(
     plain: str, sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every packet counts in an entry of each map; after conversions there and back each map has them all."""
-    monkeypatch.setattr(session, "_conversions", conversions)
+    faults.inject(monkeypatch, "conversions", conversions)
     files = {f"v{v}": objects(f"lab/bpf/conv_{plain}v{v}") for v in (1, 2)}
     names = (*COUNTED, "macs", "wide", "locked")
     stage = Shifting(sandbox, tmp_path, files, ", ".join(f"{name}: {{role: state}}" for name in names))

@@ -21,6 +21,7 @@ from reloader.kernel import LoadRequest, MapInfo, MapType
 from reloader.layout import Layout
 from reloader.plan import ops
 from reloader.txn.apply import Bench, execute
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -72,5 +73,5 @@ def test_what_an_old_program_still_counts_arrives(drained: Callable[[], int]) ->
 
 
 def test_sabotage_no_barrier_turns_the_check_red(drained: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LiveKernel, "barrier", lambda _: None)
+    faults.no_barrier(monkeypatch)
     assert drained() == BEFORE, "nothing was lost"

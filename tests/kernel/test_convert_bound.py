@@ -14,7 +14,7 @@ import pytest
 from lab.sandbox import Sandbox
 from reloader.errors import RefusedChange
 from reloader.txn import session
-from tests.conversions import Shifting
+from tests.support.conversions import Shifting
 
 pytestmark = pytest.mark.kernel
 

@@ -12,7 +12,7 @@ import pytest
 from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader.errors import InputError, RefusedChange
-from tests.conversions import Shifting
+from tests.support.conversions import Shifting
 
 pytestmark = pytest.mark.kernel
 

@@ -24,7 +24,8 @@ from reloader.plan import ops
 from reloader.txn import apply as apply_module
 from reloader.txn import migrate, nested
 from reloader.txn.apply import Bench
-from tests.conversions import Shifting
+from tests.support import faults
+from tests.support.conversions import Shifting
 
 pytestmark = pytest.mark.kernel
 
@@ -287,7 +288,7 @@ def test_what_user_space_changes_in_the_outer_map_meanwhile_is_followed(
                 stage.kernel.maps.delete_many(outer, [(2).to_bytes(4, "little")])
         execute(bench, op)
 
-    monkeypatch.setattr("reloader.txn.transaction.execute", changed)
+    faults.inject(monkeypatch, "execute", changed)
     stage.apply("v2")
     assert exchanged
     assert sorted(stage.held()) == [0, 1, 3]
@@ -310,7 +311,7 @@ def test_a_failure_in_the_middle_takes_all_of_them_back(
         return drain(*args, **more)  # type: ignore[arg-type]
 
     before = stage.held()
-    monkeypatch.setattr(migrate, "drain", failing)
+    faults.inject(monkeypatch, "drain", failing)
     with pytest.raises(RolledBack):
         stage.apply("v2")
     assert stage.held() == before
@@ -350,7 +351,7 @@ def test_killed_at_points_all_over_the_conversion_counts_are_in_one_of_both(stag
 def gated(stage: Tenants, mode: str, when: str, point: str) -> subprocess.CompletedProcess[str]:
     where = ["--bpffs", stage.sandbox.bpffs, "--records", str(stage.sandbox.records), "-q"]
     words = ["apply", str(stage.file), "--allow-lossy-rollback", *where]
-    command = [sys.executable, "-m", "tests.crash.gated", mode, when, point, "--", *words]
+    command = [sys.executable, "-m", "lab.crash.gated", mode, when, point, "--", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -1,5 +1,6 @@
 """Random pairs of structs through the migration program itself, keys and values, plain and per CPU: each entry must
-become what plain Python makes of it by field names (tests/deep_pairs.py), and come back the same where nothing is lost.
+become what plain Python makes of it by field names (support/deep_pairs.py), and come back the same where nothing is
+lost.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from reloader.state.compile import StateRefused, compile_conversion, invert
 from reloader.state.rules import LayoutVersion
 from reloader.txn import migrate
 from reloader.typetree import TypeTree
-from tests.conversions import joined
-from tests.deep_pairs import encoded, laid_out
-from tests.deep_samples import Pair, drawn
-from tests.layout_pairs import Values
+from tests.support import faults
+from tests.support.conversions import joined
+from tests.support.deep_pairs import encoded, laid_out
+from tests.support.deep_samples import Pair, drawn
+from tests.support.layout_pairs import Values
 
 pytestmark = pytest.mark.kernel
 
@@ -114,7 +116,7 @@ def jit_gives_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[frozenset[int]], 
                 raise LoadRejected("migrate", ENOTSUPP, "")
             return load(self, request)
 
-        monkeypatch.setattr(LiveProgs, "load", answer)
+        faults.inject(monkeypatch, "load", answer)
         return asked
 
     return install
@@ -142,5 +144,5 @@ def test_where_the_jit_takes_no_shape_the_conversion_is_refused(
 @pytest.mark.parametrize("shape", migrate.SHAPES[1::2])
 def test_every_shape_moves_the_same(shape: int, monkeypatch: pytest.MonkeyPatch) -> None:
     others = tuple(s for s in migrate.SHAPES if s != shape)
-    monkeypatch.setattr(migrate, "SHAPES", (shape, *others))
+    faults.inject(monkeypatch, "migration shapes", (shape, *others))
     test_pairs_of_structs_move_as_by_names_and_back(MapType.HASH)

@@ -12,8 +12,8 @@ from lab.sandbox import Sandbox
 from reloader.kernel import Fd
 from reloader.plan import ops
 from reloader.spec.compile import compile_file
-from tests.conversions import Shifting
 from tests.kernel.test_convert_failures import before_drain
+from tests.support.conversions import Shifting
 
 pytestmark = pytest.mark.kernel
 

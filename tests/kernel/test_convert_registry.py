@@ -18,7 +18,7 @@ from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader.cli import main
 from reloader.errors import RefusedChange
-from tests.conversions import Shifting
+from tests.support.conversions import Shifting
 
 pytestmark = pytest.mark.kernel
 

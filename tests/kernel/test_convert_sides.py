@@ -16,8 +16,9 @@ from reloader.errors import KernelError, NeedsHuman, RolledBack
 from reloader.kernel import PERCPU_TYPES
 from reloader.plan import ops
 from reloader.txn.apply import Bench, execute
-from tests.conversions import Shifting, cpu_values, joined
 from tests.kernel.test_convert_failures import before_drain
+from tests.support import faults
+from tests.support.conversions import Shifting, cpu_values, joined
 
 pytestmark = pytest.mark.kernel
 
@@ -149,7 +150,7 @@ def test_regress_undo_after_the_drain(stage_of: Callable[[str], Sides], monkeypa
         if isinstance(op, ops.Drain):
             stage.packet(bench)
 
-    monkeypatch.setattr("reloader.txn.transaction.execute", executed)
+    faults.inject(monkeypatch, "execute", executed)
     with pytest.raises(RolledBack):
         stage.apply("v2")
     assert stage.states() == {0: (0, {OLD}), 1: (1, {NEW}), 2: (0, {OLD})}
@@ -173,7 +174,7 @@ def test_regress_undo_without_a_swap_touches_nothing(
                 bench.kernel.maps.delete_many(fd, [struct.pack("=I", 2)])
         raise INJECTED
 
-    monkeypatch.setattr("reloader.txn.transaction.execute", executed)
+    faults.inject(monkeypatch, "execute", executed)
     with pytest.raises(RolledBack):
         stage.apply("v2")
     rest = {2: (0, {OLD})} if what == "array" else {}
@@ -194,8 +195,8 @@ def test_regress_undo_that_was_cut_short_yields_to_the_old_program(
         execute(bench, op)
 
     with monkeypatch.context() as patched:
-        patched.setattr("reloader.txn.transaction.execute", executed)
-        patched.setattr("reloader.txn.apply.execute", executed)
+        faults.inject(patched, "execute", executed)
+        faults.inject(patched, "execute within apply", executed)
         with pytest.raises(NeedsHuman):
             stage.apply("v2")
     with stage.pub("flows") as fd:

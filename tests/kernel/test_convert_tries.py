@@ -21,8 +21,9 @@ from reloader.bpf.maps import LiveMaps
 from reloader.errors import NothingSwapped, RefusedChange
 from reloader.kernel import Fd, MapInfo, MapType
 from reloader.state.rules import Conversion, Op, Rule
-from reloader.txn import migrate, prefixes
-from tests.conversions import Shifting
+from reloader.txn import migrate
+from tests.support import faults
+from tests.support.conversions import Shifting
 
 pytestmark = pytest.mark.kernel
 
@@ -198,8 +199,8 @@ def test_sabotage_a_merge_from_user_space_turns_the_check_red(nets: Nets, monkey
     with Generator(nets.sandbox.tx, flows=10_000) as generator:
         generator.start(rate=200_000)
         time.sleep(0.1)
-        monkeypatch.setattr(migrate, "drain", by_hand)
-        monkeypatch.setattr(prefixes, "check", lambda *_: None)
+        faults.inject(monkeypatch, "drain", by_hand)
+        faults.inject(monkeypatch, "check of prefixes", lambda *_: None)
         nets.apply("v2")
         settled(nets, generator)
     assert nets.packets() != nets.expected(NETS)
@@ -258,7 +259,7 @@ def test_a_prefix_deleted_after_it_was_listed_takes_nothing_from_the_one_that_co
     there, gone = key_of("10.0.0.0/8"), key_of("10.1.0.0/16")
     kernel.maps.update_many(source, [there], [struct.pack("=Q", 41)])
     keys = LiveMaps.keys
-    monkeypatch.setattr(LiveMaps, "keys", lambda *a: iter([gone + k for k in keys(*a)]))
+    faults.inject(monkeypatch, "keys", lambda *a: iter([gone + k for k in keys(*a)]))
     migrate.drain(kernel, source, target, SUM)
     assert kernel.maps.items(target) == {there: struct.pack("=2Q", 0, 41)}
     assert kernel.maps.items(source) == {}
@@ -293,7 +294,7 @@ def test_a_kernel_whose_tries_ignore_the_flag_is_found_out_before_the_swap(
 ) -> None:
     """As Linux 6.1 before its backport: NOEXIST writes over what is there."""
     drain = migrate.drain
-    monkeypatch.setattr(migrate, "drain", lambda *a, **k: drain(*a, **k) and migrate.Moved(inserted=1))
+    faults.inject(monkeypatch, "drain", lambda *a, **k: drain(*a, **k) and migrate.Moved(inserted=1))
     with pytest.raises(NothingSwapped, match="ignore BPF_NOEXIST"):
         nets.apply("v2")
     assert len(nets.pins_of("nets")) == 1

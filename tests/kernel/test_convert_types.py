@@ -19,7 +19,8 @@ from reloader.errors import NothingSwapped, RefusedChange, RolledBack
 from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES
 from reloader.txn import migrate, session
 from reloader.typetree import TypeTree
-from tests.conversions import Shifting, conversions, converted, cpu_values, decode, encode, fields_of, joined
+from tests.support import faults
+from tests.support.conversions import Shifting, conversions, converted, cpu_values, decode, encode, fields_of, joined
 
 pytestmark = pytest.mark.kernel
 
@@ -55,7 +56,7 @@ class Types(Shifting):
 
 @pytest.fixture
 def by_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_conversions", conversions)
+    faults.inject(monkeypatch, "conversions", conversions)
 
 
 @pytest.fixture(params=["header", "foreign"])
@@ -183,7 +184,7 @@ def test_what_does_not_fit_is_refused_before_the_swap(
     fill(stage, chance)
     overflow(stage, name, field)
     before = stage.everything()
-    with pytest.raises(NothingSwapped, match="1 values do not fit a narrowed field"):
+    with pytest.raises(NothingSwapped, match="1 value too large for a narrowed field"):
         stage.apply("v2")
     assert stage.everything() == before
     assert len(stage.pins_of(name)) == 1
@@ -198,12 +199,12 @@ def test_a_misfit_met_in_the_drain_rolls_back(
     before = stage.everything()
     away = expected(stage, expected(stage, before, "v1", "v2"), "v2", "v1")
     pass_over = migrate.Moved()
-    for check in ("check", "copy_over"):
-        monkeypatch.setattr(migrate, check, lambda *_, **__: pass_over)
+    for check in ("check of a conversion", "copy over"):
+        faults.inject(monkeypatch, check, lambda *_, **__: pass_over)
     for name in ("hash", "percpu_hash"):
         overflow(stage, name, "bytes")
     stuck = stage.everything()
-    with pytest.raises(RolledBack, match="do not fit a narrowed field"):
+    with pytest.raises(RolledBack, match="too large for a narrowed field"):
         stage.apply("v2")
     for name, entries in stage.everything().items():
         assert set(entries) == set(before[name])
@@ -221,7 +222,7 @@ def test_values_of_every_cpu_move(
     wanted = expected(stage, stage.everything(), "v1", "v2")
     allowed = os.sched_getaffinity(0)
     if away == "offline":
-        monkeypatch.setattr(migrate, "online_cpus", lambda: [min(allowed)])
+        faults.inject(monkeypatch, "migration CPUs", lambda: [min(allowed)])
     try:
         os.sched_setaffinity(0, {max(allowed)} if away == "bound" else allowed)
         stage.apply("v2")
@@ -281,7 +282,7 @@ def test_a_reset_says_how_many_entries_it_drops(stage: Types, chance: random.Ran
     fill(stage, chance)
     intake = replace(stage.intake("v2"), reset=["hash"])
     told = next(line for line in session.plan(stage.kernel, stage.layout, intake).lines if line.name == "hash")
-    assert "300 entries are dropped" in told.notes
+    assert "300 entries dropped" in told.notes
     assert told.state is not None
     assert (told.state.method, told.state.entries) == ("reset", 300)
 

@@ -20,7 +20,8 @@ from reloader.records import Trial
 from reloader.txn import apply as apply_module
 from reloader.txn import session
 from reloader.txn.apply import Bench
-from tests.conversions import Shifting, cpu_values, joined
+from tests.support import faults
+from tests.support.conversions import Shifting, cpu_values, joined
 
 pytestmark = pytest.mark.kernel
 
@@ -151,7 +152,7 @@ def test_regress_a_count_that_grew_too_large_does_not_block_the_rollback(make: M
     assert any("a rollback refuses entries unless value.packets fits u32" in note for note in line.notes)
     stage.apply("v2")
     stage.put({(1,): 1 << 40})
-    with pytest.raises(NothingSwapped, match=r"1 values do not fit .*value\.packets fits u32") as refused:
+    with pytest.raises(NothingSwapped, match=r"1 value too large .*value\.packets fits u32") as refused:
         go_back(stage, leave_out=False)
     assert "--allow-lossy-rollback" in refused.value.hint
     assert stage.numbers()[(1,)] == 1 << 40
@@ -174,7 +175,7 @@ def test_regress_the_undo_leaves_out_what_has_no_place(
             raise KernelError("bpf", 12, "injected")
         execute(bench, op)
 
-    monkeypatch.setattr("reloader.txn.transaction.execute", executed)
+    faults.inject(monkeypatch, "execute", executed)
     with pytest.raises(RolledBack, match="flows: 2 entries without a place in that layout left out"):
         stage.apply("v2")
     assert stage.numbers() == TEN

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Stage, wait_until
 from reloader.cli import main
 from reloader.state.registry import QUESTION
-from tests.kernel.stage import Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -47,12 +46,6 @@ OLD = ("__u16 rx:1, tx:1, seen:1, reserved:13;", ".tx = 1, .seen = 1")
 NEW = ("__u16 rx:1, tx:1, seen:1, dsr:1, reserved:12;", ".tx = 1, .seen = 1, .dsr = 1")
 UNION = ("union { __u64 bytes; __u64 x; };", ".bytes = 5000")
 ALONE = ("__u64 bytes;", ".bytes = 1")
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def spec(stage: Stage, name: str) -> dict[str, Any]:

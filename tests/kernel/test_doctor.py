@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
-from tests.kernel.stage import ROOT, Stage, checked, on_stage
+from lab.stage import ROOT, Stage, checked
 
 pytestmark = pytest.mark.kernel
 
@@ -21,12 +20,6 @@ USED = {  # by the engine itself, or by its programs: a kernel without these wou
     "xdp.link", "xdp.link_replace", "xdp.live_frames", "prog.bind_map", "map.freeze", "batch.hash", "helper.loop",
     "helper.map_lookup_percpu_elem", "host.membarrier",
 }  # fmt: skip
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        yield made
 
 
 def by_name(document: Any) -> dict[str, str]:

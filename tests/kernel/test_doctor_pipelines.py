@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import MOUNT, Sandbox, run
+from lab.sandbox import MOUNT, run
+from lab.stage import Stage, wait_until
 from reloader.kernel import LoadRequest, XdpMode
-from tests.kernel.stage import Stage, on_stage, wait_until
 from tests.kernel.test_gc import OTHERS
 
 pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        made.apply(made.spec())
-        yield made
+def stage(stage: Stage) -> Stage:
+    stage.apply(stage.spec())
+    return stage
 
 
 def ills(stage: Stage) -> list[tuple[str, str]]:
@@ -159,7 +159,7 @@ def test_stored_files_that_are_damaged(stage: Stage) -> None:
     blob.write_bytes(sound[:-1] + b"?")
     what, hint = ill(stage)
     assert str(blob) in what
-    assert "apply it from its YAML" in hint
+    assert f"remove {blob}, then apply it again from its YAML" in hint
 
 
 def test_a_full_disk(stage: Stage, tmp_path: Path) -> None:
@@ -171,3 +171,15 @@ def test_a_full_disk(stage: Stage, tmp_path: Path) -> None:
         assert any("MiB free" in what for what, _ in ills(stage))
     finally:
         run("umount", str(small))
+
+
+@pytest.mark.parametrize("name", [b"a\rb", b"\xff", "a\u2028b".encode()])
+def test_a_mount_point_with_an_odd_name(stage: Stage, name: bytes) -> None:
+    """Trap: a carriage return in any mount point ended doctor with a traceback."""
+    stage.apply(stage.spec())
+    folder = stage.folder / os.fsdecode(name)
+    folder.mkdir()
+    mounted = 'mount -t tmpfs none "$1"; shift; exec "$@"'
+    prefix = ("unshare", "-m", "--propagation", "private", "sh", "-ec", mounted, "sh", str(folder))
+    done = stage.spawn("doctor", prefix=prefix)
+    assert (done.code, "Traceback" in done.err) == (0, False), done.err

@@ -12,20 +12,16 @@ import pytest
 
 from lab.sandbox import Sandbox, run
 from reloader import effects
-from reloader.bpf import libc, net, syscall
+from reloader.bpf import net, syscall
 from reloader.bpf.live import LiveKernel
 from reloader.bpf.syscall import Command
 from reloader.errors import KernelError, MissingFeature
 from reloader.kernel import Fd, Interface, Loaded, LoadRequest, MapType, XdpMode
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
 FIXTURES = Path(__file__).parent / "bpf"
-
-
-@pytest.fixture
-def kernel() -> LiveKernel:
-    return LiveKernel()
 
 
 @pytest.fixture
@@ -286,11 +282,11 @@ def test_the_boot_and_the_barrier(kernel: LiveKernel, monkeypatch: pytest.Monkey
 
     updates: list[object] = []
     original = syscall.map_update
-    monkeypatch.setattr(syscall, "map_update", update)
+    faults.inject(monkeypatch, "bpf update", update)
     assert kernel.boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     kernel.barrier()
     assert updates == []
-    monkeypatch.setattr(libc, "membarrier_global", absent)
+    faults.inject(monkeypatch, "membarrier", absent)
     kernel.barrier()  # by way of a map-in-map, which needs no nohz_full-free kernel
     assert len(updates) == 1
 

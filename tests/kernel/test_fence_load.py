@@ -22,6 +22,7 @@ from reloader.bpf.live import LiveKernel
 from reloader.errors import KernelError, LoadRejected
 from reloader.kernel import Fd, Loaded, LoadRequest
 from reloader.verifier import summarise
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -30,11 +31,6 @@ PACKET = bytes(64)
 XDP_DROP, XDP_PASS = 1, 2
 
 Load = Callable[..., Loaded]
-
-
-@pytest.fixture
-def kernel() -> LiveKernel:
-    return LiveKernel()
 
 
 @pytest.fixture
@@ -203,7 +199,7 @@ def test_a_crash_costs_the_command_only(kernel: LiveKernel, load: Load, monkeypa
         os.kill(os.getpid(), signal.SIGSEGV)
         return child.Reply()
 
-    monkeypatch.setattr(loader, "_load", crash)
+    faults.inject(monkeypatch, "child's load", crash)
     for _ in range(5):
         with pytest.raises(child.ChildDied, match="that loads fence died of SIGSEGV"):
             load("plain", programs=("pass",))
@@ -269,7 +265,7 @@ def test_errors_of_the_task_come_back() -> None:
 
 
 def test_a_machine_without_libbpf(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libbpf, "SONAME", "libabsent.so.1")
+    faults.inject(monkeypatch, "libbpf", "libabsent.so.1")
     with pytest.raises(KernelError, match=r"dlopen .*libabsent.so.1 .*ENOENT"):
         load("plain", programs=("pass",))
 
@@ -307,17 +303,18 @@ def test_a_bug_in_the_task_is_no_hang(capfd: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_child_runs_no_handlers_of_ours() -> None:
+    """It passes over what ends a command: the command decides what becomes of the load."""
+
     def task() -> child.Reply:
         os.kill(os.getpid(), signal.SIGTERM)
-        return child.Reply()
+        return child.Reply(data={"went": "on"})
 
     def handler(_number: int, _frame: object) -> None:
         raise AssertionError("ran in the child")
 
     before = signal.signal(signal.SIGTERM, handler)
     try:
-        with pytest.raises(child.ChildDied, match="SIGTERM"):
-            child.run(task, subject="that is told to end")
+        assert child.run(task, subject="that is told to end").data == {"went": "on"}
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -395,7 +392,7 @@ def test_a_kernel_that_refuses_the_objects_btf(kernel: LiveKernel, load: Load, m
         return accept(blob)
 
     accept = syscall.btf_load
-    monkeypatch.setattr(syscall, "btf_load", refuse)
+    faults.inject(monkeypatch, "bpf btf load", refuse)
     loaded = load("constants", programs=("judge",), rodata={"verdict": struct.pack("=I", XDP_DROP)}, metadata=METADATA)
     assert verdict(loaded.progs["judge"]) == XDP_DROP
     assert kernel.progs.metadata(kernel.progs.info(loaded.progs["judge"]).id) == READ_BACK
@@ -409,7 +406,7 @@ def test_a_kernel_that_takes_no_metadata(
     def refuse(_blob: bytes) -> int:
         raise KernelError("BPF_BTF_LOAD", errno.EINVAL)
 
-    monkeypatch.setattr(syscall, "btf_load", refuse)
+    faults.inject(monkeypatch, "bpf btf load", refuse)
     for name, program in {"plain": "pass", "constants": "judge"}.items():
         loaded = load(name, programs=(program,), metadata=METADATA)
         assert verdict(loaded.progs[program]) == XDP_PASS

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from reloader import effects
-from reloader.bpf import maps as live_maps
 from reloader.bpf import syscall
 from reloader.bpf.maps import LiveMaps
 from reloader.bpf.syscall import Command
 from reloader.errors import KernelError
 from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES, Fd, MapType
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -80,7 +80,7 @@ def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     """With batches, and as on a map type or kernel without them."""
     if request.param == "singly":
         refused = syscall.BatchResult(errno=syscall.ENOTSUPP, done=SOME)
-        monkeypatch.setattr(syscall, "map_batch", lambda *_, **__: refused)
+        faults.inject(monkeypatch, "bpf batch", lambda *_, **__: refused)
     return str(request.param)
 
 
@@ -131,7 +131,7 @@ def test_a_full_map_says_which_entry(maps: LiveMaps, create: Create) -> None:
 
 def test_several_batches(maps: LiveMaps, create: Create, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading in pieces smaller than a bucket grows them; writing in pieces writes all of them."""
-    monkeypatch.setattr(live_maps, "CHUNK", 32)
+    faults.inject(monkeypatch, "map chunk", 32)
     fd = create(MapType.HASH)
     keys, values = keys_of(MapType.HASH, SOME), values_of(SOME)
     maps.update_many(fd, keys, values)
@@ -150,15 +150,13 @@ def test_busy_buckets_are_tried_again(maps: LiveMaps, create: Create, monkeypatc
 
     calls: list[int] = []
     batch = syscall.map_batch
-    monkeypatch.setattr(syscall, "map_batch", busy_at_first)
+    faults.inject(monkeypatch, "bpf batch", busy_at_first)
     fd = create(MapType.HASH)
     keys, values = keys_of(MapType.HASH, 10), values_of(10)
     maps.update_many(fd, keys, values)
     assert calls == [10, 9]
     assert maps.items(fd) == dict(zip(keys, values, strict=True))
-    monkeypatch.setattr(
-        syscall, "map_batch", lambda *_, count, **__: syscall.BatchResult(errno=errno.EBUSY, done=count)
-    )
+    faults.inject(monkeypatch, "bpf batch", lambda *_, count, **__: syscall.BatchResult(errno=errno.EBUSY, done=count))
     with pytest.raises(KernelError, match="EBUSY"):
         maps.update_many(fd, keys, values)
 
@@ -235,8 +233,8 @@ def test_reading_while_others_write(maps: LiveMaps, create: Create) -> None:
 
 
 def test_walking_ends_though_keys_vanish(maps: LiveMaps, create: Create, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syscall, "map_next_key", lambda *_: bytes(8))  # as if it started over for ever
-    monkeypatch.setattr(syscall, "map_batch", lambda *_, **__: syscall.BatchResult(errno=syscall.ENOTSUPP, done=0))
+    faults.inject(monkeypatch, "bpf next key", lambda *_: bytes(8))  # as if it started over for ever
+    faults.inject(monkeypatch, "bpf batch", lambda *_, **__: syscall.BatchResult(errno=syscall.ENOTSUPP, done=0))
     with pytest.raises(KernelError, match="changes faster than it reads"):
         maps.items(create(MapType.HASH, entries=10))
 
@@ -256,6 +254,7 @@ def test_each_batch_is_one_effect(maps: LiveMaps, create: Create) -> None:
     assert seen == [(when, name) for name in names for when in ("before", "after")]
 
 
+@pytest.mark.alone
 def test_many_entries_take_what_the_kernel_needs(maps: LiveMaps, create: Create) -> None:
     """200,000 entries: far from a system call an entry, in either direction."""
     count = 200_000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,9 @@ from typing import Any
 import pytest
 
 from lab.sandbox import Sandbox
+from lab.stage import Done, Stage, wait_until
 from reloader import effects, records
-from tests.kernel.stage import Done, Stage, on_stage, wait_until
 from tests.kernel.test_watch import Watch
-from tests.kernel.trials import assert_no_guard
 
 pytestmark = pytest.mark.kernel
 
@@ -121,13 +121,6 @@ class Rules:
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
-        assert_no_guard(opened)
-
-
-@pytest.fixture
 def rules(stage: Stage, compile_bpf: Callable[[str | Path], Path]) -> Rules:
     return Rules(stage, compile_bpf)
 
@@ -192,6 +185,58 @@ def test_f14_the_plan_shows_what_prune_deletes(rules: Rules) -> None:
     assert any(str(THEIRS) in note for note in line["notes"])
     assert rules.stage.run("plan", path, "--prune", "--detailed-exitcode").code == 2
     assert rules.stage.run("plan", path, "--detailed-exitcode").code == 65
+
+
+# listed entries that another process wrote otherwise: the listing says what they get, and the plan says so
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"version": 2}, {"apply": "map"}, {"prune": False}], ids=["in place", "new load", "flip", "prune"]
+)
+def test_f14_the_plan_names_listed_entries_that_another_process_wrote(rules: Rules, change: dict[str, Any]) -> None:
+    rules.flipping()
+    how = {"apply": "entries", **change}
+    rules.apply(MINE, 2, 3, **how)
+    rules.write(MINE, 2, THEIRS, action=9)
+    path = rules.stage.write(rules.spec(2, 3, THEIRS, **{**how, "version": 3 if "version" in how else 1}))
+    (planned,) = rules.stage.call("plan", path)["pipelines"]
+    told = [2, THEIRS] if how.get("prune") is False else [MINE, 2, THEIRS]  # without prune, MINE stays as it is
+    assert planned["overwritten"] == [{"map": "rules", "count": len(told), "keys": told}]
+    rules.stage.call("apply", path)
+    (planned,) = rules.stage.call("plan", path)["pipelines"]
+    assert planned["overwritten"] == []
+
+
+def test_f14_what_the_listing_changes_is_not_said_to_be_another_processs(rules: Rules) -> None:
+    rules.apply(MINE, 2)
+    spec = rules.spec(MINE, 3)
+    spec["maps"]["rules"]["entries"][0]["value"]["action"] = 2
+    (planned,) = rules.stage.call("plan", rules.stage.write(spec))["pipelines"]
+    assert planned["overwritten"] == []
+
+
+def test_f14_keys_with_fields_named_as_those_of_handles(rules: Rules) -> None:
+    text = SOURCE % {"kind": "HASH", "field": "level", "max": 16}
+    text = text.replace("struct rule {", "struct id { __u32 key; __u32 id; __u32 map; };\nstruct rule {")
+    text = text.replace("__type(key, __u32)", "__type(key, struct id)").replace("__u32 key = 1", "struct id key = {}")
+    rules.object = rules.stage.put(rules.compile(text), "rules.bpf.o")
+    first = {"key": 1, "id": 2, "map": 3}
+    rules.apply(entries=[{"key": first, "value": {"action": 1}}])
+    rules.stage.put_entries("rules", {struct.pack("<III", 1, 2, 3): bytes(8), struct.pack("<III", 4, 5, 6): bytes(8)})
+    path = rules.stage.write(rules.spec(entries=[{"key": first, "value": {"action": 2}}]))
+    assert rules.stage.run("plan", path).error["values"]["keys"] == [{"key": 4, "id": 5, "map": 6}]
+    (planned,) = rules.stage.call("plan", path, "--prune")["pipelines"]
+    assert planned["overwritten"] == [{"map": "rules", "count": 1, "keys": [first]}]
+
+
+def test_f14_a_map_that_stays_is_not_said_to_be_unloaded(rules: Rules) -> None:
+    rules.apply(MINE)
+    rules.write(THEIRS)
+    rules.apply(entries=None)
+    rules.stage.call("rollback", "edge")
+    assert rules.keys() == {MINE, THEIRS}
+    changes = rules.stage.call("show", "edge")["changes"]
+    assert not [text for text in changes if text.startswith("- map")]
 
 
 # the ways of a change

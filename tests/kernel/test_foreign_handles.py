@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Stage, wait_until
 from reloader import effects
 from reloader.kernel import Fd, LoadRequest, MapInfo, MapType
-from tests.kernel.stage import Stage, on_stage, wait_until
-from tests.kernel.trials import assert_no_guard
 
 pytestmark = pytest.mark.kernel
 
@@ -102,13 +100,6 @@ class Arrays:
         assert planned.error["values"] == done.error["values"]
         assert self.stage.standing() == before
         return done.error
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
-        assert_no_guard(opened)
 
 
 @pytest.fixture

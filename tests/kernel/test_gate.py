@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Stage, wait_until
 from lab.traffic import Generator
-from reloader.bpf import syscall
 from reloader.plan import gate, ops
 from reloader.plan.ops import Op
-from reloader.txn import storage
 from tests.kernel import test_rescue
-from tests.kernel.stage import Stage, on_stage, wait_until
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -38,10 +36,9 @@ class Pairs:
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        opened.put(objects("lab/bpf/gate_pair"), "gate.bpf.o")
-        yield opened
+def stage(stage: Stage, objects: Callable[[str], Path]) -> Stage:
+    stage.put(objects("lab/bpf/gate_pair"), "gate.bpf.o")
+    return stage
 
 
 def spec(stage: Stage, version: int, *, gated: bool = True, **changes: Any) -> dict[str, Any]:
@@ -121,7 +118,7 @@ def test_sabotage_the_first_hook_swapped_first_is_seen(stage: Stage, monkeypatch
         swaps = [op for op in made if isinstance(op, ops.SwapLink)]
         return [*reversed(swaps), *(op for op in made if op not in swaps)]
 
-    monkeypatch.setattr(gate, "in_order", exchanged)
+    faults.inject(monkeypatch, "gate in order", exchanged)
     stage.apply(spec(stage, 1))
     for start in range(2, 60, 5):
         if reload_under_traffic(stage, [spec(stage, n) for n in range(start, start + 5)]).mixed:
@@ -131,7 +128,7 @@ def test_sabotage_the_first_hook_swapped_first_is_seen(stage: Stage, monkeypatch
 
 def test_sabotage_a_gate_that_leads_nowhere_is_seen(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Later hooks that cannot hand packets back to the version before."""
-    monkeypatch.setattr(gate, "handed_back", lambda *_: [])
+    faults.inject(monkeypatch, "gate handed back", lambda *_: [])
     stage.apply(spec(stage, 1))
     for start in range(2, 60, 5):
         if reload_under_traffic(stage, [spec(stage, n) for n in range(start, start + 5)]).mixed:
@@ -149,7 +146,7 @@ def test_the_way_back_under_traffic_mixes_nothing_either(stage: Stage, monkeypat
     with Generator(stage.sandbox.tx, flows=16) as generator:
         generator.start()
         with monkeypatch.context() as patched:
-            patched.setattr(storage, "reserve", fails)
+            faults.inject(patched, "reserve disk space", fails)
             done = stage.run("apply", stage.write(spec(stage, 2)))
         assert done.code == 3, done.err
         generator.stop()
@@ -183,7 +180,7 @@ def test_a_gate_that_nobody_obeys_is_refused(stage: Stage) -> None:
 
 def test_a_kernel_without_tcx_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before 6.6 the attach type is one that the kernel does not know."""
-    monkeypatch.setattr(syscall, "BPF_TCX_INGRESS", 199)
+    faults.inject(monkeypatch, "tcx ingress", 199)
     done = stage.run("apply", stage.write(spec(stage, 1)))
     assert done.code == 69, done.err
     assert "no links on traffic control (tcx, Linux 6.6)" in done.err

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox, run
+from lab.sandbox import run
+from lab.stage import Stage, wait_until
 from reloader.kernel import Fd, LoadRequest, XdpMode
-from tests.kernel.stage import Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -25,11 +25,10 @@ char LICENSE[] SEC("license") = "GPL";
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        made.apply(made.spec())
-        made.assert_counts()
-        yield made
+def stage(stage: Stage) -> Stage:
+    stage.apply(stage.spec())
+    stage.assert_counts()
+    return stage
 
 
 @pytest.fixture

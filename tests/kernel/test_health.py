@@ -7,22 +7,19 @@ counts, and nobody behind it is reached any more. Every kind of check is seen to
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Done, Stage
 from lab.traffic import Generator, settle
 from reloader.health import judge
-from reloader.txn import duty
-from tests.kernel.stage import Done, Stage, on_stage
-from tests.kernel.trials import (
+from tests.support import faults
+from tests.support.trials import (
     DROP,
     PASS,
-    assert_no_guard,
     generation_of,
     health,
     outcomes,
@@ -35,13 +32,6 @@ from tests.kernel.trials import (
 )
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
-        assert_no_guard(opened)
 
 
 def apply(stage: Stage, *checks: dict[str, Any], version: str = "v1", rodata: Any = PASS, **more: Any) -> Done:
@@ -115,7 +105,7 @@ def test_home_in_another_layout(stage: Stage) -> None:
 
 def test_sabotage_without_a_judge_the_wrong_version_stays(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the checks' verdicts thrown away, assert_home must fail."""
-    monkeypatch.setattr(duty, "judge", lambda *about: replace(judge(*about), failed=""))
+    faults.inject(monkeypatch, "judge", lambda *about: replace(judge(*about), failed=""))
     with server(stage):
         first(stage)
         done = apply(stage, tcp(stage), rodata=DROP)
@@ -226,6 +216,7 @@ def test_against_what_was_before_the_swap(stage: Stage) -> None:
         assert_home(stage, done, "of what was before, must be ratio below 0.2", failed=3, back=2)
 
 
+@pytest.mark.alone
 def test_the_time_of_a_run(stage: Stage) -> None:
     """BPF_ENABLE_STATS while it is looked, against what the version before took."""
     with Generator(stage.sandbox.tx, flows=100) as generator:
@@ -237,6 +228,7 @@ def test_the_time_of_a_run(stage: Stage) -> None:
         assert_home(stage, done, "program count_flows: ", failed=3, back=2)
 
 
+@pytest.mark.alone
 def test_counters_of_the_interface(stage: Stage) -> None:
     rx = stage.sandbox.rx
     check = {"interface": rx.interface, "netns": rx.name, "counter": "xdp_drops", "rate_below": "100/s"}

@@ -5,23 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from lab.sandbox import Sandbox
-from tests.kernel.stage import ROOT, Done, Stage, on_stage
+from lab.stage import ROOT, Done, Stage
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def commands(text: str, file: Path) -> list[list[str]]:

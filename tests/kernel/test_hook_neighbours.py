@@ -12,10 +12,10 @@ from typing import Any, Literal
 import pytest
 
 from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage, on_stage, wait_until
 from reloader import effects
 from reloader.bpf import netlink
 from reloader.errors import KernelError
-from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
 from tests.kernel.test_state_transfer import KILLER
 
 pytestmark = pytest.mark.kernel

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.sandbox import Sandbox
-from tests.kernel.stage import ROOT, Done, Stage, on_stage, wait_until
+from lab.stage import ROOT, Done, Stage, wait_until
 from tests.kernel.test_watch import Watch
 from tests.unit.test_hostile_text import FAKE, HOSTILE, assert_clean
 
@@ -35,12 +35,6 @@ link = kernel.links.create_xdp(prog, ifindex=index, mode=XdpMode.NATIVE, netns=n
 print("held", flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def clean(stage: Stage, *words: str | Path) -> Done:

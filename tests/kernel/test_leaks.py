@@ -13,7 +13,7 @@ import pytest
 
 from lab.sandbox import Sandbox, run
 from reloader.bpf import syscall
-from tests import leaks
+from tests.support import leaks
 
 pytestmark = pytest.mark.kernel
 
@@ -119,7 +119,8 @@ print("gone", flush=True)
 def test_a_skip_is_a_failure_of_kernel_tests_only(tmp_path: Path, marker: str, outcome: str) -> None:
     test = tmp_path / "test_skipping.py"
     test.write_text(f"import pytest\n\n@pytest.mark.{marker}\ndef test() -> None:\n    pytest.skip('no wish to')\n")
-    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-p", "tests.conftest", str(test)]
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-p", "tests.conftest"]
+    command += [f"--basetemp={tmp_path / 'base'}", str(test)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert outcome in done.stdout.splitlines()[-1], done.stdout
     assert "no wish to" in done.stdout

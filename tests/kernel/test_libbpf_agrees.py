@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Stage
 from reloader.bpf import syscall
 from reloader.bpf.live import LiveKernel
 from reloader.elf import ElfError, ElfMap, read_object
@@ -23,7 +23,7 @@ from reloader.spec.compile import compile_file
 from reloader.spec.creation import creation_fault
 from reloader.spec.roles import allowed_roles
 from reloader.spec.scaffold import first_yaml
-from tests.kernel.stage import Stage, on_stage
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 Compile = Callable[[str], Path]
@@ -285,11 +285,6 @@ CORPUS: dict[str, tuple[str, str]] = {  # source, reason; empty: both take it
 }  # fmt: skip
 
 
-@pytest.fixture
-def kernel() -> LiveKernel:
-    return LiveKernel()
-
-
 @pytest.mark.parametrize("name", CORPUS)
 def test_f13_validate_finds_what_libbpf_refuses(
     kernel: LiveKernel, compile_bpf: Compile, tmp_path: Path, name: str
@@ -341,12 +336,6 @@ def refused(kernel: LiveKernel, path: Path) -> bool:
     except KernelError:
         return True
     return False
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        yield made
 
 
 ONE_OF_EACH = (
@@ -407,7 +396,7 @@ def test_f13_the_death_of_the_loaders_child_is_an_error_like_others(
     stage: Stage, compile_bpf: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the check before it taken away: libbpf 1.1 dies of such an object (SIGSEGV)."""
-    monkeypatch.setattr("reloader.elf.faults._sections", lambda elf: iter(()))
+    faults.inject(monkeypatch, "ELF sections", lambda elf: iter(()))
     source = HEAD + STRUCT_OPS.replace("odd", "fatal") + PASS
     name = stage.put(compile_bpf(source), "ops.bpf.o")
     done = stage.run("apply", stage.write({"objects": [name], "attach": [stage.attach("prog")], "maps": {}}))
@@ -427,7 +416,7 @@ def test_f13_a_strong_option_that_this_kernel_lacks(
     assert done.code == 65
     (found,) = done.error["problems"]
     assert (found["reason"], found["values"]["extern"]) == ("kconfig_not_set", "CONFIG_NO_SUCH")
-    monkeypatch.setattr("reloader.spec.kconfig._configuration", lambda: b"")
+    faults.inject(monkeypatch, "kernel configuration", lambda: b"")
     done = stage.run("apply", path)
     assert done.code == 1
     assert done.error["rejection"]["code"] == "variable-missing"

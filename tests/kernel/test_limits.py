@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from lab.sandbox import Sandbox, run
+from lab.stage import Done, Stage, on_stage
 from reloader import records
-from tests.kernel.stage import Done, Stage, on_stage
 from tests.kernel.test_privilege import ENOUGH
-from tests.kernel.trials import PASS, assert_no_guard, generation_of, health
+from tests.support.trials import PASS, assert_no_guard, generation_of, health
 
 pytestmark = pytest.mark.kernel
 
@@ -23,11 +23,9 @@ LIMITED = 12346  # a user id of its own: limits count all processes of one
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        made.apply(made.spec())
-        yield made
-        assert_no_guard(made)
+def stage(stage: Stage) -> Stage:
+    stage.apply(stage.spec())
+    return stage
 
 
 def limited(stage: Stage, limit: str, *words: str | Path) -> Done:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
-from tests.kernel.stage import Stage, on_stage
+from lab.stage import Stage
 
 pytestmark = pytest.mark.kernel
 DROP, PASS = (n.to_bytes(4, "little") for n in (1, 2))
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        made.apply(made.spec(maps={"blocklist": {"role": "config", "entries": [entry(n) for n in (1, 2, 3)]}}))
-        yield made
+def stage(stage: Stage) -> Stage:
+    stage.apply(stage.spec(maps={"blocklist": {"role": "config", "entries": [entry(n) for n in (1, 2, 3)]}}))
+    return stage
 
 
 def entry(last: int) -> dict[str, object]:

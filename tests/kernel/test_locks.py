@@ -9,16 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage, wait_until
 from reloader.errors import LockedError, PermissionRefused
 from reloader.layout import Layout
 from reloader.lock import writer_lock
-from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -27,12 +26,11 @@ FAILING = {"window": "200ms", "interval": "100ms", "checks": [{"map": "counters"
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
+def stage(stage: Stage) -> Stage:
     """The root of the bpf filesystem can be opened by everybody."""
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        sandbox.dir.chmod(0o755)
-        Path(sandbox.bpffs).parent.chmod(0o1777)
-        yield opened
+    stage.sandbox.dir.chmod(0o755)
+    Path(stage.sandbox.bpffs).parent.chmod(0o1777)
+    return stage
 
 
 @pytest.fixture

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Stage
 from reloader.kernel import MapInfo, MapType
-from tests.kernel.stage import Stage, on_stage
 
 pytestmark = pytest.mark.kernel
 SCHEMA = {"stateSchema": "flow-count"}
@@ -38,12 +37,6 @@ SEC("xdp") int count(struct xdp_md *ctx)
 }
 char LICENSE[] SEC("license") = "GPL";
 """
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def lose(stage: Stage, part: str = "/state/flows") -> None:

@@ -24,6 +24,7 @@ from reloader.bpf.live import LiveKernel
 from reloader.errors import KernelError
 from reloader.kernel import Fd
 from reloader.plan import ops
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -156,7 +157,6 @@ def test_sabotage_detach_and_attach_turns_the_check_red(stage: Stage, monkeypatc
 def _swap_by_detaching(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     from reloader.plan.ops import CreateLink
     from reloader.txn import apply as apply_module
-    from reloader.txn import links
 
     def bare(bench: apply_module.Bench, op: Any) -> None:
         attachment = next(a for a in bench.wish.attachments if a.id == op.attachment) if bench.wish else None
@@ -173,7 +173,7 @@ def _swap_by_detaching(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
             time.sleep(0.01)
         raise AssertionError("the old link never went")
 
-    monkeypatch.setattr(links, "swap", bare)
+    faults.inject(monkeypatch, "swap a link", bare)
 
 
 def test_sabotage_fresh_state_turns_the_check_red(stage: Stage) -> None:
@@ -221,10 +221,9 @@ def test_layout_changes_and_comes_back_under_full_traffic(stage: Stage) -> None:
 
 def test_sabotage_no_bridge_turns_the_check_red(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drained without the bridge: counts are kept, but packets meet no entry meanwhile."""
-    from reloader.plan import conversion
 
-    monkeypatch.setattr(conversion, "bridged", lambda *_: False)
-    monkeypatch.setattr(conversion, "before_swap", _marks_only)
+    faults.no_bridge(monkeypatch)
+    faults.inject(monkeypatch, "before the swap", _marks_only)
     stage.apply("v1", **CONVERTED)
     with traffic(stage) as generator, pytest.raises(AssertionError, match="met no entry"):
         there_and_back(stage, generator)
@@ -246,11 +245,10 @@ def test_sabotage_copy_then_swap_turns_the_check_red(stage: Stage, monkeypatch: 
         drains = [op for op in found if isinstance(op, ops.Drain)]
         return [*drains, *(op for op in found if not isinstance(op, ops.Drain))]
 
-    monkeypatch.setattr(draft.Draft, "_convert_and_attach", drained_first)
-    from reloader.plan import conversion
+    faults.inject(monkeypatch, "convert and attach", drained_first)
 
-    monkeypatch.setattr(conversion, "bridged", lambda *_: False)
-    monkeypatch.setattr(conversion, "retire", lambda moves: [ops.Unpin(path=m.source) for m in moves])
+    faults.no_bridge(monkeypatch)
+    faults.retire_at_once(monkeypatch)
     stage.apply("v1", **CONVERTED)
     with traffic(stage) as generator, pytest.raises(AssertionError, match=r"packets (lost|forgotten)|met no entry"):
         there_and_back(stage, generator)

@@ -19,21 +19,15 @@ import pytest
 import yaml
 
 from lab.sandbox import run
+from lab.stage import Stage, wait_until
 from lab.traffic import Generator, settle
 from reloader.bpf import syscall
 from reloader.kernel import Fd, LoadRequest, MapType
-from tests.kernel.stage import Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 
 FIXTURES = Path(__file__).parent / "bpf"
 SOURCE = socket.inet_aton("10.0.0.7")  # of the packets that Stage.send sends
-
-
-@pytest.fixture
-def stage(sandbox: Any, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 class Roles:

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from lab.sandbox import Sandbox, run
-from tests.kernel.stage import Stage, on_stage
+from lab.sandbox import run
+from lab.stage import Stage
 
 pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
+def stage(stage: Stage) -> Stage:
     """Two pipelines, of which `bad` has a damaged journal."""
-    with on_stage(sandbox, objects, tmp_path) as made:
-        run("ip", "-n", sandbox.rx.name, "link", "add", "bad0", "type", "veth", "peer", "name", "bad1")
-        put(made, "v1")
-        made.call("apply", made.folder / "bad.yaml", made.folder / "edge.yaml")
-        journals = made.layout.journal_file("bad", "").parent
-        journals.mkdir(exist_ok=True)
-        (journals / "00000000000000000001-1.jsonl").write_bytes(b'{"v":1}\n')
-        yield made
+    run("ip", "-n", stage.sandbox.rx.name, "link", "add", "bad0", "type", "veth", "peer", "name", "bad1")
+    put(stage, "v1")
+    stage.call("apply", stage.folder / "bad.yaml", stage.folder / "edge.yaml")
+    journals = stage.layout.journal_file("bad", "").parent
+    journals.mkdir(exist_ok=True)
+    (journals / "00000000000000000001-1.jsonl").write_bytes(b'{"v":1}\n')
+    return stage
 
 
 def put(stage: Stage, version: str) -> None:

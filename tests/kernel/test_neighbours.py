@@ -13,11 +13,10 @@ from typing import Literal
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage, wait_until
 from reloader import effects
 from reloader.errors import KernelError
 from reloader.kernel import Fd, LoadRequest, XdpMode
-from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
 from tests.kernel.test_state_transfer import KILLER
 
 pytestmark = pytest.mark.kernel
@@ -28,12 +27,6 @@ DROP_ALL = """\
 SEC("xdp") int drop_all(struct xdp_md *ctx) { return XDP_DROP; }
 char LICENSE[] SEC("license") = "GPL";
 """
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
-from tests.kernel.stage import ROOT, Stage, hear_signals, on_stage, wait_until
+from lab.stage import ROOT, Stage, hear_signals, wait_until
 from tests.kernel.test_bad_inputs import blocking
-from tests.kernel.trials import assert_no_guard, health, tcp
+from tests.support.trials import assert_no_guard, health, tcp
 
 pytestmark = pytest.mark.kernel
 
@@ -37,12 +36,6 @@ entry()
 """Every step counts as slow, so that the thread that tells of it writes all the time."""
 
 
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
-
-
 def start(
     stage: Stage, *words: str | Path, broken: str = "", code: str = "", **environment: str
 ) -> subprocess.Popen[bytes]:
@@ -54,7 +47,8 @@ def start(
         os.close(reader)
         out, err = (out, writer) if broken.startswith("2") else (writer, err)
         broken = ""
-    command = [sys.executable, *(["-c", code] if code else ["-m", "reloader"]), *map(str, words), *stage.where]
+    command = [sys.executable, *(["-c", code] if code else ["-m", "reloader"]), *map(str, words)]
+    command += [] if words[:2] == ("state", "new") else stage.where
     started = subprocess.Popen(
         ["sh", "-c", f'exec "$@" {broken}', "sh", *command],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, preexec_fn=hear_signals,
@@ -97,6 +91,46 @@ def test_v4_v7_a_broken_stream_changes_no_exit_code(stage: Stage, broken: str) -
     assert run(stage, "remove", "edge", broken=broken)[0] == 0
     assert stage.attached() == 0
     assert stage.call("recover")["recovered"] == []
+
+
+@pytest.mark.parametrize("broken", ["<&- >&- 2>&-", f">{FULL} 2>&1", "| reader left", "2| left"])
+def test_v4_v7_so_it_is_with_every_command_that_changes(stage: Stage, broken: str) -> None:
+    """confirm, state export and import, gc, state new, panic, recover after lost records: done, whoever hears of it."""
+    stage.apply(stage.spec())
+    exported = stage.folder / "edge.state"
+    with exported.open("wb") as out:
+        command = [sys.executable, "-m", "reloader", "state", "export", "edge", *stage.where]
+        subprocess.run(command, cwd=ROOT, stdout=out, stderr=subprocess.DEVNULL, check=True, timeout=60)
+    stage.write(blocking(stage.spec("v2")))
+    assert run(stage, "apply", stage.file, "--confirm-timeout", "60s", broken=broken)[0] == 0
+    assert run(stage, "confirm", "edge", broken=broken)[0] == 0
+    assert run(stage, "confirm", "edge", broken=broken)[0] == 65
+    assert_no_guard(stage)
+    assert run(stage, "state", "import", "edge", exported, broken=broken)[0] == 0
+    assert run(stage, "state", "import", "edge", stage.folder / "missing", broken=broken)[0] == 65
+    dead = stage.records / "objects" / ("0" * 64)
+    dead.write_bytes(b"dead")
+    assert run(stage, "gc", "--dry-run", broken=broken)[0] == lost_report(broken)
+    assert dead.exists()
+    assert run(stage, "gc", broken=broken)[0] == 0
+    assert not dead.exists()
+    assert run(stage, "panic", "edge", "--open", broken=broken)[0] == 0
+    assert stage.call("status", "edge")["pipelines"][0]["state"] == "panicked"
+    assert run(stage, "panic", "edge", "-o", "json", broken=broken)[0] == 65  # its YAML says no stance
+    shutil.rmtree(stage.layout.record_dir("edge"))
+    assert run(stage, "recover", "edge", broken=broken)[0] == 0
+    assert stage.standing().generation
+    drafts = stage.folder / "drafts"
+    words = ["state", "new", str(stage.folder / "v1.bpf.o"), "--schema", "flows", "--dir", str(drafts)]
+    assert run(stage, *words, broken=broken)[0] == 0
+    assert list(drafts.rglob("*.yaml"))
+
+
+def lost_report(broken: str) -> int:
+    """The exit code of a command that is there for what it prints."""
+    if broken.startswith("|"):
+        return 141
+    return 74 if {">&-", f">{FULL}"} & set(broken.split()) else 0
 
 
 @pytest.mark.parametrize("broken", [b for b in BROKEN if ">&-" in b.split() or b in (f">{FULL}", "| reader left")])

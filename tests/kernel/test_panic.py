@@ -7,16 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage, wait_until
 from reloader.lock import writer_lock
-from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
-from tests.kernel.trials import (
+from tests.support.trials import (
     DROP,
     PASS,
     Beside,
@@ -34,12 +31,6 @@ from tests.kernel.trials import (
 pytestmark = pytest.mark.kernel
 
 PACKETS = 50
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def verdict(stage: Stage) -> str:
@@ -149,7 +140,7 @@ def test_killed_halfway_it_goes_on(stage: Stage) -> None:
     stage.apply(stage.spec("v1", panic="open"))
     words = ["panic", "edge", *stage.where]
     points = stage.folder / "points"
-    command = [sys.executable, "-m", "tests.crash.gated"]
+    command = [sys.executable, "-m", "lab.crash.gated"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for when, effect in (("before", "link.update"), ("after", "link.update")):
         strike = [*command, "kill", when, f"1 {effect}", "--", *words]
@@ -231,11 +222,22 @@ def test_regress_panic_needs_no_sound_records(stage: Stage, what: str) -> None:
         assert verdict(stage) == then
 
 
+@pytest.mark.parametrize("record", ["current.json", "generations/1.json"])
+def test_v11_panic_needs_no_readable_records(stage: Stage, record: str) -> None:
+    """Trap: a disk that gives EIO stopped it."""
+    stage.apply(stage.spec("v1"))
+    path = stage.records / "pipelines/edge" / record
+    inject = ("strace", "-f", "-o", "/dev/null", "-P", str(path), "-e", "inject=openat:error=EIO")
+    done = stage.spawn("panic", "edge", "--open", prefix=inject)
+    assert done.code == 0, done.err
+    assert verdict(stage) == "pass"
+
+
 def test_regress_panic_after_a_first_apply_was_killed(stage: Stage) -> None:
     """Its link is pinned and serves, its record was not written yet."""
     stage.write(stage.spec("v1", panic="open"))
     link = f"pin {stage.layout.link_pin('edge', f'xdp:{stage.sandbox.rx.interface}@{stage.sandbox.rx.name}')}"
-    command = [sys.executable, "-m", "tests.crash.gated", "kill", "after", f"1 {link}", "--"]
+    command = [sys.executable, "-m", "lab.crash.gated", "kill", "after", f"1 {link}", "--"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = ["apply", str(stage.file), *stage.where]
     done = subprocess.run([*command, *words], cwd=ROOT, env=environment, capture_output=True, check=False, timeout=60)

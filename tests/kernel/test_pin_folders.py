@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Done, Stage
 from reloader import pin_folders
 from reloader.bpf import folders
 from reloader.errors import KernelError
 from reloader.lock import writer_lock
-from reloader.txn import session
-from tests.kernel.stage import ROOT, Done, Stage, on_stage
 from tests.kernel.test_rescue import rescue
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -26,14 +24,13 @@ REASON = "pin-folder-not-ours"
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
+def stage(stage: Stage) -> Stage:
     """The bpf filesystem is world-writable and sticky, as /sys/fs/bpf often is."""
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        sandbox.dir.chmod(0o755)
-        mount = Path(sandbox.bpffs).parent
-        mount.chmod(0o1777)
-        Path(sandbox.bpffs).rmdir()
-        yield opened
+    stage.sandbox.dir.chmod(0o755)
+    mount = Path(stage.sandbox.bpffs).parent
+    mount.chmod(0o1777)
+    Path(stage.sandbox.bpffs).rmdir()
+    return stage
 
 
 def as_user(*words: str | Path, user: int = USER, group: int = USER) -> int:
@@ -122,6 +119,53 @@ def test_v3_a_user_s_link_in_place_of_a_pin_folder(stage: Stage) -> None:
     stage.call("apply", stage.file)
 
 
+@pytest.mark.parametrize("kind", ["link", "owner", "writable"])
+def test_v3_the_way_to_the_bpf_filesystem_is_judged_too(stage: Stage, kind: str) -> None:
+    """With a link or a folder there a user could lead the pins to another place, or the next command past them."""
+    sticky, mount = stage.folder / "sticky", Path(stage.sandbox.bpffs).parent
+    sticky.mkdir()
+    sticky.chmod(0o1777)
+    weak = sticky / "x"
+    if kind == "link":
+        weak.symlink_to(mount)
+        os.lchown(weak, USER, USER)
+        bpffs = weak / "reloader"
+    else:
+        weak.mkdir()
+        (weak / "y").symlink_to(mount)
+        bpffs = weak / "y" / "reloader"
+        if kind == "owner":
+            os.chown(weak, USER, USER)
+        else:
+            weak.chmod(0o777)
+    where = ["--bpffs", str(bpffs), "--records", str(stage.records)]
+    file = stage.write(stage.spec("v1"))
+    for command in ("plan", "apply"):
+        refused(stage.run(command, file, *where, where=False), weak, kind)
+    assert not stage.sandbox.pins()
+    if kind == "link":
+        weak.unlink()
+        weak.symlink_to(mount)
+    else:
+        os.chown(weak, 0, 0)
+        weak.chmod(0o755)
+    assert stage.run("apply", file, *where, where=False).code == 0
+    assert stage.run("apply", file, *where, where=False).document["pipelines"][0]["why"] == "nothing to do"
+    os.lchown(weak, USER, USER)
+    refused(stage.run("apply", file, *where, where=False), weak, kind if kind == "link" else "owner")
+    done = stage.run("doctor", *where, where=False)
+    assert [str(weak) in f["what"] for f in done.document["findings"] if f["check"] == "pins" and not f["ok"]] == [True]
+
+
+@pytest.mark.parametrize("below", ["", "x"])
+def test_v3_a_pin_folder_that_is_no_folder_of_a_bpf_filesystem(stage: Stage, below: str) -> None:
+    """No advice about files that are not pins: /dev/null is writable by everybody, and should be."""
+    for path in (Path("/dev/null", below), Path(stage.write(stage.spec("v1")), below)):
+        where = ["--bpffs", str(path), "--records", str(stage.records)]
+        for command in ("plan", "apply"):
+            assert stage.run(command, stage.file, *where, where=False).code == 69
+
+
 def test_v3_a_folder_that_is_exchanged_between_judging_and_pinning(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +178,7 @@ def test_v3_a_folder_that_is_exchanged_between_judging_and_pinning(
         if not folder.exists():
             assert as_user("mkdir", folder) == 0
 
-    monkeypatch.setattr(session, "require_own_folders", and_then_taken)
+    faults.inject(monkeypatch, "own folders", and_then_taken)
     done = stage.run("apply", stage.write(spec))
     assert done.code in (1, 77), done.out
     assert not stage.attached()

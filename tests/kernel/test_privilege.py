@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import Sandbox
-from tests.kernel.stage import Done, Stage, on_stage
+from lab.stage import Done, Stage, on_stage
 
 pytestmark = pytest.mark.kernel
 

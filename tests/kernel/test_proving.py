@@ -20,16 +20,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage, wait_until
 from lab.traffic import Generator, settle
 from reloader.bpf import netns
-from reloader.bpf.maps import LiveMaps
 from reloader.frozen import frozen
 from reloader.spec.dissect import checksum_state, dissect
 from reloader.spec.packets import build
-from reloader.txn import apply as apply_module
 from reloader.txn import proving, shadow
-from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
+from tests.support import faults
 from tests.unit.test_packets import classic, next_generation
 
 pytestmark = pytest.mark.kernel
@@ -47,12 +45,9 @@ MAPS: dict[str, Any] = {
 
 
 @pytest.fixture
-def stage(
-    sandbox: Sandbox, objects: Callable[[str], Path], compile_bpf: Callable[[str | Path], Path], tmp_path: Path
-) -> Iterator[Stage]:
+def stage(stage: Stage, compile_bpf: Callable[[str | Path], Path], tmp_path: Path) -> Stage:
     shutil.copyfile(compile_bpf(SOURCE), tmp_path / "proved.bpf.o")
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
+    return stage
 
 
 def spec(stage: Stage, *tests: dict[str, Any], policies: list[Any] | None = None, **rodata: Any) -> dict[str, Any]:
@@ -222,7 +217,7 @@ def test_ring_buffers_start_empty_in_each_test(stage: Stage) -> None:
 
 
 def test_sabotage_without_emptying_the_ring_is_seen(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LiveMaps, "discard", lambda *_: None)
+    faults.inject(monkeypatch, "discard maps", lambda *_: None)
     assert [row["outcome"] for row in tried(stage, *full_ring(), code=1)] == ["passed", "failed"]
 
 
@@ -336,7 +331,7 @@ def test_sabotage_without_the_test_phase_the_wrong_version_serves(
 ) -> None:
     stage.apply(spec(stage, passes()))
     serving = stage.attached()
-    monkeypatch.setattr(apply_module, "_prove", lambda *_: None)
+    faults.inject(monkeypatch, "prove", lambda *_: None)
     with served_by(stage, serving) as shares:
         assert stage.run("apply", stage.write(spec(stage, passes(), otherwise="XDP_DROP"))).code == 0
         wait_until(lambda: False, 0.2)
@@ -394,7 +389,7 @@ def test_sabotage_a_shadow_on_live_maps_is_seen(stage: Stage, monkeypatch: pytes
     def shared(*given: Any) -> Any:
         return replace(plain(*given), reuse={"tallies": live})
 
-    monkeypatch.setattr(shadow, "request_of", shared)
+    faults.inject(monkeypatch, "shadow request", shared)
     with stage.pub("tallies") as live:
         stage.apply(spec(stage, WRITES, spin=1))
     assert contents(stage) != before
@@ -482,7 +477,7 @@ def test_a_rollback_that_fails_its_tests_is_refused_unless_they_are_skipped(
     def otherwise(*given: Any) -> Any:
         return replace(plain(*given), rodata={"otherwise": (1).to_bytes(4, "little")})
 
-    monkeypatch.setattr(shadow, "request_of", otherwise)
+    faults.inject(monkeypatch, "shadow request", otherwise)
     before = stage.standing()
     done = stage.run("rollback", "edge")
     assert (done.code, done.error["code"]) == (1, "tests-failed")

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import Sandbox
+from lab.stage import wait_until
 from reloader.bpf import netns
 from reloader.bpf.live import LiveKernel
 from reloader.spec.checks import HostCommand, Http, Tcp
 from reloader.txn.questions import SHOWN, ask
-from tests.kernel.stage import wait_until
 
 pytestmark = pytest.mark.kernel
 

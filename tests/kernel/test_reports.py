@@ -20,20 +20,15 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.stage import ROOT, Stage, checked, validator
 from reloader import effects
 from reloader.layout import Layout
-from tests.kernel.stage import ROOT, Stage, checked, on_stage, validator
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
 ESCAPE = "\033["
 KINDS = ("Plan", "Result", "Status", "History", "Generation", "Diff", "Validation", "Recovery", "Error")
-
-
-@pytest.fixture
-def stage(sandbox: Any, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 # JSON
@@ -124,7 +119,7 @@ def test_several_refusals_are_still_one_document(stage: Stage) -> None:
 
 def test_a_recovery_is_told(stage: Stage) -> None:
     stage.write(stage.spec())
-    command = [sys.executable, "-m", "tests.crash.gated", "kill", "after", "1 journal.begin", "--"]
+    command = [sys.executable, "-m", "lab.crash.gated", "kill", "after", "1 journal.begin", "--"]
     subprocess.run([*command, "apply", stage.file, *stage.where], cwd=ROOT, check=False, capture_output=True)
     (line,) = stage.run("recover").document["recovered"]
     assert line == "edge: an interrupted transaction was taken back"
@@ -216,6 +211,7 @@ def test_columns_stand_under_their_heads(stage: Stage) -> None:
     assert not any(line != line.rstrip() for line in lines)
 
 
+@pytest.mark.alone
 def test_words_for_people(stage: Stage) -> None:
     """One look at each report that is no table of a plan."""
     said = stage.run("apply", stage.write(stage.spec()), json_too=False)
@@ -280,7 +276,7 @@ def test_reading_much_is_a_step_too(stage: Stage, monkeypatch: pytest.MonkeyPatc
         time.sleep(0.9)
         return compiled(arguments, layout)
 
-    monkeypatch.setattr(sources, "compiled", slowly)
+    faults.inject(monkeypatch, "compiled", slowly)
     stage.write(stage.spec())
     for words in (["plan"], ["apply"]):
         assert stage.run(*words, stage.file).err == "… reading edge.yaml\n"

@@ -6,26 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage, wait_until
 from reloader.kernel import MapType
-from tests.kernel.stage import ROOT, Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 
 TOOLS = (
     "sh", "bpftool", "nsenter", "od", "awk", "dd", "cp", "rm", "mktemp", "mkdir", "sleep", "stat",
 )  # fmt: skip
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def rescue(stage: Stage, number: int) -> subprocess.CompletedProcess[str]:

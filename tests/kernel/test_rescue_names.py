@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
-from tests.kernel.stage import Stage, on_stage, wait_until
+from lab.stage import Stage, wait_until
 from tests.kernel.test_rescue import rescue, rescued, sweep
 
 pytestmark = pytest.mark.kernel
@@ -18,12 +17,6 @@ pytestmark = pytest.mark.kernel
 NAMES = (
     "-q", "--help", "a;b", "$(x)", "`id`", "it's", 'q"q', "a&b|c", "\\n", "~", "#x", "-", "é", "dev", "{a,b}", "!1",
 )  # fmt: skip
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 def rename(stage: Stage, name: str) -> None:

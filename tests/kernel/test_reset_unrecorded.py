@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Stage, wait_until
 from reloader.cli import main
 from reloader.state.registry import QUESTION
-from tests.kernel.stage import Stage, on_stage, wait_until
 
 pytestmark = pytest.mark.kernel
 
@@ -59,16 +58,13 @@ char LICENSE[] SEC("license") = "GPL";
 
 
 @pytest.fixture
-def stage(
-    sandbox: Sandbox, objects: Callable[[str], Path], compile_bpf: Callable[[str], Path], tmp_path: Path
-) -> Iterator[Stage]:
+def stage(stage: Stage, compile_bpf: Callable[[str], Path], tmp_path: Path) -> Stage:
     shutil.copyfile(compile_bpf(SOURCE % ""), tmp_path / "old.bpf.o")
     shutil.copyfile(compile_bpf(SOURCE % "__u32 extra;"), tmp_path / "new.bpf.o")
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        assert record(opened, "old.bpf.o") == 0
-        opened.apply(spec(opened, "old.bpf.o"))
-        counted(opened, 10)
-        yield opened
+    assert record(stage, "old.bpf.o") == 0
+    stage.apply(spec(stage, "old.bpf.o"))
+    counted(stage, 10)
+    return stage
 
 
 def record(stage: Stage, name: str) -> int:

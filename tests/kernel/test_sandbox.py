@@ -24,7 +24,7 @@ with Sandbox() as sandbox:
 
 
 def mounts() -> str:
-    return Path("/proc/self/mountinfo").read_text()
+    return Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
 
 
 def hold() -> tuple[subprocess.Popen[str], str]:
@@ -78,6 +78,7 @@ def test_nothing_remains_after_a_signal(number: signal.Signals) -> None:
     assert leftovers(of=process.pid) == []
 
 
+@pytest.mark.alone
 def test_a_killed_process_is_swept_up_after() -> None:
     process, name = hold()
     finish(process, signal.SIGKILL)

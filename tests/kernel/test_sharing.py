@@ -7,17 +7,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage
 from reloader import effects
 from reloader.spec.share import group_id
-from tests.kernel.stage import ROOT, Stage, on_stage
 from tests.kernel.test_rescue import rescue
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 
@@ -49,11 +48,10 @@ print(json.dumps(out))
 
 
 @pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        sandbox.dir.chmod(0o711)
-        Path(sandbox.bpffs).parent.chmod(0o711)
-        yield opened
+def stage(stage: Stage) -> Stage:
+    stage.sandbox.dir.chmod(0o711)
+    Path(stage.sandbox.bpffs).parent.chmod(0o711)
+    return stage
 
 
 def shared(stage: Stage, group: str = ONE, version: str = "v1", **more: Any) -> dict[str, Any]:
@@ -187,9 +185,8 @@ def test_v3_a_group_that_went_stops_no_way_back(stage: Stage, monkeypatch: pytes
     """A version that failed goes back to one that shared; the maps are private then."""
     stage.apply(shared(stage))
     stage.apply(stage.spec("v2"))
-    from reloader.txn import sharing
 
-    monkeypatch.setattr(sharing, "group_id", lambda _: None)
+    faults.inject(monkeypatch, "group id", lambda _: None)
     stage.call("rollback", "edge")
     assert_private(stage, "", ONE)
     assert stage.run("apply", stage.write(shared(stage, version="v2"))).code == 65

@@ -10,8 +10,8 @@ import pytest
 from lab import soak
 from lab.demo import Demo, stage
 from lab.sandbox import LabError
+from lab.stage import wait_until
 from lab.traffic import Generator
-from tests.kernel.stage import wait_until
 
 pytestmark = pytest.mark.kernel
 

@@ -13,6 +13,7 @@ from lab.sandbox import Sandbox
 from reloader import effects, layout
 from reloader.bpf.live import LiveKernel
 from tests.kernel.test_main_job import Stage, stage
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 __all__ = ["stage"]
@@ -115,7 +116,7 @@ def restart(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
         LiveKernel().pins.unpin(pin)
     for folder in ("edge",):
         shutil.rmtree(f"{sandbox.bpffs}/{folder}", ignore_errors=True)
-    monkeypatch.setattr(LiveKernel, "boot_id", lambda _: "another")
+    faults.inject(monkeypatch, "boot id", lambda _: "another")
 
 
 def test_a_damaged_stored_object_is_mended_by_applying_again(stage: Stage) -> None:
@@ -141,5 +142,5 @@ def test_a_stored_object_that_is_gone_is_told(stage: Stage) -> None:
     for stored in first:
         stored.unlink()
     stage.call("rollback", "edge", code=1)
-    assert "is gone" in stage.said
+    assert "is missing" in stage.said
     stage.call("remove", "edge", "--state")

@@ -8,28 +8,20 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import MOUNT, Sandbox, run
+from lab.sandbox import MOUNT, run
+from lab.stage import ROOT, Done, Stage, wait_until
 from lab.traffic import Generator, settle
-from reloader import cli
-from reloader.bpf.live import LiveKernel
 from reloader.kernel import Kernel
 from reloader.plan import ops
-from reloader.txn import transfer
-from tests.kernel.stage import ROOT, Done, Stage, on_stage, wait_until
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 FLOWS = 500
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        yield made
 
 
 def export(stage: Stage, *words: str, name: str = "edge.state") -> tuple[Path, str]:
@@ -59,20 +51,13 @@ def count(stage: Stage, packets: int) -> None:
         settle(generator, lambda: stage.counted() - before)
 
 
-class Restarted(LiveKernel):
-    """The kernel, after it was restarted."""
-
-    def boot_id(self) -> str:
-        return "00000000-0000-0000-0000-000000000002"
-
-
 def start_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a restart does: every program and map goes, and the boot_id is another."""
     mount = str(stage.sandbox.dir / MOUNT)
     run("umount", mount)
     run("mount", "-t", "bpf", "-o", "mode=0700", "none", mount)
     wait_until(lambda: not stage.attached())
-    monkeypatch.setattr(cli, "live_kernel", Restarted)
+    faults.restarted(monkeypatch)
 
 
 def test_counts_survive_a_planned_restart(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +195,7 @@ def test_a_naive_import_loses_counts(stage: Stage, monkeypatch: pytest.MonkeyPat
     stage.apply(stage.spec())
     count(stage, 1000)
     path, _ = export(stage, "--map", "flows")
-    monkeypatch.setattr(transfer, "absorb", naive)
+    faults.inject(monkeypatch, "absorb an import", naive)
     with Generator(stage.sandbox.tx, flows=FLOWS) as generator:
         generator.start()
         bring_in(stage, path, "--merge", "sum")

@@ -8,35 +8,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lab.sandbox import MOUNT, Sandbox, run
+from lab.sandbox import MOUNT, run
+from lab.stage import Stage, wait_until
 from lab.traffic import Generator, settle
-from reloader import cli, records
-from reloader.bpf.live import LiveKernel
+from reloader import records
 from reloader.bpf.progs import LiveProgs
 from reloader.errors import LoadRejected
 from reloader.kernel import Loaded, LoadRequest
 from reloader.spec.wish import Wish
-from tests.kernel.stage import Stage, on_stage, wait_until
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        yield made
-
-
-class Restarted(LiveKernel):
-    """The kernel, after it was restarted."""
-
-    def boot_id(self) -> str:
-        return "00000000-0000-0000-0000-000000000002"
 
 
 @pytest.fixture
@@ -47,8 +34,8 @@ def restart(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]
         mount = str(stage.sandbox.dir / MOUNT)
         run("umount", mount)
         run("mount", "-t", "bpf", "-o", "mode=0700", "none", mount)
-        monkeypatch.setattr(cli, "live_kernel", Restarted)
-        stage.kernel = Restarted()
+        faults.restarted(monkeypatch)
+        stage.kernel = faults.Restarted()
         wait_until(lambda: not stage.attached())
         assert not stage.attached()
         for file in stage.folder.iterdir():
@@ -150,7 +137,7 @@ def test_a_kernel_that_refuses_the_last_version_runs_the_one_before(
             raise LoadRejected("count_flows", 13, "R1 invalid mem access 'scalar'\nprocessed 1 insns")
         return load(self, request)
 
-    monkeypatch.setattr(LiveProgs, "load", strict)
+    faults.inject(monkeypatch, "load", strict)
     (line,) = recovered(stage, "--boot")
     assert "of generation 1; this kernel refuses the newer" in line
     stage.assert_counts()
@@ -257,7 +244,7 @@ def test_a_generation_that_fails_its_tests_on_this_kernel_is_passed_over(
         newer = any(m.name == "sizes" for m in wish.maps)
         return dataclasses.replace(asked, rodata={"default_verdict": bytes([1, 0, 0, 0])} if newer else {})
 
-    monkeypatch.setattr(shadow, "request_of", otherwise)
+    faults.inject(monkeypatch, "shadow request", otherwise)
     (line,) = recovered(stage, "--boot")
     assert "generation 3 serves, loaded from stored objects of generation 1" in line
     assert "1 of 1 test failed" in line

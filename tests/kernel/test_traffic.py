@@ -83,6 +83,7 @@ def test_a_million_packets_are_all_accounted_for(counter: Counter, generator: Ge
     assert counter.sandbox.rx.xdp_drops() == balance.traffic.delivered
 
 
+@pytest.mark.alone
 def test_full_speed_can_be_stopped(counter: Counter, generator: Generator) -> None:
     generator.start()
     time.sleep(0.5)
@@ -94,6 +95,7 @@ def test_full_speed_can_be_stopped(counter: Counter, generator: Generator) -> No
     assert generator.traffic().sent == stopped.sent
 
 
+@pytest.mark.alone
 def test_a_rate_is_kept(counter: Counter, generator: Generator) -> None:
     generator.start(rate=50_000)
     time.sleep(1.0)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 
 from lab.sandbox import Sandbox
+from lab.stage import ROOT, VERSIONS, Stage, hear_signals, on_stage, wait_until
 from reloader import records
 from reloader.errors import Interrupted
 from reloader.records import Trial
 from reloader.trial import born, guarded
-from tests.kernel.stage import ROOT, VERSIONS, Stage, hear_signals, on_stage, wait_until
 from tests.kernel.test_watch import Watch
-from tests.kernel.trials import (
+from tests.support.trials import (
     DROP,
     PASS,
     Beside,
@@ -49,13 +49,6 @@ pytestmark = pytest.mark.kernel
 
 LONG = {"window": "60s", "interval": "100ms"}  # longer than any test: what ends it is what the test does
 HOLDS = {"map": "counters", "field": "packets", "above": -1}
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
-        assert_no_guard(opened)
 
 
 def served(stage: Stage, **changes: Any) -> None:
@@ -263,7 +256,7 @@ def test_apply_is_killed_around_its_commit(stage: Stage, point: str) -> None:
     served(stage)
     path = wished(stage, tcp(stage))
     when, _, what = point.partition(" ")
-    gate = ["-m", "tests.crash.gated", "kill", when, what, "--"]
+    gate = ["-m", "lab.crash.gated", "kill", when, what, "--"]
     words = [sys.executable, *gate, "apply", str(path), *stage.where]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -434,7 +427,7 @@ import os, sys
 from pathlib import Path
 from reloader import effects
 from reloader.cli import entry
-from tests.crash.gated import Striking
+from lab.crash.gated import Striking
 
 when, point, *words = sys.argv[1:]
 strike = Striking("kill", when, point)
@@ -464,6 +457,38 @@ def test_the_guard_is_killed_on_its_way_back(stage: Stage, point: str) -> None:
     settled(stage)
     assert verdict(stage) == "XDP_PASS"
     assert "no answer within 0.2 s" in outcomes(stage)[2] or "its guard was killed" in outcomes(stage)[2]
+    stage.assert_counts()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_the_guard_gets_a_signal(stage: Stage, number: signal.Signals) -> None:
+    """SIGTERM ends it, and `apply` takes the version back at once; the others are not meant for it."""
+    served(stage)
+    with Beside(stage, "apply", wished(stage)) as apply:
+        guard = on_trial(stage).guard
+        os.kill(guard, number)
+        if number != signal.SIGTERM:
+            time.sleep(0.3)
+            assert guards(stage) == [guard]
+            os.kill(guard, signal.SIGTERM)
+        done = apply.done()
+    assert_no_guard(stage)
+    assert done.code == 3, done.err
+    assert_back(stage, "its guard was killed")
+
+
+@pytest.mark.parametrize("point", ["after 1 journal.begin", "before 1 link.update", "after 1 journal.commit"])
+def test_the_guard_is_terminated_on_its_way_back(stage: Stage, point: str) -> None:
+    """Trap: its transaction holds the signal back, comes to its end, and nothing is left open."""
+    served(stage)
+    when, _, what = point.partition(" ")
+    code = GATED_GUARD.replace('"kill"', '"SIGTERM"')
+    done = stage.spawn(when, what, "apply", wished(stage, tcp(stage)), code=code)
+    assert done.code == 3, done.err
+    assert_no_guard(stage)
+    assert verdict(stage) == "XDP_PASS"
+    assert outcomes(stage)[2].startswith("rolled back")
+    assert stage.call("recover")["recovered"] == []
     stage.assert_counts()
 
 

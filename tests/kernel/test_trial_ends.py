@@ -8,22 +8,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.sandbox import MOUNT, Sandbox, run
-from reloader import cli
-from reloader.bpf.live import LiveKernel
+from lab.stage import ROOT, Done, Stage, on_stage, wait_until
 from reloader.bpf.progs import LiveProgs
 from reloader.errors import LoadRejected
 from reloader.kernel import Loaded, LoadRequest
-from reloader.txn import duty
-from tests.kernel.stage import ROOT, Done, Stage, on_stage, wait_until
 from tests.kernel.test_neighbours import DROP_ALL
-from tests.kernel.trials import (
+from tests.support import faults
+from tests.support.trials import (
     DROP,
     PASS,
     Beside,
@@ -43,13 +41,6 @@ pytestmark = pytest.mark.kernel
 HOLDS = {"map": "counters", "field": "packets", "above": -1}
 NEVER = {"map": "counters", "field": "packets", "below": 0}
 SCRATCH = {"flows": {"role": "scratch"}, "counters": {"role": "scratch"}}
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
-        assert_no_guard(opened)
 
 
 def wished(stage: Stage, check: dict[str, Any], window: str = "60s", **changes: Any) -> Path:
@@ -109,11 +100,6 @@ def test_regress_rollback_passes_over_what_failed(stage: Stage) -> None:
     assert stage.run("rollback", stage.name).code == 65
 
 
-class Restarted(LiveKernel):
-    def boot_id(self) -> str:
-        return "00000000-0000-0000-0000-000000000002"
-
-
 def test_regress_a_boot_loads_what_failed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """This kernel refuses what served last. The one before that failed its trial; the one before it did not."""
     stage.apply(stage.spec(rodata=PASS))
@@ -123,8 +109,8 @@ def test_regress_a_boot_loads_what_failed(stage: Stage, monkeypatch: pytest.Monk
     run("umount", mount)
     run("mount", "-t", "bpf", "-o", "mode=0700", "none", mount)
     wait_until(lambda: not stage.attached())
-    monkeypatch.setattr(cli, "live_kernel", Restarted)
-    stage.kernel = Restarted()
+    faults.restarted(monkeypatch)
+    stage.kernel = faults.Restarted()
     load = LiveProgs.load
 
     def strict(self: LiveProgs, request: LoadRequest) -> Loaded:
@@ -132,7 +118,7 @@ def test_regress_a_boot_loads_what_failed(stage: Stage, monkeypatch: pytest.Monk
             raise LoadRejected("count_flows", 13, "processed 1 insns")
         return load(self, request)
 
-    monkeypatch.setattr(LiveProgs, "load", strict)
+    faults.inject(monkeypatch, "load", strict)
     stage.call("recover", "--boot")
     assert verdict(stage) == "XDP_PASS"
     stage.assert_counts()
@@ -262,7 +248,7 @@ def test_sabotage_without_that_look_it_is_healthy(stage: Stage, monkeypatch: pyt
             pin.unlink()
         return ""
 
-    monkeypatch.setattr(duty, "astray", blind)
+    faults.inject(monkeypatch, "astray", blind)
     stage.apply(stage.spec(rodata=PASS))
     assert stage.run("apply", wished(stage, HOLDS, "300ms")).code == 0
     assert stage.attached() == 0

@@ -7,27 +7,21 @@ import shutil
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import ROOT, Stage
 from reloader.errors import InputError, PermissionRefused
 from reloader.spec import compile, host
-from tests.kernel.stage import ROOT, Stage, on_stage
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 STRANGER = 12345
 ROUNDS = 20
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -132,7 +126,7 @@ def test_v1_a_folder_that_is_exchanged_between_reading_and_judging(
             shutil.copytree(theirs.parent / "away", theirs)
         return found
 
-    monkeypatch.setattr(compile, "compile_source", exchanged)
+    faults.inject(monkeypatch, "compile a source", exchanged)
     done = stage.run("apply", path)
     assert done.code == 77
     assert ("conf", "owner") in weak(done)
@@ -157,7 +151,7 @@ def test_v1_a_link_of_a_stranger_s_that_is_exchanged_behind_the_reading(
         link.symlink_to(path)
         return found
 
-    monkeypatch.setattr(compile, "compile_source", exchanged)
+    faults.inject(monkeypatch, "compile a source", exchanged)
     done = stage.run("plan", link)
     assert done.code == 77
     assert weak(done) == {(link.name, "owner")}

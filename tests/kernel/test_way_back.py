@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from reloader.txn import links, session
 from tests.kernel.test_main_job import Stage, stage
+from tests.support import faults
 
 pytestmark = pytest.mark.kernel
 __all__ = ["stage"]
@@ -41,7 +41,7 @@ def test_the_way_back_leaves_what_others_wrote_meanwhile(stage: Stage, monkeypat
             stage.kernel.maps.delete_many(fd, [OURS])
         raise OSError(5, "injected")
 
-    monkeypatch.setattr(session, "records_of", written_and_failed)
+    faults.inject(monkeypatch, "records of a commit", written_and_failed)
     stage.call("apply", shared(stage, "192.0.2.1", "192.0.2.3"), code=3)
     assert held(stage) == {THEIRS}, "what others wrote and deleted stays so; what we added is gone"
 
@@ -58,8 +58,8 @@ def test_a_mistake_of_ours_takes_all_back_and_is_not_hidden(
     serving, pins = stage.attached(), stage.sandbox.pins()
     changed = stage.write("v2")
 
-    module, name = (links, "swap") if where == "an op" else (session, "records_of")
-    true, calls = getattr(module, name), itertools.count()
+    point = "swap a link" if where == "an op" else "records of a commit"
+    true, calls = faults.real(point), itertools.count()
 
     def mistaken(*given: Any) -> Any:
         if next(calls):
@@ -67,7 +67,7 @@ def test_a_mistake_of_ours_takes_all_back_and_is_not_hidden(
         assert stage.sandbox.pins() != pins
         raise Mistake
 
-    monkeypatch.setattr(module, name, mistaken)
+    faults.inject(monkeypatch, point, mistaken)
     with pytest.raises(Mistake):
         stage.call("apply", changed)
     monkeypatch.undo()

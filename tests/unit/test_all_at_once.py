@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.fuzz import inputs
 from reloader.errors import InputError
 from reloader.spec.compile import compile_file
 from reloader.spec.scalars import ValueProblem
 from reloader.spec.values import encode
 from reloader.typetree import TypeTree
-from tests.fuzz import inputs
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reloader.errors import ENOUGH
-from reloader.spec import bulk
 from reloader.spec.bulk import read_bulk
 from reloader.spec.model import Bulk, Mark
 from reloader.spec.shape import Rows, Shape
 from reloader.typetree import Member, TypeTree
+from tests.support import faults
 
 U8 = TypeTree(kind="int", name="__u8", size=1)
 U16 = TypeTree(kind="int", name="__u16", size=2)
@@ -39,7 +39,7 @@ SCALARS = Shape(key=BE32, value=U32, key_size=4, value_size=4)
 @pytest.fixture(params=[4 << 20, 7])
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file in one piece, and in pieces of one line."""
-    monkeypatch.setattr(bulk, "CHUNK", request.param)
+    faults.inject(monkeypatch, "bulk chunk", request.param)
 
 
 def rows(folder: Path, text: str | bytes, shape: Shape = SCALARS, kind: str = "csv") -> Rows:
@@ -201,13 +201,13 @@ def test_v8_a_line_without_an_end(tmp_path: Path, kind: str) -> None:
 
 def test_v8_a_row_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of its lines is short."""
-    monkeypatch.setattr(bulk, "LONGEST", 10_000)
+    faults.inject(monkeypatch, "longest bulk line", 10_000)
     got = rows(tmp_path, 'key,value\n"1","2"\n"a\n' + '","b\n' * 10_000)
     assert [(p.line, p.reason) for p in got.problems] == [(3, "line-too-long")]
 
 
 def test_rows_are_counted_over_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "_BATCH", 3)
+    faults.inject(monkeypatch, "bulk batch", 3)
     got = rows(tmp_path, "key,value\n" + "".join(f'"192.0.2.{i}",{i}\n' for i in range(10)))
     assert got.problems == []
     assert [got.line(i) for i in range(10)] == list(range(2, 12))

@@ -18,6 +18,7 @@ from reloader.files import Inputs
 from reloader.layout import Layout
 from reloader.spec import cache, compile
 from reloader.spec.wish import Compiled
+from tests.support import faults
 
 YAML = """\
 apiVersion: reloader/v1
@@ -84,7 +85,7 @@ def place(tmp_path: Path, compile_bpf: Callable[[Path], Path], monkeypatch: pyte
         made.compilations += 1
         return original(data, path, inputs, **more)
 
-    monkeypatch.setattr(compile, "compile_source", counted)
+    faults.inject(monkeypatch, "compile a source", counted)
     made.age()
     return made
 
@@ -150,10 +151,10 @@ def test_touching_the_yaml_is_a_hit_moving_it_is_not(place: Place) -> None:
 
 def test_another_version_or_schema_is_a_miss(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.apply()
-    monkeypatch.setattr("reloader.__version__", "0.0.0-other")
+    faults.inject(monkeypatch, "version", "0.0.0-other")
     place.load()
     assert place.compilations == 2
-    monkeypatch.setattr(cache, "schema_digest", lambda: "other")
+    faults.inject(monkeypatch, "schema digest", lambda: "other")
     place.load()
     assert place.compilations == 3
 
@@ -192,7 +193,7 @@ def test_a_cache_that_cannot_be_written_changes_nothing(place: Place, monkeypatc
     def full(path: Path, data: bytes, **_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "write_atomic", full)
+    faults.inject(monkeypatch, "cache write", full)
     assert place.load().wish.pipeline == "subject"
     assert place.load().wish.pipeline == "subject"
 

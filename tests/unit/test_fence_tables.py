@@ -10,6 +10,7 @@ import pytest
 
 from reloader.bpf import libbpf, netlink, syscall
 from reloader.kernel import MapInfo, MapType, XdpMode
+from tests.support import faults
 
 UAPI = Path("/usr/include/linux/bpf.h")
 
@@ -71,7 +72,7 @@ def test_map_types_are_the_headers() -> None:
     ("kind", "size", "room"), [(MapType.HASH, 5, 5), (MapType.PERCPU_ARRAY, 5, 24), (MapType.PERCPU_HASH, 16, 48)]
 )
 def test_the_room_a_value_needs(kind: MapType, size: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syscall, "possible_cpus", lambda: 3)
+    faults.inject(monkeypatch, "possible CPUs", lambda: 3)
     info = MapInfo(id=1, type=kind, name="m", key_size=4, value_size=size, max_entries=1, map_flags=0)
     assert syscall.value_bytes(info) == room
 

@@ -264,6 +264,7 @@ def test_what_cannot_be_looked_at(tmp_path: Path) -> None:
     assert stamp(str(tmp_path / ("x" * 300))) is not None  # ENAMETOOLONG
 
 
+@pytest.mark.alone
 def test_thousands_of_files(folder: Path) -> None:
     shared = write(folder / "shared.o", "x")
     names = [write(folder / f"p{i}.yaml", str(i)) for i in range(3000)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.stage import hear_signals
+from lab.stage import hear_signals
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROLOGUE = """

@@ -24,13 +24,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.fuzz import inputs
 from reloader import cli
 from reloader.commands.environment import Output
 from reloader.commands.prove import _write_junit
 from reloader.errors import InputError, Problem, ReloaderError
 from reloader.printable import Block, counted, printable
 from reloader.txn.proving import Result
-from tests.fuzz import inputs
+from tests.support import faults
 
 FAKE = "error: FAKE"
 MARKS = (
@@ -226,7 +227,7 @@ def test_v10_line_breaks_of_ours_survive_and_theirs_do_not(monkeypatch: pytest.M
 
 def test_v10_the_corpus_can_fail(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Sabotage: without the mask the same command prints it."""
-    monkeypatch.setattr("reloader.commands.environment.printable", lambda text: text)
+    faults.inject(monkeypatch, "printable output", lambda text: text)
     code, out, err = run("validate", f"no{HOSTILE}.yaml")
     assert code == 65
     with pytest.raises(AssertionError):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from reloader.errors import NeedsHuman
 from reloader.txn.journal import Journal, JournalLine, open_journals, read_journal
 from reloader.txn.journal import _seal as journal_seal
+from tests.support import faults
 
 BEGIN = {"pipeline": "edge", "ops": [{"is": "Barrier"}], "after": [], "wish": None, "note": 'quotes " and ,"crc":"'}
 
@@ -100,7 +101,7 @@ def test_lines_of_another_transaction_or_order_are_damage(path: Path) -> None:
 
 def test_a_line_of_a_later_version_is_no_line_of_ours(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = written(path)
-    monkeypatch.setattr("reloader.txn.journal.VERSION", 2)
+    faults.inject(monkeypatch, "journal version", 2)
     assert reread(path, data) is None
 
 

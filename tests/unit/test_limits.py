@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from reloader.errors import ENOUGH, MOST_PROBLEMS, InputError, Problem
-from reloader.files import UnfitFile, open_to_write, read_regular, write_atomic
+from reloader.files import PLAIN, UnfitFile, open_to_write, read_regular, write_atomic
+from reloader.spec import parse
 from reloader.spec.compile import compile_file
 from reloader.spec.objects import read_file
 from reloader.spec.source import read_source
@@ -140,3 +142,27 @@ def test_many_documents_take_time_by_their_number(folder: Path) -> None:
     seconds(10)
     few = seconds(500)
     assert seconds(2000) < 8 * few
+
+
+def test_a_stream_s_error_names_its_file() -> None:
+    """`state import` knows by that whose fault it is: exit 65, not 1."""
+    with pytest.raises(OSError) as caught, PLAIN.stream("/proc/self/mem") as stream:
+        stream.read(1)
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, "/proc/self/mem")
+
+
+def test_a_document_of_many_wrong_maps_is_read_no_further(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sound part is looked for to find more; it took a minute for 100,000 maps."""
+    maps = "".join(f"    m{number}: {{role: x}}\n" for number in range(200))
+    path = folder / "many.yaml"
+    path.write_text(
+        "apiVersion: reloader/v1\nkind: Pipeline\nmetadata: {name: edge}\nspec:\n  objects: [a.o]\n"
+        f"  attach: [{{program: p, type: xdp, interface: lo}}]\n  maps:\n{maps}"
+    )
+
+    def unasked(_document: object) -> None:
+        raise AssertionError("its sound part is not needed")
+
+    monkeypatch.setattr(parse, "sound_part", unasked)
+    pipelines, problems = parse.parse_sound(path.read_bytes(), path)
+    assert (len(pipelines), len(problems)) == (0, ENOUGH)

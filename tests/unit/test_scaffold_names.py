@@ -12,13 +12,14 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lab.fuzz import inputs, mutate
 from reloader.elf import BtfError, ElfError, read_object
 from reloader.errors import InputError
 from reloader.printable import printable
 from reloader.spec.compile import compile_file
 from reloader.spec.scaffold import first_yaml
 from reloader.spec.text import quoted, read_documents
-from tests.fuzz import inputs, mutate
+from tests.support import faults
 
 ODD = (
     "yes", "no", "1e3", "~", "null", "-x", "- x", "a: b", "a #b", "#", "'", '"', "\\", "{a}", "[a]", "a,b", "&a", "*a",
@@ -149,10 +150,9 @@ def test_a_quoted_text_reads_back(text: str) -> None:
 
 def test_the_property_can_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Sabotage: without quoting and the check of what was written, odd names go into the YAML as they are."""
-    from reloader.spec import scaffold
 
-    monkeypatch.setattr(scaffold, "quoted", lambda text: text)
-    monkeypatch.setattr(scaffold, "_require_valid", lambda *_: None)
+    faults.inject(monkeypatch, "scaffold quotes", lambda text: text)
+    faults.inject(monkeypatch, "scaffold check", lambda *_: None)
     path = tmp_path / "my.bpf.o"
     path.write_bytes(renamed(inputs.OBJECT.read_bytes(), "count_flows", "a: {b, c"))
     with pytest.raises(InputError):

@@ -11,12 +11,13 @@ import time
 import pytest
 
 from reloader.commands.environment import Output, SlowSteps
+from tests.support import faults
 
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> tuple[SlowSteps, io.StringIO]:
-    monkeypatch.setattr(SlowSteps, "PATIENCE", 0.05)
-    monkeypatch.setattr(SlowSteps, "LOOK", 0.01)
+    faults.inject(monkeypatch, "patience", 0.05)
+    faults.inject(monkeypatch, "slow look", 0.01)
     stream = io.StringIO()
     return SlowSteps(Output(), stream), stream
 
@@ -38,7 +39,7 @@ def test_a_slow_step_is_said_once(steps: tuple[SlowSteps, io.StringIO]) -> None:
 
 
 def test_fast_steps_are_not_said(steps: tuple[SlowSteps, io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SlowSteps, "PATIENCE", 60)
+    faults.inject(monkeypatch, "patience", 60)
     slow, stream = steps
     before = set(threading.enumerate())
     for _ in range(50):
@@ -59,7 +60,7 @@ def test_it_serves_again_after_done(steps: tuple[SlowSteps, io.StringIO]) -> Non
 
 
 def test_quiet_means_silence_and_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SlowSteps, "PATIENCE", 0)
+    faults.inject(monkeypatch, "patience", 0)
     slow, before = SlowSteps(Output(quiet=True)), set(threading.enumerate())
     slow("loading")
     assert not set(threading.enumerate()) - before

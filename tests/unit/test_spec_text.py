@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reloader.spec import text
 from reloader.spec.source import MAX_BYTES
 from reloader.spec.text import read_documents
+from tests.support import faults
 
 
 def value(source: str) -> Any:
@@ -24,7 +25,7 @@ def value(source: str) -> Any:
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every test with both parsers: libyaml may be missing where reloader is installed."""
     if request.param == "pure":
-        monkeypatch.setattr(text, "_parser", text._pure_parser)
+        faults.inject(monkeypatch, "YAML parser", text._pure_parser)
     return str(request.param)
 
 

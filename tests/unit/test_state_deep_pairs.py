@@ -14,10 +14,10 @@ from reloader.elf import read_object
 from reloader.state.compile import StateRefused, compile_conversion, invert
 from reloader.state.rules import Conversion, LayoutVersion
 from reloader.typetree import identity
-from tests.deep_pairs import Turn, c_text, encoded, laid_out, parts_of, plain_names, turn, values_of
-from tests.deep_samples import pairs
-from tests.layout_pairs import Misfit, Values
-from tests.reference import NoCounterpart, apply_rules
+from tests.support.deep_pairs import Turn, c_text, encoded, laid_out, parts_of, plain_names, turn, values_of
+from tests.support.deep_samples import pairs
+from tests.support.layout_pairs import Misfit, Values
+from tests.support.reference import NoCounterpart, apply_rules
 
 FEW = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -21,8 +21,8 @@ from reloader.state.emit import JOINING, MERGES, merge_problem
 from reloader.state.rules import Conversion, LayoutVersion, Op
 from reloader.state.shape import atoms
 from reloader.typetree import TypeTree
-from tests.layout_pairs import changes, encoded, laid_out, structs, values_of
-from tests.reference import NoCounterpart, apply_rules, merge_rules
+from tests.support.layout_pairs import changes, encoded, laid_out, structs, values_of
+from tests.support.reference import NoCounterpart, apply_rules, merge_rules
 from tools.build_bpf import Toolchain
 
 ROOT = Path(__file__).resolve().parents[2]

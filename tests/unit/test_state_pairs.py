@@ -15,7 +15,7 @@ from reloader.elf import read_object
 from reloader.state.compile import StateRefused, compile_conversion, compose, invert
 from reloader.state.rules import Conversion
 from reloader.typetree import TypeTree, identity
-from tests.layout_pairs import (
+from tests.support.layout_pairs import (
     Change,
     Misfit,
     Values,
@@ -28,7 +28,7 @@ from tests.layout_pairs import (
     values_of,
     version,
 )
-from tests.reference import NoCounterpart, apply_rules
+from tests.support.reference import NoCounterpart, apply_rules
 
 FEW = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]

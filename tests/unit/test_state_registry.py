@@ -23,7 +23,7 @@ from reloader.state.layouts import LayoutProblem, read_type, write_type
 from reloader.state.registry import Registry, file_name, load_registry, search_path
 from reloader.state.rules import FieldRule
 from reloader.typetree import Member, TypeTree, identity, map_of
-from tests.layout_pairs import Var, laid_out
+from tests.support.layout_pairs import Var, laid_out
 
 FIRST = """\
 apiVersion: reloader/v1

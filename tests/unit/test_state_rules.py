@@ -13,8 +13,8 @@ from reloader.state.compile import StateRefused, between, compile_conversion, co
 from reloader.state.emit import MERGES
 from reloader.state.rules import Conversion, FieldRule, LayoutVersion, Op, Rule
 from reloader.typetree import Member, TypeTree, map_of
-from tests.layout_pairs import Var, laid_out
-from tests.reference import NoCounterpart, apply_rules, merge_rules
+from tests.support.layout_pairs import Var, laid_out
+from tests.support.reference import NoCounterpart, apply_rules, merge_rules
 
 DROP = FieldRule(drop=True, accept_loss=True)
 WIDEN, NARROW, CAST = FieldRule(widen=True), FieldRule(narrow=True), FieldRule(cast=True)

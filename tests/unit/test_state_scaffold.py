@@ -26,7 +26,7 @@ from reloader.state.rules import LayoutVersion
 from reloader.state.scaffold import first_version, next_version, text
 from reloader.state.suggest import merges
 from reloader.typetree import TypeTree
-from tests.layout_pairs import changes, laid_out, structs
+from tests.support.layout_pairs import changes, laid_out, structs
 from tests.unit.test_state_rules import shaped, step, with_members
 
 Run = Callable[..., tuple[int, str, str]]

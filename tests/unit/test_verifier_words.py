@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from lab import corpus
 from reloader.verifier import Code, explain, explain_load
 from reloader.verifier.registers import in_words, parse
-from tests.verifier import corpus
 
 KERNELS: dict[str, dict[str, dict[str, str]]] = {
     series: yaml.safe_load((corpus.FOLDER / "logs" / f"{series}.yaml").read_text())

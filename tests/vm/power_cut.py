@@ -15,10 +15,10 @@ import sys
 import time
 from pathlib import Path
 
+from lab.stage import udp_frame
 from reloader import cli, effects
 from reloader.bpf.live import LiveKernel
 from reloader.kernel import Interface
-from tests.kernel.stage import udp_frame
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKETS = 50

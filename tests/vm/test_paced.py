@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
+from lab import stage as flat
+from lab.crash import loop
+from lab.crash.scenario import Scene
 from lab.sandbox import Sandbox
 from lab.traffic import Generator, settle
-from reloader.plan import conversion, ops
-from tests.crash import loop
-from tests.crash.scenario import Scene
-from tests.kernel import stage as flat
 from tests.kernel import test_config_flips as flips
 from tests.kernel import test_convert as convert
 from tests.kernel import test_gate as gates
 from tests.kernel.test_main_job import CONVERTED, Stage
+from tests.support import faults
 
 pytestmark = [pytest.mark.kernel, pytest.mark.vm]
 
@@ -148,9 +148,9 @@ def test_sabotage_counts_left_behind_turn_the_check_red(
     fire_on: Callable[[str], Any], paced: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Copied ahead and swapped, and the counters never fetched."""
-    monkeypatch.setattr(conversion, "bridged", lambda *_: False)
-    monkeypatch.setattr(conversion, "after_swap", lambda _: [])
-    monkeypatch.setattr(conversion, "retire", lambda moves: [ops.Unpin(path=m.source) for m in moves])
+    faults.no_bridge(monkeypatch)
+    faults.inject(monkeypatch, "after the swap", lambda _: [])
+    faults.retire_at_once(monkeypatch)
     with fire_on("") as fire:
         fire.convert("v2", churn=False)
         with pytest.raises(AssertionError, match=r"lost=[1-9]"):

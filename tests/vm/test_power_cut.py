@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from lab.stage import checked
 from reloader import cli
-from tests.kernel.stage import checked
 from tests.vm.power_cut import PACKETS, Place
 
 pytestmark = [pytest.mark.kernel, pytest.mark.vm]

@@ -1,7 +1,8 @@
-"""The corpus: bpf/*.bpf.c, and expected.yaml, which says of every program what must be said of it.
+"""The corpus of refused programs: tests/verifier/bpf/*.bpf.c, and expected.yaml there, which says of every program
+what must be said of it.
 
 `refused()` loads one program on the running kernel, by the loader's real child process, and explains what came.
-Run as a script (`python -m tests.verifier.corpus OBJECT PROGRAM…`) it prints explanations as JSON, so that a test can
+Run as a script (`python -m lab.corpus OBJECT PROGRAM…`) it prints explanations as JSON, so that a test can
 run it with fewer capabilities.
 """
 
@@ -20,7 +21,7 @@ from reloader.errors import KernelError, LoadRejected
 from reloader.kernel import LoadRequest
 from reloader.verifier import Code, Explanation, explain, explain_load
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent.parent / "tests" / "verifier"
 SOURCES = sorted((FOLDER / "bpf").glob("*.bpf.c"))
 UNPRIVILEGED = "unprivileged"  # the file whose programs are refused only without CAP_PERFMON
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import yaml
 
+from lab.fuzz import mutate
+from lab.fuzz.harness import Tally, command, dice_of
 from reloader.elf import BtfError, ElfError, read_object
 from reloader.elf.file import ElfFile
 from reloader.errors import ReloaderError
@@ -26,8 +28,6 @@ from reloader.layout import Layout
 from reloader.spec import cache
 from reloader.spec.wish import Compiled
 from reloader.state import archive
-from tests.fuzz import mutate
-from tests.fuzz.harness import Tally, command, dice_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILT = ROOT / "build" / "bpf"

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lab.fuzz import mutate
+from lab.fuzz.harness import CODES, Tally, dice_of
+from lab.fuzz.inputs import REGISTRY, dumped
+from lab.stage import Done, Stage
 from reloader.elf import BtfError, ElfError, read_object
 from reloader.errors import ReloaderError
-from tests.fuzz import mutate
-from tests.fuzz.harness import CODES, Tally, dice_of
-from tests.fuzz.inputs import REGISTRY, dumped
-from tests.kernel.stage import Done, Stage
 
 LARGEST = 64 << 20  # bytes of a map that a damaged object may ask for: this is no test of the machine's memory
 

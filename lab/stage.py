@@ -1,4 +1,4 @@
-"""A pipeline in a sandbox, driven by the command line and looked at from outside. Used by this folder's tests.
+"""A pipeline in a sandbox, driven by the command line and looked at from outside. For the tests and the bench.
 
 `Stage` writes YAML from plain values, runs commands (in this process, which is quick, or in one of their own),
 sends packets by hand and asks the kernel who serves. Every document a command prints is held to its schema.
@@ -34,7 +34,7 @@ from reloader.bpf.live import LiveKernel
 from reloader.kernel import Fd
 from reloader.layout import Layout
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = {
     "v1": "programs/flow_count/flow_count",
     "v2": "lab/bpf/flow_count_v2",

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.crash.scenario import MAY_BE_BARE, SCENARIOS, Scene, Violation
-from tests.kernel.stage import hear_signals
+from lab.crash.scenario import MAY_BE_BARE, SCENARIOS, Scene, Violation
+from lab.stage import hear_signals
 
 ERRORS = ("ENOMEM", "ENOSPC", "EPERM", "EINTR", "EAGAIN", "EBUSY", "EIO", "EDQUOT", "EROFS")
 """What bpf(2) and the file system return for these effects."""
@@ -53,7 +53,7 @@ Chosen = Callable[[Sequence[Point]], Sequence[Point]]
 def run(module: str, mode: str, point: Point | str, scene: Scene, words: list[str]) -> subprocess.CompletedProcess[str]:
     """A command under `module`'s gate; `point` is a file's path for the mode `count`."""
     when, text = (point.when, point.text) if isinstance(point, Point) else ("before", point)
-    command = [sys.executable, "-m", f"tests.crash.{module}", mode, when, text, "--", *words, *scene.where]
+    command = [sys.executable, "-m", f"lab.crash.{module}", mode, when, text, "--", *words, *scene.where]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, preexec_fn=hear_signals)
 
 
@@ -141,15 +141,31 @@ def fail(name: str, error: str, scene: Scene, folder: Path, choose: Chosen) -> T
     """The chosen effects fail with `error`, and are not had."""
 
     def strike(scene: Scene, point: Point, words: list[str]) -> list[str]:
-        done = run("gated", error, point, scene, words)
+        before = scene.view()["generation"]
+        done = run("gated", error, point, scene, [*words, "-o", "json"])
         passed = done.returncode == 0 and point.effect.startswith(NOT_OWED)
         if "Traceback" in done.stderr:
             return [f"a traceback: {done.stderr[-600:]}"]
         if done.returncode in EXITS or passed:
-            return []
+            return _belied(scene, before, done)
         return [f"exit {done.returncode}: {done.stderr[-300:]}"]
 
     return _loop(name, scene, folder, lambda points: choose([p for p in points if p.when == "before"]), strike)
+
+
+def _belied(scene: Scene, before: int, done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What is wrong with the end of a failing command: exit 4 exactly while a journal is open, and values that the
+    records bear out. A generation that became current is none that "nothing was swapped" of."""
+    left, now = bool(scene.journals()), scene.view()["generation"]
+    wrong = []
+    if left != (done.returncode == 4):
+        wrong.append(f"exit {done.returncode}, journals open: {left}: {done.stderr[-300:]}")
+    if done.returncode in (1, 3, 69, 77) and now != before:
+        wrong.append(f"exit {done.returncode}, generation {before} → {now}: {done.stderr[-300:]}")
+    values = json.loads(done.stdout).get("error", {}).get("values", {}) if done.stdout else {}
+    if values.get("journal_open", left) != left:
+        wrong.append(f"journal_open {values['journal_open']}, journals open: {left}")
+    return wrong
 
 
 def interrupt(name: str, number: str, scene: Scene, folder: Path, choose: Chosen) -> Tally:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.deep_pairs import Turn, parts_of, turn, values_of
-from tests.layout_pairs import Misfit, Values
+from tests.support.deep_pairs import Turn, parts_of, turn, values_of
+from tests.support.layout_pairs import Misfit, Values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reloader.spec.values import encode
 from reloader.state.rules import FieldRule
 from reloader.typetree import Member, TypeTree
-from tests.layout_pairs import SIZES, Misfit, Values, Var, scalars_of
+from tests.support.layout_pairs import SIZES, Misfit, Values, Var, scalars_of
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Move = Callable[[Values, Values], None]

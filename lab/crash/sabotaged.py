@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from lab.crash.gated import gate
 from reloader import effects
 from reloader.cli import main
 from reloader.txn import journal
-from tests.crash.gated import gate
 
 _begin, _commit = journal.Journal.begin, journal.Journal.commit
 _held: list[dict[str, Any]] = []

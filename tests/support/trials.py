@@ -16,12 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lab.stage import ROOT, Done, Stage, hear_signals, wait_until
 from reloader import records
 from reloader.bpf import netns
 from reloader.records import Trial
 from reloader.trial import now
 from reloader.txn.trial import lock_in_turn
-from tests.kernel.stage import ROOT, Done, Stage, hear_signals, wait_until
 
 PASS, DROP = {"default_verdict": "XDP_PASS"}, {"default_verdict": "XDP_DROP"}
 PORT = 8080
@@ -40,13 +40,13 @@ def guards(stage: Stage) -> list[int]:
 def _stack(pid: int | str) -> str:
     """Where its stack starts: chosen at random at each exec, and kept by a fork."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[25]
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[25]
     return ""
 
 
 def _parent(pid: int) -> int:
     with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])
     return 0
 
 
@@ -56,8 +56,8 @@ def _processes() -> list[int]:
 
 def _is_guard(pid: int) -> bool:
     with contextlib.suppress(OSError):
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return Path(f"/proc/{pid}/comm").read_text().strip() == "reloader-guard" and state not in "ZX"
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip() == "reloader-guard" and state not in "ZX"
     return False
 
 
