@@ -200,19 +200,19 @@ def test_sixteen_writers_at_once(stage: Stage) -> None:
         "sys.stdin.read()\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
-    command = [sys.executable, "-c", hold, "apply", str(path), *stage.where]
+    command = [sys.executable, "-c", hold, "apply", str(path), *stage.where, "-o", "json"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     writers = [subprocess.Popen(command, cwd=ROOT, env=env, **pipe) for _ in range(16)]  # type: ignore[call-overload]
     for writer in writers:
         writer.stdin.close()
     codes = sorted(writer.wait(60) for writer in writers)
-    said = [writer.stderr.read() for writer in writers]
+    said = [json.loads(writer.stdout.read()) for writer in writers]
     for writer in writers:
         writer.stdout.close()
         writer.stderr.close()
     assert codes == [0, *[75] * 15], said
-    assert sum("holds the lock of" in text for text in said) == 15
+    assert sum(one.get("error", {}).get("reason") == "locked-by" for one in said) == 15
     assert stage.standing().generation == 2
     stage.assert_counts()
 
