@@ -290,7 +290,7 @@ def history(layout: Layout, pipeline: str) -> list[dict[str, Any]]:
                 "reason": generation.reason,
                 "objects": [o.digest[:12] for o in generation.wish.objects],
                 "changes": list(generation.changes),
-                "outcome": generation.outcome,
+                "outcome": generation.outcome.words if generation.outcome else "",
             }
         )
     return rows
