@@ -20,7 +20,8 @@ from reloader.records import Current, OutcomeKind, TrialOutcome
 from reloader.trial import born, guarded, left, now, overdue
 
 __all__ = [
-    "back", "born", "conclude", "confirm", "guarded", "left", "lock_in_turn", "note_outcome", "now", "overdue", "refuse",
+    "back", "born", "conclude", "confirm", "guarded", "left", "lock_in_turn", "note_outcome", "now", "overdue",
+    "refuse",
 ]  # fmt: skip
 
 CONFIRMED = TrialOutcome(kind=OutcomeKind.CONFIRMED, words="confirmed")
