@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from lab.sandbox import Sandbox
+from lab.stage import Stage
 from reloader import records
-from tests.kernel.stage import Stage, on_stage
 from tests.records.make import NETNS, PINS, TREE, moved, relinked
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def stage(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> Iterator[Stage]:
-    with on_stage(sandbox, objects, tmp_path) as made:
-        yield made
 
 
 def test_stored_records_serve_again_after_a_restart(stage: Stage) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lab.sandbox import Sandbox
+from lab.stage import Stage
 from reloader import records
 from reloader.txn.journal import _seal
-from tests.kernel.stage import Stage
 
 TREE = Path(__file__).parent / "tree"
 PINS, NETNS, BOOT = "/pins", "/run/netns/rx", "00000000-0000-0000-0000-000000000001"
@@ -57,7 +57,7 @@ def main() -> None:
         stage.apply(stage.spec("v1", maps={"blocklist": blocked}))
         stage.apply(stage.spec("v1", rodata={"default_verdict": "XDP_PASS"}))
         words = ["apply", str(stage.write(stage.spec("v2")))]
-        code = "from tests.crash.gated import effects, entry, gate"
+        code = "from lab.crash.gated import effects, entry, gate"
         code += "; effects.install(gate('kill', 'after', '1 journal.commit')); entry()"
         done = stage.spawn(*words, code=code)
         assert done.code == -9, (done.code, done.err)

@@ -18,6 +18,7 @@ from reloader.spec.checks import Counter, Question
 from reloader.txn.journal import read_journal
 from reloader.txn.recover import decide
 from tests.records.make import PINS, TREE
+from tests.support import faults
 
 FORM = {"sum", records.FORMAT}
 
@@ -92,7 +93,7 @@ def test_another_version_is_refused(layout: Layout, version: int | None) -> None
 
 def test_a_journal_of_another_version_is_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = records.open_journals(layout, "edge")
-    monkeypatch.setattr("reloader.txn.journal.VERSION", record.VERSION + 1)
+    faults.inject(monkeypatch, "journal version", record.VERSION + 1)
     with pytest.raises(OtherVersion) as refused:
         read_journal(path)
     assert (refused.value.reason, refused.value.values["found"]) == ("record-version", record.VERSION)
