@@ -234,6 +234,17 @@ class NeedsHuman(ReloaderError):
     code = "needs-human"
 
 
+class OtherVersion(NeedsHuman):
+    """A record or journal of another version of the format: never read as if it were of this one."""
+
+    def __init__(self, path: object, found: int, wanted: int, hint: str) -> None:
+        age = "a later" if found > wanted else "an earlier"
+        values = {"path": str(path), "found": found, "wanted": wanted}
+        why = f"{path} was written by {age} reloader: its version is {found}, this one reads {wanted}"
+        super().__init__(why, hint=hint, reason="record-version", values=values)
+        self.is_later = found > wanted
+
+
 class NoWayBack(NeedsHuman):
     """A version that failed its trial could not be taken back: it serves, and nobody but a person will decide."""
 

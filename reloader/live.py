@@ -24,7 +24,7 @@ from reloader.spec.showing import show, text
 from reloader.spec.wish import WishMap
 from reloader.spec.words import Role
 from reloader.standing import pinned
-from reloader.status import attachments_of, current_of
+from reloader.status import astray, current_of
 from reloader.typetree import TypeTree
 
 SAME, CHANGED, EXTRA, MISSING = "same", "changed", "extra", "missing"
@@ -175,7 +175,7 @@ def drift(kernel: Kernel, layout: Layout, pipeline: str) -> tuple[int, list[str]
         return generation.number, ["- all of it: the kernel was restarted"]
     return generation.number, [
         *_program_lines(generation, seen),
-        *(f"~ attachment {a['id']}: {a['seen']}" for a in attachments_of(seen) if a["seen"] != "as recorded"),
+        *(f"~ attachment {a}: {words}" for a, words in astray(seen).items()),
         *_map_lines(kernel, layout, generation, seen),
         *_entry_lines(layout, generation, seen),
         *_handle_lines(kernel, layout, generation, seen),

@@ -1,8 +1,8 @@
 """Frozen dataclasses to and from plain JSON values, driven by their annotations.
 
 bytes travel as hex, enums as their value, tuples as lists, unions of dataclasses by an `is` key that
-holds the class name. Used for wishes, generations, ops and the journal. A leaf: imports nothing of
-the package.
+holds the class's TAG: a constant, so that a class may be renamed without a word changing on disk. Used for
+wishes, generations, ops and the journal. A leaf: imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+IS = "is"  # the key that tells which of a union's classes a mapping is
+VERSION = 2  # of records and of the journal: raised when a reader of another number would take them otherwise
 
 
 def to_json(value: Any) -> Any:
@@ -52,7 +55,7 @@ def _encoder(kind: type) -> Step:
 
 def _fields_encoder(kind: Any) -> Step:
     names = [f.name for f in dataclasses.fields(kind)]
-    head = {"is": kind.__name__} if getattr(kind, "TAGGED", False) else {}
+    head = {IS: kind.TAG} if hasattr(kind, "TAG") else {}
 
     def encode(value: Any) -> dict[str, Any]:
         out: dict[str, Any] = dict(head)
@@ -129,15 +132,15 @@ def _scalar_decoder(kind: Any) -> Step:
 def _union_decoder(kinds: tuple[Any, ...]) -> Step:
     rest = [k for k in kinds if k is not type(None)]
     optional = len(rest) < len(kinds)
-    tagged = {k.__name__: k for k in rest if isinstance(k, type)}
+    tagged = {k.TAG: k for k in rest if hasattr(k, "TAG")}
 
     def decode(data: Any) -> Any:
         if data is None and optional:
             return None
-        if isinstance(data, dict) and "is" in data:
-            if data["is"] not in tagged:
-                raise ValueError(f"unknown kind {data['is']!r}")
-            return _decoder(tagged[data["is"]])({k: v for k, v in data.items() if k != "is"})
+        if isinstance(data, dict) and IS in data:
+            if data[IS] not in tagged:
+                raise ValueError(f"unknown kind {data[IS]!r}")
+            return _decoder(tagged[data[IS]])({k: v for k, v in data.items() if k != IS})
         if len(rest) == 1:
             return _decoder(rest[0])(data)
         if type(data) in rest:

@@ -13,10 +13,12 @@ import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import field
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from reloader import record
-from reloader.errors import NeedsHuman, NotFoundError
+from reloader.errors import NeedsHuman, NotFoundError, OtherVersion
 from reloader.files import UnfitFile, listing, read_regular, write_atomic
 from reloader.frozen import frozen
 from reloader.layout import Layout
@@ -26,6 +28,36 @@ MOST = 256 << 20  # bytes of one record
 MOST_OF_BLOB = 4 << 30  # bytes of one stored object or listing
 PAGE = 4096  # what filesystems give room by
 SUM = b',\n "sum": "'  # the checksum, the last member of a record
+FORMAT = "version"  # the member that tells by which version of the format a record was written
+FIRST = 1  # the version of records that do not say one
+
+
+class Cause(StrEnum):
+    """Why a generation was committed."""
+
+    APPLY = "apply"
+    WATCH = "watch"
+    ROLLBACK = "rollback"  # somebody asked for it
+    TRIAL = "trial"  # the version after it did not prove itself
+    BOOT = "boot"
+    REBUILT = "rebuilt"  # its record was lost and made again
+
+
+class OutcomeKind(StrEnum):
+    """How a trial ended."""
+
+    HEALTHY = "healthy"  # its checks held until its window was over
+    CONFIRMED = "confirmed"  # a person vouches for it
+    PANICKED = "panicked"  # a panic serves, which only a person ends; it stays below that
+    BACK = "back"  # what served before serves again, or nothing does
+    STAYS = "stays"  # it failed, and could not be taken back
+    REMOVED = "removed"  # its pipeline was removed meanwhile
+
+
+@frozen
+class TrialOutcome:
+    kind: OutcomeKind
+    words: str
 
 
 @frozen
@@ -76,7 +108,8 @@ class Generation:
     origin: int = 0  # the generation this one's wish first came with; its own number unless rolled back to
     changes: tuple[str, ...] = ()  # the plan's lines, for history
     rebuilt: bool = False  # from what the kernel shows, after its record was lost: its objects are gone
-    outcome: str = ""  # of its trial, in words; empty: it had none, or is still on it
+    outcome: TrialOutcome | None = None  # of its trial; None: it had none, or is still on it
+    cause: Cause = Cause.APPLY
 
 
 @frozen
@@ -103,13 +136,33 @@ class Current:
 
 def _read(path: Path, kind: type) -> object | None:
     try:
-        return record.from_json(kind, json.loads(_unsealed(read_regular(path, MOST))))
+        return record.from_json(kind, _parsed(path))
     except FileNotFoundError:
         return None
     except UnfitFile as error:
         raise unfit(error) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
+
+
+def _parsed(path: Path) -> Any:
+    """A record's members; OtherVersion unless it is of this version of the format."""
+    data = read_regular(path, MOST)
+    body = _unsealed(data)
+    found = json.loads(body)
+    version = found.get(FORMAT, FIRST if body is not data else None)
+    if type(version) is not int:
+        raise ValueError(f"`{FORMAT}` is {version!r} and no number")
+    if version != record.VERSION:
+        raise OtherVersion(path, version, record.VERSION, _other(path, version))
+    return found
+
+
+def _other(path: Path, version: int) -> str:
+    if version > record.VERSION:
+        return "use the version of reloader that wrote it"
+    name = path.parent.name if path.stem == "current" else path.parent.parent.name
+    return f"what serves is not touched; `reloader recover {name}` makes its records again from what the kernel shows"
 
 
 def unfit(error: UnfitFile, *, hint: str = "") -> NeedsHuman:
@@ -189,7 +242,8 @@ def on_trial(layout: Layout, names: Iterable[str] | None = None) -> list[str]:
 
 
 def _dump(value: object) -> bytes:
-    return _sealed(json.dumps(record.to_json(value), indent=1, sort_keys=True).encode())
+    members = {**record.to_json(value), FORMAT: record.VERSION}
+    return _sealed(json.dumps(members, indent=1, sort_keys=True).encode())
 
 
 def _sealed(body: bytes) -> bytes:
@@ -232,7 +286,7 @@ def blobs_needed(layout: Layout, pipeline: str) -> set[str]:
 
 def _blobs_of(path: Path) -> set[str]:
     try:
-        wish = json.loads(_unsealed(read_regular(path, MOST)))["wish"]  # plain JSON: this runs at every commit
+        wish = _parsed(path)["wish"]  # plain JSON: this runs at every commit
         entries = {m["entries"]["digest"] for m in wish["maps"] if m["entries"]}
         tests = {wish["tests"]["digest"]} if wish.get("tests") else set()
         return {o["digest"] for o in wish["objects"]} | entries | tests

@@ -25,6 +25,18 @@ from reloader.standing import pinned
 from reloader.trial import guarded, left, overdue
 
 
+class Sight(StrEnum):
+    """What the kernel shows at an attachment, against the record."""
+
+    AS_RECORDED = "as-recorded"
+    NO_INTERFACE = "no-interface"
+    UNPINNED = "unpinned"
+    ELSEWHERE = "elsewhere"  # its link serves on another interface
+    RECREATED = "recreated"  # the interface was
+    PANIC = "panic"
+    OTHER = "other"  # somebody else's program runs
+
+
 class State(StrEnum):
     """Where a pipeline stands, the most serious first: of those that hold, `state` is the first and `states` all."""
 
@@ -186,11 +198,11 @@ def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
 
 def _drift(seen: Observed) -> list[str]:
     """What the kernel has otherwise than recorded, but for a panic."""
-    other = [a for a in attachments_of(seen) if a["seen"] != "as recorded"]
+    other = astray(seen).items()
     gone = [n for n in (seen.generation.maps if seen.generation else {}) if n not in seen.maps]
     held = [n for n, m in seen.maps.items() if m.unpinned or n in seen.unpublished]
     return [
-        *(f"attachment {a['id']}: {a['seen']}" for a in other if not panic_of(seen.attachments[a["id"]], seen)),
+        *(f"attachment {a}: {words}" for a, words in other if not panic_of(seen.attachments[a], seen)),
         *(f"map {n}: its pin is gone" for n in gone),
         *(f"program {p}: its pin is gone; `reloader apply FILE` pins it again" for p in seen.unpinned_progs),
         *(f"map {n}: its pin is gone, the map is not; `reloader apply FILE` pins it again" for n in held),
@@ -212,7 +224,7 @@ def attachments_of(seen: Observed, arrivals: Mapping[str, Arrival] | None = None
             "program": a.program,
             "prog_id": links[a.id].prog if a.id in links else 0,
             "link_id": links[a.id].id if a.id in links else 0,
-            "seen": _seen(seen, a.id),
+            "seen": _seen(seen, a.id)[1],
             "neighbours": [one.to_json() for one in seen.attachments[a.id].neighbours],
             "arrivals": arrival_json((arrivals or {}).get(a.id)),
         }
@@ -220,23 +232,31 @@ def attachments_of(seen: Observed, arrivals: Mapping[str, Arrival] | None = None
     ]
 
 
-def _seen(seen: Observed, attachment: str) -> str:
-    """What the kernel shows at an attachment, against the record."""
+def astray(seen: Observed) -> dict[str, str]:
+    """Attachments that are not as recorded, and what is there in words."""
+    wished = seen.generation.wish.attachments if seen.generation else ()
+    sights = {a.id: _seen(seen, a.id) for a in wished}
+    return {a: words for a, (sight, words) in sights.items() if sight is not Sight.AS_RECORDED}
+
+
+def _seen(seen: Observed, attachment: str) -> tuple[Sight, str]:
+    """What the kernel shows at an attachment, against the record; and in words."""
     there, links = seen.attachments[attachment], seen.current.links if seen.current else {}
     if there.interface is None:
-        return "the interface is gone"
+        return Sight.NO_INTERFACE, "the interface is gone"
     other = f"; {there.owner} runs there, {there.foreign.words}" if there.foreign else ""
     if there.link is None:
-        return f"our link's pin is gone{other}"
+        return Sight.UNPINNED, f"our link's pin is gone{other}"
     if there.elsewhere:
-        return f"our link serves on interface {there.link.ifindex}, which this is not; nothing of ours is attached here"
+        where = f"our link serves on interface {there.link.ifindex}, which this is not"
+        return Sight.ELSEWHERE, f"{where}; nothing of ours is attached here"
     if not there.link.ifindex:
-        return f"the interface was recreated; nothing of ours is attached{other}"
+        return Sight.RECREATED, f"the interface was recreated; nothing of ours is attached{other}"
     if panic := panic_of(there, seen):
-        return _ends(panic)
+        return Sight.PANIC, _ends(panic)
     if attachment in links and there.link.prog_id != links[attachment].prog:
-        return f"{there.owner} runs there"
-    return "as recorded"
+        return Sight.OTHER, f"{there.owner} runs there"
+    return Sight.AS_RECORDED, "as recorded"
 
 
 def _maps(kernel: Kernel, layout: Layout, seen: Observed, name: str) -> list[dict[str, Any]]:
@@ -290,7 +310,7 @@ def history(layout: Layout, pipeline: str) -> list[dict[str, Any]]:
                 "reason": generation.reason,
                 "objects": [o.digest[:12] for o in generation.wish.objects],
                 "changes": list(generation.changes),
-                "outcome": generation.outcome,
+                "outcome": generation.outcome.words if generation.outcome else "",
             }
         )
     return rows

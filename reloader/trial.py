@@ -8,16 +8,14 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from reloader.records import Trial
+from reloader.records import OutcomeKind, Trial, TrialOutcome
 
-BACK = "rolled back"  # how outcomes begin that speak against a version
-STAYS = "failed, and stays"
-REMOVED = "removed before its trial was over"
+AGAINST = (OutcomeKind.BACK, OutcomeKind.STAYS, OutcomeKind.REMOVED)
 
 
-def failed(outcome: str) -> bool:
+def failed(outcome: TrialOutcome | None) -> bool:
     """Whether a trial ended against its generation: it never comes back by itself."""
-    return outcome.startswith((BACK, STAYS, REMOVED))
+    return outcome is not None and outcome.kind in AGAINST
 
 
 def now() -> float:

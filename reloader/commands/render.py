@@ -77,9 +77,9 @@ def _show_ops(output: Output, plan: Plan) -> None:
     for title, ops in (("ops", plan.ops), ("after the commit", plan.after)):
         output.print(f"{title}:")
         for number, op in enumerate(ops, 1):
-            fields = {k: v for k, v in record.to_json(op).items() if k != "is"}
+            fields = {k: v for k, v in record.to_json(op).items() if k != record.IS}
             words = " ".join(f"{k}={v}" for k, v in fields.items() if isinstance(v, (str, int)))
-            output.print(f"  {number:2} {type(op).__name__} {words}")
+            output.print(f"  {number:2} {op.TAG} {words}")
 
 
 def result_json(result: Result) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from reloader.frozen import frozen
 from reloader.kernel import Interface, Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock, writer_lock
-from reloader.records import Current
+from reloader.records import Cause, Current
 from reloader.spec.wish import Compiled, Wish
 from reloader.standing import pinned
 from reloader.trial import failed
@@ -210,8 +210,8 @@ class Attempts:
 
     def _why(self, current: Current) -> str:
         """How something else than the file came to serve."""
-        reason = records.read_generation(self._in.layout, current.pipeline, current.generation).reason
-        return f"after a {reason}" if "failed" in reason else "put there by hand"
+        serving = records.read_generation(self._in.layout, current.pipeline, current.generation)
+        return f"after a {serving.reason}" if serving.cause is Cause.TRIAL else "put there by hand"
 
     def _prepared(self, path: str, one: Compiled) -> on_trial.Watched | None:
         """What its trial needs; a file whose checks cannot be made is bad, and remembered as such."""
@@ -244,9 +244,11 @@ class Attempts:
         if was and was.generation and was.tried.get(path) == digest != was.wish and not was.last_error:
             # Rolled back by hand since: what was chosen then is mended, the file waits for an edit.
             chosen = records.read_generation(self._in.layout, was.pipeline, was.generation)
-            return session.Intake(wish=chosen.wish, reason="watch", origin=chosen.origin)
+            return session.Intake(wish=chosen.wish, reason="watch", cause=Cause.WATCH, origin=chosen.origin)
         more = one.unrecorded
-        return session.Intake(wish=one.wish, blobs=one.blobs, reason="watch", source=path, unrecorded=more)
+        return session.Intake(
+            wish=one.wish, blobs=one.blobs, reason="watch", cause=Cause.WATCH, source=path, unrecorded=more
+        )
 
     def vanished(self, path: str) -> None:
         self._orphan(path, self._names.get(path, frozenset()))
@@ -290,9 +292,9 @@ class Attempts:
                 continue
             del self._trials[name]
             with contextlib.suppress(NotFoundError):
-                told = records.read_generation(self._in.layout, name, number).outcome
+                ended = records.read_generation(self._in.layout, name, number).outcome
                 serves = f"generation {current.generation} serves" if current and current.generation else "it is off"
-                self._in.say(f"{name}: generation {number}: {told or 'its trial is over'}; {serves}")
+                self._in.say(f"{name}: generation {number}: {ended.words if ended else 'its trial is over'}; {serves}")
 
     def _moved(self, path: str, last: _Last) -> bool:
         if last.world is None:

@@ -11,7 +11,7 @@ from reloader.frozen import frozen
 class CheckEntries:
     """Refuse the change when a map that is about to be retired holds what reloader did not put there."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "CheckEntries"
     map: str
     path: str  # pin of the live map
     entries: str = ""  # digest of the new listing, if its keys mean the same; empty: nothing of the map stays
@@ -22,7 +22,7 @@ class CheckEntries:
 class CarryEntries:
     """Copy the entries that others wrote to a retired map since the plan into its successor; listed ones stay."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "CarryEntries"
     map: str
     source: str  # pin path
     target: str  # pin path

@@ -34,7 +34,8 @@ def with_facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str, cpus: 
             f"; about {size(facts.bytes_new)} more until the commit{keys}, charged to cgroup {cgroup}" if cgroup else ""
         )
         told = (first, f"{size(facts.bytes_now)} now{new}", *rest)
-        return replace(line, notes=told, state=facts, interruption=_interruption(facts))
+        hidden = choice.pair is not None and bridged(choice.wanted, choice.pair)
+        return replace(line, notes=told, state=facts, interruption="none" if hidden else "see below")
     more = [f"{counted(facts.entries, 'entry')} dropped"] if facts.entries and choice.outcome is Outcome.RESET else []
     more += [size(facts.bytes_now)] if facts.bytes_now else []
     return replace(line, notes=(*line.notes, *more), state=facts)
@@ -57,10 +58,6 @@ def _facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str, cpus: int)
         seconds=seconds(wanted, pair),
         noticed=_noticed(wanted, pair, bridge=serving),
     )
-
-
-def _interruption(facts: StateFacts) -> str:
-    return "none" if facts.noticed.startswith("nothing") else "see below"
 
 
 def _noticed(wanted: WishMap, pair: Pair, *, bridge: bool) -> str:

@@ -93,9 +93,13 @@ def _ops(
 def _line(one: Incoming, rules: Conversion) -> Line:
     count = f"{one.entries} {'entry' if one.entries == 1 else 'entries'}"
     notes = (f"as of {one.exported.created}", *(f"lost: {what}" for what in rules.lossy))
-    detail = tuple(note for note in rules.notes if not note.endswith(": as it is"))
     return Line(
-        sign=Sign.CHANGE, kind="map", name=one.exported.map, action=f"state: import {count}", notes=notes, detail=detail
+        sign=Sign.CHANGE,
+        kind="map",
+        name=one.exported.map,
+        action=f"state: import {count}",
+        notes=notes,
+        detail=rules.changed(),
     )
 
 

@@ -25,14 +25,14 @@ from reloader.state.rules import Conversion
 class StoreBlob:
     """Keep an object or encoded entries by digest in the record directory, linked to the pipeline."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "StoreBlob"
     blob: str  # "objects", "entries" or "tests"
     digest: str
 
 
 @frozen
 class DropBlob:
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "DropBlob"
     blob: str
     digest: str
 
@@ -41,7 +41,7 @@ class DropBlob:
 class Load:
     """Load programs beside the running ones; lasts only as long as this process until pinned."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Load"
     load: int
     objects: tuple[str, ...]  # digests
     programs: tuple[str, ...]
@@ -57,7 +57,7 @@ class Load:
 class FillMap:
     """Put a config map's entries into the fresh map of this transaction's load."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "FillMap"
     map: str
     entries: str  # digest
 
@@ -66,7 +66,7 @@ class FillMap:
 class Prove:
     """Run the wish's tests on a load of its own with maps of its own, which go with it: no undo is owed."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Prove"
     tests: str  # digest
     count: int
     against: int = 0  # the generation that budgets are measured against; 0: none
@@ -75,7 +75,7 @@ class Prove:
 
 @frozen
 class PinMap:
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "PinMap"
     map: str
     path: str
 
@@ -84,7 +84,7 @@ class PinMap:
 class PinAgain:
     """Pin what lost its pin but lives, held by a program or link of ours. Stays whatever becomes of the rest."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "PinAgain"
     kind: str  # "map" or "program"
     name: str
     id: int  # kernel id
@@ -93,7 +93,7 @@ class PinAgain:
 
 @frozen
 class PinProgram:
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "PinProgram"
     program: str
     path: str
     stage: str = "clean"
@@ -101,7 +101,7 @@ class PinProgram:
 
 @frozen
 class Unpin:
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Unpin"
     path: str
 
 
@@ -109,7 +109,7 @@ class Unpin:
 class CreateLink:
     """Attach where nothing of ours is attached, and pin the link."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "CreateLink"
     attachment: WishAttachment
     program: str  # pin path
     path: str  # the link's pin
@@ -119,7 +119,7 @@ class CreateLink:
 class SwapLink:
     """Compare-and-swap the program behind a pinned link."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "SwapLink"
     attachment: str
     path: str  # the link's pin
     new: str  # program pin path
@@ -133,7 +133,7 @@ class SwapLink:
 class SetEntries:
     """Make a live map hold exactly (prune) or at least the entries of a stored file, by the difference."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "SetEntries"
     map: str
     path: str
     entries: str  # digest
@@ -146,7 +146,7 @@ class SetEntries:
 class MakeInner:
     """A new map like the one pinned at `like`, filled and checked, and pinned; packets do not see it yet."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "MakeInner"
     map: str
     like: str  # pin path of the live one
     path: str
@@ -157,7 +157,7 @@ class MakeInner:
 class PutSlot:
     """Put a map on one side of a config map's two. What is there already is left alone."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "PutSlot"
     map: str
     path: str  # pin of the pair of slots
     side: int
@@ -169,7 +169,7 @@ class PutSlot:
 class FlipSide:
     """One store: from now on packets look at the other side of every config map."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "FlipSide"
     path: str  # pin of the word
     side: int
 
@@ -187,7 +187,7 @@ class Nesting:
 class CheckFit:
     """Look whether the kernel takes the migration program, and every value its narrowed field; changes nothing."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "CheckFit"
     map: str
     source: str  # pin path
     target: str
@@ -202,7 +202,7 @@ class CheckFit:
 class CopyOver:
     """Give the new map every entry of the old, counters at zero, while the old program still serves."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "CopyOver"
     map: str
     source: str  # pin path
     target: str
@@ -217,7 +217,7 @@ class CopyOver:
 class Convert:
     """From here on the new map may hold state. Does nothing itself; its undo brings everything back."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Convert"
     map: str
     source: str
     target: str
@@ -230,7 +230,7 @@ class Convert:
 class Drain:
     """Move what is left in `source` into `target`, counts exactly once, until nothing is left."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Drain"
     map: str
     source: str
     target: str
@@ -248,7 +248,7 @@ class Drain:
 class FillFromFile:
     """Put one map of an exported file into a map of its own, of the file's layout, that nobody uses, and pin that."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "FillFromFile"
     map: str
     file: str
     path: str
@@ -259,7 +259,7 @@ class FillFromFile:
 class Absorb:
     """Move what `source` holds into a live state map, counts exactly once; what finds no room there is given up."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Absorb"
     map: str
     source: str  # pin path
     target: str
@@ -270,7 +270,7 @@ class Absorb:
 class DropFolder:
     """Unpin everything in one directory, and remove it."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "DropFolder"
     path: str
 
 
@@ -279,21 +279,21 @@ class EndPanic:
     """Unpin the programs of a panic, but for one that a link of ours has come to run again meanwhile; take off what
     a rescue script attached."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "EndPanic"
 
 
 @frozen
 class PutRecord:
     """Write the generation and make it current; the content stands in the journal's commit record."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "PutRecord"
 
 
 @frozen
 class Publish:
     """Let pub/<map> show the map pinned at `source`, by rename."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Publish"
     source: str
     path: str
     group: int = -1  # that may read it; -1: none
@@ -303,7 +303,7 @@ class Publish:
 class Share:
     """Let a group read the maps below pub/ and pass the folders on the way to them, or take that back."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Share"
     group: int  # -1: none
 
 
@@ -311,7 +311,7 @@ class Share:
 class Freeze:
     """Refuse user-space writes to a retired config map, so that a stale writer sees EPERM."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Freeze"
     path: str
     own: tuple[int, ...] = ()  # ids of maps in a map of maps that are not retired with it
 
@@ -320,7 +320,7 @@ class Freeze:
 class Barrier:
     """Wait until no instance of a replaced program still runs."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Barrier"
     grace: float = 0.0  # s more: for packets on their way from one hook to another
 
 
@@ -328,7 +328,7 @@ class Barrier:
 class SetGate:
     """Let a later hook's new program find the version before it, for packets of that generation."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "SetGate"
     path: str  # pin of the program array
     program: str  # pin path of the version before
 
@@ -337,7 +337,7 @@ class SetGate:
 class ClearGate:
     """Let go of the version before."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "ClearGate"
     path: str
 
 
@@ -345,7 +345,7 @@ class ClearGate:
 class DropLoad:
     """Unpin a retired load's programs and maps."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "DropLoad"
     path: str  # loads/<n>
 
 
@@ -353,14 +353,14 @@ class DropLoad:
 class Prune:
     """Forget generations past the newest few, and blobs that no stored generation needs."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Prune"
 
 
 @frozen
 class DropPipeline:
     """Remove what is left of a pipeline: empty directories, and its records unless state is parked."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "DropPipeline"
     records: bool
     sources: tuple[str, ...] = ()  # YAML files it came from, whose compiled form is forgotten too
 

@@ -13,7 +13,7 @@ from reloader.spec.wish import WishAttachment
 class HoldForeign:
     """Pin somebody else's program, so that it can be put back."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "HoldForeign"
     id: int  # kernel id
     path: str
 
@@ -22,7 +22,7 @@ class HoldForeign:
 class TakeOver:
     """Put our link in the place of a program that was attached by netlink: the kernel has no swap for this."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "TakeOver"
     attachment: WishAttachment
     program: str  # pin path
     path: str  # the link's pin
@@ -34,7 +34,7 @@ class TakeOver:
 class GiveBack:
     """Take our link off, and attach theirs by netlink unless something sits there."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "GiveBack"
     attachment: WishAttachment
     program: str
     path: str
@@ -46,7 +46,7 @@ class GiveBack:
 class RemoveFilter:
     """Delete a classic filter of somebody else's, once a link of ours sits on the same hook."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "RemoveFilter"
     attachment: WishAttachment
     filter: Filter
     theirs: str  # pin path of the program that it must run

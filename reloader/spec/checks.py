@@ -40,7 +40,7 @@ class Bound:
 class MapField:
     """A number in a map's values, summed over its entries and CPUs."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "MapField"
     map: str
     field: str = ""  # dotted, by BTF; empty: the value is the number
     key: bytes | None = None  # None: every entry
@@ -53,7 +53,7 @@ class MapField:
 class ProgramRuns:
     """How often a program runs and how long a run takes, as the kernel counts it."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "ProgramRuns"
     program: str
 
     def text(self) -> str:
@@ -62,7 +62,7 @@ class ProgramRuns:
 
 @frozen
 class InterfaceCounter:
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "InterfaceCounter"
     interface: str
     counter: str  # as `ip -s link` or `ethtool -S` name it; of the driver's, those of all queues together
     netns: str | None = None  # absolute path; None: reloader's own
@@ -75,7 +75,7 @@ class InterfaceCounter:
 class Tcp:
     """A connection that must come about."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Tcp"
     address: str
     port: int
     netns: str | None = None  # whence it is tried
@@ -89,7 +89,7 @@ class Tcp:
 class Http:
     """A GET that must be answered so."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Http"
     address: str
     port: int
     path: str
@@ -106,7 +106,7 @@ class Http:
 class HostCommand:
     """A command that the host declares; it must end with 0."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "HostCommand"
     command: str  # its name there
     timeout: float = 5.0  # seconds
 

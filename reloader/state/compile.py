@@ -141,6 +141,7 @@ class _Writer:
         self._lossy += self._lost("value")
         if self._back:
             self._lossy += [*self._made_up("key"), *self._made_up("value")]
+        told = dict([*self._lines("key"), *self._lines("value")])
         return Conversion(
             key=keys,
             value=values.rules,
@@ -152,7 +153,8 @@ class _Writer:
             demands=tuple(
                 dict.fromkeys([*self._expected(), *self._fits("key", keys), *self._fits("value", values.rules)])
             ),
-            notes=tuple(dict.fromkeys([*self._lines("key"), *self._lines("value")])),
+            notes=tuple(told),
+            same=tuple(index for index, same in enumerate(told.values()) if same),
             collides=collides,
         )
 
@@ -223,8 +225,8 @@ class _Writer:
             was = _shown(atom.type, data) if len(data) == atom.type.size and atom.count == 1 else "zero"
             yield f"{_at(side, atom)} comes back as {was}"
 
-    def _lines(self, side: str) -> Iterator[str]:
-        """Field by field, for the plan."""
+    def _lines(self, side: str) -> Iterator[tuple[str, bool]]:
+        """Field by field, for the plan; and whether it stays as it is, so that there is nothing more to say."""
         old, new, step = _tree(self._source, side), _tree(self._target, side), self._steps[side]
         told: set[str] = set()
         for atom in shape.atoms(new):
@@ -232,11 +234,13 @@ class _Writer:
                 continue
             told.add(atom.path)
             how = ["starts unlocked"] if atom.type.special else list(_origin(atom, step, old))
-            if side == "value" and any(p.src >= 0 for p in emit.parts(step, atom.at, atom.end)):
+            merges = side == "value" and any(p.src >= 0 for p in emit.parts(step, atom.at, atom.end))
+            if merges:
                 how.append(emit.merge_word(self._target.merge, atom.path))
-            yield f"{_at(side, atom)}: {', '.join(how)}"
+            same = not (atom.type.special or merges) and _stays(atom, step, old)
+            yield f"{_at(side, atom)}: {', '.join(how)}", same
         for atom in left_over(old, shape.mask(old.size, _sources(step.pieces))):
-            yield f"{_at(side, atom)}: dropped"
+            yield f"{_at(side, atom)}: dropped", False
 
 
 def _origin(atom: Atom, step: Step, old: TypeTree) -> Iterator[str]:
@@ -254,8 +258,16 @@ def _origin(atom: Atom, step: Step, old: TypeTree) -> Iterator[str]:
         yield f"offset {p.src} → {p.at}"
     if p.size != p.src_size:
         yield f"size {p.src_size} → {p.size}" + (", must fit" if p.checked else "")
-    if name == atom.path and p.src == p.at and p.size == p.src_size:
+    if _stays(atom, step, old):
         yield "as it is"
+
+
+def _stays(atom: Atom, step: Step, old: TypeTree) -> bool:
+    """Whether a field has the name, place and size that it had."""
+    taken = next((p for p in emit.parts(step, atom.at, atom.end) if p.src >= 0), None)
+    if taken is None or _named(old, taken.src) != atom.path:
+        return False
+    return taken.src == taken.at and taken.size == taken.src_size
 
 
 def _sources(found: Sequence[Piece]) -> list[tuple[int, int]]:

@@ -74,8 +74,13 @@ class Conversion:
     lossy: tuple[str, ...] = ()  # what is lost of every entry, in words
     demands: tuple[str, ...] = ()  # what an entry must be like to have a place, as `key.zone is 7`; empty: each has one
     notes: tuple[str, ...] = ()  # field by field, for the plan
+    same: tuple[int, ...] = ()  # which of the notes are of fields that stay as they are
     misread: tuple[str, ...] = ()  # bytes that go along and that the new layout reads as something else, or not at all
     collides: bool = False  # several old keys may become one: no bridge can tell them apart
+
+    def changed(self) -> tuple[str, ...]:
+        """Notes of the fields that do not stay as they are."""
+        return tuple(note for index, note in enumerate(self.notes) if index not in self.same)
 
 
 @frozen

@@ -21,7 +21,7 @@ from reloader.errors import (
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
-from reloader.records import Current, Generation
+from reloader.records import Cause, Current, Generation
 from reloader.trial import failed
 from reloader.txn import session
 from reloader.txn.intake import Intake
@@ -85,7 +85,7 @@ def _candidates(kernel: Kernel, layout: Layout, current: Current) -> Iterator[Ge
 
 def _intake(generation: Generation) -> Intake:
     origin = generation.origin or generation.number
-    return Intake(wish=generation.wish, reason=REASON, origin=origin, lossy_rollback=True)
+    return Intake(wish=generation.wish, reason=REASON, cause=Cause.BOOT, origin=origin, lossy_rollback=True)
 
 
 def _told(before: Current, generation: Generation, result: session.Result, refused: ReloaderError | None) -> str:

@@ -32,6 +32,7 @@ def records_of(bench: Bench, made: Plan, seen: Observed, intake: Intake) -> tupl
         wish=wish,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         reason=intake.reason,
+        cause=intake.cause,
         boot_id=seen.boot_id,
         progs=progs or (old.progs if old else {}),
         maps=maps,

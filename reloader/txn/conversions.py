@@ -152,7 +152,7 @@ def _rules(kernel: Kernel, wanted: WishMap, live: SeenMap, recorded: History, ou
     except StateRefused as refused:
         first, *more = refused.reasons
         return Block(f"no rules: {first}", *(f"    {why}" for why in more))
-    words = [note for note in forward.notes if not note.endswith(": as it is")]
+    words = forward.changed()
     with opened(kernel, live) as fd:
         held = _held(kernel, fd, live, ours) if live.info.type in NESTED_TYPES else None
         entries = kernel.maps.count(fd) if held is None else held.entries

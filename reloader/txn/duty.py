@@ -18,7 +18,7 @@ from reloader.frozen import frozen
 from reloader.health import Figures, Standing, judge
 from reloader.kernel import Kernel
 from reloader.layout import Layout
-from reloader.records import Current, Trial
+from reloader.records import Current, OutcomeKind, Trial, TrialOutcome
 from reloader.spec.checks import Health
 from reloader.txn import session, trial
 from reloader.txn.guard import Channel
@@ -85,7 +85,7 @@ def _watch(duty: Duty, channel: Channel) -> str:
             return failed
         told = f"healthy for {duty.health.window:g} s"
         if not terms.confirm:
-            return _conclude(duty, channel, told)
+            return _conclude(duty, channel, TrialOutcome(kind=OutcomeKind.HEALTHY, words=told))
         channel.say(end="healthy", outcome=told)
     while (left := terms.until - trial.now()) > 0:
         if _rest(duty, channel, left):
@@ -155,13 +155,13 @@ def _rest(duty: Duty, channel: Channel, seconds: float) -> bool:
     return False
 
 
-def _conclude(duty: Duty, channel: Channel, outcome: str) -> str:
+def _conclude(duty: Duty, channel: Channel, outcome: TrialOutcome) -> str:
     with trial.lock_in_turn(duty.layout) as lock:
         current, _ = _mine(duty)
         if panicking(duty.kernel, duty.layout, duty.pipeline):
             outcome = trial.PANICKED
         trial.conclude(duty.layout, current, outcome, lock)
-    channel.say(end="confirmed", outcome=outcome)
+    channel.say(end="confirmed", outcome=outcome.words)
     return ""
 
 

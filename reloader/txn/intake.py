@@ -1,4 +1,4 @@
-"""What the engine is given to apply. Made by commands/sources.py and follow/; imports spec.wish."""
+"""What the engine is given to apply. Made by commands/sources.py and follow/; imports records, spec.wish."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import field
 
 from reloader.errors import Problem
 from reloader.frozen import frozen
+from reloader.records import Cause
 from reloader.spec.wish import Wish
 
 
@@ -16,7 +17,8 @@ class Intake:
 
     wish: Wish
     blobs: Mapping[str, bytes] = field(default_factory=dict)  # digest -> contents, for what is not stored yet
-    reason: str = "apply"
+    reason: str = "apply"  # in words
+    cause: Cause = Cause.APPLY
     reset: Collection[str] = ()
     lossy_rollback: bool = False  # accept state rules whose way back loses something
     leave_out: bool = False  # entries of state without a place in the layout that is gone to are given up and counted

@@ -5,7 +5,8 @@ An open transaction is a file in <records>/pipelines/<pipeline>/journal/; ending
 `intent` and `done` lines tell how far it came. Only `begin` and `commit` are fsynced: kernel objects do
 not outlive the power, and a line written before a SIGKILL stays in the page cache.
 
-A torn tail (no newline) is dropped; a damaged line is NeedsHuman (exit 4). Imports errors, effects, files.
+A torn tail (no newline) is dropped; a damaged line is NeedsHuman (exit 4), and so is one of another version of the
+format. Imports errors, effects, files, record.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from reloader.effects import lasting
-from reloader.errors import NeedsHuman
+from reloader.errors import NeedsHuman, OtherVersion
 from reloader.files import UnfitFile, listing, make_folders, open_to_write, read_regular
 from reloader.frozen import frozen
+from reloader.record import VERSION
 
-VERSION = 1
 MOST = 1 << 30  # bytes of one journal
 
 
@@ -121,7 +122,7 @@ def journal_lines(data: bytes, path: Path) -> list[JournalLine]:
     raw = data.split(b"\n")
     lines: list[JournalLine] = []
     for number, text in enumerate(raw, 1):
-        line = _parse(text, len(lines) + 1, path.stem)
+        line = _parse(text, len(lines) + 1, path)
         if line is not None:
             lines.append(line)
         elif number < len(raw):  # it ends in a newline, so it was written whole and damaged later
@@ -139,14 +140,16 @@ def _seal(text: str) -> bytes:
     return f'{text[:-1]},"crc":"{zlib.crc32(text.encode()):08x}"}}\n'.encode()
 
 
-def _parse(text: bytes, seq: int, txn: str) -> JournalLine | None:
+def _parse(text: bytes, seq: int, path: Path) -> JournalLine | None:
     body = text.rpartition(b',"crc":"')[0]
     try:
         if text != _seal(body.decode() + "}").rstrip(b"\n"):
             return None
         record = json.loads(text)
-        if record["v"] != VERSION or record["txn"] != txn or record["seq"] != seq:
+        if record["txn"] != path.stem or record["seq"] != seq:
             return None
+        if record["v"] != VERSION:
+            raise OtherVersion(path, int(record["v"]), VERSION, "run `reloader recover` of the version that wrote it")
         return JournalLine(seq=record["seq"], kind=record["kind"], body=record)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -250,8 +250,8 @@ def _decided(watched: Watched, result: Result) -> Result:
     """Somebody else has ended the trial meanwhile."""
     current = records.read_current(watched.layout, watched.wish.pipeline)
     if current is not None and current.generation == result.generation:
-        told = records.read_generation(watched.layout, current.pipeline, current.generation).outcome
-        return replace(result, outcome=told or "confirmed", unconfirmed=0.0)
+        ended = records.read_generation(watched.layout, current.pipeline, current.generation).outcome
+        return replace(result, outcome=(ended or trial.CONFIRMED).words, unconfirmed=0.0)
     raise RolledBack(f"{result.pipeline}: generation {result.generation} was taken back by another command")
 
 
@@ -264,6 +264,6 @@ def _take_over(watched: Watched, result: Result) -> Result:
             return _decided(watched, result)
         sent = session.end_or_give_up(watched.kernel, watched.layout, current, KILLED, lock)
     if sent is None:
-        return replace(result, outcome=trial.PANICKED, unconfirmed=0.0)
+        return replace(result, outcome=trial.PANICKED.words, unconfirmed=0.0)
     told = session.home(current, sent)
     raise RolledBack(f"{result.pipeline}: generation {result.generation}: {KILLED}; {told}")

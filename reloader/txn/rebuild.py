@@ -19,7 +19,7 @@ from reloader.lock import WriterLock
 from reloader.lost import loads_of
 from reloader.pin_folders import require_own_folders
 from reloader.plan import identity
-from reloader.records import Current, Generation, LinkRecord, MapRecord
+from reloader.records import Cause, Current, Generation, LinkRecord, MapRecord
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishAttachment, WishMap
 from reloader.spec.words import GATE
@@ -180,6 +180,7 @@ def _generation(kernel: Kernel, pipeline: str, found: _Found) -> Generation:
         wish=_wish(pipeline, words, found),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         reason=REASON,
+        cause=Cause.REBUILT,
         boot_id=kernel.boot_id(),
         progs={n: p.id for n, p in found.programs.items()},
         maps={n: m.record for n, m in found.maps.items()},

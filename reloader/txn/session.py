@@ -36,11 +36,10 @@ from reloader.plan.foreign import Foreign
 from reloader.plan.model import Plan
 from reloader.plan.planner import Request, load_reason, make_plan
 from reloader.plan.removal import make_removal
-from reloader.records import Current, Generation, Trial
+from reloader.records import Cause, Current, Generation, OutcomeKind, Trial, TrialOutcome
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish
 from reloader.standing import in_force
-from reloader.trial import BACK, REMOVED, STAYS
 from reloader.txn import storage, trial
 from reloader.txn.apply import Bench, silent
 from reloader.txn.commit import records_of
@@ -299,7 +298,9 @@ def rollback(
         return replace(sent, recovered=tuple(recovered))
     target = rollback_target(layout, pipeline, to)
     current = records.read_current(layout, pipeline)
-    intake = replace(_again(target, f"rollback to {target.number}"), tests=tests, leave_out=leave_out, reset=reset)
+    intake = replace(
+        _again(target, f"rollback to {target.number}", Cause.ROLLBACK), tests=tests, leave_out=leave_out, reset=reset
+    )
     try:
         result = _apply(kernel, layout, intake, lock, progress=progress, recovered=tuple(recovered))
     except (NothingSwapped, RolledBack) as error:
@@ -307,20 +308,22 @@ def rollback(
             error.hint = "--allow-lossy-rollback leaves these entries out and goes back"
         raise
     if current is not None and current.trial and result.changed:  # its guard sees that it was decided
-        trial.note_outcome(layout, current, f"{BACK} by hand")
+        trial.note_outcome(layout, current, trial.back(" by hand"))
     return result
 
 
-def _again(target: Generation, reason: str) -> Intake:
+def _again(target: Generation, reason: str, cause: Cause) -> Intake:
     """A stored generation's wish, to be applied once more."""
-    return Intake(wish=target.wish, reason=reason, origin=target.origin or target.number, lossy_rollback=True)
+    origin = target.origin or target.number
+    return Intake(wish=target.wish, reason=reason, cause=cause, origin=origin, lossy_rollback=True)
 
 
 def end_trial(kernel: Kernel, layout: Layout, current: Current, reason: str, lock: WriterLock) -> Result | None:
     """Nobody vouches for the generation on trial: it goes. None: a panic serves, which only a person ends; the trial
     is over then, and the version stays below it."""
     if panicking(kernel, layout, current.pipeline):
-        trial.conclude(layout, current, f"{trial.PANICKED} ({reason})", lock)
+        words = f"{trial.PANICKED.words} ({reason})"
+        trial.conclude(layout, current, replace(trial.PANICKED, words=words), lock)
         return None
     return _send_home(kernel, layout, current, reason, lock)
 
@@ -330,15 +333,16 @@ def _send_home(kernel: Kernel, layout: Layout, current: Current, reason: str, lo
     its state parked."""
     on_trial = current.trial
     assert on_trial is not None
-    trial.note_outcome(layout, current, f"{BACK}: {reason}")
+    trial.note_outcome(layout, current, trial.back(f": {reason}"))
     failed = f"generation {on_trial.generation} failed: {reason}"
     if not on_trial.back_to:
         return _remove(kernel, layout, current.pipeline, lock, failed=failed)
     target = records.read_generation(layout, current.pipeline, on_trial.back_to)
     # it served; what it is measured against is what failed
-    intake = replace(_again(target, f"rollback to {target.number}: {failed}"), tests=False, leave_out=True)
+    again = _again(target, f"rollback to {target.number}: {failed}", Cause.TRIAL)
+    intake = replace(again, tests=False, leave_out=True)
     sent = _apply(kernel, layout, intake, lock)
-    trial.note_outcome(layout, current, f"{BACK}: {reason}{left_out(sent.left_out)}")
+    trial.note_outcome(layout, current, trial.back(f": {reason}{left_out(sent.left_out)}"))
     return sent
 
 
@@ -359,7 +363,8 @@ def give_up(layout: Layout, current: Current, reason: str, failure: Exception, l
     with suppress(ReloaderError, OSError):
         now = records.read_current(layout, name)
         if now is not None and now.trial == current.trial:  # it may have got as far as its commit
-            trial.conclude(layout, replace(now, last_error=told), f"{STAYS}: {told}", lock)
+            outcome = TrialOutcome(kind=OutcomeKind.STAYS, words=f"failed, and stays: {told}")
+            trial.conclude(layout, replace(now, last_error=told), outcome, lock)
     why = f"{name}: generation {number} failed: {reason}; taking it back failed: {failure}"
     return NoWayBack(why, hint=f"it serves; mend the cause, then `reloader rollback {name}` or apply another version")
 
@@ -368,7 +373,7 @@ def home(before: Current, result: Result | None) -> str:
     """What stands after `end_trial`, in words."""
     assert before.trial is not None
     if result is None:
-        return trial.PANICKED
+        return trial.PANICKED.words
     if not before.trial.back_to:
         return "taken off, as nothing served before"
     return (
@@ -383,7 +388,9 @@ def remove(
     ready(kernel, layout, pipeline, lock)
     current = records.read_current(layout, pipeline)
     if current is not None and current.trial:
-        trial.note_outcome(layout, current, REMOVED)  # first: should the removal fail, the trial goes on and ends anew
+        trial.note_outcome(
+            layout, current, trial.REMOVED
+        )  # first: should the removal fail, the trial goes on and ends anew
     return _remove(kernel, layout, pipeline, lock, drop_state=drop_state, progress=progress)
 
 

@@ -115,7 +115,7 @@ def _forward(trip: Trip, journal: Journal) -> None:
         started = time.monotonic()
         trip.progress(doing(op))
         execute(bench, op)
-        name = type(op).__name__
+        name = op.TAG
         trip.seconds[name] = trip.seconds.get(name, 0.0) + time.monotonic() - started
         journal.done(index)
 
@@ -171,7 +171,7 @@ def finish_after_commit(bench: Bench, after: tuple[Op, ...], journal: Journal) -
     step = "end"
     try:
         for op in after:
-            step = type(op).__name__
+            step = op.TAG
             execute(bench, op)
         step = "end"
         end(bench, journal)

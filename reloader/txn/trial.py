@@ -16,15 +16,17 @@ from reloader.errors import LockedError, NotFoundError
 from reloader.interrupts import Held
 from reloader.layout import Layout
 from reloader.lock import WriterLock, writer_lock
-from reloader.records import Current
+from reloader.records import Current, OutcomeKind, TrialOutcome
 from reloader.trial import born, guarded, left, now, overdue
 
 __all__ = [
-    "born", "conclude", "confirm", "guarded", "left", "lock_in_turn", "note_outcome", "now", "overdue", "refuse",
+    "back", "born", "conclude", "confirm", "guarded", "left", "lock_in_turn", "note_outcome", "now", "overdue",
+    "refuse",
 ]  # fmt: skip
 
-CONFIRMED = "confirmed"
-PANICKED = "a panic ended its trial"
+CONFIRMED = TrialOutcome(kind=OutcomeKind.CONFIRMED, words="confirmed")
+PANICKED = TrialOutcome(kind=OutcomeKind.PANICKED, words="a panic ended its trial")
+REMOVED = TrialOutcome(kind=OutcomeKind.REMOVED, words="removed before its trial was over")
 PAUSE, LONGEST_PAUSE = 0.01, 0.5  # seconds between two tries for the writer lock
 
 
@@ -39,7 +41,12 @@ def refuse(current: Current, boot_id: str) -> LockedError:
     return LockedError(why, hint=f"wait for the outcome; or {keep}")
 
 
-def conclude(layout: Layout, current: Current, outcome: str, lock: WriterLock) -> None:
+def back(how: str) -> TrialOutcome:
+    """It was taken back."""
+    return TrialOutcome(kind=OutcomeKind.BACK, words=f"rolled back{how}")
+
+
+def conclude(layout: Layout, current: Current, outcome: TrialOutcome, lock: WriterLock) -> None:
     """The trial is over and its generation stays. The outcome first: without it the trial is only judged again."""
     assert lock.fd >= 0
     note_outcome(layout, current, outcome)
@@ -60,7 +67,7 @@ def confirm(layout: Layout, pipeline: str, lock: WriterLock) -> int:
     return current.generation
 
 
-def note_outcome(layout: Layout, current: Current, outcome: str) -> None:
+def note_outcome(layout: Layout, current: Current, outcome: TrialOutcome) -> None:
     """Remember with the generation how its trial ended, for history."""
     assert current.trial is not None
     with suppress(NotFoundError):

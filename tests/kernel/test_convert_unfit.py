@@ -199,7 +199,9 @@ def test_regress_a_failed_trial_finds_its_way_home(make: Make) -> None:
     assert stage.numbers() == TEN
     told = "flows: 2 entries without a place in that layout left out"
     assert told in session.home(on_trial, sent)
-    assert told in records.read_generation(stage.layout, "edge", 2).outcome
+    ended = records.read_generation(stage.layout, "edge", 2).outcome
+    assert ended is not None
+    assert (ended.kind, told in ended.words) == (records.OutcomeKind.BACK, True)
 
 
 def test_regress_a_dropped_key_part_that_varies_is_refused_before_the_swap(make: Make) -> None:

@@ -18,7 +18,7 @@ from reloader.frozen import frozen
 class Point:
     """With a default, a factory, a class variable, and something that is not compared."""
 
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Point"
     x: int
     y: int = 2
     marks: dict[str, int] = dataclasses.field(default_factory=dict, compare=False, repr=False)
@@ -29,7 +29,7 @@ class Point:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Standard:
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Standard"
     x: int
     y: int = 2
     marks: dict[str, int] = dataclasses.field(default_factory=dict, compare=False, repr=False)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reloader import record
 from reloader.errors import NeedsHuman
 from reloader.txn.journal import Journal, JournalLine, open_journals, read_journal
 from reloader.txn.journal import _seal as journal_seal
@@ -101,13 +102,13 @@ def test_lines_of_another_transaction_or_order_are_damage(path: Path) -> None:
 
 def test_a_line_of_a_later_version_is_no_line_of_ours(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = written(path)
-    faults.inject(monkeypatch, "journal version", 2)
+    faults.inject(monkeypatch, "journal version", 99)
     assert reread(path, data) is None
 
 
 def test_regress_a_sealed_line_without_its_kind_is_damage(path: Path) -> None:
     """It got past the checksum into a KeyError."""
-    text = json.dumps({"v": 1, "txn": path.stem, "seq": 1}, separators=(",", ":"))
+    text = json.dumps({"v": record.VERSION, "txn": path.stem, "seq": 1}, separators=(",", ":"))
     path.parent.mkdir()
     assert reread(path, journal_seal(text)) is None
 

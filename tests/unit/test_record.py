@@ -33,13 +33,13 @@ class Number(IntEnum):
 
 @frozen
 class Left:
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Left"
     path: str
 
 
 @frozen
 class Right:
-    TAGGED: ClassVar[bool] = True
+    TAG: ClassVar[str] = "Right"
     path: str
     count: int = 0
 
