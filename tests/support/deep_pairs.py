@@ -128,8 +128,9 @@ def c_text(name: str, parts: tuple[Part, ...], *, packed: bool = False) -> str:
 
 
 def _declared(top: str, part: Part) -> str:
+    """With every group's name in front: two groups may have a field of the same name."""
     if isinstance(part, Group):
-        return "".join(_declared(top, p) for p in part.parts)
+        return "".join(_declared(f"{top}{part.name}", p) for p in part.parts)
     if isinstance(part, Choice):
         return f"enum {top}_{part.name} {{ {', '.join(f'{top}_{n} = {v}' for n, v in part.numbers)} }};\n"
     if isinstance(part, Var) and part.count == 2:  # arrays of two go by a typedef of a typedef
@@ -152,7 +153,7 @@ def _line(top: str, part: Part) -> str:
         return f"{top}_{part.name}_t {part.name};" if part.count == 2 else part.c_text()
     rows = f"[{part.count}]" if part.count else ""
     word = "union" if part.union else "struct"
-    return f"{word} {{ {_body(top, part.parts)} }}{' __attribute__((packed))' * part.packed} {part.name}{rows};"
+    return f"{word} {{ {_body(f'{top}{part.name}', part.parts)} }}{' __attribute__((packed))' * part.packed} {part.name}{rows};"
 
 
 def plain_names(tree: TypeTree) -> TypeTree:
