@@ -153,7 +153,8 @@ def _line(top: str, part: Part) -> str:
         return f"{top}_{part.name}_t {part.name};" if part.count == 2 else part.c_text()
     rows = f"[{part.count}]" if part.count else ""
     word = "union" if part.union else "struct"
-    return f"{word} {{ {_body(f'{top}{part.name}', part.parts)} }}{' __attribute__((packed))' * part.packed} {part.name}{rows};"
+    body, packed = _body(f"{top}{part.name}", part.parts), " __attribute__((packed))" * part.packed
+    return f"{word} {{ {body} }}{packed} {part.name}{rows};"
 
 
 def plain_names(tree: TypeTree) -> TypeTree:
