@@ -47,12 +47,14 @@ def live_kernel() -> Kernel:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are printed here, nowhere else."""
-    from reloader.commands import aftermath
     from reloader.commands.environment import Environment
     from reloader.commands.words import parse
 
     args = parse(argv)
-    aftermath.forget()  # what earlier commands of this process did
+    if "reloader.txn.transaction" in sys.modules:  # what earlier commands of this process did is no news
+        from reloader.commands import aftermath
+
+        aftermath.forget()
     environment = Environment.of(args, live_kernel)
     with Held() as held:
         code = _answered(args, environment, held)

@@ -15,7 +15,6 @@ from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, MapType
 from reloader.observe import SeenMap
 from reloader.plan.entries import owned
-from reloader.spec.showing import show
 from reloader.spec.wish import WishMap
 from reloader.spec.words import Role
 from reloader.typetree import TypeTree, layout_digest
@@ -73,6 +72,8 @@ def held(was: WishMap, live: Mapping[bytes, bytes]) -> Collection[bytes]:
 
 def shown_keys(tree: TypeTree | None, keys: Iterable[bytes], orders: Mapping[str, str]) -> tuple[Any, ...]:
     """The first of some keys, by field name, in the byte orders that the YAML said of them."""
+    from reloader.spec.showing import show  # late: most plans show none
+
     return tuple(show(tree, key, orders) for _, key in zip(range(NAMED), keys, strict=False))
 
 

@@ -16,7 +16,6 @@ from reloader.plan.foreign import Foreign, entries
 from reloader.plan.model import Line, Sign
 from reloader.plan.removal import parked_line
 from reloader.plan.ways import Way
-from reloader.spec.constant_values import changes
 from reloader.spec.wish import Wish, WishMap
 
 ENTRIES_A_MS = 2000  # what a batch writes on a small machine; for the plan's estimate only
@@ -99,11 +98,15 @@ def _program_lines(draft: Draft) -> list[Line]:
 def _constant_lines(draft: Draft) -> list[Line]:
     """One line for each field of a constant that gets another value."""
     serving = draft.seen.generation.wish if draft.seen.generation else None
+    if not draft.fresh or (serving is not None and serving.rodata == draft.wish.rodata and not draft.wish.constants):
+        return []
+    from reloader.spec.constant_values import changes  # late: most plans have none
+
     return [
         Line(
             sign=Sign.CHANGE, kind="rodata", name=c.path, action=c.text(), notes=() if c.set else ("not set: compiled",)
         )
-        for c in (changes(serving, draft.wish) if draft.fresh else ())
+        for c in changes(serving, draft.wish)
     ]
 
 

@@ -5,7 +5,6 @@ Called by apply.py's match. Imports records, files, layout, effects.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -94,6 +93,8 @@ def _write_rescue(layout: Layout, generation: Generation) -> None:
         objects = {o.digest: records.read_blob(layout, "objects", o.digest) for o in generation.wish.objects}
     except NeedsHuman as error:
         why = printable(f"{generation.wish.pipeline}: the rescue script was not written: {error.message}")
+        import logging  # late: it takes 4 ms
+
         logging.getLogger(__name__).warning("%s", why)
         return
     write_atomic(path, script(generation, layout, objects).encode(errors="surrogateescape"), mode=0o700)
