@@ -169,7 +169,7 @@ def _what_sits_there(wanted: WishAttachment, there: SeenAttachment, seen: Observ
         return panic, "`reloader apply FILE` or `rollback` ends it"
     if wanted.id in links and there.link.prog_id != links[wanted.id].prog:
         return (
-            f"our link runs {there.owner}, put there by somebody else",
+            f"our link runs {there.owner}, which another process attached",
             "`reloader apply FILE --take-over` takes it back",
         )
     return None

@@ -75,7 +75,7 @@ class Foreign:
 
     @property
     def words(self) -> str:
-        held = ", ".join(self.holders) or "nobody that can be seen"
+        held = ", ".join(self.holders) or "a holder that this process cannot see"
         return f"by bpf_link {self.link_id}, held by {held}" if self.link_id else f"by netlink (held by {held})"
 
 

@@ -162,7 +162,7 @@ def _other(path: Path, version: int) -> str:
     if version > record.VERSION:
         return "use the version of reloader that wrote it"
     name = path.parent.name if path.stem == "current" else path.parent.parent.name
-    return f"what serves is not touched; `reloader recover {name}` makes its records again from what the kernel shows"
+    return f"the running version is not affected; `reloader recover {name}` rebuilds its records from the kernel"
 
 
 def unfit(error: UnfitFile, *, hint: str = "") -> NeedsHuman:
