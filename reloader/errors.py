@@ -22,7 +22,7 @@ ReloaderError
 KernelError is the fence's own: one failed system call, with errno. The layers above turn it into one of
 the above; it reaches a user only wrapped.
 
-A leaf of the package: imports nothing of it but frozen and printable.
+A leaf of the package: imports nothing of it but frozen, message and printable.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ import errno as _errno
 import os
 from collections.abc import Sequence
 from dataclasses import field
+from typing import Any
 
 from reloader.frozen import frozen
+from reloader.message import code_of, hint_of, values_of
 from reloader.printable import Block, counted, lines_of
 
 MOST_PROBLEMS = 100  # of one input that are shown
@@ -51,6 +53,14 @@ class Problem:
     hint: str = ""
     reason: str = ""  # the fault as a stable word, as `fifo`; what it is about stands in `values`
     values: dict[str, object] | None = field(default=None, compare=False)
+
+    @classmethod
+    def at(cls, file: str, message: str, line: int = 0, column: int = 0, path: str = "", **more: Any) -> Problem:
+        """The finding at that place; of a Message, hint, reason and values are taken too, where `more` has none."""
+        more.setdefault("hint", hint_of(message))
+        more.setdefault("reason", code_of(message))
+        more.setdefault("values", values_of(message) or None)
+        return cls(file=file, line=line, column=column, path=path, message=message, **more)
 
     def __str__(self) -> str:
         return Block(*self.lines())
@@ -83,15 +93,16 @@ class ReloaderError(Exception):
         reason: str = "",
         values: dict[str, object] | None = None,
     ) -> None:
-        """`detail`: a line, a Block, or a sequence of them. `reason`: the fault as a stable word, more exact than
-        `code`; `values`: what it is about, as JSON values."""
+        """`message`: of a Message, hint, reason and values are taken too, where they are not given. `detail`: a line, a
+        Block, or a sequence of them. `reason`: the fault as a stable word, more exact than `code`; `values`: what it is
+        about, as JSON values."""
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or hint_of(message)
         texts = ([detail] if detail else []) if isinstance(detail, str) else detail
         self.lines: tuple[str, ...] = tuple(line for text in texts for line in lines_of(text))
-        self.reason = reason
-        self.values = values or {}
+        self.reason = reason or code_of(message)
+        self.values = values or values_of(message)
 
     @property
     def detail(self) -> str:

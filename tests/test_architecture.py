@@ -38,9 +38,11 @@ LAYERS = tuple(
         "spec state",
         "hooks",
         "verifier",
+        "pipeline layouts",
         "btf elf",
+        "structs",
         "files lock log trust record_folder",
-        "kernel filters layout errors effects interrupts record streams typetree frozen printable __init__",
+        "kernel filters layout errors effects interrupts record streams typetree frozen message printable __init__",
     )
 )
 PURE = frozenset({"plan", "health", "workloads", "btf", "elf", "typetree", "record"})
@@ -51,7 +53,7 @@ FENCE = "bpf"
 MAY_IMPORT_FENCE = frozenset({"cli", "__main__"})
 FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "log", "record_folder", "trust"}
 LEAVES = frozenset(
-    {"errors", "effects", "interrupts", "layout", "record", "streams", "typetree", "frozen", "printable"}
+    {"errors", "effects", "interrupts", "layout", "record", "streams", "typetree", "frozen", "message", "printable"}
 )
 OWN_PATHS = re.compile(r"^/sys/fs/bpf|/sys/fs/bpf/|/var/lib/reloader")  # a hint may name the mount in prose
 EMPTY_WORDS = re.compile(r"(manager|helper|helpers|utils|util|common)")
@@ -122,9 +124,11 @@ def test_what_computes_touches_nothing(path: Path) -> None:
 
 
 def test_the_leaves_import_nothing_of_the_package() -> None:
-    """Except @frozen, which stands in for the standard library's dataclass, and the words of printable."""
+    """Except @frozen, which stands in for the standard library's dataclass, and the words of printable and message."""
     for path in (m for m in MODULES if unit(m) in LEAVES):
-        assert {part for part, _ in units_imported(path)} <= {"frozen", "printable"} - {unit(path)}, named(path)
+        assert {part for part, _ in units_imported(path)} <= {"frozen", "message", "printable"} - {unit(path)}, named(
+            path
+        )
 
 
 @pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
