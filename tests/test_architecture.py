@@ -37,6 +37,7 @@ LAYERS = tuple(
         "records",
         "spec state",
         "hooks",
+        "places",
         "verifier",
         "pipeline layouts",
         "btf elf",

@@ -1,0 +1,54 @@
+"""Where programs attach, by type. A new type is a class that satisfies place.Place, and a line in both tables here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from reloader.places.interface.moved import moved as interface_moved
+
+if TYPE_CHECKING:
+    from reloader.kernel import Kernel, LinkInfo
+    from reloader.message import Message
+    from reloader.places.place import Place, Record
+
+    Moved = Callable[[Kernel, Sequence[tuple[Record, LinkInfo]]], Message | None]
+
+MOVED: Mapping[str, Moved] = {"xdp": interface_moved, "tcx": interface_moved}
+"""What tells that a recorded place is another one now. Apart from the classes, and in modules that import little: the
+check behind "nothing to do" asks nothing else."""
+
+
+@functools.cache
+def places() -> Mapping[str, type[Place]]:
+    """Return all types of places. Late, because most commands end before one is needed."""
+    from reloader.places.interface.tcx import Tcx
+    from reloader.places.interface.xdp import Xdp
+
+    return {"xdp": Xdp, "tcx": Tcx}
+
+
+def place_of(kind: str, target: Mapping[str, str]) -> Place:
+    """Return the place of an attachment by its type and target."""
+    return places()[kind].of(target)
+
+
+def type_of(attachment: str) -> str:
+    """Return the type of an attachment by its id alone."""
+    return attachment.partition(":")[0].partition("-")[0]
+
+
+def first_moved(kernel: Kernel, links: Iterable[tuple[str, Record, LinkInfo]]) -> Message | None:
+    """Say which of these links (attachment id, record, link) is not where it was recorded; None: all are. Types that
+    look in the same way are asked together."""
+    asked: dict[Moved, list[tuple[Record, LinkInfo]]] = {}
+    for attachment, record, link in links:
+        asked.setdefault(MOVED[type_of(attachment)], []).append((record, link))
+    answers = (moved(kernel, pairs) for moved, pairs in asked.items())
+    return next((answer for answer in answers if answer), None)
+
+
+def place_with_program(program_type: str) -> type[Place] | None:
+    """Return the type of place that takes programs of this type; None: none does."""
+    return next((k for k in places().values() if any(hints.program_type == program_type for hints in k.LOADS)), None)

@@ -1,0 +1,1 @@
+"""Places on network interfaces: XDP and traffic control."""
