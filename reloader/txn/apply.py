@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from reloader import records
 from reloader.errors import KernelError
@@ -158,31 +158,13 @@ def execute(bench: Bench, op: Op) -> None:
             storage.prune(bench.layout, bench.pipeline)
         case ops.DropPipeline():
             _drop_pipeline(bench, op)
-
-
-def doing(op: Op) -> str:
-    """What to call an op while it lasts."""
-    match op:
-        case ops.Load():
-            return f"loading {', '.join(op.programs)}"
-        case ops.Prove():
-            return f"running {counted(op.count, 'test')}"
-        case ops.FillMap() | ops.SetEntries() | ops.MakeInner():
-            return f"writing {op.map}"
-        case ops.SwapLink() | ops.CreateLink() | ops.FlipSide():
-            return "swapping"
-        case ops.CheckFit():
-            return f"checking that the values of {op.map} fit"
-        case ops.CopyOver():
-            return f"copying the entries of {op.map}"
-        case ops.Drain():
-            return f"moving the entries of {op.map}"
-    return "working"
+        case _:
+            assert_never(op)
 
 
 def take_back(bench: Bench, op: Op) -> None:
     """Undo an op of which nobody knows whether it happened: what is not there needs no undoing."""
-    inverse = ops.undo_of(op)
+    inverse = op.undo()
     if inverse is None:
         return
     if isinstance(op, ops.CreateLink) and not links.made(bench, op):
@@ -322,7 +304,7 @@ def _leave_out(bench: Bench, op: ops.CheckFit | ops.Drain, count: int) -> None:
 
 def _so_far(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, seen: int) -> None:
     far = f"{seen:,} of {counted(op.entries, 'entry')}" if op.entries >= seen else counted(seen, "entry")
-    bench.progress(f"{doing(op)}: {far}")
+    bench.progress(f"{op.label()}: {far}")
 
 
 def _take_over(bench: Bench, op: ops.HoldForeign | ops.TakeOver | ops.GiveBack | ops.RemoveFilter) -> None:

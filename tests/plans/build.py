@@ -368,5 +368,5 @@ def op_text(op: Op, digests: dict[str, str]) -> str:
             words = [op.path]
         case _:
             words = []
-    text = " ".join([type(op).__name__, *words]).replace(f"{ROOT}/", "")
+    text = " ".join([op.TAG, *words]).replace(f"{ROOT}/", "")
     return re.sub(r"\b([0-9a-f]{64}|(?<=-)[0-9a-f]{8}(?=-))", lambda m: digests.get(m[0], m[0]), text)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from reloader.frozen import frozen
+from reloader.plan.ops.base import OpBase
 
 
 @frozen
-class EndPanic:
+class EndPanic(OpBase):
     """Unpin the programs of a panic, but for one that a link of ours has come to run again meanwhile; take off what
     a rescue script attached."""
 
@@ -16,14 +17,15 @@ class EndPanic:
 
 
 @frozen
-class PutRecord:
+class PutRecord(OpBase):
     """Write the generation and make it current; the content stands in the journal's commit record."""
 
     TAG: ClassVar[str] = "PutRecord"
+    on_disk: ClassVar[bool] = True
 
 
 @frozen
-class Publish:
+class Publish(OpBase):
     """Let pub/<map> show the map pinned at `source`, by rename."""
 
     TAG: ClassVar[str] = "Publish"
@@ -33,7 +35,7 @@ class Publish:
 
 
 @frozen
-class Share:
+class Share(OpBase):
     """Let a group read the maps below pub/ and pass the folders on the way to them, or take that back."""
 
     TAG: ClassVar[str] = "Share"
@@ -41,7 +43,7 @@ class Share:
 
 
 @frozen
-class Freeze:
+class Freeze(OpBase):
     """Refuse user-space writes to a retired config map, so that a stale writer sees EPERM."""
 
     TAG: ClassVar[str] = "Freeze"
@@ -50,7 +52,7 @@ class Freeze:
 
 
 @frozen
-class DropLoad:
+class DropLoad(OpBase):
     """Unpin a retired load's programs and maps."""
 
     TAG: ClassVar[str] = "DropLoad"
@@ -58,16 +60,18 @@ class DropLoad:
 
 
 @frozen
-class Prune:
+class Prune(OpBase):
     """Forget generations past the newest few, and blobs that no stored generation needs."""
 
     TAG: ClassVar[str] = "Prune"
+    on_disk: ClassVar[bool] = True
 
 
 @frozen
-class DropPipeline:
+class DropPipeline(OpBase):
     """Remove what is left of a pipeline: empty directories, and its records unless state is parked."""
 
     TAG: ClassVar[str] = "DropPipeline"
+    on_disk: ClassVar[bool] = True
     records: bool
     sources: tuple[str, ...] = ()  # YAML files it came from, whose compiled form is forgotten too

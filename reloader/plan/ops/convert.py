@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from reloader.frozen import frozen
+from reloader.plan.ops.base import NothingOwed, OpBase
+from reloader.plan.ops.pins import Unpin
 from reloader.spec.wish import InnerMap
 from reloader.state.rules import Conversion
 
@@ -19,7 +22,7 @@ class Nesting:
 
 
 @frozen
-class CheckFit:
+class CheckFit(NothingOwed):
     """Look whether the kernel takes the migration program, and every value its narrowed field; changes nothing."""
 
     TAG: ClassVar[str] = "CheckFit"
@@ -32,9 +35,12 @@ class CheckFit:
     lossy: bool = False
     entries: int = 0  # as counted for the plan; 0: unknown
 
+    def label(self) -> str:
+        return f"checking that the values of {self.map} fit"
+
 
 @frozen
-class CopyOver:
+class CopyOver(NothingOwed):
     """Give the new map every entry of the old, counters at zero, while the old program still serves."""
 
     TAG: ClassVar[str] = "CopyOver"
@@ -47,12 +53,16 @@ class CopyOver:
     entries: int = 0  # as counted for the plan; 0: unknown
     back: bool = False  # an undo: the old map gets what was moved out of it before the old program serves again
 
+    def label(self) -> str:
+        return f"copying the entries of {self.map}"
+
 
 @frozen
-class Convert:
+class Convert(OpBase):
     """From here on the new map may hold state. Does nothing itself; its undo brings everything back."""
 
     TAG: ClassVar[str] = "Convert"
+    returns_state: ClassVar[bool] = True
     map: str
     source: str
     target: str
@@ -60,9 +70,21 @@ class Convert:
     nesting: Nesting | None = None
     kept: bool = False  # as for Drain
 
+    def undo(self) -> Drain:
+        return Drain(
+            map=self.map,
+            source=self.target,
+            target=self.source,
+            rules=self.back,
+            nesting=replace(self.nesting, inner=None) if self.nesting else None,
+            kept=self.kept,
+            back=not self.kept,
+            lossy=True,
+        )
+
 
 @frozen
-class Drain:
+class Drain(NothingOwed):
     """Move what is left in `source` into `target`, counts exactly once, until nothing is left."""
 
     TAG: ClassVar[str] = "Drain"
@@ -78,9 +100,17 @@ class Drain:
     back: bool = False  # an undo: nothing is owed unless a new program may have run
     home: Conversion | None = None  # target's layout → source's: the undo copies ahead by it; None: it need not
 
+    def undo(self) -> CopyOver | None:
+        if self.home is None:
+            return None
+        return CopyOver(map=self.map, source=self.target, target=self.source, rules=self.home, lossy=True, back=True)
+
+    def label(self) -> str:
+        return f"moving the entries of {self.map}"
+
 
 @frozen
-class FillFromFile:
+class FillFromFile(OpBase):
     """Put one map of an exported file into a map of its own, of the file's layout, that nobody uses, and pin that."""
 
     TAG: ClassVar[str] = "FillFromFile"
@@ -89,9 +119,12 @@ class FillFromFile:
     path: str
     signature: tuple[int, ...] = ()  # of the file that was judged; another one is not read
 
+    def undo(self) -> Unpin:
+        return Unpin(path=self.path)
+
 
 @frozen
-class Absorb:
+class Absorb(OpBase):
     """Move what `source` holds into a live state map, counts exactly once; what finds no room there is given up."""
 
     TAG: ClassVar[str] = "Absorb"

@@ -5,29 +5,37 @@ from __future__ import annotations
 from typing import ClassVar
 
 from reloader.frozen import frozen
+from reloader.plan.ops.base import NothingOwed, OpBase
+from reloader.printable import counted
 
 
 @frozen
-class StoreBlob:
+class StoreBlob(OpBase):
     """Keep an object or encoded entries by digest in the record directory, linked to the pipeline."""
 
     TAG: ClassVar[str] = "StoreBlob"
+    on_disk: ClassVar[bool] = True
     blob: str  # "objects", "entries" or "tests"
     digest: str
 
+    def undo(self) -> DropBlob:
+        return DropBlob(blob=self.blob, digest=self.digest)
+
 
 @frozen
-class DropBlob:
+class DropBlob(OpBase):
     TAG: ClassVar[str] = "DropBlob"
+    on_disk: ClassVar[bool] = True
     blob: str
     digest: str
 
 
 @frozen
-class Load:
+class Load(NothingOwed):
     """Load programs beside the running ones; lasts only as long as this process until pinned."""
 
     TAG: ClassVar[str] = "Load"
+    privileged: ClassVar[bool] = True
     load: int
     objects: tuple[str, ...]  # digests
     programs: tuple[str, ...]
@@ -38,18 +46,24 @@ class Load:
     metadata: dict[str, str]
     stage: str = "clean"  # or "bridge": a second build of the same programs on the same maps
 
+    def label(self) -> str:
+        return f"loading {', '.join(self.programs)}"
+
 
 @frozen
-class FillMap:
+class FillMap(NothingOwed):
     """Put a config map's entries into the fresh map of this transaction's load."""
 
     TAG: ClassVar[str] = "FillMap"
     map: str
     entries: str  # digest
 
+    def label(self) -> str:
+        return f"writing {self.map}"
+
 
 @frozen
-class Prove:
+class Prove(NothingOwed):
     """Run the wish's tests on a load of its own with maps of its own, which go with it: no undo is owed."""
 
     TAG: ClassVar[str] = "Prove"
@@ -57,3 +71,6 @@ class Prove:
     count: int
     against: int = 0  # the generation that budgets are measured against; 0: none
     unmeasured: str = ""  # why none
+
+    def label(self) -> str:
+        return f"running {counted(self.count, 'test')}"

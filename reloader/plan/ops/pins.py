@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import ClassVar
 
 from reloader.frozen import frozen
+from reloader.plan.ops.base import NothingOwed, OpBase
 
 
 @frozen
-class PinMap:
+class PinMap(OpBase):
     TAG: ClassVar[str] = "PinMap"
     map: str
     path: str
 
+    def undo(self) -> Unpin:
+        return Unpin(path=self.path)
+
 
 @frozen
-class PinAgain:
+class PinAgain(NothingOwed):
     """Pin what lost its pin but lives, held by a program or link of ours. Stays whatever becomes of the rest."""
 
     TAG: ClassVar[str] = "PinAgain"
@@ -26,21 +30,24 @@ class PinAgain:
 
 
 @frozen
-class PinProgram:
+class PinProgram(OpBase):
     TAG: ClassVar[str] = "PinProgram"
     program: str
     path: str
     stage: str = "clean"
 
+    def undo(self) -> Unpin:
+        return Unpin(path=self.path)
+
 
 @frozen
-class Unpin:
+class Unpin(OpBase):
     TAG: ClassVar[str] = "Unpin"
     path: str
 
 
 @frozen
-class DropFolder:
+class DropFolder(OpBase):
     """Unpin everything in one directory, and remove it."""
 
     TAG: ClassVar[str] = "DropFolder"
