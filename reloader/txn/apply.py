@@ -98,7 +98,7 @@ def execute(bench: Bench, op: Op) -> None:
             _load(bench, op)
         case ops.FillMap():
             _fill(bench, op)
-        case ops.Prove():
+        case ops.RunTests():
             _prove(bench, op)
         case ops.PinMap():
             _pin(bench, _loaded(bench).maps[op.map], op.path)
@@ -119,7 +119,7 @@ def execute(bench: Bench, op: Op) -> None:
             _prune_folders(bench, os.path.dirname(op.path))
         case ops.CheckEntries() | ops.CarryEntries():
             _look_again(bench, op)
-        case ops.MakeInner():
+        case ops.CreateSpareMap():
             config.make_inner(bench, op)
         case ops.PutSlot():
             config.put_slot(bench, op)
@@ -127,9 +127,9 @@ def execute(bench: Bench, op: Op) -> None:
             config.flip_side(bench, op)
         case ops.CheckFit() | ops.CopyOver() | ops.Drain():
             _move(bench, op)
-        case ops.FillFromFile() | ops.Absorb():
+        case ops.FillFromFile() | ops.MergeIntoState():
             _bring_in(bench, op)
-        case ops.Convert():
+        case ops.OweDrainBack():
             pass  # a mark in the journal: from here on its undo is owed
         case ops.EndPanic():
             links.end_panic(bench)
@@ -218,7 +218,7 @@ def _fill(bench: Bench, op: ops.FillMap) -> None:
     bench.kernel.maps.update_many(_loaded(bench).maps[op.map], list(entries), list(entries.values()))
 
 
-def _prove(bench: Bench, op: ops.Prove) -> None:
+def _prove(bench: Bench, op: ops.RunTests) -> None:
     """TestsFailed when the new version does not do what its tests say."""
     from reloader.txn import proving
 
@@ -333,7 +333,7 @@ def _look_again(bench: Bench, op: ops.CheckEntries | ops.CarryEntries) -> None:
         strangers.carry(bench, op)
 
 
-def _bring_in(bench: Bench, op: ops.FillFromFile | ops.Absorb) -> None:
+def _bring_in(bench: Bench, op: ops.FillFromFile | ops.MergeIntoState) -> None:
     from reloader.txn import transfer
 
     if isinstance(op, ops.FillFromFile):

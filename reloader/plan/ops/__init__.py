@@ -26,23 +26,23 @@ from reloader.plan.ops.attach import SwapLink as SwapLink
 from reloader.plan.ops.attach import TakeOver as TakeOver
 from reloader.plan.ops.base import NothingOwed as NothingOwed
 from reloader.plan.ops.base import OpBase as OpBase
-from reloader.plan.ops.convert import Absorb as Absorb
 from reloader.plan.ops.convert import CheckFit as CheckFit
-from reloader.plan.ops.convert import Convert as Convert
 from reloader.plan.ops.convert import CopyOver as CopyOver
 from reloader.plan.ops.convert import Drain as Drain
 from reloader.plan.ops.convert import FillFromFile as FillFromFile
+from reloader.plan.ops.convert import MergeIntoState as MergeIntoState
 from reloader.plan.ops.convert import Nesting as Nesting
+from reloader.plan.ops.convert import OweDrainBack as OweDrainBack
 from reloader.plan.ops.entries import CarryEntries as CarryEntries
 from reloader.plan.ops.entries import CheckEntries as CheckEntries
+from reloader.plan.ops.entries import CreateSpareMap as CreateSpareMap
 from reloader.plan.ops.entries import FlipSide as FlipSide
-from reloader.plan.ops.entries import MakeInner as MakeInner
 from reloader.plan.ops.entries import PutSlot as PutSlot
 from reloader.plan.ops.entries import SetEntries as SetEntries
 from reloader.plan.ops.load import DropBlob as DropBlob
 from reloader.plan.ops.load import FillMap as FillMap
 from reloader.plan.ops.load import Load as Load
-from reloader.plan.ops.load import Prove as Prove
+from reloader.plan.ops.load import RunTests as RunTests
 from reloader.plan.ops.load import StoreBlob as StoreBlob
 from reloader.plan.ops.pins import DropFolder as DropFolder
 from reloader.plan.ops.pins import PinAgain as PinAgain
@@ -51,9 +51,9 @@ from reloader.plan.ops.pins import PinProgram as PinProgram
 from reloader.plan.ops.pins import Unpin as Unpin
 
 Op = (
-    StoreBlob | DropBlob | Load | FillMap | Prove | PinMap | PinAgain | PinProgram | Unpin | CreateLink
+    StoreBlob | DropBlob | Load | FillMap | RunTests | PinMap | PinAgain | PinProgram | Unpin | CreateLink
     | HoldForeign | TakeOver | GiveBack | RemoveFilter | SwapLink | SetEntries | CheckEntries | CarryEntries
-    | MakeInner | PutSlot | FlipSide | SetGate
-    | ClearGate | CheckFit | CopyOver | Convert | Drain | FillFromFile | Absorb | DropFolder | EndPanic
+    | CreateSpareMap | PutSlot | FlipSide | SetGate
+    | ClearGate | CheckFit | CopyOver | OweDrainBack | Drain | FillFromFile | MergeIntoState | DropFolder | EndPanic
     | PutRecord | Publish | Share | Freeze | Barrier | DropLoad | Prune | DropPipeline
 )  # fmt: skip

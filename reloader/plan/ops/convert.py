@@ -58,8 +58,8 @@ class CopyOver(NothingOwed):
 
 
 @frozen
-class Convert(OpBase):
-    """From here on the new map may hold state. Does nothing itself; its undo brings everything back."""
+class OweDrainBack(OpBase):
+    """Mark in the journal that the new map may hold state from here on; the undo drains it back to the old map."""
 
     TAG: ClassVar[str] = "Convert"
     returns_state: ClassVar[bool] = True
@@ -124,8 +124,8 @@ class FillFromFile(OpBase):
 
 
 @frozen
-class Absorb(OpBase):
-    """Move what `source` holds into a live state map, counts exactly once; what finds no room there is given up."""
+class MergeIntoState(OpBase):
+    """Move the entries of `source` into a live state map, each count exactly once; entries without room are dropped."""
 
     TAG: ClassVar[str] = "Absorb"
     map: str

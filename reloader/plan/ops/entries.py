@@ -31,8 +31,8 @@ class SetEntries(OpBase):
 
 
 @frozen
-class MakeInner(OpBase):
-    """A new map like the one pinned at `like`, filled and checked, and pinned; packets do not see it yet."""
+class CreateSpareMap(OpBase):
+    """Create a map like the one pinned at `like`, fill, check and pin it; packets do not see it yet."""
 
     TAG: ClassVar[str] = "MakeInner"
     map: str

@@ -24,6 +24,8 @@ class StoreBlob(OpBase):
 
 @frozen
 class DropBlob(OpBase):
+    """Unlink a stored blob from the pipeline unless a stored generation needs it; the last unlink deletes it."""
+
     TAG: ClassVar[str] = "DropBlob"
     on_disk: ClassVar[bool] = True
     blob: str
@@ -63,8 +65,8 @@ class FillMap(NothingOwed):
 
 
 @frozen
-class Prove(NothingOwed):
-    """Run the wish's tests on a load of its own with maps of its own, which go with it: no undo is owed."""
+class RunTests(NothingOwed):
+    """Run the wish's tests on a separate load with separate maps. Both end with the op, so no undo is owed."""
 
     TAG: ClassVar[str] = "Prove"
     tests: str  # digest

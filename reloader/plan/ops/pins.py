@@ -10,6 +10,8 @@ from reloader.plan.ops.base import NothingOwed, OpBase
 
 @frozen
 class PinMap(OpBase):
+    """Pin a map of this transaction's load."""
+
     TAG: ClassVar[str] = "PinMap"
     map: str
     path: str
@@ -31,6 +33,8 @@ class PinAgain(NothingOwed):
 
 @frozen
 class PinProgram(OpBase):
+    """Pin a program of this transaction's load."""
+
     TAG: ClassVar[str] = "PinProgram"
     program: str
     path: str
@@ -42,6 +46,8 @@ class PinProgram(OpBase):
 
 @frozen
 class Unpin(OpBase):
+    """Delete one pin, and the folders that are empty then. A missing pin is not an error."""
+
     TAG: ClassVar[str] = "Unpin"
     path: str
 
