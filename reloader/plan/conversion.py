@@ -118,8 +118,8 @@ def before_swap(moves: Sequence[Move]) -> list[Op]:
     return [*first, *map(_convert, moves)]
 
 
-def _convert(m: Move) -> ops.Convert:
-    return ops.Convert(map=m.map, source=m.source, target=m.target, back=_back(m), nesting=m.nesting)
+def _convert(m: Move) -> ops.OweDrainBack:
+    return ops.OweDrainBack(map=m.map, source=m.source, target=m.target, back=_back(m), nesting=m.nesting)
 
 
 def _back(m: Move) -> Conversion:

@@ -140,7 +140,7 @@ class Draft:
         why = "" if generation and not self.seen.rebooted else "no version is active"
         why = why if self.request.budget else "a version that served before is held to none"
         active = generation.number if generation and not why else 0
-        return [ops.Prove(tests=tests.digest, count=tests.count, against=active, unmeasured=why)]
+        return [ops.RunTests(tests=tests.digest, count=tests.count, against=active, unmeasured=why)]
 
     def unpinned(self) -> dict[str, SeenMap]:
         """Maps that lost their pin while a program of ours holds them."""

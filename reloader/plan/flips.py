@@ -64,7 +64,7 @@ def before_commit(
     """`side`: the one packets look at now. `same`: config maps that stay as they are → pin. `checks` come last before
     packets see the new maps."""
     made: list[Op] = [
-        ops.MakeInner(map=f.wanted.name, like=f.live, path=f.path, entries=f.wanted.entries.digest)
+        ops.CreateSpareMap(map=f.wanted.name, like=f.live, path=f.path, entries=f.wanted.entries.digest)
         for f in flips
         if f.wanted.entries
     ]
@@ -119,7 +119,7 @@ def marks(carried: Sequence[Carried]) -> list[Op]:
     for c in carried:
         out.append(ops.CheckFit(map=c.map, source=c.source, target=c.target, rules=c.rules, kept=True))
         back = inverse(c.rules)
-        out.append(ops.Convert(map=c.map, source=c.source, target=c.target, back=back, kept=True))
+        out.append(ops.OweDrainBack(map=c.map, source=c.source, target=c.target, back=back, kept=True))
     return out
 
 

@@ -87,7 +87,7 @@ def _ops(
         ops.FillFromFile(map=name, file=asked.file, path=held, signature=asked.signature),
         ops.CheckFit(map=name, source=held, target=target, rules=rules),
     )
-    return first, (ops.Absorb(map=name, source=held, target=target, rules=rules), ops.Unpin(path=held))
+    return first, (ops.MergeIntoState(map=name, source=held, target=target, rules=rules), ops.Unpin(path=held))
 
 
 def _line(one: Incoming, rules: Conversion) -> Line:

@@ -112,7 +112,7 @@ def _constant_lines(draft: Draft) -> list[Line]:
 
 def _test_lines(draft: Draft) -> list[Line]:
     """Kept in the plan, not in the history: they leave nothing behind."""
-    counts = [op.count for op in draft.proof() if isinstance(op, ops.Prove)]
+    counts = [op.count for op in draft.proof() if isinstance(op, ops.RunTests)]
     action = "run on scratch maps before the swap"
     return [Line(sign=Sign.KEEP, kind="tests", name=str(count), action=action) for count in counts]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from reloader import records
 from reloader.errors import KernelError
@@ -98,7 +98,7 @@ def execute(bench: Bench, op: Op) -> None:
             _load(bench, op)
         case ops.FillMap():
             _fill(bench, op)
-        case ops.Prove():
+        case ops.RunTests():
             _prove(bench, op)
         case ops.PinMap():
             _pin(bench, _loaded(bench).maps[op.map], op.path)
@@ -119,7 +119,7 @@ def execute(bench: Bench, op: Op) -> None:
             _prune_folders(bench, os.path.dirname(op.path))
         case ops.CheckEntries() | ops.CarryEntries():
             _look_again(bench, op)
-        case ops.MakeInner():
+        case ops.CreateSpareMap():
             config.make_inner(bench, op)
         case ops.PutSlot():
             config.put_slot(bench, op)
@@ -127,9 +127,9 @@ def execute(bench: Bench, op: Op) -> None:
             config.flip_side(bench, op)
         case ops.CheckFit() | ops.CopyOver() | ops.Drain():
             _move(bench, op)
-        case ops.FillFromFile() | ops.Absorb():
+        case ops.FillFromFile() | ops.MergeIntoState():
             _bring_in(bench, op)
-        case ops.Convert():
+        case ops.OweDrainBack():
             pass  # a mark in the journal: from here on its undo is owed
         case ops.EndPanic():
             links.end_panic(bench)
@@ -158,31 +158,13 @@ def execute(bench: Bench, op: Op) -> None:
             storage.prune(bench.layout, bench.pipeline)
         case ops.DropPipeline():
             _drop_pipeline(bench, op)
-
-
-def doing(op: Op) -> str:
-    """What to call an op while it lasts."""
-    match op:
-        case ops.Load():
-            return f"loading {', '.join(op.programs)}"
-        case ops.Prove():
-            return f"running {counted(op.count, 'test')}"
-        case ops.FillMap() | ops.SetEntries() | ops.MakeInner():
-            return f"writing {op.map}"
-        case ops.SwapLink() | ops.CreateLink() | ops.FlipSide():
-            return "swapping"
-        case ops.CheckFit():
-            return f"checking that the values of {op.map} fit"
-        case ops.CopyOver():
-            return f"copying the entries of {op.map}"
-        case ops.Drain():
-            return f"moving the entries of {op.map}"
-    return "working"
+        case _:
+            assert_never(op)
 
 
 def take_back(bench: Bench, op: Op) -> None:
     """Undo an op of which nobody knows whether it happened: what is not there needs no undoing."""
-    inverse = ops.undo_of(op)
+    inverse = op.undo()
     if inverse is None:
         return
     if isinstance(op, ops.CreateLink) and not links.made(bench, op):
@@ -236,7 +218,7 @@ def _fill(bench: Bench, op: ops.FillMap) -> None:
     bench.kernel.maps.update_many(_loaded(bench).maps[op.map], list(entries), list(entries.values()))
 
 
-def _prove(bench: Bench, op: ops.Prove) -> None:
+def _prove(bench: Bench, op: ops.RunTests) -> None:
     """TestsFailed when the new version does not do what its tests say."""
     from reloader.txn import proving
 
@@ -322,7 +304,7 @@ def _leave_out(bench: Bench, op: ops.CheckFit | ops.Drain, count: int) -> None:
 
 def _so_far(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, seen: int) -> None:
     far = f"{seen:,} of {counted(op.entries, 'entry')}" if op.entries >= seen else counted(seen, "entry")
-    bench.progress(f"{doing(op)}: {far}")
+    bench.progress(f"{op.label()}: {far}")
 
 
 def _take_over(bench: Bench, op: ops.HoldForeign | ops.TakeOver | ops.GiveBack | ops.RemoveFilter) -> None:
@@ -351,7 +333,7 @@ def _look_again(bench: Bench, op: ops.CheckEntries | ops.CarryEntries) -> None:
         strangers.carry(bench, op)
 
 
-def _bring_in(bench: Bench, op: ops.FillFromFile | ops.Absorb) -> None:
+def _bring_in(bench: Bench, op: ops.FillFromFile | ops.MergeIntoState) -> None:
     from reloader.txn import transfer
 
     if isinstance(op, ops.FillFromFile):

@@ -98,7 +98,7 @@ def _exchanged(bench: Bench) -> dict[str, MapRecord]:
     """Config maps that a flip put in the place of the recorded ones."""
     found = {}
     for op in bench.done:
-        if isinstance(op, ops.MakeInner):
+        if isinstance(op, ops.CreateSpareMap):
             with bench.kernel.pins.get(op.path) as fd:
                 found[op.map] = MapRecord(pin=op.path, id=bench.kernel.maps.info(fd).id)
     return found

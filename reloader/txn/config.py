@@ -82,7 +82,7 @@ def _overwrite(kernel: Kernel, fd: Fd, wanted: WishMap, entries: Mapping[bytes, 
         migrate.carry(kernel, staged, fd, in_place(wanted), b"".join(entries))
 
 
-def make_inner(bench: Bench, op: ops.MakeInner) -> None:
+def make_inner(bench: Bench, op: ops.CreateSpareMap) -> None:
     """A map that nobody sees, with exactly these entries; it lives by its pin from here on."""
     assert bench.wish is not None
     wanted, maps = bench.wish.map(op.map), bench.kernel.maps

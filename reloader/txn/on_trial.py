@@ -20,7 +20,6 @@ from reloader.layout import Layout
 from reloader.lock import WriterLock
 from reloader.observe import Observed
 from reloader.plan.model import Plan
-from reloader.plan.ops import RemoveFilter, TakeOver
 from reloader.records import Trial
 from reloader.spec.checks import Health
 from reloader.spec.wish import Wish
@@ -72,7 +71,7 @@ class Watched:
 
     def _require_own_hooks(self, made: Plan) -> None:
         """What is taken over is kept until the commit only: a trial that fails could not give it back."""
-        taken = [op.attachment.id for op in made.ops if isinstance(op, (TakeOver, RemoveFilter))]
+        taken = [attachment for op in made.ops if (attachment := op.displaces())]
         if taken:
             why = f"{self.wish.pipeline}: --take-over of {', '.join(taken)} with a trial; nothing was touched"
             more = "take over first, without `health:` and --confirm-timeout; let the next version prove itself"

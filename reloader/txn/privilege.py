@@ -1,4 +1,4 @@
-"""Which capabilities a change needs, told before anything is done. Called by session.py; imports kernel, plan.ops.
+"""Which capabilities a change needs, told before anything is done. Called by session.py; imports kernel, plan.model.
 
 CAP_BPF loads and creates, CAP_NET_ADMIN does so for networking programs and attaches them, CAP_PERFMON lets the
 verifier reason about pointers as for root. CAP_SYS_ADMIN stands for all three. Nothing else is needed for pins of
@@ -12,7 +12,6 @@ from contextlib import contextmanager
 
 from reloader.errors import PermissionRefused, VerifierRejected
 from reloader.kernel import Kernel
-from reloader.plan import ops
 from reloader.plan.model import Plan
 
 PURPOSE = {
@@ -29,7 +28,7 @@ def privileged(kernel: Kernel, plan: Plan) -> Iterator[None]:
     says only to those without CAP_PERFMON."""
     lacking = _lacking(kernel)
     needed = [c for c in ("CAP_BPF", "CAP_NET_ADMIN") if c in lacking]
-    if needed and any(isinstance(op, (ops.Load, ops.CreateLink, ops.SwapLink)) for op in plan.ops):
+    if needed and any(op.privileged for op in plan.ops):
         told = "; ".join(f"{c} is missing, {PURPOSE[c]}" for c in needed)
         raise PermissionRefused(f"{plan.pipeline}: {told}; nothing was touched", hint=HINT)
     try:

@@ -1,7 +1,7 @@
 """Running a pipeline's tests on a shadow of it: packets in, verdicts, bytes and maps out, before anything is swapped.
 
-Called by apply.py for Prove and by the `test` command. Nothing it does outlasts it. Imports kernel, spec.{cases,wish},
-txn.{shadow,budget,telling,migrate}.
+Called by apply.py for RunTests and by the `test` command. Nothing it does outlasts it. Imports kernel,
+spec.{cases,wish}, txn.{shadow,budget,telling,migrate}.
 """
 
 from __future__ import annotations

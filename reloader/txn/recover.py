@@ -20,7 +20,7 @@ from reloader.interrupts import Held
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
-from reloader.plan.ops import ON_DISK, SERVING, Convert, Op
+from reloader.plan.ops import Op
 from reloader.printable import counted
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
@@ -75,7 +75,7 @@ def after_restart(decision: Decision, lines: list[JournalLine], boot_id: str) ->
     began = next((line.body.get("boot_id", boot_id) for line in lines if line.kind == "begin"), boot_id)
     if began == boot_id:
         return decision
-    return replace(decision, ops=tuple(op for op in decision.ops if isinstance(op, ON_DISK)))
+    return replace(decision, ops=tuple(op for op in decision.ops if op.on_disk))
 
 
 def _ops(data: list[Any]) -> tuple[Op, ...]:
@@ -119,7 +119,7 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, prog
     decision = after_restart(decide(lines), lines, kernel.boot_id())
     bench = Bench(kernel=kernel, layout=layout, pipeline=pipeline, wish=decision.wish, commit=decision.commit)
     bench.progress = progress
-    bench.served = any(isinstance(op, SERVING) for op in decision.ops)
+    bench.served = any(op.serving for op in decision.ops)
     bench.resumed = _links_were_back(lines)
     journal = Journal(path, seq=len(lines))
     if decision.forward:
@@ -127,7 +127,7 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, prog
         return f"{pipeline}: an interrupted transaction was completed{_moved(bench, 'that the old map still held')}"
     try:
         for op in decision.ops:
-            if isinstance(op, Convert):
+            if op.returns_state:
                 with suppress(OSError):  # a full disk: the next attempt takes the links for not yet swapped back
                     journal.undo(_planned(lines).index(op))
             take_back(bench, op)
@@ -146,7 +146,7 @@ def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, prog
 def _links_were_back(lines: list[JournalLine]) -> bool:
     """Whether an attempt before this one came as far as the state, which goes back after the links."""
     planned = _planned(lines)
-    return any(line.kind == "undo" and isinstance(planned[line.body["op"]], Convert) for line in lines)
+    return any(line.kind == "undo" and planned[line.body["op"]].returns_state for line in lines)
 
 
 def _planned(lines: list[JournalLine]) -> tuple[Op, ...]:

@@ -32,13 +32,12 @@ from reloader.interrupts import Held
 from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock
-from reloader.plan import ops
 from reloader.plan.model import Plan
 from reloader.plan.ops import Op
 from reloader.printable import counted
 from reloader.records import Current, Generation
 from reloader.txn import attached, refusal, storage
-from reloader.txn.apply import Bench, doing, execute, take_back
+from reloader.txn.apply import Bench, execute, take_back
 from reloader.txn.journal import Journal
 from reloader.txn.refusal import describe
 
@@ -113,7 +112,7 @@ def _forward(trip: Trip, journal: Journal) -> None:
         bench.done.append(op)
         journal.intent(index)
         started = time.monotonic()
-        trip.progress(doing(op))
+        trip.progress(op.label())
         execute(bench, op)
         name = op.TAG
         trip.seconds[name] = trip.seconds.get(name, 0.0) + time.monotonic() - started
@@ -229,7 +228,7 @@ def end(bench: Bench, journal: Journal) -> None:
 
 def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
     """Undo in reverse order, then say what happened. Always raises; what is no error of ours goes on as it came."""
-    visible = any(isinstance(op, ops.VISIBLE) for op in _happened(trip.bench.done, error))
+    visible = any(op.visible for op in _happened(trip.bench.done, error))
     trip.bench.served = _served(trip.bench.done, error)
     try:
         for index in range(len(trip.bench.done) - 1, -1, -1):
@@ -260,13 +259,13 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
 
 def _served(done: list[Op], error: BaseException) -> bool:
     """Whether a new program may have run: a swap is a single call, so one that the kernel refused has not happened."""
-    sure = done[:-1] if done and isinstance(done[-1], ops.SwapLink) and isinstance(error, KernelError) else done
-    return any(isinstance(op, ops.SERVING) for op in sure)
+    sure = done[:-1] if done and done[-1].one_call and isinstance(error, KernelError) else done
+    return any(op.serving for op in sure)
 
 
 def _happened(done: list[Op], error: BaseException) -> list[Op]:
     """Without a last op that the kernel refused: it attached and swapped nothing."""
-    refused = isinstance(error, AttachRefused) and done and isinstance(done[-1], (ops.CreateLink, ops.SwapLink))
+    refused = isinstance(error, AttachRefused) and done and done[-1].clean_refusal
     return done[:-1] if refused else done
 
 

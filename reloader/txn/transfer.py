@@ -187,7 +187,7 @@ def split(data: bytes, size: int) -> Sequence[bytes]:
     return [piece for (piece,) in struct.iter_unpack(f"{size}s", data)]
 
 
-def absorb(kernel: Kernel, op: ops.Absorb) -> list[str]:
+def absorb(kernel: Kernel, op: ops.MergeIntoState) -> list[str]:
     """From the map of its own into the live one; a line that says what came of it."""
     from reloader.txn import migrate
 

@@ -224,7 +224,7 @@ def reordered(monkeypatch: pytest.MonkeyPatch, change: Callable[[tuple[ops.Op, .
 
     def changed(*args: Any) -> Plan:
         plan = make_plan(*args)
-        converts = any(isinstance(op, ops.Convert) for op in plan.ops)
+        converts = any(isinstance(op, ops.OweDrainBack) for op in plan.ops)
         return replace(plan, ops=tuple(change(plan.ops))) if converts else plan
 
     faults.inject(monkeypatch, "plan", changed)

@@ -231,7 +231,7 @@ def test_sabotage_no_bridge_turns_the_check_red(stage: Stage, monkeypatch: pytes
 
 def _marks_only(moves: Any) -> list[Any]:
     """Nothing is copied ahead."""
-    return [ops.Convert(map=m.map, source=m.source, target=m.target, back=m.pair.back) for m in moves]
+    return [ops.OweDrainBack(map=m.map, source=m.source, target=m.target, back=m.pair.back) for m in moves]
 
 
 def test_sabotage_copy_then_swap_turns_the_check_red(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,7 +175,7 @@ def test_a_full_map_takes_what_it_has_already(stage: Stage) -> None:
     assert stage.counted() == 2000
 
 
-def naive(kernel: Kernel, op: ops.Absorb) -> list[str]:
+def naive(kernel: Kernel, op: ops.MergeIntoState) -> list[str]:
     """What a script does: read, add, write back."""
     with kernel.pins.get(op.source) as source, kernel.pins.get(op.target) as target:
         theirs, ours = kernel.maps.items(source), kernel.maps.items(target)

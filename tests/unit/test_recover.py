@@ -9,7 +9,6 @@ import pytest
 
 from reloader import record
 from reloader.errors import NeedsHuman
-from reloader.plan import ops
 from reloader.plan.model import Plan
 from reloader.plan.planner import make_plan
 from reloader.records import Current
@@ -100,7 +99,7 @@ def test_nothing_was_begun(tmp_path: Path) -> None:
 def test_every_op_to_be_taken_back_has_an_undo(case: Case, tmp_path: Path) -> None:
     lines = journal_of(case, plan_of(case), tmp_path / "1.jsonl")
     for op in decide(lines[:-1]).ops:
-        ops.undo_of(op)  # LookupError would leave recover without a way
+        op.undo()  # LookupError would leave recover without a way
 
 
 def test_after_a_restart_only_the_disk_is_put_in_order(case: Case, tmp_path: Path) -> None:
@@ -109,8 +108,8 @@ def test_after_a_restart_only_the_disk_is_put_in_order(case: Case, tmp_path: Pat
         decision = decide(taken)
         assert after_restart(decision, taken, "before") == decision
         left = after_restart(decision, taken, "after").ops
-        assert all(isinstance(op, ops.ON_DISK) for op in left)
-        assert [op for op in decision.ops if isinstance(op, ops.ON_DISK)] == list(left)
+        assert all(op.on_disk for op in left)
+        assert [op for op in decision.ops if op.on_disk] == list(left)
 
 
 @pytest.mark.parametrize(
