@@ -29,9 +29,9 @@ from reloader.frozen import frozen
 from reloader.kernel import Interface, Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock, writer_lock
+from reloader.pin_folders import pinned
 from reloader.records import Cause, Current
 from reloader.spec.wish import Compiled, Wish
-from reloader.standing import pinned
 from reloader.trial import failed
 from reloader.txn import on_trial, session
 from reloader.txn.panic import panicking

@@ -16,8 +16,7 @@ from reloader.frozen import frozen
 from reloader.kernel import Fd, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout, pin_name
 from reloader.lock import WriterLock
-from reloader.lost import loads_of
-from reloader.pin_folders import require_own_folders
+from reloader.pin_folders import loads_of, require_own_folders
 from reloader.plan import identity
 from reloader.records import Cause, Current, Generation, LinkRecord, MapRecord
 from reloader.spec.model import Role
