@@ -13,7 +13,7 @@ from dataclasses import replace
 from reloader.btf import Member, TypeTree, identity
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, MapType
-from reloader.spec.wish import InnerMap
+from reloader.state.nesting import InnerMap
 
 F_NO_COMMON_LRU = 1 << 1
 F_RDONLY = 1 << 3  # of a descriptor, not of the map: the kernel forgets it

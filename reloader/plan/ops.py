@@ -17,7 +17,8 @@ from reloader.plan.taking import GiveBack as GiveBack
 from reloader.plan.taking import HoldForeign as HoldForeign
 from reloader.plan.taking import RemoveFilter as RemoveFilter
 from reloader.plan.taking import TakeOver as TakeOver
-from reloader.spec.wish import InnerMap, WishAttachment
+from reloader.spec.wish import WishAttachment
+from reloader.state.nesting import Nesting
 from reloader.state.rules import Conversion
 
 
@@ -172,15 +173,6 @@ class FlipSide:
     TAG: ClassVar[str] = "FlipSide"
     path: str  # pin of the word
     side: int
-
-
-@frozen
-class Nesting:
-    """What is in a map of maps that is converted."""
-
-    inner: InnerMap | None  # what successors of its maps look like; None: none are made, as on the way back
-    template: int = 0  # entries that the old object declares for each; 0: not known
-    own: tuple[int, ...] = ()  # ids of others in it: maps of the pipeline itself, whose successors a load puts there
 
 
 @frozen

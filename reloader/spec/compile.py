@@ -28,8 +28,9 @@ from reloader.spec.roles import allowed_roles, describe, suggested_role, type_na
 from reloader.spec.share import group_id, unknown_group
 from reloader.spec.source import read_source
 from reloader.spec.text import dotted, quoted, uncollected
-from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Share, Wish, WishAttachment, WishMap, WishTests
+from reloader.spec.wish import Compiled, EntriesRef, Kept, Share, Wish, WishAttachment, WishMap, WishTests
 from reloader.spec.words import GATE, SLOTS, TODO
+from reloader.state.nesting import InnerMap
 
 if TYPE_CHECKING:
     from reloader.state.registry import Registry
