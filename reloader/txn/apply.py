@@ -26,7 +26,7 @@ from reloader.plan.ops import Op
 from reloader.printable import counted, printable
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
-from reloader.txn import config, links, rescued, sharing, storage
+from reloader.txn import config_ops, links, rescued, sharing, storage
 
 if TYPE_CHECKING:
     from reloader.txn.nested import Succession
@@ -113,18 +113,18 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.SwapLink():
             links.swap(bench, op)
         case ops.SetEntries():
-            config.set_entries(bench, op)
+            config_ops.set_entries(bench, op)
         case ops.Unpin():
             pins.unpin(op.path)
             _prune_folders(bench, os.path.dirname(op.path))
         case ops.CheckEntries() | ops.CarryEntries():
             _look_again(bench, op)
         case ops.MakeInner():
-            config.make_inner(bench, op)
+            config_ops.make_inner(bench, op)
         case ops.PutSlot():
-            config.put_slot(bench, op)
+            config_ops.put_slot(bench, op)
         case ops.FlipSide():
-            config.flip_side(bench, op)
+            config_ops.flip_side(bench, op)
         case ops.CheckFit() | ops.CopyOver() | ops.Drain():
             _move(bench, op)
         case ops.FillFromFile() | ops.Absorb():
@@ -299,7 +299,7 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
             migrate.copy_over(bench.kernel, source, target, op.rules, copied=known, lossy=op.lossy, said=said)
             return
         if op.kept:
-            _leave_out(bench, op, config.carry(bench, op, source, target))
+            _leave_out(bench, op, config_ops.carry(bench, op, source, target))
             return
         if isinstance(op, ops.CheckFit):
             migrate.check(bench.kernel, source, target, op.rules, lossy=op.lossy, said=said)

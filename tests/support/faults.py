@@ -56,9 +56,9 @@ POINTS = {
     "check of prefixes": "reloader.txn.prefixes:check",
     # config maps
     "put config": "reloader.txn.config:_put",
-    "put a slot": "reloader.txn.config:put_slot",
-    "flip a side": "reloader.txn.config:flip_side",
-    "carry": "reloader.txn.config:carry",
+    "put a slot": "reloader.txn.config_ops:put_slot",
+    "flip a side": "reloader.txn.config_ops:flip_side",
+    "carry": "reloader.txn.config_ops:carry",
     # reading what is wanted
     "compile a source": "reloader.spec.compile:compile_source",
     "compiled": "reloader.commands.sources:compiled",
