@@ -24,7 +24,7 @@ POINTS = {
     "plan": "reloader.txn.session:make_plan",
     "records of a commit": "reloader.txn.session:records_of",
     "own folders": "reloader.txn.session:require_own_folders",
-    "swap a link": "reloader.txn.links:swap",
+    "swap a link": "reloader.txn.attach_ops:swap",
     "reserve disk space": "reloader.txn.storage:reserve",
     "prove": "reloader.txn.apply:_prove",
     "shadow request": "reloader.txn.shadow:request_of",
