@@ -26,7 +26,7 @@ from reloader.plan.ops import Op
 from reloader.printable import counted, printable
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
-from reloader.txn import attach_ops, config_ops, links, rescued, sharing, storage
+from reloader.txn import attach_ops, config_ops, links, rescue, rescued, sharing, storage
 
 if TYPE_CHECKING:
     from reloader.txn.nested import Succession
@@ -141,7 +141,7 @@ def execute(bench: Bench, op: Op) -> None:
             _prune_folders(bench, os.path.dirname(op.path))
         case ops.PutRecord():
             assert bench.commit is not None
-            storage.put_record(bench.layout, *bench.commit)
+            storage.put_record(bench.layout, *bench.commit, beside=rescue.write_script)
         case ops.Publish():
             _publish(bench, op)
         case ops.Share():

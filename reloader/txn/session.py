@@ -48,6 +48,7 @@ from reloader.txn.intake import Intake
 from reloader.txn.panic import panicking
 from reloader.txn.privilege import privileged
 from reloader.txn.recover import recover, stopped
+from reloader.txn.rescue import write_script
 from reloader.txn.several import each
 from reloader.txn.sharing import readers_of
 from reloader.txn.strangers import in_config, in_load, listings, overwritten
@@ -214,11 +215,12 @@ def _apply(
     if not intake.reset and not intake.take_over and is_unchanged(kernel, layout, name, intake.wish.digest()):
         found = unchanged(layout, name, None, recovered)
         if intake.blobs:
-            storage.store_again(layout, records.read_generation(layout, name, found.generation), intake.blobs)
+            stored = records.read_generation(layout, name, found.generation)
+            storage.store_again(layout, stored, intake.blobs, write_script)
         return found
     made, seen, request = _plan(kernel, layout, intake)
     if seen.generation is not None:
-        storage.store_again(layout, seen.generation, intake.blobs)
+        storage.store_again(layout, seen.generation, intake.blobs, write_script)
     if not made.changes:
         note_attempt(layout, name, intake.source, intake.wish.digest(), "", lock)
         return unchanged(layout, name, made, recovered)
