@@ -342,13 +342,13 @@ def _look_again(bench: Bench, op: ops.CheckEntries | ops.CarryEntries) -> None:
 
 
 def _bring_in(bench: Bench, op: ops.FillFromFile | ops.Absorb) -> None:
-    from reloader.txn import transfer
+    from reloader.txn import transfer_entries
 
     if isinstance(op, ops.FillFromFile):
         bench.kernel.pins.mkdir(os.path.dirname(op.path))
-        transfer.fill(bench.kernel, op)
+        transfer_entries.fill(bench.kernel, op.map, op.path, file=op.file, signature=op.signature)
     else:
-        bench.told += transfer.absorb(bench.kernel, op)
+        bench.told += transfer_entries.absorb(bench.kernel, op.map, op.source, op.target, op.rules)
 
 
 def _move_nested(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, source: Fd, target: Fd) -> None:

@@ -28,7 +28,7 @@ POINTS = {
     "reserve disk space": "reloader.txn.storage:reserve",
     "prove": "reloader.txn.apply:_prove",
     "shadow request": "reloader.txn.shadow:request_of",
-    "absorb an import": "reloader.txn.transfer:absorb",
+    "absorb an import": "reloader.txn.transfer_entries:absorb",
     "group id": "reloader.txn.sharing:group_id",
     "journal version": "reloader.txn.journal:VERSION",
     "journal checksum": "reloader.txn.journal:zlib",
