@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from reloader.lock import WriterLock
     from reloader.spec.wish import Compiled
+    from reloader.txn.carry_out import Result
     from reloader.txn.intake import Intake
     from reloader.txn.on_trial import Watched
-    from reloader.txn.session import Result
 
 LONGEST = 7 * 86400.0  # seconds in which a confirmation may come
 AGAIN = 60.0  # seconds to wait for the lock after a window: our own work is not given up because others write
@@ -139,10 +139,10 @@ def _request(args: argparse.Namespace, path: Path, one: Compiled) -> Intake:
 def _apply_one(
     env: Environment, request: Intake, watched: Watched | None, lock: WriterLock, steps: SlowSteps
 ) -> Result:
-    from reloader.txn import session
+    from reloader.txn.lifecycle_apply import apply as apply_version
 
     if watched is None:
-        return session.apply(env.kernel, env.layout, request, lock, progress=steps)
+        return apply_version(env.kernel, env.layout, request, lock, progress=steps)
     from reloader.txn import on_trial
 
     return on_trial.apply(env.kernel, env.layout, request, lock, watched, progress=steps)
@@ -201,10 +201,11 @@ def _report(env: Environment, results: list[Result]) -> int:
 def confirm(args: argparse.Namespace, env: Environment) -> int:
     """The generation on trial stays."""
     from reloader.lock import writer_lock
-    from reloader.txn import session, trial
+    from reloader.txn import trial
+    from reloader.txn.ready import ready
 
     with writer_lock(env.layout) as lock:
-        recovered = session.ready(env.kernel, env.layout, args.pipeline, lock)
+        recovered = ready(env.kernel, env.layout, args.pipeline, lock)
         for line in recovered:
             env.output.note(line)
         generation = trial.confirm(env.layout, args.pipeline, lock)
@@ -215,12 +216,12 @@ def confirm(args: argparse.Namespace, env: Environment) -> int:
 
 def rollback(args: argparse.Namespace, env: Environment) -> int:
     from reloader.lock import writer_lock
-    from reloader.txn import session
+    from reloader.txn.lifecycle_rollback import rollback as roll_back
 
     steps = SlowSteps(env.output)
     try:
         with writer_lock(env.layout) as lock:
-            result = session.rollback(
+            result = roll_back(
                 env.kernel, env.layout, args.pipeline, args.to, lock,
                 progress=steps, tests=not args.skip_tests, leave_out=args.allow_lossy_rollback, reset=args.reset,
             )  # fmt: skip
@@ -231,10 +232,10 @@ def rollback(args: argparse.Namespace, env: Environment) -> int:
 
 def remove(args: argparse.Namespace, env: Environment) -> int:
     from reloader.lock import writer_lock
-    from reloader.txn import session
+    from reloader.txn.lifecycle_remove import remove as remove_pipeline
 
     with writer_lock(env.layout) as lock:
-        result = session.remove(env.kernel, env.layout, args.pipeline, lock, drop_state=args.state)
+        result = remove_pipeline(env.kernel, env.layout, args.pipeline, lock, drop_state=args.state)
     return _report(env, [result])
 
 

@@ -1,6 +1,6 @@
 """`state import` as a transaction: the file read whole and judged, then journal, ops and commit as for any other.
 
-Called by commands/transfer.py. Imports transfer, session, transaction, plan.importing.
+Called by commands/transfer.py. Imports transfer, ready, transaction, plan.importing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from reloader.records import Current, Generation
 from reloader.spec.model import Role
 from reloader.state.archive import Exported
 from reloader.trust import Signature
-from reloader.txn import session, transfer, transfer_entries
+from reloader.txn import transfer, transfer_entries
 from reloader.txn.apply import Bench
+from reloader.txn.ready import ready
 from reloader.txn.transaction import Trip, run
 
 HASHES = frozenset({MapType.HASH, MapType.PERCPU_HASH})
@@ -52,7 +53,7 @@ def bring_in(
     progress(f"reading {order.file.name}")
     found, signature = transfer_entries.contents(order.file)
     held = _wanted(found, order)
-    recovered = session.ready(kernel, layout, order.pipeline, lock)
+    recovered = ready(kernel, layout, order.pipeline, lock)
     seen = transfer.look(kernel, layout, order.pipeline)
     generation, current = _serving(seen, order.pipeline)
     incoming = [
