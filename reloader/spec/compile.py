@@ -19,9 +19,9 @@ from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
 from reloader.printable import Block, printable
 from reloader.spec import constants, health, kept, listing, parse, registered, undecided
-from reloader.spec.check import suggestion
 from reloader.spec.checks import Health
 from reloader.spec.creation import Finding, creation_fault
+from reloader.spec.did_you_mean import suggestion
 from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
 from reloader.spec.objects import OLD, Objects, always_loaded, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name

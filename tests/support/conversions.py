@@ -19,9 +19,8 @@ from reloader.kernel import PERCPU_TYPES, Fd, Kernel
 from reloader.layout import Layout
 from reloader.lock import writer_lock
 from reloader.observe import Observed, SeenMap
-from reloader.plan.compat import MapShape, map_differences
+from reloader.plan.compat import MapShape, map_differences, wished_shape
 from reloader.plan.conversion import Pair
-from reloader.plan.maps import wished_shape
 from reloader.plan.model import Plan
 from reloader.spec.compile import compile_file
 from reloader.spec.model import Role
