@@ -27,7 +27,10 @@ from reloader import effects
 from reloader.layout import Layout
 from reloader.lock import writer_lock
 from reloader.spec.compile import Compiled, compile_file
-from reloader.txn import session
+from reloader.txn.intake import Intake
+from reloader.txn.lifecycle_apply import apply as apply_version
+from reloader.txn.lifecycle_remove import remove as remove_pipeline
+from reloader.txn.lifecycle_rollback import rollback as roll_back
 
 CONVERSIONS = 70  # by apply, v1 and v2 in turn
 ROLLBACKS = 15  # more, each there by apply and back by rollback: 100 in all
@@ -102,7 +105,7 @@ class Edge:
         made = self.compiled[version]
         blobs = {**made.objects, **made.entries}
         with writer_lock(self.layout) as lock:
-            session.apply(KERNEL, self.layout, session.Intake(wish=made.wish, blobs=blobs, lossy_rollback=True), lock)
+            apply_version(KERNEL, self.layout, Intake(wish=made.wish, blobs=blobs, lossy_rollback=True), lock)
         self.version = version
 
     def turn(self) -> None:
@@ -111,12 +114,12 @@ class Edge:
 
     def rollback(self) -> None:
         with writer_lock(self.layout) as lock:
-            session.rollback(KERNEL, self.layout, "edge", None, lock)
+            roll_back(KERNEL, self.layout, "edge", None, lock)
         self.version = 3 - self.version
 
     def remove(self) -> None:
         with writer_lock(self.layout) as lock:
-            session.remove(KERNEL, self.layout, "edge", lock, drop_state=True)
+            remove_pipeline(KERNEL, self.layout, "edge", lock, drop_state=True)
 
     def counts(self) -> Counts:
         with KERNEL.pins.get(f"{self.sandbox.bpffs}/edge/pub/counters") as fd:

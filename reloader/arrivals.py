@@ -15,8 +15,8 @@ from reloader.frozen import frozen
 from reloader.kernel import Fd, Kernel
 from reloader.layout import Layout
 from reloader.observe import Observed
+from reloader.pin_folders import pinned
 from reloader.spec.wish import WishAttachment
-from reloader.standing import pinned
 
 WINDOW = 0.15  # s of a sample
 SETTLE = 0.03  # s that a counted packet may take to a program

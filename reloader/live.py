@@ -16,6 +16,7 @@ from reloader.handles import declared, handles
 from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Kernel, MapType
 from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap, observe
+from reloader.pin_folders import pinned
 from reloader.plan.entries import entry_diff, live_entries, split_records
 from reloader.plan.foreign import HANDLE_TYPES
 from reloader.printable import counted
@@ -23,7 +24,6 @@ from reloader.records import Generation
 from reloader.spec.showing import show, text
 from reloader.spec.wish import WishMap
 from reloader.spec.words import Role
-from reloader.standing import pinned
 from reloader.status import astray, current_of
 from reloader.typetree import TypeTree
 

@@ -9,6 +9,7 @@ from reloader import records
 from reloader.errors import NeedsHuman, NotFoundError, OtherVersion
 from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
+from reloader.pin_folders import loads_of
 
 
 def unrecorded(kernel: Kernel, layout: Layout) -> list[str]:
@@ -31,9 +32,3 @@ def is_lost(kernel: Kernel, layout: Layout, pipeline: str) -> bool:
             raise
         return True
     return current is None
-
-
-def loads_of(kernel: Kernel, layout: Layout, pipeline: str) -> list[int]:
-    """Numbers of the loads that have pins."""
-    folder = f"{layout.pipeline_pins(pipeline)}/loads"
-    return sorted(int(n) for n in kernel.pins.listdir(folder) if n.isdecimal())

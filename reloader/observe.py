@@ -18,12 +18,13 @@ from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout
 from reloader.neighbours import Foreign, Neighbour, on_tcx, on_xdp
+from reloader.pin_folders import pinned
 from reloader.plan.entries import digest_of, in_key_order
 from reloader.records import Current, Generation, MapRecord
 from reloader.spec.model import Role
-from reloader.spec.wish import InnerMap, Wish, WishAttachment, WishMap
+from reloader.spec.wish import Wish, WishAttachment, WishMap
 from reloader.spec.words import SIDE, SLOTS
-from reloader.standing import pinned
+from reloader.state.nesting import InnerMap
 
 PANICS = {"open": "every packet passes", "closed": "no packet passes"}
 

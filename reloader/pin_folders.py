@@ -1,7 +1,8 @@
-"""Whether other users could change the folders that hold a pipeline's pins: refused before a change, shown by doctor.
+"""Folders of pins: what is pinned in them, and whether other users could change them.
 
-A user who owns such a folder, or may write to it, can remove a link's pin and with it the program from its hook. Used
-by standing.py, txn/ and checkup.py. Imports record, kernel, layout, trust, errors.
+A user who owns such a folder, or may write to it, can remove a link's pin and with it the program from its hook: that
+is refused before a change, and shown by doctor. Used by observe.py, standing.py, txn/ and checkup.py. Imports record,
+kernel, layout, trust, errors.
 """
 
 from __future__ import annotations
@@ -13,11 +14,27 @@ from collections.abc import Sequence
 
 from reloader import record
 from reloader.errors import KernelError, PermissionRefused
-from reloader.kernel import Kernel, WeakFolder
+from reloader.kernel import Fd, Kernel, WeakFolder
 from reloader.layout import Layout
 from reloader.trust import Judge
 
 REASON = "pin-folder-not-ours"
+
+
+def pinned(kernel: Kernel, pin: str) -> Fd | None:
+    """The object behind a pin, or None when there is no such pin."""
+    try:
+        return kernel.pins.get(pin)
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+
+
+def loads_of(kernel: Kernel, layout: Layout, pipeline: str) -> list[int]:
+    """Numbers of the loads that have pins."""
+    folder = f"{layout.pipeline_pins(pipeline)}/loads"
+    return sorted(int(n) for n in kernel.pins.listdir(folder) if n.isdecimal())
 
 
 def require_own_folders(kernel: Kernel, layout: Layout, pipeline: str) -> None:

@@ -6,18 +6,17 @@ Imports records, kernel, pin_folders, plan.entries, layout, errors.
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING
 
 from reloader import records
-from reloader.errors import KernelError, MissingFeature
-from reloader.pin_folders import weak_folders
+from reloader.errors import MissingFeature
+from reloader.pin_folders import pinned, weak_folders
 from reloader.plan.entries import digest_of, join_records, live_entries, owned, uneven
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from reloader.kernel import Fd, Kernel
+    from reloader.kernel import Kernel
     from reloader.layout import Layout
     from reloader.records import Current, LinkRecord
     from reloader.spec.wish import Kept
@@ -60,16 +59,6 @@ def _recorded(layout: Layout, pipeline: str, wish_digest: str) -> Current | None
     if current.orphaned or current.last_error or current.trial:  # all are to be cleared, or to be waited for
         return None
     return None if records.open_journals(layout, pipeline) else current
-
-
-def pinned(kernel: Kernel, pin: str) -> Fd | None:
-    """The object behind a pin, or None when there is no such pin."""
-    try:
-        return kernel.pins.get(pin)
-    except KernelError as error:
-        if error.errno == errno.ENOENT:
-            return None
-        raise
 
 
 def _link_holds(kernel: Kernel, wanted: LinkRecord) -> bool:

@@ -15,13 +15,12 @@ from reloader.errors import NeedsHuman, NotFoundError
 from reloader.kernel import PLAIN_TYPES, Kernel, MapType
 from reloader.layout import Layout
 from reloader.observe import Observed, SeenAttachment, observe, panic_of
-from reloader.plan.compat import map_differences
-from reloader.plan.maps import wished_shape
+from reloader.pin_folders import pinned
+from reloader.plan.compat import map_differences, wished_shape
 from reloader.records import Generation, MapRecord
 from reloader.spec import constant_values
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish
-from reloader.standing import pinned
 from reloader.trial import guarded, left, overdue
 
 

@@ -6,20 +6,16 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment, SlowSteps
-from reloader.errors import NeedsHuman, ReloaderError, UsageError
-from reloader.printable import counted
+from reloader.errors import ReloaderError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reloader.lock import WriterLock
     from reloader.spec.wish import Compiled
+    from reloader.txn.carry_out import Result
     from reloader.txn.intake import Intake
-    from reloader.txn.on_trial import Watched
-    from reloader.txn.session import Result
 
 LONGEST = 7 * 86400.0  # seconds in which a confirmation may come
-AGAIN = 60.0  # seconds to wait for the lock after a window: our own work is not given up because others write
 
 
 def apply(args: argparse.Namespace, env: Environment) -> int:
@@ -75,58 +71,14 @@ def _apply_each(
     steps: SlowSteps,
     results: list[Result],
 ) -> None:
-    """One after the other, under one writer lock that is let go during health windows."""
-    from reloader.txn import trial
-    from reloader.txn.several import worst
+    from reloader.txn.apply_each import Batch, apply_each
 
-    patience, failed = 0.0, list[ReloaderError]()
-    while pairs:
-        prepared = _prepared(env, pairs, confirm_within, failed)
-        watched: Watched | None = None
-        try:
-            with trial.lock_in_turn(env.layout, patience) as lock:
-                while pairs and not (watched and watched.guard):
-                    (path, one), watched = pairs.pop(0), prepared.pop(0)
-                    env.not_started = [later.wish.pipeline for _, later in pairs]
-                    try:
-                        results.append(_apply_one(env, _request(args, path, one), watched, lock, steps))
-                        if results[-1].interrupted and pairs:
-                            raise KeyboardInterrupt
-                    except NeedsHuman as error:
-                        failed.append(error)
-                        watched = None
-            steps.done()
-            if watched and watched.guard:
-                results.append(_outcome(env, watched, results.pop()))
-        except NeedsHuman as error:  # it failed its trial and could not be taken back
-            failed.append(error)
-        except KeyboardInterrupt:
-            _take_back(watched, results)
-            raise
-        patience = AGAIN
-    if failed:
-        raise worst(failed, [])
-
-
-def _prepared(
-    env: Environment, pairs: list[Any], confirm_within: float, failed: list[ReloaderError]
-) -> list[Watched | None]:
-    """One for each pair; None: it needs no trial. A pipeline that needs a human is taken out, and does not block the
-    others."""
-    prepared: list[Watched | None] = []
-    for pair in list(pairs):
-        wish = pair[1].wish
-        if not confirm_within and wish.health is None:
-            prepared.append(None)
-            continue
-        from reloader.txn import on_trial  # late: most changes need none of it
-
-        try:
-            prepared.append(on_trial.prepare(env.kernel, env.layout, wish, confirm_within))
-        except NeedsHuman as error:
-            failed.append(error)
-            pairs.remove(pair)
-    return prepared
+    requests = [_request(args, path, one) for path, one in pairs]
+    batch = Batch(
+        kernel=env.kernel, layout=env.layout, steps=steps, say=env.output.note, todo=requests,
+        confirm_within=confirm_within, results=results, not_started=env.not_started,
+    )  # fmt: skip
+    apply_each(batch)
 
 
 def _request(args: argparse.Namespace, path: Path, one: Compiled) -> Intake:
@@ -134,42 +86,6 @@ def _request(args: argparse.Namespace, path: Path, one: Compiled) -> Intake:
 
     lossy, theirs = args.allow_lossy_rollback, args.take_over
     return intake(path, one, reset=args.reset, lossy_rollback=lossy, take_over=theirs, prune=args.prune)
-
-
-def _apply_one(
-    env: Environment, request: Intake, watched: Watched | None, lock: WriterLock, steps: SlowSteps
-) -> Result:
-    from reloader.txn import session
-
-    if watched is None:
-        return session.apply(env.kernel, env.layout, request, lock, progress=steps)
-    from reloader.txn import on_trial
-
-    return on_trial.apply(env.kernel, env.layout, request, lock, watched, progress=steps)
-
-
-def _take_back(watched: Watched | None, results: list[Result]) -> None:
-    """After an interrupt: what is on trial by this command is not left so."""
-    if watched is None or watched.guard is None:
-        return
-    from reloader.txn import on_trial
-
-    if results and results[-1].pipeline == watched.wish.pipeline:
-        results.pop()
-    on_trial.take_back(watched)
-
-
-def _outcome(env: Environment, watched: Watched, result: Result) -> Result:
-    """Wait for it, and say what is waited for."""
-    from reloader.txn import on_trial
-
-    health = watched.wish.health
-    if health is not None:
-        checks = counted(len(health.checks), "check")
-        env.output.note(
-            f"{result.pipeline}: generation {result.generation} serves, on trial for {health.window:g} s ({checks})"
-        )
-    return on_trial.outcome(watched, result, env.output.note)
 
 
 def _known_resets(reset: list[str], pairs: list[Any]) -> None:
@@ -201,10 +117,11 @@ def _report(env: Environment, results: list[Result]) -> int:
 def confirm(args: argparse.Namespace, env: Environment) -> int:
     """The generation on trial stays."""
     from reloader.lock import writer_lock
-    from reloader.txn import session, trial
+    from reloader.txn import trial
+    from reloader.txn.ready import ready
 
     with writer_lock(env.layout) as lock:
-        recovered = session.ready(env.kernel, env.layout, args.pipeline, lock)
+        recovered = ready(env.kernel, env.layout, args.pipeline, lock)
         for line in recovered:
             env.output.note(line)
         generation = trial.confirm(env.layout, args.pipeline, lock)
@@ -215,12 +132,12 @@ def confirm(args: argparse.Namespace, env: Environment) -> int:
 
 def rollback(args: argparse.Namespace, env: Environment) -> int:
     from reloader.lock import writer_lock
-    from reloader.txn import session
+    from reloader.txn.lifecycle_rollback import rollback as roll_back
 
     steps = SlowSteps(env.output)
     try:
         with writer_lock(env.layout) as lock:
-            result = session.rollback(
+            result = roll_back(
                 env.kernel, env.layout, args.pipeline, args.to, lock,
                 progress=steps, tests=not args.skip_tests, leave_out=args.allow_lossy_rollback, reset=args.reset,
             )  # fmt: skip
@@ -231,10 +148,10 @@ def rollback(args: argparse.Namespace, env: Environment) -> int:
 
 def remove(args: argparse.Namespace, env: Environment) -> int:
     from reloader.lock import writer_lock
-    from reloader.txn import session
+    from reloader.txn.lifecycle_remove import remove as remove_pipeline
 
     with writer_lock(env.layout) as lock:
-        result = session.remove(env.kernel, env.layout, args.pipeline, lock, drop_state=args.state)
+        result = remove_pipeline(env.kernel, env.layout, args.pipeline, lock, drop_state=args.state)
     return _report(env, [result])
 
 

@@ -44,7 +44,8 @@ def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> lis
 def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, lock: WriterLock) -> list[str]:
     from reloader.lost import is_lost, unrecorded
     from reloader.observe import require_bpffs
-    from reloader.txn import rebuild, session
+    from reloader.txn import rebuild
+    from reloader.txn.ready import recover_all
 
     require_bpffs(env.kernel, env.layout)
     lost = [n for n in args.pipelines if is_lost(env.kernel, env.layout, n)]
@@ -60,7 +61,7 @@ def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, loc
 
         lines += boot(env.kernel, env.layout, lock, named, progress=steps) if named or not args.pipelines else []
     elif named or not args.pipelines:
-        lines += session.recover_all(env.kernel, env.layout, lock, named, progress=steps)
+        lines += recover_all(env.kernel, env.layout, lock, named, progress=steps)
     if not args.pipelines:
         for name in unrecorded(env.kernel, env.layout):
             env.output.note(f"{name}: pins that no record explains; `reloader recover {name}` rebuilds its records")

@@ -1,4 +1,4 @@
-"""Plans and results as tables and JSON. Imports plan.model and session's Result; prints through Output."""
+"""Plans and results as tables and JSON. Imports plan.model and carry_out's Result; prints through Output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reloader import record
 from reloader.commands.environment import Output
 from reloader.plan.model import Line, Plan, Sign
 from reloader.printable import counted
-from reloader.txn.session import Result
+from reloader.txn.carry_out import Result
 
 if TYPE_CHECKING:
     from reloader.txn.proving import Result as Proof

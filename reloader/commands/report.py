@@ -64,7 +64,8 @@ def plan(args: argparse.Namespace, env: Environment) -> int:
 
 def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tuple[list[Plan], list[ReloaderError]]:
     from reloader.commands.sources import compiled, intake
-    from reloader.txn import on_trial, session
+    from reloader.txn import on_trial
+    from reloader.txn.lifecycle_planning import plan as plan_change
 
     plans, errors = [], []
     steps.reading(args.files)
@@ -74,7 +75,7 @@ def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tu
         lossy, theirs = args.allow_lossy_rollback, args.take_over
         request = intake(path, one, reset=args.reset, lossy_rollback=lossy, take_over=theirs, prune=args.prune)
         try:
-            plans.append(session.plan(env.kernel, env.layout, request))
+            plans.append(plan_change(env.kernel, env.layout, request))
             on_trial.checkable(env.kernel, env.layout, one.wish)
         except ReloaderError as error:
             errors.append(error)

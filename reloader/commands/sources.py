@@ -14,7 +14,7 @@ from reloader.layout import Layout
 
 if TYPE_CHECKING:
     from reloader.spec.compile import Compiled
-    from reloader.txn.session import Intake
+    from reloader.txn.intake import Intake
 
 
 def yaml_files(arguments: list[str]) -> list[Path]:
@@ -74,7 +74,7 @@ def intake(
     path: Path, one: Compiled, *, reset: list[str], lossy_rollback: bool, take_over: bool, prune: bool = False
 ) -> Intake:
     """A compiled pipeline as the engine takes it."""
-    from reloader.txn.session import Intake
+    from reloader.txn.intake import Intake
 
     mine = [name for name in reset if any(m.name == name for m in one.wish.maps)]
     return Intake(

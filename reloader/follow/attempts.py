@@ -1,6 +1,6 @@
 """One attempt at a file: compile it, compare with what was tried, apply under the lock, remember how it went.
 
-The engine behind loop.py. Imports txn.session, records, observe, lock, errors.
+The engine behind loop.py. Imports txn.on_trial, records, observe, lock, errors.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ from reloader.frozen import frozen
 from reloader.kernel import Interface, Kernel
 from reloader.layout import Layout
 from reloader.lock import WriterLock, writer_lock
+from reloader.pin_folders import pinned
 from reloader.records import Cause, Current
 from reloader.spec.wish import Compiled, Wish
-from reloader.standing import pinned
 from reloader.trial import failed
-from reloader.txn import on_trial, session
+from reloader.txn import on_trial
+from reloader.txn.attempt_record import note_attempt, note_orphan
+from reloader.txn.carry_out import Result, is_unchanged
+from reloader.txn.intake import Intake
 from reloader.txn.panic import panicking
 
 Target = tuple[str, str | None]  # interface, network namespace
@@ -140,7 +143,7 @@ class Attempts:
     def _note(self, name: str, path: str, digest: str, error: ReloaderError | OSError, lock: WriterLock) -> None:
         text = _in_one_line(error)
         with contextlib.suppress(NeedsHuman, PermissionRefused, OSError):  # the error itself is what matters
-            session.note_attempt(self._in.layout, name, path, digest, text, lock)
+            note_attempt(self._in.layout, name, path, digest, text, lock)
 
     def _claim(self, path: str, last: _Last) -> None:
         """One file defines a pipeline; what a file no longer defines becomes an orphan."""
@@ -166,7 +169,7 @@ class Attempts:
         with writer_lock(self._in.layout) as lock:
             was = records.read_current(self._in.layout, name)
             result = self._carry_out(path, one, was, watched, lock)
-            session.note_attempt(self._in.layout, name, path, digest, "", lock)
+            note_attempt(self._in.layout, name, path, digest, "", lock)
         if watched is not None and result.unconfirmed:
             on_trial.leave(watched)
             self._trials[name] = result.generation
@@ -195,7 +198,7 @@ class Attempts:
         if self._in.kernel.pins.listdir(self._in.layout.rescue_pins(name)):
             self._in.say(f"{name}: put into service by a rescue script, and left so until an edit")
             return True
-        if not session.is_unchanged(self._in.kernel, self._in.layout, name, current.wish):
+        if not is_unchanged(self._in.kernel, self._in.layout, name, current.wish):
             return False
         if current.wish != digest:
             self._in.say(f"{name}: generation {current.generation} serves, {self._why(current)}; left so until an edit")
@@ -226,7 +229,7 @@ class Attempts:
 
     def _carry_out(
         self, path: str, one: Compiled, was: Current | None, watched: on_trial.Watched | None, lock: WriterLock
-    ) -> session.Result:
+    ) -> Result:
         where, digest = self._in, one.wish.digest()
         try:
             intake = self._intake(path, one, digest, was)
@@ -240,15 +243,13 @@ class Attempts:
         finally:
             where.steps.done()
 
-    def _intake(self, path: str, one: Compiled, digest: str, was: Current | None) -> session.Intake:
+    def _intake(self, path: str, one: Compiled, digest: str, was: Current | None) -> Intake:
         if was and was.generation and was.tried.get(path) == digest != was.wish and not was.last_error:
             # Rolled back by hand since: what was chosen then is mended, the file waits for an edit.
             chosen = records.read_generation(self._in.layout, was.pipeline, was.generation)
-            return session.Intake(wish=chosen.wish, reason="watch", cause=Cause.WATCH, origin=chosen.origin)
+            return Intake(wish=chosen.wish, reason="watch", cause=Cause.WATCH, origin=chosen.origin)
         more = one.unrecorded
-        return session.Intake(
-            wish=one.wish, blobs=one.blobs, reason="watch", cause=Cause.WATCH, source=path, unrecorded=more
-        )
+        return Intake(wish=one.wish, blobs=one.blobs, reason="watch", cause=Cause.WATCH, source=path, unrecorded=more)
 
     def vanished(self, path: str) -> None:
         self._orphan(path, self._names.get(path, frozenset()))
@@ -264,7 +265,7 @@ class Attempts:
             return
         with writer_lock(self._in.layout) as lock:
             for name in names:
-                generation = session.note_orphan(self._in.layout, name, lock)
+                generation = note_orphan(self._in.layout, name, lock)
                 if generation:
                     self._in.say(
                         f"{name}: orphaned; generation {generation} runs on (`reloader remove {name}` lets go)"

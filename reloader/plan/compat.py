@@ -1,7 +1,8 @@
 """Whether a live map can serve new code: the full list of differences, field by field. Pure.
 
 The kernel and libbpf only compare sizes, so a struct whose fields changed places would be reused
-without a word, and read as nonsense. plan/maps.py refuses a reuse by this list. Imports kernel and btf.
+without a word, and read as nonsense. plan/maps.py refuses a reuse by this list. Imports kernel, btf and
+observe's types.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from reloader.btf import Member, TypeTree, identity
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, MapType
-from reloader.spec.wish import InnerMap
+from reloader.state.nesting import InnerMap
+
+if TYPE_CHECKING:
+    from reloader.observe import SeenMap
+    from reloader.spec.wish import WishMap
 
 F_NO_COMMON_LRU = 1 << 1
 F_RDONLY = 1 << 3  # of a descriptor, not of the map: the kernel forgets it
@@ -56,6 +62,32 @@ class MapShape:
     key: TypeTree | None  # None: no BTF describes it
     value: TypeTree | None
     inner: InnerMap | None = None  # of a map of maps
+
+
+def seen_shape(live: SeenMap) -> MapShape:
+    return MapShape(
+        type=live.info.type,
+        key_size=live.info.key_size,
+        value_size=live.info.value_size,
+        max_entries=live.info.max_entries,
+        map_flags=live.info.map_flags,
+        key=live.key,
+        value=live.value,
+        inner=live.inner,
+    )
+
+
+def wished_shape(wanted: WishMap) -> MapShape:
+    return MapShape(
+        type=wanted.type,
+        key_size=wanted.key_size,
+        value_size=wanted.value_size,
+        max_entries=wanted.max_entries,
+        map_flags=wanted.map_flags,
+        key=wanted.key,
+        value=wanted.value,
+        inner=wanted.inner,
+    )
 
 
 def map_differences(old: MapShape, new: MapShape, *, cpus: int = 1) -> tuple[Difference, ...]:

@@ -9,7 +9,6 @@ Used by planner.py; imports plan.ops and state.rules.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,8 +17,18 @@ from reloader.kernel import ARRAY_TYPES, LRU_TYPES, NESTED_TYPES, PERCPU_TYPES, 
 from reloader.plan import ops
 from reloader.plan.ops import Op
 from reloader.printable import counted
-from reloader.spec.wish import InnerMap, WishMap
-from reloader.state.rules import MAX_KEY, MAX_KEY_RULES, MAX_VALUE, MAX_VALUE_RULES, Conversion, Rule
+from reloader.spec.wish import WishMap
+from reloader.state.nesting import InnerMap, Nesting
+from reloader.state.rules import (
+    MAX_KEY,
+    MAX_KEY_RULES,
+    MAX_VALUE,
+    MAX_VALUE_RULES,
+    REMEMBERED,
+    Conversion,
+    Rule,
+    pack_table,
+)
 from reloader.state.rules import Op as How
 from reloader.state.shape import holds_special
 
@@ -27,8 +36,6 @@ CONVERTIBLE = frozenset({MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE}) | PE
 UNBRIDGED = ARRAY_TYPES | NESTED_TYPES | {MapType.LPM_TRIE}
 EMPTIED = frozenset({MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE})
 """A drain takes their entries away: without a bridge, a way back copies them ahead as the way there does."""
-REMEMBERED = frozenset({MapType.HASH, MapType.PERCPU_HASH})  # without a bridge: which keys were copied is kept in mind
-RULE_SIZE = 16  # struct rl_rule
 BRIDGE = 1  # enum rl_mode
 LOAD_SECONDS = 0.012  # of the migration program
 ENTRIES_A_SECOND = {
@@ -78,9 +85,9 @@ class Move:
     kind: int = 0  # MapType
 
     @property
-    def nesting(self) -> ops.Nesting | None:
+    def nesting(self) -> Nesting | None:
         held = self.pair.held
-        return ops.Nesting(inner=self.inner, template=held.template, own=held.own) if held else None
+        return Nesting(inner=self.inner, template=held.template, own=held.own) if held else None
 
 
 def seconds(wanted: WishMap, pair: Pair) -> float:
@@ -167,13 +174,6 @@ def retire(moves: Sequence[Move]) -> list[Op]:
 def bridge_tables(moves: Sequence[Move]) -> dict[str, bytes]:
     """rodata of the bridge build: for each map the rules, and how a new key is written as an old one."""
     return {f"rl_table_{m.map}": pack_table(BRIDGE, m.pair.forward.value, m.pair.back.key) for m in moves if m.bridge}
-
-
-def pack_table(mode: int, value: tuple[Rule, ...], key: tuple[Rule, ...], *, per_cpu: bool = False) -> bytes:
-    """struct rl_table of programs/include/reloader_rules.h."""
-    head = struct.pack("<4I", mode, len(value), len(key), per_cpu)
-    rules = b"".join(rule.pack() for rule in value).ljust(RULE_SIZE * MAX_VALUE_RULES, b"\0")
-    return head + rules + b"".join(rule.pack() for rule in key).ljust(RULE_SIZE * MAX_KEY_RULES, b"\0")
 
 
 def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> str:

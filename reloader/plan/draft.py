@@ -27,6 +27,7 @@ from reloader.plan.ops import Op
 from reloader.plan.removal import drop_load
 from reloader.plan.ways import Way, ways
 from reloader.printable import Block
+from reloader.spec import keep
 from reloader.spec.model import Apply, Role
 from reloader.spec.wish import Wish, WishMap
 from reloader.state.rules import Conversion
@@ -286,7 +287,7 @@ class Draft:
         if layout_digest(None, live.value) != layout_digest(None, wanted.value):
             generation = self.seen.generation
             old = generation.wish.map(wanted.name).keep if generation else ()
-        rules = flips.carry(old, wanted.keep, wanted, old_value_size=live.info.value_size)
+        rules = keep.carry(old, wanted.keep, wanted, old_value_size=live.info.value_size)
         return rules if rules.value else None
 
     def _program_of(self, attachment: str) -> str:

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from reloader.kernel import ARRAY_TYPES, LRU_TYPES, NESTED_TYPES, PERCPU_TYPES, MapInfo, MapType
-from reloader.plan.conversion import REMEMBERED, Pair, bridged, seconds
+from reloader.plan.conversion import Pair, bridged, seconds
 from reloader.plan.maps import MapChoice
 from reloader.plan.model import Line, Outcome, StateFacts
 from reloader.printable import counted
 from reloader.spec.model import Role
 from reloader.spec.wish import WishMap
+from reloader.state.rules import REMEMBERED
 
 BOOKKEEPING = 56  # bytes: struct htab_elem and its share of a bucket
 

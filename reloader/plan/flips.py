@@ -3,7 +3,7 @@
 Maps with RELOADER_CONFIG have two sides each and share the word that says which one packets look at. The new map is
 filled, checked and put on the other side before the flip; maps that do not change get theirs put there too.
 
-Used by draft.py; imports plan.ops and state.rules. Pure.
+Used by draft.py; imports plan.ops, spec.keep and state.rules. Pure.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from reloader.frozen import frozen
 from reloader.layout import Layout
 from reloader.plan import ops
 from reloader.plan.ops import Op
-from reloader.spec.wish import Kept, WishMap
+from reloader.spec.keep import carry, inverse
+from reloader.spec.wish import WishMap
 from reloader.spec.words import SIDE, SLOTS
-from reloader.state.rules import Conversion, Rule
-from reloader.state.rules import Op as How
+from reloader.state.rules import Conversion
 
 
 @frozen
@@ -126,52 +126,3 @@ def marks(carried: Sequence[Carried]) -> list[Op]:
 def drains(carried: Sequence[Carried]) -> list[Op]:
     """Once nobody counts in the old map any more."""
     return [ops.Drain(map=c.map, source=c.source, target=c.target, rules=c.rules, kept=True) for c in carried]
-
-
-def carry(old: Sequence[Kept], new: Sequence[Kept], wanted: WishMap, *, old_value_size: int = 0) -> Conversion:
-    """Rules that move the counters both layouts have, by name."""
-    there = {k.name: k for k in old}
-    rules = [
-        Rule(op=How.SUM, src_off=was.offset, dst_off=k.offset, src_size=was.size, dst_size=k.size, imm=k.count - 1)
-        for k in new
-        if (was := there.get(k.name)) and was.count == k.count
-    ]
-    size = old_value_size or wanted.value_size
-    return _conversion(tuple(rules), wanted, size, wanted.value_size)
-
-
-def inverse(rules: Conversion) -> Conversion:
-    """Back the same way."""
-    turned = tuple(
-        Rule(op=r.op, src_off=r.dst_off, dst_off=r.src_off, src_size=r.dst_size, dst_size=r.src_size, imm=r.imm)
-        for r in rules.value
-    )
-    return Conversion(
-        key=(), value=turned, old_key_size=rules.new_key_size, new_key_size=rules.old_key_size,
-        old_value_size=rules.new_value_size, new_value_size=rules.old_value_size,
-    )  # fmt: skip
-
-
-def in_place(wanted: WishMap) -> Conversion:
-    """Rules that write all of a value but its counters over a live one."""
-    rules, at = list[Rule](), 0
-    for start, end in [*((k.offset, k.offset + k.size * k.count) for k in wanted.keep), (wanted.value_size, 0)]:
-        rules += _words(at, start)
-        at = end
-    return _conversion(tuple(rules), wanted, wanted.value_size, wanted.value_size)
-
-
-def _words(at: int, end: int) -> Iterator[Rule]:
-    """The bytes from `at` up to `end` in the largest aligned words."""
-    while at < end:
-        size = next(s for s in (8, 4, 2, 1) if at % s == 0 and at + s <= end)
-        run = (end - at) // size if size == 8 else 1
-        yield Rule(op=How.KEEP_OLD, src_off=at, dst_off=at, src_size=size, dst_size=size, imm=run - 1)
-        at += size * run
-
-
-def _conversion(rules: tuple[Rule, ...], wanted: WishMap, old: int, new: int) -> Conversion:
-    return Conversion(
-        key=(), value=rules, old_key_size=wanted.key_size, new_key_size=wanted.key_size,
-        old_value_size=old, new_value_size=new,
-    )  # fmt: skip

@@ -13,9 +13,8 @@ from reloader.kernel import ARRAY_TYPES, LRU_TYPES, MapType
 from reloader.layout import Layout
 from reloader.observe import SeenMap
 from reloader.plan import lineage, ops
-from reloader.plan.compat import MapShape, map_differences
+from reloader.plan.compat import MapShape, map_differences, seen_shape
 from reloader.plan.conversion import CONVERTIBLE
-from reloader.plan.maps import seen_shape
 from reloader.plan.model import Line, Plan, Sign
 from reloader.plan.ops import Op
 from reloader.printable import Block, counted, lines_of

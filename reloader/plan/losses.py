@@ -12,9 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from reloader.frozen import frozen
 from reloader.observe import Observed
 from reloader.plan import ops
-from reloader.plan.compat import map_differences
+from reloader.plan.compat import map_differences, seen_shape, wished_shape
 from reloader.plan.foreign import Foreign, is_watched, same_keys
-from reloader.plan.maps import MapChoice, seen_shape, wished_shape
+from reloader.plan.maps import MapChoice
 from reloader.plan.model import Outcome
 from reloader.plan.ops import Op
 from reloader.plan.ways import Way

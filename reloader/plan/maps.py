@@ -9,7 +9,7 @@ from reloader.kernel import MapType
 from reloader.layout import pin_name
 from reloader.observe import Observed, SeenMap
 from reloader.plan import conversion
-from reloader.plan.compat import Difference, MapShape, map_differences
+from reloader.plan.compat import Difference, map_differences, seen_shape, wished_shape
 from reloader.plan.conversion import Pair
 from reloader.plan.model import Line, Outcome, Sign
 from reloader.printable import Block, counted, lines_of
@@ -140,32 +140,6 @@ def _convert(wanted: WishMap, live: SeenMap, differences: tuple[Difference, ...]
         return _refuse(wanted, live, Block(*told, *([f"    {first}", *more] if first else [])))
     notes = conversion.notes(wanted, rules)
     return MapChoice(wanted=wanted, outcome=Outcome.CONVERT, seen=live, notes=notes, pair=rules)
-
-
-def seen_shape(live: SeenMap) -> MapShape:
-    return MapShape(
-        type=live.info.type,
-        key_size=live.info.key_size,
-        value_size=live.info.value_size,
-        max_entries=live.info.max_entries,
-        map_flags=live.info.map_flags,
-        key=live.key,
-        value=live.value,
-        inner=live.inner,
-    )
-
-
-def wished_shape(wanted: WishMap) -> MapShape:
-    return MapShape(
-        type=wanted.type,
-        key_size=wanted.key_size,
-        value_size=wanted.value_size,
-        max_entries=wanted.max_entries,
-        map_flags=wanted.map_flags,
-        key=wanted.key,
-        value=wanted.value,
-        inner=wanted.inner,
-    )
 
 
 def _refuse(wanted: WishMap, live: SeenMap | None, why: str) -> MapChoice:

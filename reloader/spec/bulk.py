@@ -14,7 +14,7 @@ from reloader.errors import ENOUGH, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.printable import counted
 from reloader.spec import values
-from reloader.spec.check import suggestion
+from reloader.spec.did_you_mean import suggestion
 from reloader.spec.model import Bulk
 from reloader.spec.shape import Rows, Shape, encode_side, has_field
 from reloader.spec.source import unreadable

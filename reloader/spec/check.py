@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from reloader.errors import ENOUGH, Problem
+from reloader.spec.did_you_mean import suggestion
 from reloader.spec.fits import ecma, fits
 from reloader.spec.schema import pipeline_schema
 from reloader.spec.text import Document, Steps, dotted
@@ -50,21 +51,6 @@ def _findings(document: Document, schema_of: SchemaOf) -> Iterator[Finding]:
         return
     for error in _validator(schema_of).iter_errors(document.value):
         yield from _explain(_useful(error))
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """A did-you-mean for a misspelt word, or what there is to choose from; empty when there is nothing."""
-    import difflib
-
-    known = sorted(known)
-    folded = {k.lower(): k for k in known}
-    short = word.lower() if len(word) <= 100 else ""  # it takes time by the square of the length
-    close = difflib.get_close_matches(short, folded, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {folded[close[0]]!r}?"
-    if not known:
-        return ""
-    return "there is " + ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
 
 
 def _problem(document: Document, file: str, steps: Steps, message: str, hint: str, *, at_key: bool) -> Problem:

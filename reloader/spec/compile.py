@@ -19,17 +19,18 @@ from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
 from reloader.printable import Block, printable
 from reloader.spec import constants, health, kept, listing, parse, registered, undecided
-from reloader.spec.check import suggestion
 from reloader.spec.checks import Health
 from reloader.spec.creation import Finding, creation_fault
+from reloader.spec.did_you_mean import suggestion
 from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
 from reloader.spec.objects import OLD, Objects, always_loaded, read_objects
 from reloader.spec.roles import allowed_roles, describe, suggested_role, type_name
 from reloader.spec.share import group_id, unknown_group
 from reloader.spec.source import read_source
 from reloader.spec.text import dotted, quoted, uncollected
-from reloader.spec.wish import Compiled, EntriesRef, InnerMap, Kept, Share, Wish, WishAttachment, WishMap, WishTests
+from reloader.spec.wish import Compiled, EntriesRef, Kept, Share, Wish, WishAttachment, WishMap, WishTests
 from reloader.spec.words import GATE, SLOTS, TODO
+from reloader.state.nesting import InnerMap
 
 if TYPE_CHECKING:
     from reloader.state.registry import Registry

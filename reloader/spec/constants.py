@@ -12,8 +12,8 @@ from typing import Any
 from reloader.elf import Variable
 from reloader.errors import Problem
 from reloader.spec import listing, values
-from reloader.spec.check import suggestion
 from reloader.spec.constant_values import LARGEST
+from reloader.spec.did_you_mean import suggestion
 from reloader.spec.model import Mark, Pipeline
 from reloader.spec.objects import Objects
 from reloader.spec.shape import order_problem

@@ -16,7 +16,6 @@ from reloader.elf import ElfMap
 from reloader.hooks.places import netns_path
 from reloader.kernel import PLAIN_TYPES
 from reloader.spec import values
-from reloader.spec.check import suggestion
 from reloader.spec.checks import (
     UNITS,
     Bound,
@@ -33,6 +32,7 @@ from reloader.spec.checks import (
     Tcp,
     seconds,
 )
+from reloader.spec.did_you_mean import suggestion
 from reloader.spec.field import find
 from reloader.spec.health_schema import BOUNDS
 from reloader.spec.model import CheckPlace, HealthWish, Mark

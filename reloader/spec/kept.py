@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from reloader.elf import ElfMap
 from reloader.kernel import MapType
-from reloader.spec.check import suggestion
+from reloader.spec.did_you_mean import suggestion
 from reloader.spec.model import MapWish
 from reloader.spec.roles import type_name
 from reloader.spec.wish import Kept

@@ -15,10 +15,10 @@ from reloader.errors import ENOUGH, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.kernel import ARRAY_TYPES, MapType
 from reloader.printable import counted
-from reloader.spec import values
 from reloader.spec.model import Entry, MapWish, Mark
 from reloader.spec.shape import Rows, Shape, encode_side, order_problem
 from reloader.spec.text import dotted
+from reloader.spec.values import ValueProblem
 
 
 def pack(
@@ -98,13 +98,13 @@ class _Listing:
             for side, into in (("key", rows.keys), ("value", rows.values)):
                 try:
                     into.append(encode_side(shape, side, getattr(entry, side)))
-                except values.ValueProblem as wrong:
+                except ValueProblem as wrong:
                     rows.problems += [self._wrong_value(entry, one) for one in wrong.each()]
             if len(rows.problems) >= ENOUGH:
                 break
         return rows
 
-    def _wrong_value(self, entry: Entry, wrong: values.ValueProblem) -> Problem:
+    def _wrong_value(self, entry: Entry, wrong: ValueProblem) -> Problem:
         mark = nearest(entry.marks, wrong.path, entry.mark)
         return self._at(mark, ("entries", entry.index), wrong.message, wrong.hint, tail=wrong.path)
 

@@ -15,6 +15,7 @@ from reloader.errors import ENOUGH, InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import pin_name
 from reloader.spec import check, health, text, undecided
+from reloader.spec.did_you_mean import suggestion
 from reloader.spec.model import (
     Apply,
     Attach,
@@ -263,7 +264,7 @@ class _Reader:
         if other not in items and self.sound.lacks("spec", "maps", other):
             return False
         if other not in items:
-            self._note(steps, f"no map {other!r} is declared here", check.suggestion(other, set(items) - {name}))
+            self._note(steps, f"no map {other!r} is declared here", suggestion(other, set(items) - {name}))
         elif other == name:
             self._note(steps, "a map is always together with itself", "name another map")
         elif items[other]["role"] != Role.CONFIG and other not in self.undecided:

@@ -17,7 +17,7 @@ from reloader.hooks import HOOKS, Hook
 from reloader.kernel import PLAIN_TYPES
 from reloader.spec import packets
 from reloader.spec.cases import Budget, Case, OutputCheck, Seed, Step
-from reloader.spec.check import suggestion
+from reloader.spec.did_you_mean import suggestion
 from reloader.spec.expected import Expected, output_check
 from reloader.spec.listing import nearest
 from reloader.spec.model import Mark, Pipeline, TestWish

@@ -15,13 +15,11 @@ from typing import Any, ClassVar
 from reloader import record
 from reloader.errors import Problem
 from reloader.frozen import frozen
-from reloader.kernel import ARRAY_TYPES
 from reloader.spec.checks import Health
 from reloader.spec.words import Access, Apply, Panic, Role
+from reloader.state.nesting import InnerMap
 from reloader.state.rules import LayoutVersion
 from reloader.typetree import TypeTree
-
-F_INNER_MAP = 1 << 12  # arrays of any size may take the place of one another
 
 
 @frozen
@@ -30,22 +28,6 @@ class EntriesRef:
 
     digest: str  # sha256 of the file's bytes
     count: int
-
-
-@frozen
-class InnerMap:
-    """The maps that a map of maps holds, as the object declares them."""
-
-    type: int  # kernel.MapType
-    key_size: int
-    value_size: int
-    max_entries: int
-    map_flags: int
-
-    def room(self, live: int, template: int) -> int:
-        """Entries of the successor of a map that has `live`: another size than its template's was somebody's choice."""
-        fixed = self.type in ARRAY_TYPES and not self.map_flags & F_INNER_MAP
-        return self.max_entries if fixed or live == template else max(self.max_entries, live)
 
 
 @frozen

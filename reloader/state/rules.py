@@ -1,6 +1,6 @@
 """Layout versions and compiled conversions as data; wishes, plans, the journal and the engine carry them.
 
-Light, as every command imports it. compile.py makes conversions, registry.py versions. Imports typetree.
+Light, as every command imports it. compile.py makes conversions, registry.py versions. Imports typetree, kernel.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from dataclasses import field, replace
 from enum import IntEnum
 
 from reloader.frozen import frozen
+from reloader.kernel import MapType
 from reloader.typetree import TypeTree, entry_of, identity
 
 MAX_VALUE_RULES = 64  # reloader_rules.h has the same limits
 MAX_KEY_RULES = 16
 MAX_VALUE = 4096  # bytes
 MAX_KEY = 256
+RULE_SIZE = 16  # struct rl_rule
+REMEMBERED = frozenset({MapType.HASH, MapType.PERCPU_HASH})  # without a bridge: which keys were copied is kept in mind
 
 
 class StateRefused(ValueError):
@@ -59,6 +62,13 @@ class Rule:
         return struct.pack(
             "<HHBBBBQ", self.src_off, self.dst_off, self.src_size, self.dst_size, self.op, flags, self.imm
         )
+
+
+def pack_table(mode: int, value: tuple[Rule, ...], key: tuple[Rule, ...], *, per_cpu: bool = False) -> bytes:
+    """struct rl_table of programs/include/reloader_rules.h."""
+    head = struct.pack("<4I", mode, len(value), len(key), per_cpu)
+    rules = b"".join(rule.pack() for rule in value).ljust(RULE_SIZE * MAX_VALUE_RULES, b"\0")
+    return head + rules + b"".join(rule.pack() for rule in key).ljust(RULE_SIZE * MAX_KEY_RULES, b"\0")
 
 
 @frozen

@@ -26,7 +26,7 @@ from reloader.plan.ops import Op
 from reloader.printable import counted, printable
 from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
-from reloader.txn import config, links, rescued, sharing, storage
+from reloader.txn import attach_ops, config_ops, links, rescue, rescued, sharing, storage
 
 if TYPE_CHECKING:
     from reloader.txn.nested import Succession
@@ -107,24 +107,26 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.PinProgram():
             _pin(bench, _loaded(bench, op.stage).progs[op.program], op.path)
         case ops.CreateLink():
-            links.create(bench, op)
-        case ops.HoldForeign() | ops.TakeOver() | ops.GiveBack() | ops.RemoveFilter():
-            _take_over(bench, op)
+            links.create(bench.kernel, op.attachment, program=op.program, path=op.path)
+        case ops.HoldForeign():
+            _hold_foreign(bench, op)
+        case ops.TakeOver() | ops.GiveBack() | ops.RemoveFilter():
+            attach_ops.take_over(bench, op)
         case ops.SwapLink():
-            links.swap(bench, op)
+            attach_ops.swap(bench, op)
         case ops.SetEntries():
-            config.set_entries(bench, op)
+            config_ops.set_entries(bench, op)
         case ops.Unpin():
             pins.unpin(op.path)
             _prune_folders(bench, os.path.dirname(op.path))
         case ops.CheckEntries() | ops.CarryEntries():
             _look_again(bench, op)
         case ops.CreateSpareMap():
-            config.make_inner(bench, op)
+            config_ops.make_inner(bench, op)
         case ops.PutSlot():
-            config.put_slot(bench, op)
+            config_ops.put_slot(bench, op)
         case ops.FlipSide():
-            config.flip_side(bench, op)
+            config_ops.flip_side(bench, op)
         case ops.CheckFit() | ops.CopyOver() | ops.Drain():
             _move(bench, op)
         case ops.FillFromFile() | ops.MergeIntoState():
@@ -132,14 +134,14 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.OweDrainBack():
             pass  # a mark in the journal: from here on its undo is owed
         case ops.EndPanic():
-            links.end_panic(bench)
+            links.end_panic(bench.kernel, bench.layout, bench.pipeline)
             rescued.end(bench.kernel, bench.layout, bench.pipeline)
         case ops.DropFolder():
             _drop_folder(bench, op.path)
             _prune_folders(bench, os.path.dirname(op.path))
         case ops.PutRecord():
             assert bench.commit is not None
-            storage.put_record(bench.layout, *bench.commit)
+            storage.put_record(bench.layout, *bench.commit, beside=rescue.write_script)
         case ops.Publish():
             _publish(bench, op)
         case ops.Share():
@@ -147,11 +149,11 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.Freeze():
             _freeze(bench, op)
         case ops.Barrier():
-            links.wait(bench, op.grace)
+            links.wait(bench.kernel, op.grace)
         case ops.SetGate():
-            links.set_gate(bench, op)
+            links.set_gate(bench.kernel, op.path, op.program)
         case ops.ClearGate():
-            links.clear_gate(bench, op)
+            links.clear_gate(bench.kernel, op.path)
         case ops.DropLoad():
             _drop_load(bench, op)
         case ops.Prune():
@@ -167,9 +169,9 @@ def take_back(bench: Bench, op: Op) -> None:
     inverse = op.undo()
     if inverse is None:
         return
-    if isinstance(op, ops.CreateLink) and not links.made(bench, op):
+    if isinstance(op, ops.CreateLink) and not links.made(bench.kernel, op.attachment, program=op.program, path=op.path):
         return
-    if isinstance(inverse, ops.SwapLink) and not links.alive(bench, inverse.path):
+    if isinstance(inverse, ops.SwapLink) and not links.alive(bench.kernel, inverse.path):
         return  # the interface is gone, and with it every program on it
     if isinstance(inverse, ops.CopyOver):
         if bench.served and not bench.resumed:  # else the old map is whole, or the old program serves already
@@ -281,7 +283,7 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
             migrate.copy_over(bench.kernel, source, target, op.rules, copied=known, lossy=op.lossy, said=said)
             return
         if op.kept:
-            _leave_out(bench, op, config.carry(bench, op, source, target))
+            _leave_out(bench, op, config_ops.carry(bench, op, source, target))
             return
         if isinstance(op, ops.CheckFit):
             migrate.check(bench.kernel, source, target, op.rules, lossy=op.lossy, said=said)
@@ -307,21 +309,9 @@ def _so_far(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, seen: int
     bench.progress(f"{op.label()}: {far}")
 
 
-def _take_over(bench: Bench, op: ops.HoldForeign | ops.TakeOver | ops.GiveBack | ops.RemoveFilter) -> None:
-    from reloader.txn import takeover
-
-    match op:
-        case ops.HoldForeign():
-            with bench.kernel.progs.by_id(op.id) as fd:
-                _pin(bench, fd, op.path)
-        case ops.TakeOver():
-            takeover.take(bench.kernel, op, links.interface_of(bench, op.attachment.target))
-        case ops.GiveBack():
-            takeover.give_back(bench.kernel, op)
-        case ops.RemoveFilter(back=True):
-            takeover.restore_filter(bench.kernel, op)
-        case ops.RemoveFilter():
-            takeover.remove_filter(bench.kernel, op, links.interface_of(bench, op.attachment.target))
+def _hold_foreign(bench: Bench, op: ops.HoldForeign) -> None:
+    with bench.kernel.progs.by_id(op.id) as fd:
+        _pin(bench, fd, op.path)
 
 
 def _look_again(bench: Bench, op: ops.CheckEntries | ops.CarryEntries) -> None:
@@ -334,13 +324,13 @@ def _look_again(bench: Bench, op: ops.CheckEntries | ops.CarryEntries) -> None:
 
 
 def _bring_in(bench: Bench, op: ops.FillFromFile | ops.MergeIntoState) -> None:
-    from reloader.txn import transfer
+    from reloader.txn import transfer_entries
 
     if isinstance(op, ops.FillFromFile):
         bench.kernel.pins.mkdir(os.path.dirname(op.path))
-        transfer.fill(bench.kernel, op)
+        transfer_entries.fill(bench.kernel, op.map, op.path, file=op.file, signature=op.signature)
     else:
-        bench.told += transfer.absorb(bench.kernel, op)
+        bench.told += transfer_entries.absorb(bench.kernel, op.map, op.source, op.target, op.rules)
 
 
 def _move_nested(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, source: Fd, target: Fd) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from reloader.errors import ReloaderError
 from reloader.kernel import Kernel
 from reloader.layout import Layout
+from reloader.pin_folders import pinned
 from reloader.records import Current, Generation
-from reloader.standing import pinned
 from reloader.txn.panic import panicking
 
 __all__ = ["DISPLACED", "PANICKED", "displaced", "panicking", "reason_of", "require_own"]

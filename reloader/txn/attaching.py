@@ -8,16 +8,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from reloader.errors import AttachRefused, MissingFeature
 from reloader.hooks import type_of
-from reloader.kernel import Interface, XdpMode
+from reloader.kernel import Interface, Kernel, XdpMode
 from reloader.spec.wish import WishAttachment
-
-if TYPE_CHECKING:
-    from reloader.plan import ops
-    from reloader.txn.apply import Bench
 
 ENOTSUPP = 524  # the kernel's own, which no errno.h has
 SKB = "write `mode: skb` in the attachment: slower, and every interface takes it"
@@ -45,17 +40,15 @@ def explained(attachment: WishAttachment, interface: Interface) -> Iterator[None
         raise _told(error, attachment, interface) from error
 
 
-def refused_update(bench: Bench, op: ops.SwapLink, error: AttachRefused) -> AttachRefused:
+def refused_update(kernel: Kernel, attachment: WishAttachment | None, name: str, error: AttachRefused) -> AttachRefused:
     """The same for a link of ours that refused the new program. An undo of another process knows no attachment."""
-    wished = bench.wish.attachments if bench.wish else ()
-    attachment = next((a for a in wished if a.id == op.attachment), None)
     try:
         target = attachment.target if attachment else {}
-        interface = bench.kernel.net.interface(target["interface"], target.get("netns")) if attachment else None
+        interface = kernel.net.interface(target["interface"], target.get("netns")) if attachment else None
     except MissingFeature:
         interface = None
     if attachment is None or interface is None:
-        return AttachRefused(error.call, error.errno or 0, op.attachment, said=error.said)
+        return AttachRefused(error.call, error.errno or 0, name, said=error.said)
     return _told(error, attachment, interface)
 
 

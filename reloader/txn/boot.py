@@ -1,7 +1,7 @@
 """After a restart of the kernel: what served is loaded again, from stored objects and entries alone.
 
 `recover --boot`, which an init system calls before the network comes up: no YAML, no object file, no compiler.
-Imports session, records, errors; called by commands/recover.py.
+Imports lifecycle_apply, records, errors; called by commands/recover.py.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from reloader.layout import Layout
 from reloader.lock import WriterLock
 from reloader.records import Cause, Current, Generation
 from reloader.trial import failed
-from reloader.txn import session
+from reloader.txn.carry_out import Result, quiet
 from reloader.txn.intake import Intake
+from reloader.txn.lifecycle_apply import apply as apply_version
+from reloader.txn.ready import ready
 from reloader.txn.several import each
 from reloader.txn.transaction import Progress
 from reloader.txn.way_back import ways_back
@@ -33,7 +35,7 @@ REASON = "boot"
 
 
 def boot(
-    kernel: Kernel, layout: Layout, lock: WriterLock, names: Collection[str], *, progress: Progress = session.quiet
+    kernel: Kernel, layout: Layout, lock: WriterLock, names: Collection[str], *, progress: Progress = quiet
 ) -> list[str]:
     """Load the current generation of every pipeline that is not in force; a line for each. One that fails does not
     stop the others."""
@@ -53,7 +55,7 @@ def _boot_one(kernel: Kernel, layout: Layout, lock: WriterLock, name: str, progr
     refused: VerifierRejected | TestsFailed | None = None
     for generation in _candidates(kernel, layout, current):
         try:
-            result = session.apply(kernel, layout, _intake(generation), lock, progress=progress)
+            result = apply_version(kernel, layout, _intake(generation), lock, progress=progress)
         except (VerifierRejected, TestsFailed) as error:  # this kernel will not have what the last one ran
             refused = refused or error
             continue
@@ -66,7 +68,7 @@ def _boot_one(kernel: Kernel, layout: Layout, lock: WriterLock, name: str, progr
 def _ready(kernel: Kernel, layout: Layout, name: str, lock: WriterLock) -> list[str]:
     """What was unconfirmed goes back first; where this kernel refuses that, any version is better than none."""
     try:
-        return session.ready(kernel, layout, name, lock)
+        return ready(kernel, layout, name, lock)
     except NoWayBack as error:
         return [error.message]
 
@@ -88,7 +90,7 @@ def _intake(generation: Generation) -> Intake:
     return Intake(wish=generation.wish, reason=REASON, cause=Cause.BOOT, origin=origin, lossy_rollback=True)
 
 
-def _told(before: Current, generation: Generation, result: session.Result, refused: ReloaderError | None) -> str:
+def _told(before: Current, generation: Generation, result: Result, refused: ReloaderError | None) -> str:
     name = before.pipeline
     if not result.changed:
         return f"{name}: generation {result.generation} is in force"

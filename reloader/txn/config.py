@@ -1,6 +1,7 @@
 """Configuration on the kernel: entries into the live map, whole new maps beside it, and the store that flips to them.
 
-Called by apply.py's match; the counters of `keep:` go by migrate.py. Imports plan.{ops,entries,flips}, kernel.
+Takes values, and knows neither plan nor transaction. The counters of `keep:` go by migrate.py. Called by config_ops.py.
+Imports plan.entries, spec.{keep,wish}, kernel.
 """
 
 from __future__ import annotations
@@ -10,43 +11,42 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from reloader.errors import KernelError
 from reloader.kernel import ARRAY_TYPES, Fd, Kernel, MapType
-from reloader.plan import ops
-from reloader.plan.entries import EntryDiff, entry_diff, live_entries, split_records, way_back
-from reloader.plan.flips import in_place
+from reloader.plan.entries import EntryDiff, entry_diff, live_entries, way_back
+from reloader.spec.keep import in_place
 from reloader.spec.wish import WishMap
-
-if TYPE_CHECKING:
-    from reloader.txn.apply import Bench
+from reloader.state.rules import Conversion
 
 
-def set_entries(bench: Bench, op: ops.SetEntries) -> None:
-    """Write the difference into the live map."""
-    assert bench.wish is not None
-    maps, wanted = bench.kernel.maps, bench.wish.map(op.map)
-    with bench.kernel.pins.get(op.path) as fd:
-        planned = None if op.back else bench.diffs.get((op.map, op.entries))
-        diff = _fresh_diff(bench, op, fd) if planned is None else planned
-        if diff.tight and diff.delete:
-            maps.delete_many(fd, diff.delete)
-        if diff.put:
-            _put(bench.kernel, fd, wanted, diff.put)
-        if diff.delete and not diff.tight:
-            maps.delete_many(fd, diff.delete)
+def write_diff(kernel: Kernel, path: str, wanted: WishMap, diff: EntryDiff) -> None:
+    """Write a difference that is known into the map pinned at `path`."""
+    with kernel.pins.get(path) as fd:
+        _write(kernel, fd, wanted, diff)
 
 
-def _fresh_diff(bench: Bench, op: ops.SetEntries, fd: Fd) -> EntryDiff:
-    """On the way back: nobody knows how much was written."""
-    assert bench.wish is not None
-    wanted = bench.wish.map(op.map)
-    target = split_records(bench.blob("entries", op.entries), wanted.key_size, wanted.value_size)
-    if op.back:
-        written = split_records(bench.blob("entries", op.before), wanted.key_size, wanted.value_size)
-        return way_back(wanted, target, written, live=bench.kernel.maps.count(fd))
-    return entry_diff(wanted, bench.kernel.maps.items(fd), target, prune=op.prune)
+def set_entries(kernel: Kernel, path: str, wanted: WishMap, target: dict[bytes, bytes], *, prune: bool) -> None:
+    """Make the live map hold `target`, exactly (`prune`) or at least, by the difference."""
+    with kernel.pins.get(path) as fd:
+        _write(kernel, fd, wanted, entry_diff(wanted, kernel.maps.items(fd), target, prune=prune))
+
+
+def take_back(
+    kernel: Kernel, path: str, wanted: WishMap, before: dict[bytes, bytes], written: dict[bytes, bytes]
+) -> None:
+    """Take back the writing of `written` over `before`, of which nobody knows how much was done."""
+    with kernel.pins.get(path) as fd:
+        _write(kernel, fd, wanted, way_back(wanted, before, written, live=kernel.maps.count(fd)))
+
+
+def _write(kernel: Kernel, fd: Fd, wanted: WishMap, diff: EntryDiff) -> None:
+    if diff.tight and diff.delete:
+        kernel.maps.delete_many(fd, diff.delete)
+    if diff.put:
+        _put(kernel, fd, wanted, diff.put)
+    if diff.delete and not diff.tight:
+        kernel.maps.delete_many(fd, diff.delete)
 
 
 def _put(kernel: Kernel, fd: Fd, wanted: WishMap, put: Mapping[bytes, bytes]) -> None:
@@ -82,48 +82,43 @@ def _overwrite(kernel: Kernel, fd: Fd, wanted: WishMap, entries: Mapping[bytes, 
         migrate.carry(kernel, staged, fd, in_place(wanted), b"".join(entries))
 
 
-def make_inner(bench: Bench, op: ops.CreateSpareMap) -> None:
-    """A map that nobody sees, with exactly these entries; it lives by its pin from here on."""
-    assert bench.wish is not None
-    wanted, maps = bench.wish.map(op.map), bench.kernel.maps
-    entries = split_records(bench.blob("entries", op.entries), wanted.key_size, wanted.value_size)
-    with bench.kernel.pins.get(op.like) as live:
+def make_inner(kernel: Kernel, wanted: WishMap, entries: dict[bytes, bytes], *, like: str, path: str) -> None:
+    """A map that nobody sees, with exactly these entries; it lives by its pin at `path` from here on. `like`: pin of
+    the live one."""
+    maps = kernel.maps
+    with kernel.pins.get(like) as live:
         shape = maps.info(live)
     with maps.create(shape) as fresh:
         if entries:
             maps.update_many(fresh, list(entries), list(entries.values()))
         held = live_entries(wanted.type, wanted.value_size, maps.items(fresh))
         if held != live_entries(wanted.type, wanted.value_size, entries):
-            raise KernelError("map check", errno.EIO, f"{op.map}: it does not hold what was written to it")
-        bench.kernel.pins.mkdir(os.path.dirname(op.path))
-        bench.kernel.pins.pin(fresh, op.path)
+            raise KernelError("map check", errno.EIO, f"{wanted.name}: it does not hold what was written to it")
+        kernel.pins.mkdir(os.path.dirname(path))
+        kernel.pins.pin(fresh, path)
 
 
-def put_slot(bench: Bench, op: ops.PutSlot) -> None:
+def put_slot(kernel: Kernel, path: str, side: int, inner_pin: str) -> None:
     """Into a slot that no packet looks at; the kernel waits there for a grace period, so not twice for the same."""
-    kernel, slot = bench.kernel, op.side.to_bytes(4, sys.byteorder)
-    with kernel.pins.get(op.path) as slots, kernel.pins.get(op.inner) as inner:
+    slot = side.to_bytes(4, sys.byteorder)
+    with kernel.pins.get(path) as slots, kernel.pins.get(inner_pin) as inner:
         there = kernel.maps.lookup(slots, slot)
         if there is None or int.from_bytes(there, sys.byteorder) != kernel.maps.info(inner).id:
             kernel.maps.update_many(slots, [slot], [inner.fileno().to_bytes(4, sys.byteorder)])
 
 
-def flip_side(bench: Bench, op: ops.FlipSide) -> None:
+def flip_side(kernel: Kernel, path: str, side: int) -> None:
     """One byte changes. Then wait for those that looked at the other side: their slots are written to next."""
-    with bench.kernel.pins.get(op.path) as fd:
-        bench.kernel.maps.update_many(fd, [bytes(4)], [op.side.to_bytes(4, sys.byteorder)])
-    bench.kernel.barrier()
+    with kernel.pins.get(path) as fd:
+        kernel.maps.update_many(fd, [bytes(4)], [side.to_bytes(4, sys.byteorder)])
+    kernel.barrier()
 
 
-def carry(bench: Bench, op: ops.CheckFit | ops.Drain, source: Fd, target: Fd) -> int:
+def carry(kernel: Kernel, source: Fd, target: Fd, rules: Conversion, *, lossy: bool) -> int:
     """Move the counters of entries that both maps hold, once nobody counts in `source`; how many did not fit."""
     from reloader.txn import migrate
 
-    kernel = bench.kernel
-    if isinstance(op, ops.CheckFit):
-        migrate.check_carry(kernel, source, target, op.rules)
-        return 0
     kernel.barrier()
     listed = list(kernel.maps.items(target)) if kernel.maps.info(target).type in ARRAY_TYPES else []
     both = set(_keys(kernel, source, listed)) & set(_keys(kernel, target, listed))
-    return migrate.carry(kernel, source, target, op.rules, b"".join(both), lossy=op.lossy).left_out
+    return migrate.carry(kernel, source, target, rules, b"".join(both), lossy=lossy).left_out

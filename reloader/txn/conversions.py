@@ -1,6 +1,6 @@
 """Which rules carry a live state map to the wished layout: from the histories that wish and record carry.
 
-Asked by session.py before a plan; counts live entries, changes nothing.
+Asked by lifecycle_planning.py before a plan; counts live entries, changes nothing.
 Imports observe, plan.{conversion,lineage}, state.
 """
 
@@ -13,10 +13,9 @@ from reloader.errors import InputError
 from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo, MapType
 from reloader.observe import Observed, SeenMap, opened
 from reloader.plan import lineage
-from reloader.plan.compat import map_differences
+from reloader.plan.compat import map_differences, seen_shape, wished_shape
 from reloader.plan.conversion import Held, Pair
 from reloader.plan.lineage import History
-from reloader.plan.maps import seen_shape, wished_shape
 from reloader.printable import Block
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishMap

@@ -2,7 +2,7 @@
 and take the version back when it fails, or nobody speaks in time.
 
 Runs in the process that guard.py starts. The records, read under the writer lock, decide whether it still has a
-duty; whoever confirmed, rolled back or removed meanwhile has ended it. Imports session, trial, health.
+duty; whoever confirmed, rolled back or removed meanwhile has ended it. Imports return_to_previous, trial, health.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.records import Current, OutcomeKind, Trial, TrialOutcome
 from reloader.spec.checks import Health
-from reloader.txn import session, trial
+from reloader.txn import trial
 from reloader.txn.guard import Channel
 from reloader.txn.health import Commands, Subject, astray, counting, look
 from reloader.txn.panic import panicking
+from reloader.txn.ready import ready
 from reloader.txn.recover import recover
+from reloader.txn.return_to_previous import end_trial, give_up, home
 
 POLL = 0.2  # seconds between two looks at the records
 TRIES = 4  # of taking a version back, before it is left to the next command
@@ -54,7 +56,7 @@ def serve(duty: Duty, channel: Channel) -> None:
         return  # nothing was swapped
     if word is None:  # the command was killed: what it left is ended first, one way or the other
         with trial.lock_in_turn(duty.layout) as lock, contextlib.suppress(ReloaderError, OSError):
-            session.ready(duty.kernel, duty.layout, duty.pipeline, lock)
+            ready(duty.kernel, duty.layout, duty.pipeline, lock)
     try:
         reason = _watch(duty, channel)
     except Over:
@@ -181,7 +183,7 @@ def _send_home(duty: Duty, channel: Channel, reason: str) -> None:
             return
     with trial.lock_in_turn(duty.layout) as lock, contextlib.suppress(ReloaderError, OSError, Over):
         current, _ = _mine(duty)
-        stuck = session.give_up(duty.layout, current, reason, failure, lock)
+        stuck = give_up(duty.layout, current, reason, failure, lock)
         channel.say(end="stuck", why=stuck.message, hint=stuck.hint)
 
 
@@ -189,8 +191,8 @@ def _take_back(duty: Duty, channel: Channel, reason: str) -> None:
     with trial.lock_in_turn(duty.layout) as lock:
         recover(duty.kernel, duty.layout, duty.pipeline, lock)  # of a try that failed in the middle
         current, _ = _mine(duty)
-        sent = session.end_trial(duty.kernel, duty.layout, current, reason, lock)
-        told = session.home(current, sent)
+        sent = end_trial(duty.kernel, duty.layout, current, reason, lock)
+        told = home(current, sent)
     if sent is None:
         channel.say(end="confirmed", outcome=told)
         return

@@ -14,10 +14,11 @@ from reloader.errors import KernelError, MissingFeature, PermissionRefused
 from reloader.frozen import frozen
 from reloader.health import Look, Reading
 from reloader.kernel import PERCPU_TYPES, Kernel, MapInfo
+from reloader.pin_folders import pinned
 from reloader.records import Generation, LinkRecord
 from reloader.spec.checks import Check, Health, InterfaceCounter, MapField, Of, ProgramRuns
 from reloader.spec.field import find
-from reloader.standing import pinned, places_hold
+from reloader.standing import places_hold
 
 Commands = Mapping[str, tuple[str, ...]]  # name -> program and arguments, as the host declares them
 

@@ -1,6 +1,6 @@
 """`state import` as a transaction: the file read whole and judged, then journal, ops and commit as for any other.
 
-Called by commands/transfer.py. Imports transfer, session, transaction, plan.importing.
+Called by commands/transfer.py. Imports transfer, ready, transaction, plan.importing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from reloader.records import Current, Generation
 from reloader.spec.model import Role
 from reloader.state.archive import Exported
 from reloader.trust import Signature
-from reloader.txn import session, transfer
+from reloader.txn import transfer, transfer_entries
 from reloader.txn.apply import Bench
+from reloader.txn.ready import ready
 from reloader.txn.transaction import Trip, run
 
 HASHES = frozenset({MapType.HASH, MapType.PERCPU_HASH})
@@ -50,9 +51,9 @@ def bring_in(
 ) -> Imported:
     """Bring the file's entries into the pipeline's live state maps."""
     progress(f"reading {order.file.name}")
-    found, signature = transfer.contents(order.file)
+    found, signature = transfer_entries.contents(order.file)
     held = _wanted(found, order)
-    recovered = session.ready(kernel, layout, order.pipeline, lock)
+    recovered = ready(kernel, layout, order.pipeline, lock)
     seen = transfer.look(kernel, layout, order.pipeline)
     generation, current = _serving(seen, order.pipeline)
     incoming = [
@@ -102,9 +103,11 @@ def _fresh(kernel: Kernel, live: SeenMap, name: str, file: tuple[Path, Signature
     """How many of the file's keys the live map does not hold; asked only where it might be too full for them."""
     with opened(kernel, live) as fd:
         there = {
-            key for keys in kernel.maps.keys(fd, transfer.ENTRIES) for key in transfer.split(keys, live.info.key_size)
+            key
+            for keys in kernel.maps.keys(fd, transfer_entries.ENTRIES)
+            for key in transfer_entries.split(keys, live.info.key_size)
         }
-    return sum(key not in there for key in transfer.keys_of(*file, name))
+    return sum(key not in there for key in transfer_entries.keys_of(*file, name))
 
 
 def _there(kernel: Kernel, live: SeenMap) -> int:
@@ -115,7 +118,7 @@ def _there(kernel: Kernel, live: SeenMap) -> int:
         if live.info.type not in ARRAY_TYPES:
             return kernel.maps.count(fd)
         found, size = 0, live.info.key_size
-        for keys, values in kernel.maps.pieces(fd, transfer.ENTRIES):
+        for keys, values in kernel.maps.pieces(fd, transfer_entries.ENTRIES):
             step = len(values) // (len(keys) // size)
             found += sum(any(values[at : at + step]) for at in range(0, len(values), step))
         return found

@@ -21,9 +21,8 @@ from reloader.errors import KernelError, LoadRejected
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, ENOTSUPP, PERCPU_TYPES, Fd, Kernel, Loaded, LoadRequest, MapInfo, MapType
 from reloader.layout import shipped_object
-from reloader.plan.conversion import REMEMBERED, pack_table
 from reloader.printable import counted
-from reloader.state.rules import Conversion, Op
+from reloader.state.rules import REMEMBERED, Conversion, Op, pack_table
 from reloader.txn import crew
 
 PIECE = 65536  # MIGRATE_PIECE: bytes of keys there is room for

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from reloader.errors import KernelError
 from reloader.kernel import Fd, Kernel, MapInfo, MapType
-from reloader.plan.ops import Nesting
+from reloader.state.nesting import Nesting
 from reloader.state.rules import Conversion
 from reloader.txn import migrate, prefixes
 

@@ -1,7 +1,8 @@
 """A change whose new version has to prove itself: a guard is posted before the swap, the trial is written with the
 commit, and the command may wait for the outcome.
 
-The command's side; duty.py is the guard's. Called by commands/ and follow/. Imports session, guard, trial, health.
+The command's side; duty.py is the guard's. Called by commands/ and follow/. Imports lifecycle_apply, guard,
+trial, health.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from reloader.records import Trial
 from reloader.spec.checks import Health
 from reloader.spec.wish import Wish
 from reloader.standing import in_force
-from reloader.txn import duty, guard, session, trial
+from reloader.txn import duty, guard, trial
+from reloader.txn.carry_out import Result
 from reloader.txn.guard import Channel, Guard, Message
 from reloader.txn.health import Subject, counting, longest_look, look_before, require_counters, require_statistics
 from reloader.txn.intake import Intake
+from reloader.txn.lifecycle_apply import apply as apply_version
 from reloader.txn.recover import recover
-from reloader.txn.session import Result
+from reloader.txn.return_to_previous import end_or_give_up, home
 from reloader.txn.transaction import Progress
 
 KILLED = "its guard was killed"
@@ -40,7 +43,7 @@ PATIENCE = 60.0  # seconds to wait for the writer lock once our guard is gone
 
 @dataclass(slots=True)
 class Watched:
-    """One change, and the guard of it. See session.Post."""
+    """One change, and the guard of it. See carry_out.Post."""
 
     kernel: Kernel
     layout: Layout
@@ -139,11 +142,11 @@ def _before(kernel: Kernel, layout: Layout, wish: Wish, health: Health) -> Seque
 def apply(
     kernel: Kernel, layout: Layout, intake: Intake, lock: WriterLock, watched: Watched | None, *, progress: Progress
 ) -> Result:
-    """session.apply, under guard. A guard is left behind exactly when a generation is on trial."""
+    """lifecycle_apply.apply, under guard. A guard is left behind exactly when a generation is on trial."""
     if watched is None:
-        return session.apply(kernel, layout, intake, lock, progress=progress)
+        return apply_version(kernel, layout, intake, lock, progress=progress)
     try:
-        result = session.apply(kernel, layout, intake, lock, progress=progress, post=watched)
+        result = apply_version(kernel, layout, intake, lock, progress=progress, post=watched)
     except NeedsHuman:
         leave(watched)  # what is committed stands: the guard looks into the records and ends what we could not
         raise
@@ -261,8 +264,8 @@ def _take_over(watched: Watched, result: Result) -> Result:
         current = records.read_current(watched.layout, watched.wish.pipeline)
         if current is None or not current.trial or current.trial.generation != result.generation:
             return _decided(watched, result)
-        sent = session.end_or_give_up(watched.kernel, watched.layout, current, KILLED, lock)
+        sent = end_or_give_up(watched.kernel, watched.layout, current, KILLED, lock)
     if sent is None:
         return replace(result, outcome=trial.PANICKED.words, unconfirmed=0.0)
-    told = session.home(current, sent)
+    told = home(current, sent)
     raise RolledBack(f"{result.pipeline}: generation {result.generation}: {KILLED}; {told}")

@@ -19,13 +19,11 @@ from reloader.hooks import type_of
 from reloader.interrupts import Held
 from reloader.kernel import Fd, Kernel, LoadRequest
 from reloader.layout import Layout, shipped_object
-from reloader.lost import loads_of
-from reloader.pin_folders import require_own_folders
+from reloader.pin_folders import loads_of, pinned, require_own_folders
 from reloader.printable import counted
 from reloader.records import Current
 from reloader.spec.wish import Wish
 from reloader.spec.words import Panic
-from reloader.standing import pinned
 
 TRIES = 20  # of one swap, where a transaction swaps the same link at the same time
 

@@ -16,14 +16,13 @@ from reloader.frozen import frozen
 from reloader.kernel import Fd, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout, pin_name
 from reloader.lock import WriterLock
-from reloader.lost import loads_of
-from reloader.pin_folders import require_own_folders
+from reloader.pin_folders import loads_of, require_own_folders
 from reloader.plan import identity
 from reloader.records import Cause, Current, Generation, LinkRecord, MapRecord
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishAttachment, WishMap
 from reloader.spec.words import GATE
-from reloader.txn import storage
+from reloader.txn import rescue, storage
 from reloader.txn.journal import open_journals
 
 REASON = "rebuilt from the kernel"
@@ -71,7 +70,7 @@ def rebuild(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> 
     generation = _stored(layout, pipeline, found) or _generation(kernel, pipeline, found)
     links, unknown = _links(kernel, layout, generation, found)
     current = _current(kernel, layout, pipeline, generation, found, links)
-    storage.put_record(layout, generation, current)
+    storage.put_record(layout, generation, current, rescue.write_script)
     state = ", ".join(sorted(current.state)) or "none"
     line = (
         f"{pipeline}: records rebuilt: generation {generation.number}, load {generation.load}, "

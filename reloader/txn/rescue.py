@@ -1,7 +1,7 @@
 """A generation as a shell script: what puts it back into service with bpftool, nsenter and coreutils, without Python.
 
-Written beside each generation's record at its commit, for the day on which reloader itself is what fails. Pure but
-for the objects' bytes it is given. Imports records, spec.wish, hooks, elf.file, layout, kernel.
+Written beside each generation's record at its commit, for the day on which reloader itself is what fails. The ops
+that write the record call it. Imports records, files, spec.wish, hooks, elf.file, layout, kernel.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from reloader import records
 from reloader.elf.file import ElfFile
+from reloader.errors import NeedsHuman
+from reloader.files import write_atomic
 from reloader.hooks import HOOKS
 from reloader.kernel import MapType
 from reloader.layout import Layout, pin_name
+from reloader.printable import printable
 from reloader.records import Generation
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishMap
@@ -105,6 +109,23 @@ judge "$at"
 	exit 1
 }}
 """
+
+
+def write_script(layout: Layout, generation: Generation) -> None:
+    """Write the script beside the generation's record.
+
+    Without its objects there is no script, and what was committed stands all the same: `doctor` names the file.
+    """
+    path = layout.rescue_file(generation.wish.pipeline, generation.number)
+    try:
+        objects = {o.digest: records.read_blob(layout, "objects", o.digest) for o in generation.wish.objects}
+    except NeedsHuman as error:
+        why = printable(f"{generation.wish.pipeline}: the rescue script was not written: {error.message}")
+        import logging  # late: it takes 4 ms
+
+        logging.getLogger(__name__).warning("%s", why)
+        return
+    write_atomic(path, script(generation, layout, objects).encode(errors="surrogateescape"), mode=0o700)
 
 
 def script(generation: Generation, layout: Layout, objects: Mapping[str, bytes]) -> str:

@@ -1,4 +1,4 @@
-"""`share:`: the group that may read the published maps, and the way to them. Called by apply.py and session.py.
+"""`share:`: the group that may read the published maps, and the way to them. Called by apply.py and lifecycle_planning.
 
 Of a pipeline with `share:` the group passes <bpffs> and <bpffs>/<pipeline>, lists pub/ and reads the pins in it; all
 other folders and pins stay their owner's alone. Pipelines below one <bpffs> may have different groups: then all users

@@ -6,7 +6,7 @@ Called by apply.py's match. Imports records, files, layout, effects.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -15,14 +15,15 @@ from reloader.effects import lasting
 from reloader.errors import NeedsHuman
 from reloader.files import UnfitFile, listing, make_folders, open_to_write, remove_file, write_atomic
 from reloader.layout import Layout
-from reloader.printable import printable
 from reloader.records import Current, Generation
 from reloader.spec import cache
-from reloader.txn.rescue import script
 
 KEEP_GENERATIONS = 20
 RESCUE_ROOM = 16384  # bytes; a rescue script takes three or four thousand
 BLOBS = ("objects", "entries", "tests")
+
+WriteBeside = Callable[[Layout, Generation], None]
+"""Writes the rescue script of a generation that was just recorded; rescue.write_script."""
 
 
 def store(layout: Layout, pipeline: str, blob: str, digest: str, fresh: Mapping[str, bytes]) -> None:
@@ -77,30 +78,16 @@ def release(layout: Layout, pipeline: str) -> None:
     lasting("record.release", lambda: layout.reserve_file(pipeline).unlink(missing_ok=True))
 
 
-def put_record(layout: Layout, generation: Generation | None, current: Current) -> None:
-    """Write the generation, then make it current."""
+def put_record(layout: Layout, generation: Generation | None, current: Current, beside: WriteBeside) -> None:
+    """Write the generation and what belongs beside it, then make it current."""
     release(layout, current.pipeline)
     if generation is not None:
         records.write_generation(layout, generation)
-        _write_rescue(layout, generation)
+        beside(layout, generation)
     records.write_current(layout, current)
 
 
-def _write_rescue(layout: Layout, generation: Generation) -> None:
-    """Without its objects there is no script, and what was committed stands all the same: `doctor` names the file."""
-    path = layout.rescue_file(generation.wish.pipeline, generation.number)
-    try:
-        objects = {o.digest: records.read_blob(layout, "objects", o.digest) for o in generation.wish.objects}
-    except NeedsHuman as error:
-        why = printable(f"{generation.wish.pipeline}: the rescue script was not written: {error.message}")
-        import logging  # late: it takes 4 ms
-
-        logging.getLogger(__name__).warning("%s", why)
-        return
-    write_atomic(path, script(generation, layout, objects).encode(errors="surrogateescape"), mode=0o700)
-
-
-def store_again(layout: Layout, generation: Generation, fresh: Mapping[str, bytes]) -> None:
+def store_again(layout: Layout, generation: Generation, fresh: Mapping[str, bytes], beside: WriteBeside) -> None:
     """Put back what a generation in force has lost of its stored files, from the same files read anew. NeedsHuman when
     something else than a file stands in the place of one."""
     pipeline = generation.wish.pipeline
@@ -112,7 +99,7 @@ def store_again(layout: Layout, generation: Generation, fresh: Mapping[str, byte
         except UnfitFile as error:
             raise records.unfit(error, hint=f"remove {error.filename}, then apply the source files again") from error
     if fresh and not layout.rescue_file(pipeline, generation.number).exists():
-        _write_rescue(layout, generation)
+        beside(layout, generation)
 
 
 def prune(layout: Layout, pipeline: str) -> None:

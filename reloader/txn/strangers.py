@@ -1,8 +1,8 @@
 """Entries that reloader did not write: found in the live maps before a plan, looked for again before a swap, carried
 over after the commit.
 
-Called by session.py and by apply.py's match. Reads maps and stored blobs. Imports handles, observe, plan, spec,
-txn.storage.
+Called by lifecycle_planning.py and by apply.py's match. Reads maps and stored blobs. Imports handles, observe, plan,
+spec, txn.storage.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from reloader.kernel import ARRAY_TYPES, Fd, Kernel
 from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap, opened, serving_map
 from reloader.plan import foreign, ops
-from reloader.plan.compat import map_differences
+from reloader.plan.compat import map_differences, seen_shape, wished_shape
 from reloader.plan.entries import EntryDiff, digest_of, live_entries, owned, split_records, uneven
 from reloader.plan.foreign import Foreign, held, same_keys
-from reloader.plan.maps import seen_shape, wished_shape
 from reloader.plan.planner import foreign_values
 from reloader.records import Generation
 from reloader.spec.wish import WishMap

@@ -18,7 +18,7 @@ import pytest
 from lab.stage import ROOT, Done, Stage, checked, hear_signals, wait_until
 from reloader import records
 from reloader.lock import writer_lock
-from reloader.txn import session
+from reloader.txn.attempt_record import note_attempt, note_orphan
 from tests.kernel.test_bad_inputs import blocking
 from tests.support import faults
 from tests.support.trials import Beside, expire, guards
@@ -336,10 +336,10 @@ def test_v11_status_tells_states_apart(stage: Stage, monkeypatch: pytest.MonkeyP
     stage.apply(stage.spec("v1", panic="open"))
     assert states() == ["serving"]
     with writer_lock(stage.layout) as lock:
-        session.note_attempt(stage.layout, "edge", "edge.yaml", "", "it does not compile", lock)
+        note_attempt(stage.layout, "edge", "edge.yaml", "", "it does not compile", lock)
     assert states() == ["failed-attempt"]
     with writer_lock(stage.layout) as lock:
-        session.note_orphan(stage.layout, "edge", lock)
+        note_orphan(stage.layout, "edge", lock)
     assert states() == ["failed-attempt", "orphaned"]
     stage.call("panic", "edge")
     assert states() == ["panicked", "failed-attempt", "orphaned"]

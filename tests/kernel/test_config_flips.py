@@ -22,7 +22,7 @@ from reloader.bpf import syscall
 from reloader.bpf.live import LiveKernel
 from reloader.plan import flips, ops
 from reloader.plan.ops import Op
-from reloader.txn import config as written
+from reloader.txn import config_ops as written
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel

@@ -18,8 +18,10 @@ from reloader.lock import writer_lock
 from reloader.plan import ops
 from reloader.records import Trial
 from reloader.txn import apply as apply_module
-from reloader.txn import session
 from reloader.txn.apply import Bench
+from reloader.txn.carry_out import Result
+from reloader.txn.lifecycle_rollback import rollback as roll_back
+from reloader.txn.return_to_previous import end_trial, home
 from tests.support import faults
 from tests.support.conversions import Shifting, cpu_values, joined
 
@@ -122,9 +124,9 @@ ODD: Entries = {(100, 8): 5, (3, 9): 6}  # of two other zones
 ONLY = r"keys without a place in the other layout: 2 \(only where key\.zone is 7\); nothing was swapped"
 
 
-def go_back(stage: Unfit, *, leave_out: bool) -> session.Result:
+def go_back(stage: Unfit, *, leave_out: bool) -> Result:
     with writer_lock(stage.layout) as lock:
-        return session.rollback(stage.kernel, stage.layout, "edge", None, lock, leave_out=leave_out)
+        return roll_back(stage.kernel, stage.layout, "edge", None, lock, leave_out=leave_out)
 
 
 @pytest.mark.parametrize(("kind", "header"), KINDS)
@@ -195,10 +197,10 @@ def test_regress_a_failed_trial_finds_its_way_home(make: Make) -> None:
     )  # fmt: skip
     on_trial = replace(current, trial=trial)
     with writer_lock(stage.layout) as lock:
-        sent = session.end_trial(stage.kernel, stage.layout, on_trial, "a check failed", lock)
+        sent = end_trial(stage.kernel, stage.layout, on_trial, "a check failed", lock)
     assert stage.numbers() == TEN
     told = "flows: 2 entries without a place in that layout left out"
-    assert told in session.home(on_trial, sent)
+    assert told in home(on_trial, sent)
     ended = records.read_generation(stage.layout, "edge", 2).outcome
     assert ended is not None
     assert (ended.kind, told in ended.words) == (records.OutcomeKind.BACK, True)

@@ -14,12 +14,12 @@ from lab.traffic import ROOT
 from reloader.bpf.live import LiveKernel
 from reloader.commands.idle import _unchanged
 from reloader.commands.render import result_json
-from reloader.txn.session import Result
+from reloader.txn.carry_out import Result
 
 pytestmark = pytest.mark.kernel
 
 LISTED = "entries: [{key: 192.0.2.66, value: {action: XDP_DROP}}]"
-LONG_WAY = {"reloader.txn.session", "reloader.plan.planner", "reloader.spec.compile", "reloader.btf", "yaml"}
+LONG_WAY = {"reloader.txn.lifecycle_apply", "reloader.plan.planner", "reloader.spec.compile", "reloader.btf", "yaml"}
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_an_entry_changed_behind_our_back_goes_the_long_way(applied: Stage) -> N
         maps.update_many(fd, [bytes(4)], [bytes(4)])
         result, loaded = again(applied, "--prune")
         assert result["changed"] is True
-        assert loaded >= {"reloader.txn.session", "reloader.plan.planner"}
+        assert loaded >= {"reloader.txn.lifecycle_apply", "reloader.plan.planner"}
         assert bytes(4) not in maps.items(fd)
 
 

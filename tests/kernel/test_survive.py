@@ -88,7 +88,8 @@ def test_recovering_at_boot_needs_no_yaml_at_all(stage: Stage, restart: Callable
     restart()
     code = (
         "import sys\n"
-        "for name in ('yaml', 'jsonschema', 'reloader.spec.compile', 'reloader.spec.parse'): sys.modules[name] = None\n"
+        "for name in ('yaml', 'jsonschema', 'reloader.spec.compile', 'reloader.spec.parse'):\n"
+        "    sys.modules[name] = None\n"
         "from reloader import cli\n"
         "from reloader.bpf.live import LiveKernel\n"
         "LiveKernel.boot_id = lambda self: 'another'\n"

@@ -19,15 +19,20 @@ from reloader.kernel import PERCPU_TYPES, Fd, Kernel
 from reloader.layout import Layout
 from reloader.lock import writer_lock
 from reloader.observe import Observed, SeenMap
-from reloader.plan.compat import MapShape, map_differences
+from reloader.plan.compat import MapShape, map_differences, wished_shape
 from reloader.plan.conversion import Pair
-from reloader.plan.maps import wished_shape
 from reloader.plan.model import Plan
 from reloader.spec.compile import compile_file
 from reloader.spec.model import Role
 from reloader.state.registry import file_name
 from reloader.state.rules import Conversion, Op, Rule
-from reloader.txn import session
+from reloader.txn import lifecycle_planning
+from reloader.txn.carry_out import Result, quiet
+from reloader.txn.intake import Intake
+from reloader.txn.lifecycle_apply import apply as apply_version
+from reloader.txn.lifecycle_planning import plan as plan_change
+from reloader.txn.lifecycle_rollback import rollback as roll_back
+from reloader.txn.ready import recover_all
 from reloader.txn.transaction import Progress
 from reloader.typetree import TypeTree
 
@@ -125,8 +130,8 @@ def key_rules(old: TypeTree, new: TypeTree) -> tuple[Rule, ...]:
     return (*guards, *rules_between(old, new))
 
 
-def conversions(kernel: Kernel, intake: session.Intake, seen: Observed) -> dict[str, Pair | str]:
-    """In place of session._conversions: rules for each state map whose live shape is not the wished one."""
+def conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pair | str]:
+    """In place of lifecycle_planning._conversions: rules for each state map whose live shape is not the wished one."""
     out: dict[str, Pair | str] = {}
     for wanted in intake.wish.maps:
         live = seen.maps.get(wanted.name)
@@ -149,7 +154,7 @@ def _live_shape(live: SeenMap) -> MapShape:
 
 
 def install() -> None:
-    session._conversions = conversions
+    lifecycle_planning._conversions = conversions
 
 
 # the same without rules
@@ -225,7 +230,7 @@ class Shifting:
         for name, path in objects.items():
             shutil.copyfile(path, folder / f"{name}.bpf.o")
 
-    def intake(self, version: str) -> session.Intake:
+    def intake(self, version: str) -> Intake:
         """Version `version` as it would be applied."""
         rows = [
             f"    - {{program: {program}, type: xdp, interface: {end.interface}, netns: {end.netns}}}"
@@ -235,7 +240,7 @@ class Shifting:
         words = {"object": f"{version}.bpf.o", "schema": schema, "attach": "\n".join(rows), "maps": self.maps}
         self.file.write_text(YAML.format(**words))
         made = compile_file(self.file)[0]
-        return session.Intake(wish=made.wish, blobs={**made.objects, **made.entries}, lossy_rollback=self.lossy)
+        return Intake(wish=made.wish, blobs={**made.objects, **made.entries}, lossy_rollback=self.lossy)
 
     def object(self, version: str, path: Path) -> None:
         """Another version to apply."""
@@ -254,21 +259,21 @@ class Shifting:
             (folder / file_name(map_name, number)).write_text(text)
 
     def plan(self, version: str) -> Plan:
-        return session.plan(self.kernel, self.layout, self.intake(version))
+        return plan_change(self.kernel, self.layout, self.intake(version))
 
-    def apply(self, version: str, progress: Progress = session.quiet) -> session.Result:
+    def apply(self, version: str, progress: Progress = quiet) -> Result:
         with writer_lock(self.layout) as lock:
-            done = session.apply(self.kernel, self.layout, self.intake(version), lock, progress=progress)
+            done = apply_version(self.kernel, self.layout, self.intake(version), lock, progress=progress)
         self.version = version
         return done
 
-    def rollback(self) -> session.Result:
+    def rollback(self) -> Result:
         with writer_lock(self.layout) as lock:
-            return session.rollback(self.kernel, self.layout, "edge", None, lock)
+            return roll_back(self.kernel, self.layout, "edge", None, lock)
 
     def recover(self) -> list[str]:
         with writer_lock(self.layout) as lock:
-            return session.recover_all(self.kernel, self.layout, lock, [])
+            return recover_all(self.kernel, self.layout, lock, [])
 
     def pub(self, name: str) -> Fd:
         return self.kernel.pins.get(self.layout.pub_pin("edge", name))
@@ -311,6 +316,4 @@ def apply_in_process(words: list[str]) -> None:
     made = compile_file(Path(file))[0]
     layout = Layout(bpffs=bpffs, records=Path(kept))
     with writer_lock(layout) as lock:
-        session.apply(
-            LiveKernel(), layout, session.Intake(wish=made.wish, blobs={**made.objects, **made.entries}), lock
-        )
+        apply_version(LiveKernel(), layout, Intake(wish=made.wish, blobs={**made.objects, **made.entries}), lock)

@@ -216,7 +216,8 @@ sys.addaudithook(lambda event, args: event == "open" and not args[2] & os.O_PATH
 from reloader.layout import Layout
 from reloader.spec.cache import load_wishes
 (one,) = load_wishes(Path(sys.argv[1]), Layout(records=Path(sys.argv[2])))
-heavy = {"yaml", "jsonschema", "csv", "difflib", "reloader.elf", "reloader.spec.compile", "reloader.spec.parse"}
+heavy = {"yaml", "jsonschema", "csv", "difflib"}
+heavy |= {"reloader.elf", "reloader.spec.compile", "reloader.spec.parse"}
 print(sorted(heavy & sys.modules.keys()), [o for o in opened if o.endswith((".bpf.o", ".csv"))], one.wish.pipeline)
 """
     command = [sys.executable, "-c", program, str(place.yaml), str(place.layout.records)]

@@ -31,7 +31,6 @@ from reloader.plan.ops.convert import CopyOver as CopyOver
 from reloader.plan.ops.convert import Drain as Drain
 from reloader.plan.ops.convert import FillFromFile as FillFromFile
 from reloader.plan.ops.convert import MergeIntoState as MergeIntoState
-from reloader.plan.ops.convert import Nesting as Nesting
 from reloader.plan.ops.convert import OweDrainBack as OweDrainBack
 from reloader.plan.ops.entries import CarryEntries as CarryEntries
 from reloader.plan.ops.entries import CheckEntries as CheckEntries

@@ -8,17 +8,8 @@ from typing import ClassVar
 from reloader.frozen import frozen
 from reloader.plan.ops.base import NothingOwed, OpBase
 from reloader.plan.ops.pins import Unpin
-from reloader.spec.wish import InnerMap
+from reloader.state.nesting import Nesting
 from reloader.state.rules import Conversion
-
-
-@frozen
-class Nesting:
-    """What is in a map of maps that is converted."""
-
-    inner: InnerMap | None  # what successors of its maps look like; None: none are made, as on the way back
-    template: int = 0  # entries that the old object declares for each; 0: not known
-    own: tuple[int, ...] = ()  # ids of others in it: maps of the pipeline itself, whose successors a load puts there
 
 
 @frozen

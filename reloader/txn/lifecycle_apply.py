@@ -1,0 +1,33 @@
+"""Make the kernel look like a wish.
+
+Called by commands/, follow/, boot.py and on_trial.py. Imports ready, carry_out, trial.
+"""
+
+from __future__ import annotations
+
+from reloader import records
+from reloader.kernel import Kernel
+from reloader.layout import Layout
+from reloader.lock import WriterLock
+from reloader.txn import trial
+from reloader.txn.carry_out import Post, Result, apply_when_ready, quiet
+from reloader.txn.intake import Intake
+from reloader.txn.ready import ready
+from reloader.txn.transaction import Progress
+
+
+def apply(
+    kernel: Kernel,
+    layout: Layout,
+    intake: Intake,
+    lock: WriterLock,
+    *,
+    progress: Progress = quiet,
+    post: Post | None = None,
+) -> Result:
+    """Make the kernel look like the wish, or leave it as it was (see transaction.run for the errors)."""
+    recovered = tuple(ready(kernel, layout, intake.wish.pipeline, lock))
+    current = records.read_current(layout, intake.wish.pipeline)
+    if current is not None and current.trial:
+        raise trial.refuse(current, kernel.boot_id())
+    return apply_when_ready(kernel, layout, intake, lock, progress=progress, post=post, recovered=recovered)

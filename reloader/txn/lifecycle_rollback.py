@@ -1,0 +1,61 @@
+"""Apply a stored generation again.
+
+Called by commands/change.py. Imports ready, carry_out, return_to_previous, way_back.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Collection
+from dataclasses import replace
+
+from reloader import records
+from reloader.errors import (
+    KernelError,
+    NothingSwapped,
+    RolledBack,
+)
+from reloader.kernel import Kernel
+from reloader.layout import Layout
+from reloader.lock import WriterLock
+from reloader.records import Cause
+from reloader.txn import trial
+from reloader.txn.carry_out import Result, apply_when_ready, quiet
+from reloader.txn.ready import make_ready
+from reloader.txn.return_to_previous import again
+from reloader.txn.transaction import Progress
+from reloader.txn.way_back import rollback_target
+
+
+def rollback(
+    kernel: Kernel,
+    layout: Layout,
+    pipeline: str,
+    to: int | None,
+    lock: WriterLock,
+    *,
+    progress: Progress = quiet,
+    tests: bool = True,
+    leave_out: bool = False,
+    reset: Collection[str] = (),
+) -> Result:
+    """Apply a stored generation's wish again, from stored objects. `to` None: the one before the current. `tests`:
+    whether it has to pass its own. `leave_out`: entries of state that its layout has no place for may go. `reset`: maps
+    that start empty."""
+    recovered, sent = make_ready(kernel, layout, pipeline, lock)
+    if sent is not None and to is None:  # that was what it was asked for
+        return replace(sent, recovered=tuple(recovered))
+    target = rollback_target(layout, pipeline, to)
+    current = records.read_current(layout, pipeline)
+    intake = replace(
+        again(target, f"rollback to {target.number}", Cause.ROLLBACK), tests=tests, leave_out=leave_out, reset=reset
+    )
+    try:
+        result = apply_when_ready(kernel, layout, intake, lock, progress=progress, recovered=tuple(recovered))
+    except (NothingSwapped, RolledBack) as error:
+        if isinstance(error.__cause__, KernelError) and error.__cause__.errno == errno.ERANGE:
+            error.hint = "--allow-lossy-rollback leaves these entries out and goes back"
+        raise
+    if current is not None and current.trial and result.changed:  # its guard sees that it was decided
+        trial.note_outcome(layout, current, trial.back(" by hand"))
+    return result

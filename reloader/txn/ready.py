@@ -1,0 +1,77 @@
+"""What every change does first: end what a dead predecessor left, and take back what nobody confirmed in time.
+
+`recover_all` does it for several pipelines. Called by lifecycle_apply.py, lifecycle_rollback.py, lifecycle_remove.py
+and commands/. Imports recover, return_to_previous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from reloader import records
+from reloader.errors import (
+    NotFoundError,
+)
+from reloader.files import listing
+from reloader.interrupts import Held
+from reloader.kernel import Kernel
+from reloader.layout import PIPELINE_NAME, Layout
+from reloader.lock import WriterLock
+from reloader.pin_folders import require_own_folders
+from reloader.txn import trial
+from reloader.txn.carry_out import Result, quiet
+from reloader.txn.recover import recover, stopped
+from reloader.txn.return_to_previous import FORGOTTEN, end_or_give_up, home
+from reloader.txn.several import each
+from reloader.txn.transaction import Progress
+from reloader.txn.way_back import known
+
+
+def ready(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> list[str]:
+    """What every change does first: end what a dead predecessor left, and take back what nobody confirmed in time.
+    NoWayBack when that cannot be done; it is not tried again."""
+    return make_ready(kernel, layout, pipeline, lock)[0]
+
+
+def make_ready(
+    kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, progress: Progress = quiet
+) -> tuple[list[str], Result | None]:
+    """What was done, and the result of taking a forgotten version back, if there was one."""
+    require_own_folders(kernel, layout, pipeline)
+    done = recover(kernel, layout, pipeline, lock, progress)
+    current = records.read_current(layout, pipeline)
+    if current is None or not current.trial or not trial.overdue(current.trial, kernel.boot_id()):
+        return done, None
+    with Held() as held:
+        sent = end_or_give_up(kernel, layout, current, FORGOTTEN, lock)
+    if held.interrupted:
+        raise KeyboardInterrupt
+    done.append(f"{pipeline}: generation {current.trial.generation}: {FORGOTTEN}; {home(current, sent)}")
+    return done, sent
+
+
+def recover_all(
+    kernel: Kernel, layout: Layout, lock: WriterLock, names: Collection[str], *, progress: Progress = quiet
+) -> list[str]:
+    """Recover the named pipelines (when none is named, all with an open journal or on trial); one bad one does not
+    stop the rest."""
+    unknown = sorted(n for n in set(names) if not PIPELINE_NAME.match(n) or not layout.record_dir(n).is_dir())
+    if unknown:
+        raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=known(layout))
+    todo = sorted(set(names) or {p.name for p in listing(layout.pipelines_dir) if _owes(layout, p.name)})
+    return each(todo, lambda name: _recovered(kernel, layout, name, lock, progress))
+
+
+def _owes(layout: Layout, pipeline: str) -> bool:
+    """Whether a pipeline has an open journal, a version on trial, or files that cannot be read."""
+    try:
+        return bool(records.open_journals(layout, pipeline) or records.on_trial(layout, [pipeline]))
+    except OSError:
+        return True
+
+
+def _recovered(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, progress: Progress) -> list[str]:
+    try:
+        return make_ready(kernel, layout, pipeline, lock, progress)[0]
+    except OSError as error:
+        raise stopped(pipeline, error) from error
