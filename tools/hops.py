@@ -1,14 +1,15 @@
 """Count how often one `apply` of a changed object moves between files: `python -m tools.hops`, as root.
 
-A real pipeline is set up in a sandbox, its object is changed, and the second `apply` is recorded by sys.setprofile,
-on the main thread, from the call of the entry function (--entry MODULE:FUNCTION) to its return.
+A real pipeline is applied in a sandbox, its object is changed, and the `apply` of that change is recorded by
+sys.setprofile on the main thread, from the call of the entry function (--entry MODULE:FUNCTION) to its return.
 
 What counts is the *story*: what a reader opens to follow the change.
 - A call *acts* when it, or a call below it, enters `reloader/bpf/` or makes a system call on a file (ACTING, IDLE).
-- A call belongs to the story when it acts, or when a call that acts makes it. So the planner's entry counts, and the
-  pure code below it does not.
-- LEAVES do not count: errors, paths, the kernel's Protocols, fault points, files and locks, bytes and types, and the
-  wish (a value, compiled before). What a leaf calls is called by the leaf's caller.
+- All calls that act belong to the story. Of the calls that do not (they compute), those at most DEPTH calls away from
+  one that acts; with DEPTH 3 that is the planner, what it asks, and what that asks in turn.
+- Methods that compute, of values that cannot be changed (`@frozen`), do not count: they are read as a field is.
+- LEAVES do not count: errors, paths, the kernel's Protocols, fault points, files and locks, bytes and types. What a
+  leaf calls is called by the leaf's caller.
 
 files: distinct files of the story.
 hops: a call from one file to a function of another; each function counts once, in order of its first such call. The
@@ -16,7 +17,7 @@ hops: a call from one file to a function of another; each function counts once, 
 returns: hops into a file that an earlier hop went into; this is hops - files.
 detours: returns into another file than the one that the hop before went into.
 
-Before the modules moved into rooms this gave 25 files, 59 hops, 34 returns, 25 detours.
+With DEPTH 3, commit 45f2c5f gave 25 files, 58 hops, 33 returns, which is how DEPTH was chosen.
 Below the numbers: file names that occur twice below reloader/, and modules that lie directly in it.
 """
 
@@ -42,11 +43,12 @@ from tools import build_bpf
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "reloader"
 ENTRY = "reloader.txn.session:apply"
+DEPTH = 3  # calls that do not act, one below the other
 FENCE = "bpf"
 LEAVES = frozenset({
     "bpf", "btf", "disk", "effects", "elf", "errors", "fault_points", "files", "filters", "frozen", "interrupts",
-    "kernel", "layout", "lock", "log", "message", "paths", "pipeline", "printable", "record", "record_folder", "spec",
-    "streams", "structs", "trust", "typetree",
+    "kernel", "layout", "lock", "log", "message", "paths", "printable", "record", "record_folder", "streams",
+    "structs", "trust", "typetree",
 })  # fmt: skip
 ACTING = frozenset({"posix", "io", "_io", "fcntl"})  # modules of C functions that ask the kernel for something
 IDLE = frozenset({"_path_normpath", "fspath", "getcwd", "geteuid", "getpid", "sysconf", "urandom"})  # … but these
@@ -59,6 +61,7 @@ class Call:
 
     file: str
     function: str
+    of_value: bool  # a method of a class whose values cannot be changed
     acts: bool = False
     calls: list[Call] = field(default_factory=list)
 
@@ -85,12 +88,14 @@ class Recorder:
             if getattr(what, "__module__", None) in ACTING and what.__name__ not in IDLE:
                 self._act()
         elif event in ("call", "return") and frame.f_code.co_filename.startswith(f"{PACKAGE}/"):
-            self._enter(frame.f_code) if event == "call" else self._leave()
+            self._enter(frame) if event == "call" else self._leave()
 
-    def _enter(self, code: CodeType) -> None:
+    def _enter(self, frame: FrameType) -> None:
+        code = frame.f_code
         if not self.open and (self.top or code is not self.entry):
             return
-        call = Call(str(Path(code.co_filename).relative_to(PACKAGE)), code.co_qualname)
+        file = str(Path(code.co_filename).relative_to(PACKAGE))
+        call = Call(file, code.co_qualname, of_value=is_value(frame.f_globals.get(code.co_qualname.split(".")[0])))
         if self.open:
             self.open[-1].calls.append(call)
         self.top = self.top or call
@@ -107,15 +112,20 @@ class Recorder:
             call.acts = True
 
 
+def is_value(found: object) -> bool:
+    """Whether this is a class whose instances refuse to be changed."""
+    return isinstance(found, type) and "__setattr__" in vars(found)
+
+
 def room(file: str) -> str:
     """The part of the package that a file below reloader/ belongs to."""
     return Path(file).parts[0].removesuffix(".py")
 
 
-def hops_of(entry: Call) -> list[Hop]:
+def hops_of(entry: Call, depth: int = DEPTH) -> list[Hop]:
     """The hops of a recorded call, in order; see the module for what counts."""
     found: dict[tuple[str, str], Hop] = {(entry.file, entry.function): Hop(origin="", **_place(entry))}
-    for caller, call in _story(entry, entry):
+    for caller, call in _story(entry, entry, depth, depth):
         if caller.file != call.file:
             found.setdefault((call.file, call.function), Hop(origin=caller.file, **_place(call)))
     return list(found.values())
@@ -125,14 +135,15 @@ def _place(call: Call) -> dict[str, str]:
     return {"file": call.file, "function": call.function}
 
 
-def _story(at: Call, caller: Call) -> Iterator[tuple[Call, Call]]:
-    """Calls of the story below `at`, each with the call of the story that made it."""
+def _story(at: Call, caller: Call, depth: int, left: int) -> Iterator[tuple[Call, Call]]:
+    """Calls of the story below `at`, each with the call of the story that made it. `left`: how many calls that do not
+    act may still follow one below the other."""
     for call in at.calls:
         if room(call.file) in LEAVES:
-            yield from _story(call, caller)
-        elif call.acts or caller.acts:
+            yield from _story(call, caller, depth, left)
+        elif call.acts or (left and not call.of_value):
             yield caller, call
-            yield from _story(call, call)
+            yield from _story(call, call, depth, depth if call.acts else left - 1)
 
 
 def numbers(hops: list[Hop]) -> dict[str, int]:
@@ -222,6 +233,7 @@ def document(hops: list[Hop], twice: dict[str, list[str]], loose: list[str]) -> 
 def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.hops", description="Count the hops of one apply.")
     parser.add_argument("--entry", default=ENTRY, metavar="MODULE:FUNCTION", help="what is recorded")
+    parser.add_argument("--depth", type=int, default=DEPTH, metavar="N", help="of calls that only compute")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     args = parser.parse_args(words)
     if os.geteuid():
@@ -229,7 +241,7 @@ def main(words: list[str]) -> int:
     top = record(code_of(args.entry))
     if top is None:
         parser.error(f"apply did not call {args.entry}: name the function that does the work now")
-    hops, twice, loose = hops_of(top), names_used_twice(PACKAGE), loose_modules(PACKAGE)
+    hops, twice, loose = hops_of(top, args.depth), names_used_twice(PACKAGE), loose_modules(PACKAGE)
     if args.output == "json":
         print(document(hops, twice, loose))
     else:
