@@ -47,7 +47,7 @@ DEPTH = 3  # calls that do not act, one below the other
 FENCE = "bpf"
 LEAVES = frozenset({
     "bpf", "btf", "disk", "effects", "elf", "errors", "fault_points", "files", "filters", "frozen", "interrupts",
-    "kernel", "layout", "lock", "log", "message", "paths", "printable", "record", "record_folder", "streams",
+    "kernel", "layout", "lock", "message", "paths", "printable", "record", "record_folder", "streams",
     "structs", "trust", "typetree",
 })  # fmt: skip
 ACTING = frozenset({"posix", "io", "_io", "fcntl"})  # modules of C functions that ask the kernel for something
