@@ -30,26 +30,25 @@ LAYERS = tuple(
         "follow",
         "txn",
         "diagnosis checkup live",
-        "status metrics handles",
+        "status handles",
         "arrivals",
         "observe neighbours plan standing lost health trial pin_folders",
-        "workloads",
         "records",
         "spec state",
         "hooks",
         "verifier",
         "btf elf",
-        "files lock log trust record_folder",
+        "files lock trust record_folder",
         "kernel filters layout errors effects interrupts record streams typetree frozen printable __init__",
     )
 )
-PURE = frozenset({"plan", "health", "workloads", "btf", "elf", "typetree", "record"})
+PURE = frozenset({"plan", "health", "btf", "elf", "typetree", "record"})
 TOUCHING = frozenset(
     {"pathlib", "subprocess", "socket", "shutil", "time", "tempfile", "select", "mmap", "fcntl", "signal", "threading"}
 )
 FENCE = "bpf"
 MAY_IMPORT_FENCE = frozenset({"cli", "__main__"})
-FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "log", "record_folder", "trust"}
+FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "record_folder", "trust"}
 LEAVES = frozenset(
     {"errors", "effects", "interrupts", "layout", "record", "streams", "typetree", "frozen", "printable"}
 )
