@@ -209,16 +209,6 @@ def listing(folder: Path, suffix: str = "") -> list[Path]:
         return []
 
 
-def store_blob(path: Path, data: bytes) -> None:
-    """Keep `data` under a name made from its digest; what is there with the right size already is left alone."""
-    try:
-        if path.stat().st_size == len(data):
-            return
-    except FileNotFoundError:
-        pass
-    write_atomic(path, data)
-
-
 def sync_dir(path: Path) -> None:
     """Make renames, creations and removals in a directory durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -135,7 +135,6 @@ class ProgInfo:
     verified_insns: int = 0
     run_cnt: int = 0
     run_time_ns: int = 0
-    load_time_ns: int = 0  # since boot
 
 
 @frozen

@@ -211,19 +211,10 @@ class Judge(Inputs):
         return os.readlink("", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else ""
 
 
-def open_trusted(path: str | Path, *, what: str) -> int:
-    """A descriptor to read a regular file that nobody else can change; PermissionRefused when others can."""
-    return _trusted(path, what, folder=False)
-
-
 def open_trusted_folder(path: str | Path, *, what: str) -> int:
-    """The same for a folder."""
-    return _trusted(path, what, folder=True)
-
-
-def _trusted(path: str | Path, what: str, *, folder: bool) -> int:
+    """Open a folder that nobody else can change, and return its descriptor; PermissionRefused when others can."""
     judge = Judge()
-    fd = judge.open_folder(path) if folder else judge.open(path)
+    fd = judge.open_folder(path)
     try:
         judge.refuse(what)
     except BaseException:

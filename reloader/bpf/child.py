@@ -219,10 +219,6 @@ def _answer(task: Callable[[], Reply], channel: socket.socket) -> None:
         channel.send(FAILED + json.dumps(failed).encode())  # at most six bytes a character
 
 
-def _told(error: OSError) -> KernelError:
-    return KernelError("the child process", error.errno or errno.EIO, str(error.filename or ""))
-
-
 def _send_report(channel: socket.socket, report: dict[str, Any]) -> None:
     """By memory file: a verifier's log is longer than a message may be."""
     fd = os.memfd_create("report", os.MFD_CLOEXEC)

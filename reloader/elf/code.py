@@ -14,7 +14,6 @@ from reloader.btf import Btf
 from reloader.elf.file import STT_FUNC, STT_SECTION, ElfError, ElfFile, Relocation, Section, Symbol
 from reloader.elf.maps import is_data
 
-R_BPF_64_64 = 1  # a 16-byte load of an address: map, variable or function
 R_BPF_64_32 = 10  # a call
 OP_CALL = 0x85
 PSEUDO_CALL = 1  # source register of a call into this object

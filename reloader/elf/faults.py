@@ -35,7 +35,6 @@ CALL = 0x85  # BPF_JMP | BPF_CALL
 PSEUDO_CALL = 1
 TEXT, KCONFIG, KSYMS = ".text", ".kconfig", ".ksyms"
 FILLED_IN = frozenset({"LINUX_KERNEL_VERSION", "LINUX_HAS_BPF_COOKIE", "LINUX_HAS_SYSCALL_WRAPPER"})  # by libbpf
-NESTED = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
 
 
 @frozen

@@ -22,7 +22,6 @@ _HANDLES = frozenset({
     MapType.SOCKMAP, MapType.SOCKHASH, MapType.DEVMAP, MapType.DEVMAP_HASH, MapType.CPUMAP, MapType.XSKMAP,
     MapType.REUSEPORT_SOCKARRAY, MapType.CGROUP_ARRAY,
 })  # fmt: skip
-_RDONLY_PROG = 1 << 7  # BPF_F_RDONLY_PROG, include/uapi/linux/bpf.h
 
 _COUNTER_NAME = re.compile(r"(?i)count|stat(s|istics)?(_|$)|metric|hits|drops|packets|pkts|bytes")
 

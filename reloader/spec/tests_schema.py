@@ -10,7 +10,6 @@ from typing import Any
 
 from reloader.spec.packets import LAYERS, TRANSPORT
 
-FRAME_MOST = 65535
 _FILE = {"type": "string", "pattern": r"^[^\u0000]+$"}
 
 

@@ -56,9 +56,9 @@ class Place:
         """Load, and store the contents as the engine does."""
         one = self.load()
         for digest, data in one.objects.items():
-            files.store_blob(self.layout.object_file(digest), data)
+            files.write_atomic(self.layout.object_file(digest), data)
         for digest, data in one.entries.items():
-            files.store_blob(self.layout.entries_file(digest), data)
+            files.write_atomic(self.layout.entries_file(digest), data)
         return one
 
     def age(self) -> None:

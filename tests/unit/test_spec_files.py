@@ -42,14 +42,3 @@ def test_every_write_is_one_lasting_effect(tmp_path: Path) -> None:
     finally:
         effects.install(None)
     assert seen == [("before", f"write {tmp_path.name}/x"), ("after", f"write {tmp_path.name}/x")]
-
-
-def test_blob_of_the_right_size_is_not_written_again(tmp_path: Path) -> None:
-    blob = tmp_path / "blob"
-    files.store_blob(blob, b"abc")
-    before = blob.stat().st_ino
-    files.store_blob(blob, b"abc")
-    assert blob.stat().st_ino == before
-    blob.write_bytes(b"ab")  # a torn copy from elsewhere
-    files.store_blob(blob, b"abc")
-    assert blob.read_bytes() == b"abc"
