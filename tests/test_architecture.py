@@ -32,7 +32,7 @@ LAYERS = tuple(
         "diagnosis checkup live",
         "status metrics handles",
         "arrivals",
-        "observe neighbours plan standing lost health trial pin_folders",
+        "observe neighbours plan standing lost health trial pin_folders pins",
         "workloads",
         "records",
         "spec state",
