@@ -15,10 +15,11 @@ from reloader.diagnosis import Finding
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, PermissionRefused
 from reloader.files import listing
 from reloader.kernel import Kernel
-from reloader.layout import PIPELINE_NAME, Layout
+from reloader.layout import Layout, public_name
 from reloader.lost import is_lost, unrecorded
 from reloader.observe import Observed, SeenAttachment, observe, panic_of
 from reloader.pin_folders import describe_weak, repair_command, weak_folders
+from reloader.pins import pinned_pipelines
 from reloader.printable import counted
 from reloader.records import Generation, blob_is_whole, blobs_of
 from reloader.spec.wish import WishAttachment
@@ -103,7 +104,7 @@ def _serving(kernel: Kernel, layout: Layout, name: str, seen: Observed, generati
 def foreign_folders(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
     """Pin folders of others below ours, those of pipelines without a record among them."""
     try:
-        found = [n for n in kernel.pins.listdir(layout.bpffs) if PIPELINE_NAME.match(n)]
+        found = pinned_pipelines(kernel, layout)
         weak = weak_folders(kernel, layout, *found)
     except (KernelError, OSError, PermissionRefused):
         return  # said by the check of the bpf filesystem
@@ -192,7 +193,7 @@ def _pins(name: str, seen: Observed, generation: Generation) -> Iterator[Finding
     if others := [m for m in lost if m not in state]:
         yield _bad(name, f"maps are gone: {', '.join(others)}", "apply makes them again")
     held = [n for n, m in seen.maps.items() if m.unpinned]
-    held += [f"pub/{n}" for n in seen.unpublished if n in seen.maps]
+    held += [public_name(n) for n in seen.unpublished if n in seen.maps]
     held += list(seen.unpinned_progs)
     if held:
         yield _bad(name, f"pins are gone, what they named lives: {', '.join(held)}", "apply pins them again")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from reloader.effects import lasting
+from reloader.layout import fragment_of
 
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 PIECE = 1 << 20  # bytes asked of the kernel at once
@@ -219,7 +220,7 @@ def sync_dir(path: Path) -> None:
 
 
 def _replace(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
-    temporary = path.parent / f".{path.name[:80]}.{os.urandom(6).hex()}.tmp"
+    temporary = fragment_of(path, os.urandom(6).hex())
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -14,7 +14,7 @@ from reloader import records
 from reloader.errors import NotFoundError, RefusedChange
 from reloader.handles import declared, handles
 from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Kernel, MapType
-from reloader.layout import Layout
+from reloader.layout import Layout, public_name
 from reloader.observe import Observed, SeenMap, observe
 from reloader.pin_folders import pinned
 from reloader.plan.entries import entry_diff, live_entries, split_records
@@ -202,8 +202,8 @@ def _map_lines(kernel: Kernel, layout: Layout, generation: Generation, seen: Obs
         if there.info.id != known.id:
             yield f"~ map {name}: another map is pinned (id {known.id} → {there.info.id})"
         if (public := _public(kernel, layout, generation, name)) not in (there.info.id, None):
-            yield f"~ map {name}: pub/{name} is another map (id {public})"
-    yield from (f"~ map {name}: pub/{name} is gone" for name in seen.unpublished)
+            yield f"~ map {name}: {public_name(name)} is another map (id {public})"
+    yield from (f"~ map {name}: {public_name(name)} is gone" for name in seen.unpublished)
 
 
 def _public(kernel: Kernel, layout: Layout, generation: Generation, name: str) -> int | None:

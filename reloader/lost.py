@@ -1,6 +1,6 @@
 """Pipelines that the kernel has and the records do not explain. Reads only; used by doctor, recover and gc.
 
-Imports records, kernel, layout, errors.
+Imports records, pins, kernel, layout, errors.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from reloader import records
 from reloader.errors import NeedsHuman, NotFoundError, OtherVersion
 from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
-from reloader.pin_folders import loads_of
+from reloader.pins import loads_of, pinned_pipelines
 
 
 def unrecorded(kernel: Kernel, layout: Layout) -> list[str]:
     """Pipelines with pinned programs and no record at all."""
-    names = [n for n in kernel.pins.listdir(layout.bpffs) if PIPELINE_NAME.match(n)]
+    names = pinned_pipelines(kernel, layout)
     return [n for n in names if not layout.current_file(n).exists() and loads_of(kernel, layout, n)]
 
 

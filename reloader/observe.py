@@ -16,9 +16,10 @@ from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundErr
 from reloader.frozen import frozen
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
-from reloader.layout import Layout
+from reloader.layout import Layout, pin_name, read_panic_pin, read_state_pin
 from reloader.neighbours import Foreign, Neighbour, on_tcx, on_xdp
 from reloader.pin_folders import pinned
+from reloader.pins import Pins, inventory, program_infos
 from reloader.plan.entries import digest_of, in_key_order
 from reloader.records import Current, Generation, MapRecord
 from reloader.spec.model import Role
@@ -109,6 +110,7 @@ def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) ->
     wished = {a.id: a for a in wish.attachments} if wish else {}
     recorded = {a.id: a for a in generation.wish.attachments} if generation else {}
     maps, lost = _maps(kernel, current, generation, wish)
+    found, sides = inventory(kernel, layout, pipeline), side_pins(layout, generation) if generation else ()
     progs, unpinned = _programs(kernel, layout, pipeline, generation)
     return Observed(
         boot_id=kernel.boot_id(),
@@ -121,12 +123,12 @@ def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) ->
         unpinned_progs=unpinned,
         maps=maps,
         lost=lost,
-        strays=_strays(kernel, layout, pipeline, current),
-        side=_side(kernel, layout, generation),
-        sides_gone=_sides_gone(kernel, layout, generation),
-        rescued=tuple(_rescued(kernel, layout, pipeline)),
-        panics=_panics(kernel, layout, pipeline),
-        unpublished=_unpublished(kernel, layout, pipeline, generation),
+        strays=_strays(found, current),
+        side=_side(kernel, found, sides),
+        sides_gone=_sides_gone(found, sides),
+        rescued=tuple(info.id for _, info in program_infos(kernel, found.rescue_programs)),
+        panics={info.id: pin.path for pin, info in program_infos(kernel, found.panic)},
+        unpublished=_unpublished(found, generation),
         readers=kernel.pins.readers(layout.pub_pins(pipeline)),
         cpus=kernel.possible_cpus(),
     )
@@ -135,22 +137,21 @@ def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) ->
 def panic_of(there: SeenAttachment, seen: Observed) -> str:
     """The panic that our link serves, in words; empty when it serves none."""
     pin = seen.panics.get(there.link.prog_id, "") if there.link else ""
-    stance = pin.rpartition("_")[2]
+    stance = read_panic_pin(pin)
     return f"panic {stance}: {PANICS[stance]}" if pin else ""
 
 
-def _side(kernel: Kernel, layout: Layout, generation: Generation | None) -> int | None:
+def _side(kernel: Kernel, found: Pins, sides: tuple[str, ...]) -> int | None:
     """Which side of its config maps the serving load looks at; None as well when one of their pins is gone."""
-    pins = side_pins(layout, generation) if generation else ()
-    if not pins or not all(kernel.pins.exists(pin) for pin in pins):
+    if not sides or _sides_gone(found, sides):
         return None
-    with kernel.pins.get(pins[0]) as fd:
+    with kernel.pins.get(sides[0]) as fd:
         return (kernel.maps.lookup(fd, bytes(4)) or b"\0")[0] & 1
 
 
-def _sides_gone(kernel: Kernel, layout: Layout, generation: Generation | None) -> tuple[str, ...]:
-    pins = side_pins(layout, generation) if generation else ()
-    return tuple(pin.rpartition("/")[2] for pin in pins if not kernel.pins.exists(pin))
+def _sides_gone(found: Pins, sides: tuple[str, ...]) -> tuple[str, ...]:
+    there = {pin.path for load in found.loads.values() for pin in load.maps}
+    return tuple(pin.rpartition("/")[2] for pin in sides if pin not in there)
 
 
 def side_pins(layout: Layout, generation: Generation) -> tuple[str, ...]:
@@ -160,30 +161,14 @@ def side_pins(layout: Layout, generation: Generation) -> tuple[str, ...]:
     return tuple(layout.map_pin(pipeline, load, n) for n in ((SIDE, *names) if names else ()))
 
 
-def _panics(kernel: Kernel, layout: Layout, pipeline: str) -> dict[int, str]:
-    found = {}
-    for name in kernel.pins.listdir(layout.panic_pins(pipeline)):
-        with kernel.pins.get(pin := layout.panic_pin(pipeline, name)) as fd:
-            found[kernel.progs.info(fd).id] = pin
-    return found
+def _unpublished(found: Pins, generation: Generation | None) -> tuple[str, ...]:
+    there = {pin.name for pin in found.public}
+    return tuple(name for name in (generation.maps if generation else ()) if pin_name(name) not in there)
 
 
-def _rescued(kernel: Kernel, layout: Layout, pipeline: str) -> Iterator[int]:
-    folder = f"{layout.rescue_pins(pipeline)}/progs"
-    for name in kernel.pins.listdir(folder):
-        with kernel.pins.get(f"{folder}/{name}") as fd:
-            yield kernel.progs.info(fd).id
-
-
-def _unpublished(kernel: Kernel, layout: Layout, pipeline: str, generation: Generation | None) -> tuple[str, ...]:
-    names = generation.maps if generation else {}
-    return tuple(n for n in names if not kernel.pins.exists(layout.pub_pin(pipeline, n)))
-
-
-def _strays(kernel: Kernel, layout: Layout, pipeline: str, current: Current | None) -> tuple[str, ...]:
-    folder = layout.state_pins(pipeline)
+def _strays(found: Pins, current: Current | None) -> tuple[str, ...]:
     known = {m.pin for m in current.state.values()} if current else set()
-    return tuple(pin for name in kernel.pins.listdir(folder) if (pin := f"{folder}/{name}") not in known)
+    return tuple(pin.path for pin in found.state if pin.path not in known)
 
 
 def require_bpffs(kernel: Kernel, layout: Layout) -> None:
@@ -356,7 +341,7 @@ def _known(name: str, map_record: MapRecord, generation: Generation | None, wish
 def _parked(name: str, map_record: MapRecord, wish: Wish | None, *, listed: bool) -> _Known:
     """The pin of parked state names its layout: known when it is the wished one."""
     wanted = next((m for m in wish.maps if m.name == name), None) if wish else None
-    if wanted and map_record.pin.rsplit("-", 2)[1] == layout_digest(wanted.key, wanted.value):
+    if wanted and read_state_pin(map_record.pin)[1] == layout_digest(wanted.key, wanted.value):
         return _Known(listed=listed, id=map_record.id, key=wanted.key, value=wanted.value, inner=wanted.inner)
     return _Known(listed=listed, id=0)
 

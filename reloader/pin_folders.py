@@ -31,12 +31,6 @@ def pinned(kernel: Kernel, pin: str) -> Fd | None:
         raise
 
 
-def loads_of(kernel: Kernel, layout: Layout, pipeline: str) -> list[int]:
-    """Numbers of the loads that have pins."""
-    folder = f"{layout.pipeline_pins(pipeline)}/loads"
-    return sorted(int(n) for n in kernel.pins.listdir(folder) if n.isdecimal())
-
-
 def require_own_folders(kernel: Kernel, layout: Layout, pipeline: str) -> None:
     """PermissionRefused (77) when another user could exchange or remove what is pinned for the pipeline."""
     if weak := weak_folders(kernel, layout, pipeline):

@@ -21,7 +21,7 @@ from reloader import record
 from reloader.errors import NeedsHuman, NotFoundError, OtherVersion
 from reloader.files import UnfitFile, listing, read_regular, write_atomic
 from reloader.frozen import frozen
-from reloader.layout import Layout
+from reloader.layout import JOURNAL_SUFFIX, RECORD_SUFFIX, Layout, pipeline_of_record
 from reloader.spec.wish import Kept, Wish
 
 MOST = 256 << 20  # bytes of one record
@@ -161,7 +161,7 @@ def _parsed(path: Path) -> Any:
 def _other(path: Path, version: int) -> str:
     if version > record.VERSION:
         return "use the version of reloader that wrote it"
-    name = path.parent.name if path.stem == "current" else path.parent.parent.name
+    name = pipeline_of_record(path)
     return f"the running version is not affected; `reloader recover {name}` rebuilds its records from the kernel"
 
 
@@ -216,18 +216,18 @@ def read_generation(layout: Layout, pipeline: str, number: int) -> Generation:
 
 def generation_numbers(layout: Layout, pipeline: str) -> list[int]:
     """Stored generations, oldest first."""
-    folder = layout.generation_file(pipeline, 0).parent
-    return sorted(int(p.stem) for p in listing(folder, ".json") if p.stem.isdecimal())
+    found = listing(layout.generations_dir(pipeline), RECORD_SUFFIX)
+    return sorted(int(p.stem) for p in found if p.stem.isdecimal())
 
 
 def open_journals(layout: Layout, pipeline: str) -> list[Path]:
     """Return the journals of transactions that did not end, oldest first."""
-    return listing(layout.journal_file(pipeline, "").parent, ".jsonl")
+    return listing(layout.journals_dir(pipeline), JOURNAL_SUFFIX)
 
 
 def pipelines(layout: Layout) -> list[str]:
     """Every pipeline with records."""
-    return [p.name for p in listing(layout.pipelines_dir) if (p / "current.json").exists()]
+    return [p.name for p in listing(layout.pipelines_dir) if layout.current_file(p.name).exists()]
 
 
 def on_trial(layout: Layout, names: Iterable[str] | None = None) -> list[str]:

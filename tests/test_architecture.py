@@ -32,7 +32,7 @@ LAYERS = tuple(
         "diagnosis checkup live",
         "status handles",
         "arrivals",
-        "observe neighbours plan standing lost health trial pin_folders",
+        "observe neighbours plan standing lost health trial pin_folders pins",
         "records",
         "spec state",
         "hooks",
@@ -55,6 +55,31 @@ LEAVES = frozenset(
     {"errors", "effects", "interrupts", "layout", "record", "streams", "typetree", "frozen", "message", "printable"}
 )
 OWN_PATHS = re.compile(r"^/sys/fs/bpf|/sys/fs/bpf/|/var/lib/reloader")  # a hint may name the mount in prose
+FOLDERS = frozenset(
+    [
+        "links",
+        "state",
+        "taken",
+        "import",
+        "panic",
+        "pub",
+        "rescue",
+        "loads",
+        "progs",
+        "maps",
+        "bridge",
+        "objects",
+        "entries",
+        "tests",
+        "cache",
+        "logs",
+        "pipelines",
+        "generations",
+        "journal",
+    ]
+)
+PATH_PIECE = re.compile(rf"/({'|'.join(sorted(FOLDERS))})(?![\w.-])|(^|/)({'|'.join(sorted(FOLDERS))})/$")
+FILE_SUFFIX = re.compile(r"\.(jsonl?|sh|tmp)$")
 EMPTY_WORDS = re.compile(r"(manager|helper|helpers|utils|util|common)")
 
 
@@ -143,14 +168,84 @@ def test_ctypes_stays_behind_the_fence(path: Path) -> None:
 def test_only_the_layout_knows_paths(path: Path) -> None:
     if path == PACKAGE / "layout.py":
         return
-    docstrings = {id(d) for d in docstring_nodes(path)}
-    strings = [n for n in ast.walk(tree(path)) if isinstance(n, ast.Constant) and id(n) not in docstrings]
-    wrong = [n.lineno for n in strings if isinstance(n.value, str) and OWN_PATHS.search(n.value)]
+    wrong = sorted({*path_literals(tree(path)), *joined_paths(tree(path))})
     assert not wrong, f"{named(path)} writes a path of layout.py at lines {wrong}"
 
 
-def docstring_nodes(path: Path) -> Iterator[ast.Constant]:
-    for node in ast.walk(tree(path)):
+def path_literals(module: ast.Module) -> Iterator[int]:
+    """Lines with a string that holds a part of one of our paths, or with a row of folder names. Docstrings may."""
+    docstrings = {id(d) for d in docstring_nodes(module)}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            found = any(rule.search(node.value) for rule in (OWN_PATHS, PATH_PIECE, FILE_SUFFIX))
+            yield from [node.lineno] if found else []
+        if isinstance(node, ast.Tuple | ast.List | ast.Set) and len(node.elts) > 1:
+            found = all(isinstance(e, ast.Constant) and e.value in FOLDERS for e in node.elts)
+            yield from [node.lineno] if found else []
+
+
+def joined_paths(module: ast.Module) -> Iterator[int]:
+    """Lines that append to a path of the layout, or a folder's name to any path: by `/` or in an f-string."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            folder = isinstance(node.right, ast.Constant) and node.right.value in FOLDERS
+            if folder or asks_layout(node.left):
+                yield node.lineno
+        if isinstance(node, ast.JoinedStr):
+            for part, following in zip(node.values, node.values[1:], strict=False):
+                text = following.value if isinstance(following, ast.Constant) else ""
+                appended = str(text).startswith("/") and (text != "/" or following is not node.values[-1])
+                if isinstance(part, ast.FormattedValue) and asks_layout(part.value) and appended:
+                    yield node.lineno
+
+
+def asks_layout(node: ast.expr) -> bool:
+    """Whether the value is an attribute of a layout, or what a method of one returns."""
+    while isinstance(node, ast.Call | ast.Attribute):
+        node = node.func if isinstance(node, ast.Call) else node.value
+        if isinstance(node, ast.Attribute) and node.attr in ("layout", "_layout"):
+            return True
+    return isinstance(node, ast.Name) and node.id == "layout"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'f"{root}/progs/{name}"',
+        'f"loads/{load}"',
+        'folder / "journal"',
+        'listing(folder, ".jsonl")',
+        'for name in ("progs", "maps"): print(name)',
+        '"/state/" in pin',
+        "layout.logs_dir / name",
+        "self._in.layout.record_dir(pipeline) / name",
+        'f"{bench.layout.load_pins(pipeline, 1)}/{name}"',
+    ],
+)
+def test_a_path_piece_is_seen(source: str) -> None:
+    """Sabotage."""
+    module = ast.parse(source)
+    assert [*path_literals(module), *joined_paths(module)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"the group may read the maps in pub/"',
+        '("spec", "maps", name)',
+        'f"{layout.records}: not there"',
+        'pin.startswith(f"{layout.pipeline_pins(name)}/")',
+        "count / 1024",
+        'def f():\n    "<bpffs>/<pipeline>/links/<attachment>"',
+    ],
+)
+def test_prose_and_yaml_keys_are_no_paths(source: str) -> None:
+    module = ast.parse(source)
+    assert not [*path_literals(module), *joined_paths(module)]
+
+
+def docstring_nodes(module: ast.Module) -> Iterator[ast.Constant]:
+    for node in ast.walk(module):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body:
             first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):

@@ -17,10 +17,9 @@ from lab.traffic import Generator
 from reloader import cli, records
 from reloader.bpf.live import LiveKernel
 from reloader.kernel import ARRAY_TYPES, Fd, Loaded, LoadRequest, XdpMode
-from reloader.layout import Layout
+from reloader.layout import BLOBS, Layout
 from reloader.spec.model import Role
 from reloader.txn.journal import open_journals
-from reloader.txn.storage import BLOBS
 
 PIPELINE = "flow-count"
 BATCH = 20  # packets per look

@@ -73,7 +73,7 @@ def look(layout: Layout, targets: list[str]) -> Aftermath:
     committed, recovered = _ledgers()
     live: dict[str, int | None] = {}
     on_trial, opened, ours = [], [], []
-    mine = f"-{os.getpid()}.jsonl"
+    mine = f"-{os.getpid()}"
     for name in dict.fromkeys([*targets, *committed, *recovered]):
         try:
             current = records.read_current(layout, name)
@@ -87,7 +87,7 @@ def look(layout: Layout, targets: list[str]) -> Aftermath:
             opened.append(name)
             continue
         opened += [name] if journals else []
-        ours += [name] if any(path.name.endswith(mine) for path in journals) else []
+        ours += [name] if any(path.stem.endswith(mine) for path in journals) else []
     return Aftermath(
         committed=dict(committed),
         recovered=dict(recovered),

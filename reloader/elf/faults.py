@@ -216,7 +216,7 @@ def _relocation(elf: ElfFile, section: Section, code: bytes, r: Relocation) -> I
             message = f"section {section.name} takes the address of {name}, which is not a function in .text"
             hint = "take the SEC() line from the function"
         else:
-            old = target.name == "maps" or target.name.startswith("maps/")
+            old = target.name.partition("/")[0] == "maps"
             what = "map" if old else "variable"
             message = f"{what} {name} is in section {target.name}, which libbpf does not make a map of"
             hint = (

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from reloader.frozen import frozen
 from reloader.kernel import MapType
-from reloader.layout import pin_name
+from reloader.layout import pin_name, read_state_pin
 from reloader.observe import Observed, SeenMap
 from reloader.plan import conversion
 from reloader.plan.compat import Difference, map_differences, seen_shape, wished_shape
@@ -103,7 +103,7 @@ def _absent(wanted: WishMap, seen: Observed) -> MapChoice:
 def _stray(wanted: WishMap, seen: Observed) -> str:
     """A pin of what must be this map's state; starting another beside it would forget that one. Empty: none."""
     mine = pin_name(wanted.name)
-    return next((pin for pin in seen.strays if pin.rpartition("/")[2].rsplit("-", 2)[0] == mine), "")
+    return next((pin for pin in seen.strays if read_state_pin(pin)[0] == mine), "")
 
 
 def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str, cpus: int) -> MapChoice:

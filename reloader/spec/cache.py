@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import reloader
 from reloader.errors import InputError
 from reloader.files import UnfitFile, read_regular, write_atomic
-from reloader.layout import Layout, shipped_dir
+from reloader.layout import BLOBS, Layout, shipped_schema
 from reloader.spec.source import read_source
 from reloader.trust import Judge, Signature, signature_of
 
@@ -109,7 +109,7 @@ def _summary(wish: Wish) -> dict[str, Any]:
 def kept_file(path: Path, layout: Layout) -> Path:
     """Where the compiled wishes of a YAML file are kept."""
     name = hashlib.sha256(str(path.absolute()).encode(errors="surrogateescape")).hexdigest()
-    return layout.cache_dir / f"{name}.json"
+    return layout.compiled_file(name)
 
 
 def _key(data: bytes, path: Path) -> str:
@@ -133,8 +133,7 @@ def _fresh(files: Mapping[str, Sequence[int]], sign: Callable[[str], Signature])
 
 def _contents(wishes: Iterable[Mapping[str, Any]], layout: Layout) -> set[Path]:
     """The files of the record directory with all that a hit does not bring along; each is named by its digest."""
-    kinds = ("objects", "entries", "tests")
-    return {layout.blob_file(kind, digest) for one in wishes for kind in kinds for digest in one[kind]}
+    return {layout.blob_file(kind, digest) for one in wishes for kind in BLOBS for digest in one[kind]}
 
 
 def _whole(kept: Mapping[str, Any], layout: Layout) -> bool:
@@ -189,4 +188,4 @@ def _decoded(kept: Mapping[str, Any]) -> tuple[Compiled, ...]:
 
 def schema_digest() -> str:
     """Of the published schema, which a test holds equal to the composed one; reading is cheaper than composing."""
-    return hashlib.sha256((shipped_dir("schemas") / "pipeline.schema.json").read_bytes()).hexdigest()
+    return hashlib.sha256(shipped_schema().read_bytes()).hexdigest()

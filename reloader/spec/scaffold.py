@@ -19,7 +19,7 @@ from reloader.elf import ElfMap, ElfProgram
 from reloader.elf.sections import loadable
 from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
-from reloader.layout import shipped_dir
+from reloader.layout import shipped_schema
 from reloader.printable import printable
 from reloader.spec import undecided
 from reloader.spec.compile import compile_source
@@ -106,7 +106,7 @@ def _attachable(objects: Objects) -> list[ElfProgram]:
 
 
 def _head(objects: Sequence[Path]) -> list[str]:
-    schema = shipped_dir("schemas") / "pipeline.schema.json"
+    schema = shipped_schema()
     files = ", ".join(quoted(str(p)) for p in objects)
     return [
         f"# yaml-language-server: $schema={printable(str(schema))}",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from reloader.errors import InputError, NotFoundError, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.frozen import frozen
-from reloader.layout import HOST_STATE, pin_name, shipped_dir
+from reloader.layout import pin_name, registry_dirs
 from reloader.spec.text import Document, Steps, dotted
 from reloader.state import shape
 from reloader.state.compile import StateRefused, compile_conversion, invert
@@ -69,7 +69,7 @@ class Registry:
 
 def search_path(beside: Path | None = None) -> tuple[Path, ...]:
     """Where schemas are looked for: beside the pipeline's YAML, on this host, among those shipped."""
-    return (*((beside.parent / "state",) if beside else ()), Path(HOST_STATE), shipped_dir("state"))
+    return registry_dirs(beside)
 
 
 def find_schema(schema: str, search: Sequence[Path]) -> Path | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, assert_never
 from reloader import records
 from reloader.errors import KernelError
 from reloader.kernel import ENOTSUPP, NESTED_TYPES, Fd, Kernel, Loaded, LoadRequest
-from reloader.layout import Layout
+from reloader.layout import Layout, load_folders
 from reloader.observe import Observed
 from reloader.plan import ops
 from reloader.plan.entries import EntryDiff, split_records
@@ -398,8 +398,8 @@ def _warn(text: str) -> None:
 
 
 def _drop_load(bench: Bench, op: ops.DropLoad) -> None:
-    for folder in ("progs", "maps", "bridge"):
-        _drop_folder(bench, f"{op.path}/{folder}")
+    for folder in load_folders(op.path):
+        _drop_folder(bench, folder)
     bench.kernel.pins.rmdir(op.path)
     _prune_folders(bench, os.path.dirname(op.path))
 
@@ -412,9 +412,9 @@ def _drop_folder(bench: Bench, folder: str) -> None:
 
 def _drop_pipeline(bench: Bench, op: ops.DropPipeline) -> None:
     root = bench.layout.pipeline_pins(bench.pipeline)
-    for folder in ("pub", "links", "state", "loads"):
-        if not bench.kernel.pins.listdir(f"{root}/{folder}"):
-            bench.kernel.pins.rmdir(f"{root}/{folder}")
+    for folder in bench.layout.emptied_folders(bench.pipeline):
+        if not bench.kernel.pins.listdir(folder):
+            bench.kernel.pins.rmdir(folder)
     _prune_folders(bench, root)
     storage.forget_compiled(bench.layout, op.sources)
     if op.records:

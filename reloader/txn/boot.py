@@ -59,7 +59,7 @@ def _boot_one(kernel: Kernel, layout: Layout, lock: WriterLock, name: str, progr
         except (VerifierRejected, TestsFailed) as error:  # this kernel will not have what the last one ran
             refused = refused or error
             continue
-        return [*done, _told(current, generation, result, refused)]
+        return [*done, _told(layout, current, generation, result, refused)]
     raise refused or NothingSwapped(
         f"{name}: generation {current.generation} cannot be loaded, its objects are gone", hint="apply it from its YAML"
     )
@@ -90,7 +90,9 @@ def _intake(generation: Generation) -> Intake:
     return Intake(wish=generation.wish, reason=REASON, cause=Cause.BOOT, origin=origin, lossy_rollback=True)
 
 
-def _told(before: Current, generation: Generation, result: Result, refused: ReloaderError | None) -> str:
+def _told(
+    layout: Layout, before: Current, generation: Generation, result: Result, refused: ReloaderError | None
+) -> str:
     name = before.pipeline
     if not result.changed:
         return f"{name}: generation {result.generation} is in force"
@@ -99,5 +101,12 @@ def _told(before: Current, generation: Generation, result: Result, refused: Relo
         return f"{told} of generation {generation.number}; this kernel refuses the newer: {refused.message}"
     if generation.number < before.generation:
         told = f"{told} of generation {generation.number}, as {before.generation} failed its trial"
-    empty = [line.name for line in result.plan.lines if "restarted" in " ".join(line.notes)] if result.plan else []
+    empty = _emptied(layout, name, result.generation)
     return told + (f"; state starts empty: {', '.join(empty)}" if empty else "")
+
+
+def _emptied(layout: Layout, pipeline: str, number: int) -> list[str]:
+    """State maps that started empty with this generation, in the order of its YAML."""
+    current, made = records.read_current(layout, pipeline), records.read_generation(layout, pipeline, number)
+    when = current.restarted if current else {}
+    return [m.name for m in made.wish.maps if when.get(m.name) == made.created]

@@ -2,7 +2,7 @@
 fragments that nobody refers to. Everything else is left alone, and of what was not certain is said why.
 
 Under the writer lock, so that nothing of a change under way looks dead. Called by commands/gc.py. Imports records,
-observe's kernel view, storage's layout, journal.
+pins, layout.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -22,15 +22,13 @@ from reloader.files import listing, read_regular
 from reloader.frozen import frozen
 from reloader.interrupts import Held
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd, Kernel
-from reloader.layout import PIPELINE_NAME, Layout
+from reloader.layout import BLOBS, FRAGMENTS, RECORD_SUFFIX, Layout
 from reloader.lock import WriterLock
 from reloader.pin_folders import describe_weak, weak_folders
+from reloader.pins import LoadPins, Pin, inventory, pinned_pipelines, program_infos
 from reloader.printable import counted
 from reloader.records import MOST, Current
-from reloader.txn.journal import open_journals
-from reloader.txn.storage import BLOBS
 
-FOLDERS = ("progs", "maps", "bridge")  # of one load
 NAMED = Path("/run/netns")
 ON_INTERFACES = (6, 11)  # BPF_LINK_TYPE_XDP, BPF_LINK_TYPE_TCX
 OLD = 3600.0  # seconds after which nobody is still writing a compiled wish
@@ -53,9 +51,8 @@ def look(kernel: Kernel, layout: Layout, lock: WriterLock) -> tuple[list[Dead], 
     """All that could go, and what looks dead but is not certain to be."""
     assert lock.fd >= 0
     found: list[Dead | Kept] = []
-    for name in kernel.pins.listdir(layout.bpffs):
-        folder = layout.pipeline_pins(name)
-        if PIPELINE_NAME.match(name) and _is_folder(folder):
+    for name in pinned_pipelines(kernel, layout):
+        if _is_folder(layout.pipeline_pins(name)):
             weak = weak_folders(kernel, layout, name)
             found += [Kept(path=w.path, why=describe_weak(w)) for w in weak] or _Pipeline(kernel, layout, name).look()
     found += [*_blobs(layout), *_compiled(layout), *_fragments(layout)]
@@ -90,15 +87,21 @@ def _is_folder(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
 
 
+def _files(pins: Iterable[Pin]) -> list[Pin]:
+    """A folder among pins is not ours."""
+    return [pin for pin in pins if not _is_folder(pin.path)]
+
+
 class _Pipeline:
     """The pins of one pipeline, beside what its records explain."""
 
     def __init__(self, kernel: Kernel, layout: Layout, name: str) -> None:
         self._kernel, self._layout, self._name = kernel, layout, name
         self._root = layout.pipeline_pins(name)
+        self._pins = inventory(kernel, layout, name)
 
     def look(self) -> list[Dead | Kept]:
-        if open_journals(self._layout.journal_file(self._name, "").parent):
+        if records.open_journals(self._layout, self._name):
             return [Kept(path=self._root, why=f"a transaction is open; `reloader recover {self._name}` first")]
         try:
             current = records.read_current(self._layout, self._name)
@@ -113,10 +116,10 @@ class _Pipeline:
 
     def _rescued(self) -> Iterator[Kept]:
         """It may serve: a filter of traffic control is on none of the hooks that are looked at here."""
-        if self._list("rescue"):
+        if self._pins.rescue_contents:
             why = "a rescue script put it there; `reloader apply FILE` takes over from it, "
             why += f"`reloader remove {self._name}` takes it off"
-            yield Kept(path=f"{self._root}/rescue", why=why)
+            yield Kept(path=self._layout.rescue_pins(self._name), why=why)
 
     def _explained(self, current: Current | None) -> set[str]:
         """Every pin that the records speak of, whether it is there or not."""
@@ -137,8 +140,8 @@ class _Pipeline:
 
     def _lives(self) -> bool:
         """Whether a link of the pipeline's has a hook, or a program of it is attached by anybody."""
-        mine = {number for load in self._list("loads") for number, _ in self._programs(load)}
-        return bool(self._attached() & mine) or any(self._link_lives(pin) for pin in self._pins("links"))
+        mine = {number for load in self._pins.loads.values() for number, _ in self._programs(load)}
+        return bool(self._attached() & mine) or any(self._link_lives(pin) for pin in _files(self._pins.links))
 
     def _attached(self) -> set[int]:
         """Programs on any hook: of links, and what netlink attached in namespaces that have a name."""
@@ -150,18 +153,18 @@ class _Pipeline:
         return found
 
     def _links(self, explained: set[str]) -> Iterator[Dead | Kept]:
-        for pin in self._pins("links"):
-            if pin in explained:
+        for pin in _files(self._pins.links):
+            if pin.path in explained:
                 continue
             if self._link_lives(pin):
-                yield Kept(path=pin, why="no record explains this link, and it is attached")
+                yield Kept(path=pin.path, why="no record explains this link, and it is attached")
             else:
-                yield Dead(kind="pin", path=pin, why="a link of an interface that is gone")
+                yield Dead(kind="pin", path=pin.path, why="a link of an interface that is gone")
 
-    def _link_lives(self, pin: str) -> bool:
+    def _link_lives(self, pin: Pin) -> bool:
         """Only a link that could be on an interface, and is on none, is dead."""
         try:
-            with self._kernel.pins.get(pin) as fd:
+            with self._kernel.pins.get(pin.path) as fd:
                 info = self._kernel.links.info(fd)
         except (KernelError, ValueError):
             return True
@@ -169,44 +172,41 @@ class _Pipeline:
 
     def _loads(self, explained: set[str]) -> Iterator[Dead | Kept]:
         attached = self._attached()
-        for load in self._list("loads"):
-            if not load.isdecimal() or self._layout.load_pins(self._name, int(load)) in explained:
+        for load in self._pins.loads.values():
+            if load.path in explained:
                 continue
             programs = list(self._programs(load))
             if any(number in attached for number, _ in programs):
-                yield Kept(path=f"{self._root}/loads/{load}", why="no record explains this load, and it is attached")
+                yield Kept(path=load.path, why="no record explains this load, and it is attached")
             elif not all(ours for _, ours in programs):
-                yield Kept(path=f"{self._root}/loads/{load}", why="it holds somebody else's program")
+                yield Kept(path=load.path, why="it holds somebody else's program")
             else:
-                pins = (pin for folder in FOLDERS for pin in self._pins(f"loads/{load}/{folder}"))
-                yield from (Dead(kind="pin", path=p, why="of a load that no record explains") for p in pins)
-                if not self._kernel.pins.listdir(f"{self._root}/loads/{load}"):
-                    yield Dead(kind="folder", path=f"{self._root}/loads/{load}", why="empty")
+                pins = _files((*load.programs, *load.maps, *load.bridge))
+                yield from (Dead(kind="pin", path=p.path, why="of a load that no record explains") for p in pins)
+                if not load.contents:
+                    yield Dead(kind="folder", path=load.path, why="empty")
 
-    def _programs(self, load: str) -> Iterator[tuple[int, bool]]:
+    def _programs(self, load: LoadPins) -> Iterator[tuple[int, bool]]:
         """(kernel id, whether it says that it is this pipeline's)."""
-        for folder in ("progs", "bridge"):
-            for pin in self._pins(f"loads/{load}/{folder}"):
-                with self._kernel.pins.get(pin) as fd:
-                    number = self._kernel.progs.info(fd).id
-                yield number, self._kernel.progs.metadata(number).get("pipeline") == self._name
+        for _, info in program_infos(self._kernel, _files((*load.programs, *load.bridge))):
+            yield info.id, self._kernel.progs.metadata(info.id).get("pipeline") == self._name
 
     def _state(self, explained: set[str]) -> Iterator[Dead | Kept]:
         """State is data: only what is empty is dead."""
-        for pin in self._pins("state"):
-            if pin in explained:
+        for pin in _files(self._pins.state):
+            if pin.path in explained:
                 continue
             entries = self._entries(pin)
             if entries:
                 why = f"no record explains this state, and it holds {counted(entries, 'entry')}: remove the pin by hand"
-                yield Kept(path=pin, why=why)
+                yield Kept(path=pin.path, why=why)
             elif entries == 0:
-                yield Dead(kind="pin", path=pin, why="an empty state map that no record explains")
+                yield Dead(kind="pin", path=pin.path, why="an empty state map that no record explains")
 
-    def _entries(self, pin: str) -> int | None:
+    def _entries(self, pin: Pin) -> int | None:
         """Entries that somebody made; None: that cannot be told, or it is no map."""
         try:
-            with self._kernel.pins.get(pin) as fd:
+            with self._kernel.pins.get(pin.path) as fd:
                 return self._count(fd)
         except (KernelError, ValueError):
             return None
@@ -220,19 +220,12 @@ class _Pipeline:
         return self._kernel.maps.count(fd)
 
     def _names(self, explained: set[str]) -> Iterator[Dead]:
-        for folder, why in (
-            ("pub", "a public name of a map that no record explains"),
-            ("import", "of an import that ended"),
-            ("taken", "of a take-over that ended"),
+        for pins, why in (
+            (self._pins.public, "a public name of a map that no record explains"),
+            (self._pins.imports, "of an import that ended"),
+            (self._pins.taken, "of a take-over that ended"),
         ):
-            yield from (Dead(kind="pin", path=p, why=why) for p in self._pins(folder) if p not in explained)
-
-    def _pins(self, folder: str) -> list[str]:
-        path = f"{self._root}/{folder}"
-        return [f"{path}/{name}" for name in self._list(folder) if not _is_folder(f"{path}/{name}")]
-
-    def _list(self, folder: str) -> list[str]:
-        return self._kernel.pins.listdir(f"{self._root}/{folder}")
+            yield from (Dead(kind="pin", path=p.path, why=why) for p in _files(pins) if p.path not in explained)
 
 
 # on disk
@@ -241,8 +234,7 @@ class _Pipeline:
 def _blobs(layout: Layout) -> Iterator[Dead]:
     """A blob that no pipeline links to; records that are not sound keep theirs."""
     for blob in BLOBS:
-        folder = layout.records / blob
-        for path in listing(folder):
+        for path in listing(layout.blob_dir(blob)):
             if not path.name.startswith(".") and path.lstat().st_nlink == 1:
                 yield Dead(kind="blob", path=str(path), why="no pipeline needs it")
 
@@ -250,7 +242,7 @@ def _blobs(layout: Layout) -> Iterator[Dead]:
 def _compiled(layout: Layout) -> Iterator[Dead]:
     """Compiled wishes of pipelines that are recorded no more, or that nobody can read."""
     known = set(records.pipelines(layout))
-    for path in listing(layout.cache_dir, ".json"):
+    for path in listing(layout.cache_dir, RECORD_SUFFIX):
         if not known & _pipelines_of(path) and not path.is_dir():
             yield Dead(kind="cache", path=str(path), why="compiled from a YAML of no recorded pipeline")
 
@@ -265,10 +257,16 @@ def _pipelines_of(path: Path) -> set[str]:
 def _fragments(layout: Layout) -> Iterator[Dead]:
     """Half-written files; in the cache, which is written without the lock, only old ones. One that was written in the
     future is old, too: the clock was set back since."""
-    for path in sorted(layout.records.rglob(".*.tmp")):
+    for path in sorted(layout.records.rglob(FRAGMENTS)):
         try:
             old = path.parent != layout.cache_dir or abs(time.time() - path.stat().st_mtime) > OLD
         except OSError:  # it went meanwhile
             continue
-        if old and not path.is_dir() and not open_journals(path.parent / "journal"):
+        if old and not path.is_dir() and not _is_in_use(layout, path):
             yield Dead(kind="fragment", path=str(path), why="half written by a process that is gone")
+
+
+def _is_in_use(layout: Layout, fragment: Path) -> bool:
+    """Whether it lies beside a journal that is open, whose recovery sweeps it away."""
+    folder = fragment.parent
+    return folder.parent == layout.pipelines_dir and bool(records.open_journals(layout, folder.name))

@@ -22,6 +22,7 @@ from reloader.effects import lasting
 from reloader.errors import NeedsHuman, OtherVersion
 from reloader.files import UnfitFile, listing, make_folders, open_to_write, read_regular
 from reloader.frozen import frozen
+from reloader.layout import JOURNAL_SUFFIX
 from reloader.record import VERSION
 
 MOST = 1 << 30  # bytes of one journal
@@ -101,7 +102,7 @@ class Journal:
 
 def open_journals(folder: Path) -> list[Path]:
     """Journals of transactions that did not end, oldest first."""
-    return listing(folder, ".jsonl")
+    return listing(folder, JOURNAL_SUFFIX)
 
 
 def read_journal(path: Path) -> list[JournalLine]:

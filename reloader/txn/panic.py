@@ -4,13 +4,14 @@ Takes no writer lock and writes no journal, since whoever holds the lock may be 
 link is swapped by compare-and-swap: a transaction under way finds a program that it did not expect and goes back. The
 pins below panic/ and the links themselves are the only record of it. It goes by the pins below links/, so that records
 which are lost or damaged do not stop it. The next `apply` ends it; watch and guards, which act by themselves, leave it.
-Run again, it goes on where it was killed. Imports kernel, layout, records, hooks, errors.
+Run again, it goes on where it was killed. Imports kernel, layout, pins, records, hooks, errors.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 
 from reloader import records
 from reloader.errors import KernelError, NeedsHuman, NotFoundError, RefusedChange
@@ -19,7 +20,8 @@ from reloader.hooks import type_of
 from reloader.interrupts import Held
 from reloader.kernel import Fd, Kernel, LoadRequest
 from reloader.layout import Layout, shipped_object
-from reloader.pin_folders import loads_of, pinned, require_own_folders
+from reloader.pin_folders import pinned, require_own_folders
+from reloader.pins import Pin, PinKind, link_infos, listed, loads_of, program_infos
 from reloader.printable import counted
 from reloader.records import Current
 from reloader.spec.wish import Wish
@@ -77,23 +79,16 @@ def _recorded(layout: Layout, pipeline: str) -> tuple[Current | None, Wish | Non
 
 def _places(kernel: Kernel, layout: Layout, pipeline: str, current: Current | None) -> dict[str, str]:
     """Link pin → attachment: those that are there, and those that should be."""
-    folder = layout.link_pins(pipeline)
+    pinned_links = {pin.path: pin.name for pin in listed(kernel, layout, pipeline, PinKind.LINK)}
     recorded = {link.pin: attachment for attachment, link in (current.links if current else {}).items()}
-    return {**{f"{folder}/{name}": name for name in kernel.pins.listdir(folder)}, **recorded}
+    return {**pinned_links, **recorded}
 
 
 def panicking(kernel: Kernel, layout: Layout, pipeline: str) -> bool:
     """Whether an attachment of the pipeline runs a panic's program: what acts by itself leaves it so."""
-    folder, links = layout.panic_pins(pipeline), layout.link_pins(pipeline)
-    serving = set()
-    for name in kernel.pins.listdir(folder):
-        with kernel.pins.get(f"{folder}/{name}") as program:
-            serving.add(kernel.progs.info(program).id)
-    for name in kernel.pins.listdir(links) if serving else ():
-        with kernel.pins.get(f"{links}/{name}") as link:
-            if kernel.links.info(link).prog_id in serving:
-                return True
-    return False
+    serving = {info.id for _, info in program_infos(kernel, listed(kernel, layout, pipeline, PinKind.PANIC))}
+    places = listed(kernel, layout, pipeline, PinKind.LINK) if serving else ()
+    return any(link.prog_id in serving for _, link in link_infos(kernel, places))
 
 
 def _named(attachment: str, stance: Panic) -> str:
@@ -168,14 +163,19 @@ def _swap_once(kernel: Kernel, layout: Layout, pipeline: str, link: Fd, program:
 
 def _by_pin(kernel: Kernel, layout: Layout, pipeline: str, number: int) -> Fd | None:
     """A program of ours by its pin, for which no capability is asked."""
-    loads = reversed(loads_of(kernel, layout, pipeline))
-    folders = [f for n in loads for f in (layout.prog_pins(pipeline, n), layout.bridge_pins(pipeline, n))]
-    for folder in (*folders, layout.panic_pins(pipeline)):
-        for name in kernel.pins.listdir(folder):
-            found = pinned(kernel, f"{folder}/{name}")
-            if found is None:  # another process took it away meanwhile
-                continue
-            if kernel.progs.info(found).id == number:
-                return found
-            found.close()
+    for pin in _program_pins(kernel, layout, pipeline):
+        found = pinned(kernel, pin.path)
+        if found is None:  # another process took it away meanwhile
+            continue
+        if kernel.progs.info(found).id == number:
+            return found
+        found.close()
     return None
+
+
+def _program_pins(kernel: Kernel, layout: Layout, pipeline: str) -> Iterator[Pin]:
+    """The newest load first; a folder is listed only when the program was in none before it."""
+    for load in reversed(loads_of(kernel, layout, pipeline)):
+        yield from listed(kernel, layout, pipeline, PinKind.PROGRAM, load)
+        yield from listed(kernel, layout, pipeline, PinKind.BRIDGE, load)
+    yield from listed(kernel, layout, pipeline, PinKind.PANIC)

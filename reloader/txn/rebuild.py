@@ -7,23 +7,23 @@ maps and swaps its links by compare-and-swap. Called by commands/recover.py. Imp
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from reloader import records
 from reloader.btf import Btf, TypeTree
 from reloader.errors import KernelError, NeedsHuman, NotFoundError
 from reloader.frozen import frozen
 from reloader.kernel import Fd, Kernel, LinkInfo, MapInfo
-from reloader.layout import Layout, pin_name
+from reloader.layout import Layout, pin_name, read_inner_pin, read_pin_name, read_state_pin
 from reloader.lock import WriterLock
-from reloader.pin_folders import loads_of, require_own_folders
+from reloader.pin_folders import require_own_folders
+from reloader.pins import Pin, PinKind, Pins, inventory, link_infos, program_infos
 from reloader.plan import identity
 from reloader.records import Cause, Current, Generation, LinkRecord, MapRecord
 from reloader.spec.model import Role
 from reloader.spec.wish import Wish, WishAttachment, WishMap
 from reloader.spec.words import GATE
 from reloader.txn import rescue, storage
-from reloader.txn.journal import open_journals
 
 REASON = "rebuilt from the kernel"
 
@@ -39,6 +39,7 @@ class _Program:
 
 @frozen
 class _Map:
+    kind: PinKind
     record: MapRecord
     info: MapInfo
     key: TypeTree | None
@@ -50,6 +51,7 @@ class _Found:
     """What the kernel shows of one pipeline."""
 
     load: int
+    newest: int  # load that has pins
     programs: dict[str, _Program]  # of that load
     links: dict[str, LinkInfo]  # pin → link
     maps: dict[str, _Map]  # of that load, and the state it uses
@@ -61,10 +63,10 @@ def rebuild(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> 
     """Write the records again; a line for each thing that was found, or that nothing explains."""
     assert lock.fd >= 0
     require_own_folders(kernel, layout, pipeline)
-    if open_journals(layout.journal_file(pipeline, "").parent):
+    if records.open_journals(layout, pipeline):
         raise NeedsHuman(
             f"{pipeline}: its records are damaged and a transaction is open",
-            hint=f"remove {layout.journal_file(pipeline, '').parent}, then `reloader recover {pipeline}`",
+            hint=f"remove {layout.journals_dir(pipeline)}, then `reloader recover {pipeline}`",
         )
     found = _look(kernel, layout, pipeline)
     generation = _stored(layout, pipeline, found) or _generation(kernel, pipeline, found)
@@ -83,43 +85,41 @@ def rebuild(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> 
 
 
 def _look(kernel: Kernel, layout: Layout, pipeline: str) -> _Found:
-    programs = list(_programs(kernel, layout, pipeline))
+    pins = inventory(kernel, layout, pipeline)
+    programs = list(_programs(kernel, pins, pipeline))
     if not programs:
         raise NeedsHuman(f"{pipeline}: no program below {layout.pipeline_pins(pipeline)} says whose it is")
-    links = dict(_pinned_links(kernel, layout, pipeline))
+    links = {pin.path: info for pin, info in link_infos(kernel, pins.links)}
     load = _serving(programs, links)
     mine = {p.name: p for p in programs if p.load == load}
     held = {i for p in mine.values() for i in p.map_ids}
     trees: dict[int, Btf] = {}
-    state = list(_maps_in(kernel, layout.state_pins(pipeline), trees))
+    state = list(_maps_of(kernel, pins.state, trees))
     names = {pin_name(name): name for p in mine.values() for name in identity.roles(p.words)}
-    folder = f"{layout.load_pins(pipeline, load)}/maps"
-    newest_last = sorted(_maps_in(kernel, folder, trees), key=lambda found: _generation_of(found[0]))
-    mine_too = ((file.partition("@")[0], m) for file, m in newest_last)
+    files = {pin.path for pin in pins.loads[load].maps}
+    newest_last = sorted(pins.loads[load].maps, key=lambda pin: read_inner_pin(pin.name)[1])
+    mine_too = ((read_inner_pin(pin.name)[0], m) for pin, m in _maps_of(kernel, newest_last, trees))
     maps = {_map_name(file, names): m for file, m in mine_too if not file.startswith("rl_")}
-    used = {_map_name(file.rsplit("-", 2)[0], names): m for file, m in state if m.info.id in held}
-    parked = {_map_name(file.rsplit("-", 2)[0], names): m for file, m in state if m.info.id not in held}
+    used = {_map_name(read_state_pin(pin.name)[0], names): m for pin, m in state if m.info.id in held}
+    parked = {_map_name(read_state_pin(pin.name)[0], names): m for pin, m in state if m.info.id not in held}
     parked = {name: m for name, m in parked.items() if name not in used}
-    gates = tuple(p for p in sorted(mine) if kernel.pins.exists(layout.map_pin(pipeline, load, f"{GATE}_{p}")))
-    return _Found(load=load, programs=mine, links=links, maps={**maps, **used}, parked=parked, gates=gates)
+    return _Found(
+        load=load,
+        newest=max(pins.loads),
+        programs=mine,
+        links=links,
+        maps={**maps, **used},
+        parked=parked,
+        gates=tuple(p for p in sorted(mine) if layout.map_pin(pipeline, load, f"{GATE}_{p}") in files),
+    )
 
 
-def _programs(kernel: Kernel, layout: Layout, pipeline: str) -> Iterator[_Program]:
-    for load in loads_of(kernel, layout, pipeline):
-        folder = f"{layout.load_pins(pipeline, load)}/progs"
-        for name in kernel.pins.listdir(folder):
-            with kernel.pins.get(f"{folder}/{name}") as fd:
-                info = kernel.progs.info(fd)
+def _programs(kernel: Kernel, pins: Pins, pipeline: str) -> Iterator[_Program]:
+    for load in pins.loads.values():
+        for pin, info in program_infos(kernel, load.programs):
             words = kernel.progs.metadata(info.id)
             if words.get("pipeline") == pipeline:
-                yield _Program(name=name, load=load, id=info.id, map_ids=info.map_ids, words=words)
-
-
-def _pinned_links(kernel: Kernel, layout: Layout, pipeline: str) -> Iterator[tuple[str, LinkInfo]]:
-    folder = f"{layout.pipeline_pins(pipeline)}/links"
-    for name in kernel.pins.listdir(folder):
-        with kernel.pins.get(f"{folder}/{name}") as fd:
-            yield f"{folder}/{name}", kernel.links.info(fd)
+                yield _Program(name=pin.name, load=pin.load, id=info.id, map_ids=info.map_ids, words=words)
 
 
 def _serving(programs: list[_Program], links: dict[str, LinkInfo]) -> int:
@@ -128,31 +128,23 @@ def _serving(programs: list[_Program], links: dict[str, LinkInfo]) -> int:
     return max((sum(running.count(q.id) for q in programs if q.load == p.load), p.load) for p in programs)[1]
 
 
-def _generation_of(file: str) -> int:
-    """The generation with which a config map came to its load later on; 0: it came with the load."""
-    number = file.partition("@")[2]
-    return int(number) if number.isdecimal() else 0
-
-
 def _map_name(file: str, names: dict[str, str]) -> str:
-    return names.get(file, "." + file[4:] if file.startswith("sec-") else file)
+    return names.get(file, read_pin_name(file))
 
 
-def _maps_in(kernel: Kernel, folder: str, trees: dict[int, Btf]) -> Iterator[tuple[str, _Map]]:
-    """(file name, map) of each map pinned in a folder, oldest serial first."""
-    for name in kernel.pins.listdir(folder):
-        pin = f"{folder}/{name}"
-        with kernel.pins.get(pin) as fd:
-            yield name, _map(kernel, fd, pin, trees)
+def _maps_of(kernel: Kernel, pins: Iterable[Pin], trees: dict[int, Btf]) -> Iterator[tuple[Pin, _Map]]:
+    for pin in pins:
+        with kernel.pins.get(pin.path) as fd:
+            yield pin, _map(kernel, fd, pin, trees)
 
 
-def _map(kernel: Kernel, fd: Fd, pin: str, trees: dict[int, Btf]) -> _Map:
+def _map(kernel: Kernel, fd: Fd, pin: Pin, trees: dict[int, Btf]) -> _Map:
     info = kernel.maps.info(fd)
     if info.btf_id and info.btf_id not in trees:
         trees[info.btf_id] = Btf.parse(kernel.maps.btf(info.btf_id))
     btf = trees.get(info.btf_id)
     key, value = (btf.tree(i) if btf and i else None for i in (info.btf_key_type_id, info.btf_value_type_id))
-    return _Map(record=MapRecord(pin=pin, id=info.id), info=info, key=key, value=value)
+    return _Map(kind=pin.kind, record=MapRecord(pin=pin.path, id=info.id), info=info, key=key, value=value)
 
 
 # records
@@ -190,7 +182,7 @@ def _generation(kernel: Kernel, pipeline: str, found: _Found) -> Generation:
 def _wish(pipeline: str, words: dict[str, str], found: _Found) -> Wish:
     """As much of it as the kernel tells: no object, no rodata, no entries."""
     roles = identity.roles(words)
-    state = {n for n, m in found.maps.items() if "/state/" in m.record.pin}
+    state = {n for n, m in found.maps.items() if m.kind is PinKind.STATE}
     return Wish(
         pipeline=pipeline,
         source_revision=words.get("source", ""),
@@ -240,13 +232,16 @@ def _current(
 ) -> Current:
     """`wish` stays empty: whatever is applied next goes the long way, and is recorded."""
     numbers = records.generation_numbers(layout, pipeline)
-    state = {n: m for n, m in generation.maps.items() if "/state/" in m.pin}
+    state = {m.name for m in generation.wish.maps if m.role is Role.STATE}
     return Current(
         pipeline=pipeline,
         generation=generation.number,
         last_generation=max([generation.number, *numbers]),
-        last_load=max(loads_of(kernel, layout, pipeline)),
+        last_load=found.newest,
         links=links,
-        state={**{n: m.record for n, m in found.parked.items()}, **state},
+        state={
+            **{n: m.record for n, m in found.parked.items()},
+            **{n: m for n, m in generation.maps.items() if n in state},
+        },
         boot_id=kernel.boot_id(),
     )

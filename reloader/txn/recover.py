@@ -18,7 +18,7 @@ from reloader.errors import NeedsHuman, ReloaderError
 from reloader.frozen import frozen
 from reloader.interrupts import Held
 from reloader.kernel import Kernel
-from reloader.layout import Layout
+from reloader.layout import BLOBS, FRAGMENTS, Layout
 from reloader.lock import WriterLock
 from reloader.plan.ops import Op
 from reloader.printable import counted
@@ -26,7 +26,6 @@ from reloader.records import Current, Generation
 from reloader.spec.wish import Wish
 from reloader.txn.apply import Bench, silent, take_back
 from reloader.txn.journal import Journal, JournalLine, open_journals, read_journal
-from reloader.txn.storage import BLOBS
 from reloader.txn.transaction import end, finish_after_commit, left_out
 
 RECOVERED: dict[str, list[str]] = {}
@@ -90,7 +89,7 @@ def recover(
     Signals are held back during this; one that came is raised afterwards."""
     assert lock.fd >= 0
     try:
-        found = open_journals(layout.journal_file(pipeline, "").parent)
+        found = open_journals(layout.journals_dir(pipeline))
         if not found:
             return []
         with Held() as held:
@@ -163,6 +162,6 @@ def _moved(bench: Bench, what: str) -> str:
 def _sweep_fragments(layout: Layout, pipeline: str) -> None:
     """Half-written files of a process that was killed inside a write."""
     with suppress(OSError):  # nothing is owed for them: `gc` finds those that are left
-        for folder in (layout.record_dir(pipeline), *(layout.records / blob for blob in BLOBS)):
-            for path in folder.rglob(".*.tmp"):
+        for folder in (layout.record_dir(pipeline), *map(layout.blob_dir, BLOBS)):
+            for path in folder.rglob(FRAGMENTS):
                 lasting("fragment.remove", partial(path.unlink, missing_ok=True))

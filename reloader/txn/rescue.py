@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from reloader import records
 from reloader.elf.file import ElfFile
@@ -16,7 +16,7 @@ from reloader.errors import NeedsHuman
 from reloader.files import write_atomic
 from reloader.hooks import HOOKS
 from reloader.kernel import MapType
-from reloader.layout import Layout, pin_name
+from reloader.layout import RESCUE_MAPS, RESCUE_PROGRAMS, Layout, pin_name
 from reloader.printable import printable
 from reloader.records import Generation
 from reloader.spec.model import Role
@@ -35,7 +35,7 @@ set -eu
 PATH="$PATH:/usr/sbin:/sbin"
 pins=${{RELOADER_BPFFS:-{bpffs}}}
 records=${{RELOADER_RECORDS:-{records}}}
-at="$pins/{pipeline}/rescue"
+at="$pins{rescue}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -55,13 +55,13 @@ newest() {{
 
 # fill MAP KEY_BYTES VALUE_BYTES DIGEST: the entries as they are stored, key and value one behind the other.
 fill() {{
-	od -An -v -tx1 -w$(($2 + $3)) "$records/entries/$4" | awk -v k="$2" -v m="$1" '{{
+	od -An -v -tx1 -w$(($2 + $3)) "$records{entries}/$4" | awk -v k="$2" -v m="$1" '{{
 		printf "map update pinned ./%s key hex", m
 		for (i = 1; i <= k; i++) printf " %s", $i
 		printf " value hex"
 		for (; i <= NF; i++) printf " %s", $i
 		print ""
-	}}' | (cd "$at/maps" && bpftool batch file -) >/dev/null
+	}}' | (cd "$at{maps}" && bpftool batch file -) >/dev/null
 }}
 
 # again COMMAND...: the kernel detaches an old program some time after its link is removed. Errors of the last try only.
@@ -137,17 +137,23 @@ def script(generation: Generation, layout: Layout, objects: Mapping[str, bytes])
         created=generation.created,
         bpffs=shlex.quote(os.path.abspath(layout.bpffs)),
         records=shlex.quote(os.path.abspath(layout.records)),
+        rescue=layout.below_bpffs(layout.rescue_pins(wish.pipeline)),
+        entries=layout.below_records(layout.blob_dir("entries")),
+        maps=layout.below_rescue(RESCUE_MAPS),
     )
-    parts = [*_objects(wish, objects), *_maps(generation, layout), *_load(), *_entries(wish), *_attach(wish, layout)]
+    parts = [
+        *_objects(wish, layout, objects), *_maps(generation, layout), _load(layout), *_entries(wish),
+        *_attach(wish, layout),
+    ]  # fmt: skip
     return head + "\n".join(parts) + "\n"
 
 
-def _objects(wish: Wish, objects: Mapping[str, bytes]) -> Iterator[str]:
+def _objects(wish: Wish, layout: Layout, objects: Mapping[str, bytes]) -> Iterator[str]:
     names = []
     for index, found in enumerate(wish.objects):
         name = f'"$work/{index}.o"'
         names.append(name)
-        yield f'cp "$records/objects/{found.digest}" {name}'
+        yield f'cp "$records{layout.below_records(layout.blob_file("objects", found.digest))}" {name}'
         for at, value in _constants(objects[found.digest], wish.rodata):
             yield f"set_bytes {name} {at} '{_octal(value)}'"
     if len(names) > 1:
@@ -188,14 +194,15 @@ def _reuse(name: str, pins: str) -> tuple[str, str]:
 
 def _where(generation: Generation, wanted: WishMap, layout: Layout) -> str:
     """Return the map's pin, below $pins, as words of shell. Another conversion may have raised a state map's serial."""
-    pin = generation.maps[wanted.name].pin.removeprefix(layout.bpffs)
+    pin = layout.below_bpffs(generation.maps[wanted.name].pin)
     if wanted.role is not Role.STATE:
         return f'"$pins"{shlex.quote(pin)}'
     return f'"$pins"{shlex.quote(pin.rsplit("-", 1)[0])}-*'
 
 
-def _load() -> Sequence[str]:
-    return ('bpftool prog loadall "$object" "$at/progs" "$@" pinmaps "$at/maps"',)
+def _load(layout: Layout) -> str:
+    programs, maps = (layout.below_rescue(folder) for folder in (RESCUE_PROGRAMS, RESCUE_MAPS))
+    return f'bpftool prog loadall "$object" "$at{programs}" "$@" pinmaps "$at{maps}"'
 
 
 def _entries(wish: Wish) -> Iterator[str]:
@@ -206,7 +213,8 @@ def _entries(wish: Wish) -> Iterator[str]:
 
 
 def _attach(wish: Wish, layout: Layout) -> Iterator[str]:
+    at = f'"$at"{layout.below_rescue(RESCUE_PROGRAMS)}'
     for attachment in wish.attachments:
-        pin = layout.link_pin(wish.pipeline, attachment.id).removeprefix(layout.bpffs)
+        pin = layout.below_bpffs(layout.link_pin(wish.pipeline, attachment.id))
         yield f'rm -f "$pins"{shlex.quote(pin)}'
-        yield from HOOKS[attachment.type].rescue(attachment.target, f'"$at"/progs/{shlex.quote(attachment.program)}')
+        yield from HOOKS[attachment.type].rescue(attachment.target, f"{at}/{shlex.quote(attachment.program)}")

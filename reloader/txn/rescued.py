@@ -1,7 +1,7 @@
 """After a generation's shell script (rescue.py): what it attached goes, once reloader serves again or lets go.
 
 It is known by the pins below rescue/; where it may sit, by the attachments of every stored generation. Called by
-apply.py, after the commit. Imports records, hooks, kernel, layout.
+apply.py, after the commit. Imports records, pins, hooks, kernel, layout.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from reloader.errors import MissingFeature, NeedsHuman, NotFoundError
 from reloader.hooks import HOOKS
 from reloader.kernel import Kernel
 from reloader.layout import Layout
+from reloader.pins import OF_A_RESCUE, PinKind, listed
 from reloader.spec.wish import WishAttachment
 
 
@@ -23,14 +24,15 @@ def end(kernel: Kernel, layout: Layout, pipeline: str) -> None:
     if not pins.exists(root):
         return
     with contextlib.ExitStack() as opened:
-        held = [opened.enter_context(pins.get(f"{root}/progs/{name}")) for name in pins.listdir(f"{root}/progs")]
+        pinned = listed(kernel, layout, pipeline, PinKind.RESCUE_PROGRAM)
+        held = [opened.enter_context(pins.get(pin.path)) for pin in pinned]
         programs = {kernel.progs.info(fd).id: fd for fd in held}
         for attachment in _places(layout, pipeline):
             with contextlib.suppress(MissingFeature):  # its namespace is gone
                 target = attachment.target
                 if interface := kernel.net.interface(target["interface"], target.get("netns")):
                     HOOKS[attachment.type].rescue_off(kernel.links, target, interface, programs)
-    for folder in (f"{root}/progs", f"{root}/maps", root):
+    for folder in (*(layout.pin_folder(pipeline, kind) for kind in OF_A_RESCUE), root):
         for name in pins.listdir(folder):
             pins.unpin(f"{folder}/{name}")
         pins.rmdir(folder)

@@ -14,13 +14,12 @@ from reloader import records
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
 from reloader.files import UnfitFile, listing, make_folders, open_to_write, remove_file, write_atomic
-from reloader.layout import Layout
+from reloader.layout import BLOBS, Layout
 from reloader.records import Current, Generation
 from reloader.spec import cache
 
 KEEP_GENERATIONS = 20
 RESCUE_ROOM = 16384  # bytes; a rescue script takes three or four thousand
-BLOBS = ("objects", "entries", "tests")
 
 WriteBeside = Callable[[Layout, Generation], None]
 """Writes the rescue script of a generation that was just recorded; rescue.write_script."""
@@ -117,7 +116,7 @@ def _sweep_blobs(layout: Layout, pipeline: str) -> None:
     except NeedsHuman:  # of an old generation nobody knows what it needs: all is kept, and the commit goes on
         return
     for blob in BLOBS:
-        for mine in listing(layout.record_dir(pipeline) / blob):
+        for mine in listing(layout.blob_links_dir(pipeline, blob)):
             if mine.name not in needed:
                 _unlink_blob(layout, pipeline, blob, mine.name)
 
@@ -132,20 +131,18 @@ def forget_compiled(layout: Layout, sources: Iterable[str]) -> None:
 
 def leave_no_folders(layout: Layout, pipeline: str) -> None:
     """Once its last transaction ended, a pipeline without a record keeps no empty folders either."""
-    folder = layout.record_dir(pipeline)
     if layout.current_file(pipeline).exists():
         return
-    for path in [*(folder / name for name in ("journal", *BLOBS, "generations")), folder]:
+    for path in (layout.journals_dir(pipeline), *layout.stored_dirs(pipeline), layout.record_dir(pipeline)):
         if path.is_dir() and not listing(path):
             lasting("folder.remove", path.rmdir)
 
 
 def drop_records(layout: Layout, pipeline: str) -> None:
     """Forget a pipeline; its journal goes last, by its own end."""
-    folder = layout.record_dir(pipeline)
-    for path in [folder / "current.json", *listing(folder / "generations")]:
+    for path in [layout.current_file(pipeline), *listing(layout.generations_dir(pipeline))]:
         lasting("record.remove", partial(path.unlink, missing_ok=True))
     _sweep_blobs(layout, pipeline)
-    for name in (*BLOBS, "generations"):
-        if (folder / name).is_dir():
-            lasting("folder.remove", (folder / name).rmdir)
+    for folder in layout.stored_dirs(pipeline):
+        if folder.is_dir():
+            lasting("folder.remove", folder.rmdir)

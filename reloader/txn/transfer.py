@@ -50,7 +50,7 @@ def look(kernel: Kernel, layout: Layout, pipeline: str) -> Observed:
     seen = observe(kernel, layout, None, pipeline)
     if seen.current is None:
         raise NotFoundError(f"no pipeline {pipeline}", hint="see `reloader status`")
-    if open_journals(layout.journal_file(pipeline, "").parent):
+    if open_journals(layout.journals_dir(pipeline)):
         why = f"{pipeline}: a transaction did not end; its counts may be in two maps"
         raise NeedsHuman(why, hint=f"`reloader recover {pipeline}` first")
     return seen

@@ -32,7 +32,7 @@ FOREIGN = frozenset({"--net", "--system"})  # of nsenter and groupadd
 def texts() -> Iterator[tuple[str, str]]:
     """(place, text) of every text in the source that is no docstring; what is filled in is "1"."""
     for path in MODULES:
-        skipped = {id(node) for node in docstring_nodes(path)}
+        skipped = {id(node) for node in docstring_nodes(tree(path))}
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.JoinedStr):
                 skipped |= {id(part) for part in node.values}
