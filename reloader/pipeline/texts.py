@@ -149,3 +149,287 @@ UNKNOWN_GROUP = Text(
 ROLE_NOT_CHOSEN = Text(
     "role-not-chosen", "the role of map {map} is not chosen", hint="replace {todo} by one of {choices}"
 )
+# --- compile: a pipeline against its objects
+
+CHOOSE_ROLES = Text("choose-roles", "choose each role and add:")
+ENTRIES_OF_TYPE = Text(
+    "entries-of-type", "a {type} does not take entries", hint="remove the entries, or choose another map type"
+)
+GATE_NOT_CHECKED = Text(
+    "gate-not-checked",
+    "none of the attached programs checks the gate",
+    hint="write RELOADER_GATE(name) before the program of a later hook, and call gate_check(skb, name) first in it",
+)
+GATE_NOT_ENTERED = Text(
+    "gate-not-entered",
+    "none of the attached programs enters the gate",
+    hint="call gate_enter(ctx) in the XDP program that packets reach first",
+)
+KEPT_FIELD_IN_ENTRIES = Text(
+    "kept-field-in-entries",
+    "the entries set {field}, which is a kept field",
+    hint="remove it from the entries: it starts at 0",
+)
+MAP_NOT_EXCHANGEABLE = Text(
+    "map-not-exchangeable",
+    "map {map} cannot be exchanged as a whole",
+    hint="declare RELOADER_CONFIG(…) for it (reloader_config.h) and read it with config_get, or use apply: auto",
+)
+NO_PROGRAMS = Text("no-programs", "the objects do not contain a program")
+NO_SUCH_MAP = Text("no-such-map", "the objects do not contain a map {name!r}")
+NO_SUCH_PROGRAM = Text("no-such-program", "the objects do not contain a program {name!r}")
+OBJECT_MAP = Text("object-map", "{file}: map {map}: {fault}")
+ROLE_OF_TYPE = Text("role-of-type", "a {type} cannot have the role {role}", hint="choose one of {roles}")
+ROLE_OF_VARIABLES = Text(
+    "role-of-variables", "a section of variables cannot have the role {role}", hint="choose one of {roles}"
+)
+SECTION = Text("section", "program {program} is in section {section!r}; {why}")
+SECTION_OF_OTHER_TYPE = Text(
+    "section-of-other-type",
+    "attach type {type} needs {wanted!r}",
+    hint='write SEC("{wanted}") above it, or attach another program',
+)
+SECTION_UNKNOWN = Text(
+    "section-unknown", "libbpf does not know a program type for it", hint='write SEC("{wanted}") above it'
+)
+SIZE_OF_VARIABLES = Text(
+    "size-of-variables", "the variables set the size of their section", hint="remove max_entries here"
+)
+TIED_NOT_EXCHANGEABLE = Text(
+    "tied-not-exchangeable",
+    "{map} is tied to {others}, which cannot be exchanged as a whole",
+    hint="declare RELOADER_CONFIG for all of them, or use apply: program",
+)
+UNDECLARED_MAPS = Text("undeclared-maps", "{count:writable map is|writable maps are} not declared: {maps}")
+
+# --- constants
+
+BYTEORDER_NOT_MAPPING = Text(
+    "byteorder-not-mapping",
+    "must be a mapping from field paths to network or host",
+    hint="for example `byteorder: {{peer: network}}`",
+)
+CONSTANTS_AS_MAP = Text(
+    "constants-as-map", "{section} contains constants", hint="remove it here; set its variables under rodata"
+)
+CONSTANT_MISPLACED = Text(
+    "constant-misplaced",
+    "{constant} is weak in one object and defined in a later one, where libbpf does not find it",
+    hint="list the object that defines it first",
+)
+CONSTANT_OF_KERNEL = Text(
+    "constant-of-kernel",
+    "{constant} comes from the configuration of the running kernel and cannot be set",
+    hint="remove it; to choose a value, declare `const volatile` instead of `extern`",
+)
+KCONFIG_AS_MAP = Text(
+    "kconfig-as-map",
+    "{section} is the kernel's configuration, which libbpf fills in at every load",
+    hint="remove {section} from the maps",
+)
+NOT_A_BYTE_ORDER = Text("not-a-byte-order", "{order!r} is not a byte order", hint="write network or host")
+NO_SUCH_CONSTANT = Text(
+    "no-such-constant",
+    "the objects do not contain a read-only variable {constant!r}",
+    hint="only `const volatile` globals can be set",
+)
+SAY_BYTE_ORDER = Text("say-byte-order", "write `rodata: {{byteorder: {{{path}: network}}}}` (or host)")
+WRITE_FIELD_OF = Text("write-field-of", "write it as {name}.field")
+
+# --- constant_values
+
+AS_COMPILED = Text("as-compiled", "as compiled")
+FIELD_CHANGED = Text("field-changed", "{old} → {new}")
+MORE_FIELDS = Text("more-fields", "and {more} more fields")
+
+# --- creation: maps that no kernel creates
+
+MAP_EXTRA = Text("map_extra", "{rule}; its map_extra is {extra}")
+MAP_FLAGS = Text("map_flags", "{rule}; its map_flags are {flags:#x}")
+MAP_INNER = Text("map_inner", "{rule}")
+MAP_KEY_SIZE = Text("map_key_size", "{rule}, not {size}", hint="change its `key` or `key_size`")
+MAP_MAX_ENTRIES = Text("map_max_entries", "{rule}; its max_entries is {count}")
+MAP_TYPE = Text("map_type", "reloader does not know map type {type}", hint="correct its `type`")
+MAP_VALUE_SIZE = Text("map_value_size", "{rule}, not {size}", hint="change its `value` or `value_size`")
+MAP_VALUES = Text(
+    "map_values",
+    "`.values` need {needed:entry}, and max_entries is {count}",
+    hint="raise max_entries in the object, or in the YAML",
+)
+OF_INNER_MAP = Text("of-inner-map", "its inner map: {fault}")
+
+ADD_NO_PREALLOC = Text(
+    "add-no-prealloc", "a {type} needs BPF_F_NO_PREALLOC", hint="add __uint(map_flags, BPF_F_NO_PREALLOC)"
+)
+CPU_VALUE_AT_MOST = Text("cpu-value-at-most", "a {type} holds at most {most} bytes for one CPU in a value")
+ENTRIES_AT_MOST = Text(
+    "entries-at-most", "a {type} takes at most {most} entries", hint="lower max_entries in the object, or in the YAML"
+)
+ENTRIES_NEEDED = Text(
+    "entries-needed", "a {type} needs max_entries", hint="write max_entries in the object, or in the YAML"
+)
+ENTRIES_NOT_TAKEN = Text("entries-not-taken", "a {type} does not take max_entries", hint="remove it")
+EXTRA_NOT_TAKEN = Text("extra-not-taken", "a {type} does not take map_extra", hint="remove it")
+FLAGS_NOT_TAKEN = Text("flags-not-taken", "a {type} does not take {flags}", hint="remove it from map_flags")
+FLAGS_OPPOSED = Text(
+    "flags-opposed", "a map cannot be read-only and write-only at once", hint="remove one of the two flags"
+)
+HASHES_AT_MOST = Text("hashes-at-most", "a {type} takes at most {most} hashes", hint="lower its map_extra")
+INNER_PROGRAM_ARRAY = Text(
+    "inner-program-array",
+    "a {type} does not take program arrays as inner maps",
+    hint="declare the program array outside the map of maps",
+)
+INNER_UNKNOWN = Text(
+    "inner-unknown",
+    "a {type} needs a declaration of its inner maps",
+    hint="write __array(values, struct {{ … }}) in it",
+)
+KEYS_AT_MOST = Text("keys-at-most", "a {type} has keys of at most {most} bytes")
+KEYS_BETWEEN = Text("keys-between", "a {type} has keys of {least} to {most} bytes")
+KEYS_NEEDED = Text("keys-needed", "a {type} needs keys of at least 1 byte")
+KEYS_OF = Text("keys-of", "a {type} has keys of {size} bytes")
+PAIR_BELOW = Text("pair-below", "a {type} holds less than {limit} bytes in key and value together")
+VALUES_NEEDED = Text("values-needed", "a {type} needs values of at least 1 byte")
+VALUES_OF = Text("values-of", "a {type} has values of {sizes} bytes")
+VALUE_STEPS = Text("value-steps", "a {type} has values of 1 to {most} times {step} bytes")
+
+# --- keep
+
+_OWN_MAP = "move the counters into a state map of their own"
+KEEP_KERNEL_FIELD = Text("keep-kernel-field", "its value has fields that only the kernel may write", hint=_OWN_MAP)
+KEEP_NOT_COUNTER = Text(
+    "keep-not-counter",
+    "{field} is not a counter of 4 or 8 bytes",
+    hint="other fields cannot be moved while programs write to them",
+)
+KEEP_NO_STRUCT = Text(
+    "keep-no-struct",
+    "BTF does not describe its value as a struct",
+    hint="compile with -g, and declare the map with __type",
+)
+KEEP_NO_SUCH_FIELD = Text("keep-no-such-field", "its value does not have a field {field!r}")
+KEEP_TOO_MUCH = Text(
+    "keep-too-much",
+    "keep takes at most {fields} fields, values of {value} bytes and keys of {key} bytes",
+    hint=_OWN_MAP,
+)
+KEEP_TYPE = Text("keep-type", "a {type} cannot keep fields", hint="keep is for {types}")
+
+# --- objects
+
+BTF = Text("btf", "{file}: {why}", hint="compile it as a BPF object with BTF: clang -target bpf -g")
+COMPILE_FIRST = Text("compile-first", "compile it first")
+DIGEST = Text("digest", "{file} does not have the digest that the YAML names", hint="its sha256 is {sha256}")
+KCONFIG_NOT_SET = Text(
+    "kconfig_not_set",
+    "{file}: extern {extern} (__kconfig): the kernel of this host does not set it",
+    hint="declare it __weak, and test it before use",
+)
+KCONFIG_VALUE = Text(
+    "kconfig_value",
+    "{file}: extern {extern} (__kconfig): its value on this host, {value}, does not fit {type}",
+    hint="declare it with the option's type: bool, enum libbpf_tristate, an integer, or char[] for a text",
+)
+LICENSE_DIFFERS = Text(
+    "license_differs",
+    "its license is {license!r}; another object has a different license",
+    hint="give all objects the same license",
+)
+MAP_CLASH = Text("map_clash", "another object contains {map!r} too; {why}")
+MAP_DECLARED_DIFFERENTLY = Text(
+    "map-declared-differently", "the declarations differ", hint="declare it once, in a header for both"
+)
+OBJECT_FAULT = Text("object-fault", "{file}: {fault}")
+TWIN_PROGRAM = Text("twin_program", "another object contains program {program!r} too", hint="rename one of them")
+TWIN_SYMBOL = Text(
+    "twin_symbol",
+    "more than one object defines {symbols} without __weak",
+    hint="write __weak in one of them, or `extern` to use the other definition",
+)
+UNRESOLVED_EXTERN = Text(
+    "unresolved_extern",
+    "extern {extern} is not defined in the objects",
+    hint="add the object that defines it, or write __ksym or __kconfig behind the declaration",
+)
+UNUSABLE_OBJECT = Text("unusable-object", "{file} cannot be read: {why}")
+VARIABLES_CLASH = Text(
+    "variables-clash",
+    "the layout of joint variables is known only after linking",
+    hint="keep global variables in one of the objects",
+)
+WEAK_MAP_FIRST = Text(
+    "weak_map_first",
+    "map {map}: an earlier object defines it __weak, and libbpf's linker does not replace it",
+    hint="list this object first, or write __weak in both",
+)
+# --- host_file: the commands of this host
+
+COMMANDS_NOT_MAPPING = Text(
+    "commands-not-mapping", "must be a mapping from names to lists", hint="for example ask: [/usr/bin/ask, now]"
+)
+COMMAND_NAME = Text(
+    "command-name",
+    "{name!r} is not a name for a command",
+    hint="use a small letter, then small letters, digits, dashes and underscores",
+)
+COMMAND_WORDS = Text(
+    "command-words",
+    "must be a list: the absolute path of a program, then its arguments, all of them text",
+    hint="put numbers in quotes",
+)
+DECLARED_COMMANDS = Text("declared-commands", "the file declares {names}")
+HOST_COMMANDS = Text("host-commands", "which commands pipelines may name")
+NOT_A_HOST = Text("not-a-host", "the document is not a Host", hint="write apiVersion: reloader/v1 and kind: Host")
+NO_HOST_FILE = Text(
+    "no-host-file",
+    "this host does not declare {names}: {path} does not exist",
+    hint="create it with apiVersion: reloader/v1, kind: Host, commands: {{NAME: [PROGRAM, …]}}",
+)
+NO_SUCH_COMMAND = Text(
+    "no-such-command", "this host does not declare the command {name!r}", hint="the file does not declare a command"
+)
+OTHERS_CAN_CHANGE = Text(
+    "others-can-change",
+    "{path} belongs to user {owner}; reloader does not take commands from it",
+    hint="run `chown root {path}`",
+)
+SEVERAL_DOCUMENTS = Text(
+    "several-documents", "the file contains more than one document", hint="keep only the first document"
+)
+
+# --- scaffold: the first YAML of an object
+
+ATTACHABLE_SECTIONS = Text("attachable-sections", "its sections are {sections}; this version attaches {types}")
+NOTHING_TO_ATTACH = Text("nothing-to-attach", "the object does not contain a program that can be attached")
+NO_VALID_YAML = Text(
+    "no-valid-yaml",
+    "reloader cannot write a valid YAML for it: {fault}",
+    hint="rename it in the source and compile the object again",
+)
+PATH_NOT_UTF8 = Text("path-not-utf8", "the path is not UTF-8, so YAML cannot contain it", hint="rename the file")
+
+YAML_ATTACH_FIELDS = Text(
+    "yaml-attach-fields",
+    "also, of xdp: mode: native (default) or skb · of tcx: direction: ingress (default) or egress",
+)
+YAML_ATTACH_NETNS = Text("yaml-attach-netns", "of both: netns: a name or an absolute path")
+YAML_CONSTANTS = Text(
+    "yaml-constants",
+    "rodata:  # constants of the objects, as compiled; set those that differ, or parts of a struct or array",
+)
+YAML_ENTRIES = Text("yaml-entries", "entries:  # or  from: {{csv: FILE}}; its first line names the fields")
+YAML_NOT_ATTACHED = Text("yaml-not-attached", "not attached: {program}, section {section}")
+YAML_PRUNE = Text("yaml-prune", "prune: false  # with role: config: keep the entries that other processes write")
+YAML_ROLE = Text(
+    "yaml-role", "state: every change keeps the entries. config: this file lists the entries, for example:"
+)
+YAML_ROLES = Text("yaml-roles", "roles: {roles}")
+YAML_WRITTEN = Text(
+    "yaml-written",
+    "Written by `reloader init OBJECT`. Name the interfaces, choose the roles, then run `reloader validate FILE`.",
+)
+
+# --- roles
+
+VARIABLES = Text("variables", "global variables, {size:byte}")

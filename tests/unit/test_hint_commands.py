@@ -115,7 +115,7 @@ def fields(schema: object) -> Iterator[str]:
 
 def unknown_fields(text: str, known: set[str]) -> list[str]:
     """The outermost fields of YAML in a message that no schema knows."""
-    for old, new in FORMATTED.items():
+    for old, new in FORMATTED.items() if "{{" in text else ():
         text = text.replace(old, new)
     document = yaml.safe_load(text)
     return [name for name in document if name not in known] if isinstance(document, dict) else [text]
