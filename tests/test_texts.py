@@ -17,9 +17,24 @@ from tests.golden.make import HERE, PACKAGE, golden, text_modules
 ROOMS = dict(text_modules())
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "_shipped" not in p.parts)
 UNDERSCORED = frozenset(  # reasons that were there before the rule, about objects and their maps
-    ("kconfig_not_set", "kconfig_value", "license_differs", "map_clash", "map_extra", "map_flags", "map_inner")
-    + ("map_key_size", "map_max_entries", "map_type", "map_value_size", "map_values", "twin_program", "twin_symbol")
-    + ("unresolved_extern", "weak_map_first")
+    {
+        "kconfig_not_set",
+        "kconfig_value",
+        "license_differs",
+        "map_clash",
+        "map_extra",
+        "map_flags",
+        "map_inner",
+        "map_key_size",
+        "map_max_entries",
+        "map_type",
+        "map_value_size",
+        "map_values",
+        "twin_program",
+        "twin_symbol",
+        "unresolved_extern",
+        "weak_map_first",
+    }
 )
 SHOWN = frozenset({"message", "words", "hint", "detail", "line", "lines", "notes", "note"})  # attributes that hold text
 READING = frozenset(

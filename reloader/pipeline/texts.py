@@ -147,13 +147,13 @@ UNKNOWN_GROUP = Text(
 # --- undecided
 
 ROLE_NOT_CHOSEN = Text(
-    "role-not-chosen", "the role of map {map} is not chosen", hint="replace {todo} by one of {choices}"
+    "role-not-chosen", "the role of map {map} is not chosen", hint="replace {todo} with one of {choices}"
 )
 # --- compile: a pipeline against its objects
 
 CHOOSE_ROLES = Text("choose-roles", "choose each role and add:")
 ENTRIES_OF_TYPE = Text(
-    "entries-of-type", "a {type} does not take entries", hint="remove the entries, or choose another map type"
+    "entries-of-type", "maps of type {type} do not take entries", hint="remove the entries, or choose another map type"
 )
 GATE_NOT_CHECKED = Text(
     "gate-not-checked",
@@ -167,7 +167,7 @@ GATE_NOT_ENTERED = Text(
 )
 KEPT_FIELD_IN_ENTRIES = Text(
     "kept-field-in-entries",
-    "the entries set {field}, which is a kept field",
+    "the entries set the kept field {field}",
     hint="remove it from the entries: it starts at 0",
 )
 MAP_NOT_EXCHANGEABLE = Text(
@@ -179,7 +179,7 @@ NO_PROGRAMS = Text("no-programs", "the objects do not contain a program")
 NO_SUCH_MAP = Text("no-such-map", "the objects do not contain a map {name!r}")
 NO_SUCH_PROGRAM = Text("no-such-program", "the objects do not contain a program {name!r}")
 OBJECT_MAP = Text("object-map", "{file}: map {map}: {fault}")
-ROLE_OF_TYPE = Text("role-of-type", "a {type} cannot have the role {role}", hint="choose one of {roles}")
+ROLE_OF_TYPE = Text("role-of-type", "maps of type {type} cannot have the role {role}", hint="choose one of {roles}")
 ROLE_OF_VARIABLES = Text(
     "role-of-variables", "a section of variables cannot have the role {role}", hint="choose one of {roles}"
 )
@@ -189,9 +189,7 @@ SECTION_OF_OTHER_TYPE = Text(
     "attach type {type} needs {wanted!r}",
     hint='write SEC("{wanted}") above it, or attach another program',
 )
-SECTION_UNKNOWN = Text(
-    "section-unknown", "libbpf does not know a program type for it", hint='write SEC("{wanted}") above it'
-)
+SECTION_UNKNOWN = Text("section-unknown", "libbpf does not know this section", hint='write SEC("{wanted}") above it')
 SIZE_OF_VARIABLES = Text(
     "size-of-variables", "the variables set the size of their section", hint="remove max_entries here"
 )
@@ -210,7 +208,9 @@ BYTEORDER_NOT_MAPPING = Text(
     hint="for example `byteorder: {{peer: network}}`",
 )
 CONSTANTS_AS_MAP = Text(
-    "constants-as-map", "{section} contains constants", hint="remove it here; set its variables under rodata"
+    "constants-as-map",
+    "{section} contains constants and cannot have a role",
+    hint="remove it here; set its variables under rodata",
 )
 CONSTANT_MISPLACED = Text(
     "constant-misplaced",
@@ -244,13 +244,15 @@ MORE_FIELDS = Text("more-fields", "and {more} more fields")
 
 # --- creation: maps that no kernel creates
 
-MAP_EXTRA = Text("map_extra", "{rule}; its map_extra is {extra}")
-MAP_FLAGS = Text("map_flags", "{rule}; its map_flags are {flags:#x}")
-MAP_INNER = Text("map_inner", "{rule}")
-MAP_KEY_SIZE = Text("map_key_size", "{rule}, not {size}", hint="change its `key` or `key_size`")
-MAP_MAX_ENTRIES = Text("map_max_entries", "{rule}; its max_entries is {count}")
+MAP_EXTRA = Text("map_extra", "{rule}; this map has map_extra {extra}")
+MAP_FLAGS = Text("map_flags", "{rule}; this map has map_flags {flags:#x}")
+MAP_INNER = Text("map_inner", "the inner map is not valid: {rule}")
+MAP_KEY_SIZE = Text("map_key_size", "{rule}; this map has keys of {size:byte}", hint="change its `key` or `key_size`")
+MAP_MAX_ENTRIES = Text("map_max_entries", "{rule}; this map has max_entries {count}")
 MAP_TYPE = Text("map_type", "reloader does not know map type {type}", hint="correct its `type`")
-MAP_VALUE_SIZE = Text("map_value_size", "{rule}, not {size}", hint="change its `value` or `value_size`")
+MAP_VALUE_SIZE = Text(
+    "map_value_size", "{rule}; this map has values of {size:byte}", hint="change its `value` or `value_size`"
+)
 MAP_VALUES = Text(
     "map_values",
     "`.values` need {needed:entry}, and max_entries is {count}",
@@ -259,45 +261,51 @@ MAP_VALUES = Text(
 OF_INNER_MAP = Text("of-inner-map", "its inner map: {fault}")
 
 ADD_NO_PREALLOC = Text(
-    "add-no-prealloc", "a {type} needs BPF_F_NO_PREALLOC", hint="add __uint(map_flags, BPF_F_NO_PREALLOC)"
+    "add-no-prealloc", "maps of type {type} need BPF_F_NO_PREALLOC", hint="add __uint(map_flags, BPF_F_NO_PREALLOC)"
 )
-CPU_VALUE_AT_MOST = Text("cpu-value-at-most", "a {type} holds at most {most} bytes for one CPU in a value")
+CPU_VALUE_AT_MOST = Text("cpu-value-at-most", "maps of type {type} hold at most {most} bytes for each CPU")
 ENTRIES_AT_MOST = Text(
-    "entries-at-most", "a {type} takes at most {most} entries", hint="lower max_entries in the object, or in the YAML"
+    "entries-at-most",
+    "maps of type {type} take at most {most} entries",
+    hint="lower max_entries in the object, or in the YAML",
 )
 ENTRIES_NEEDED = Text(
-    "entries-needed", "a {type} needs max_entries", hint="write max_entries in the object, or in the YAML"
+    "entries-needed", "maps of type {type} need max_entries", hint="write max_entries in the object, or in the YAML"
 )
-ENTRIES_NOT_TAKEN = Text("entries-not-taken", "a {type} does not take max_entries", hint="remove it")
-EXTRA_NOT_TAKEN = Text("extra-not-taken", "a {type} does not take map_extra", hint="remove it")
-FLAGS_NOT_TAKEN = Text("flags-not-taken", "a {type} does not take {flags}", hint="remove it from map_flags")
+ENTRIES_NOT_TAKEN = Text("entries-not-taken", "maps of type {type} do not take max_entries", hint="remove it")
+EXTRA_NOT_TAKEN = Text("extra-not-taken", "maps of type {type} do not take map_extra", hint="remove it")
+FLAGS_NOT_TAKEN = Text("flags-not-taken", "maps of type {type} do not take {flags}", hint="remove it from map_flags")
 FLAGS_OPPOSED = Text(
     "flags-opposed", "a map cannot be read-only and write-only at once", hint="remove one of the two flags"
 )
-HASHES_AT_MOST = Text("hashes-at-most", "a {type} takes at most {most} hashes", hint="lower its map_extra")
+HASHES_AT_MOST = Text("hashes-at-most", "maps of type {type} take at most {most} hashes", hint="lower its map_extra")
 INNER_PROGRAM_ARRAY = Text(
     "inner-program-array",
-    "a {type} does not take program arrays as inner maps",
+    "maps of type {type} do not take program arrays as inner maps",
     hint="declare the program array outside the map of maps",
 )
 INNER_UNKNOWN = Text(
     "inner-unknown",
-    "a {type} needs a declaration of its inner maps",
+    "maps of type {type} need a declaration of their inner maps",
     hint="write __array(values, struct {{ … }}) in it",
 )
-KEYS_AT_MOST = Text("keys-at-most", "a {type} has keys of at most {most} bytes")
-KEYS_BETWEEN = Text("keys-between", "a {type} has keys of {least} to {most} bytes")
-KEYS_NEEDED = Text("keys-needed", "a {type} needs keys of at least 1 byte")
-KEYS_OF = Text("keys-of", "a {type} has keys of {size} bytes")
-PAIR_BELOW = Text("pair-below", "a {type} holds less than {limit} bytes in key and value together")
-VALUES_NEEDED = Text("values-needed", "a {type} needs values of at least 1 byte")
-VALUES_OF = Text("values-of", "a {type} has values of {sizes} bytes")
-VALUE_STEPS = Text("value-steps", "a {type} has values of 1 to {most} times {step} bytes")
+KEYS_AT_MOST = Text("keys-at-most", "maps of type {type} have keys of at most {most} bytes")
+KEYS_BETWEEN = Text("keys-between", "maps of type {type} have keys of {least} to {most} bytes")
+KEYS_NEEDED = Text("keys-needed", "maps of type {type} need keys")
+KEYS_NOT_TAKEN = Text("keys-not-taken", "maps of type {type} do not have keys")
+KEYS_OF = Text("keys-of", "maps of type {type} have keys of {size} bytes")
+PAIR_BELOW = Text("pair-below", "maps of type {type} hold less than {limit} bytes in key and value together")
+VALUES_NEEDED = Text("values-needed", "maps of type {type} need values")
+VALUES_NOT_TAKEN = Text("values-not-taken", "maps of type {type} do not have values")
+VALUES_OF = Text("values-of", "maps of type {type} have values of {sizes} bytes")
+VALUE_STEPS = Text("value-steps", "maps of type {type} have values of 1 to {most} times {step} bytes")
 
 # --- keep
 
 _OWN_MAP = "move the counters into a state map of their own"
-KEEP_KERNEL_FIELD = Text("keep-kernel-field", "its value has fields that only the kernel may write", hint=_OWN_MAP)
+KEEP_KERNEL_FIELD = Text(
+    "keep-kernel-field", "the map's value has fields that only the kernel may write", hint=_OWN_MAP
+)
 KEEP_NOT_COUNTER = Text(
     "keep-not-counter",
     "{field} is not a counter of 4 or 8 bytes",
@@ -305,22 +313,22 @@ KEEP_NOT_COUNTER = Text(
 )
 KEEP_NO_STRUCT = Text(
     "keep-no-struct",
-    "BTF does not describe its value as a struct",
+    "BTF does not describe the map's value as a struct",
     hint="compile with -g, and declare the map with __type",
 )
-KEEP_NO_SUCH_FIELD = Text("keep-no-such-field", "its value does not have a field {field!r}")
+KEEP_NO_SUCH_FIELD = Text("keep-no-such-field", "the map's value does not have a field {field!r}")
 KEEP_TOO_MUCH = Text(
     "keep-too-much",
     "keep takes at most {fields} fields, values of {value} bytes and keys of {key} bytes",
     hint=_OWN_MAP,
 )
-KEEP_TYPE = Text("keep-type", "a {type} cannot keep fields", hint="keep is for {types}")
+KEEP_TYPE = Text("keep-type", "maps of type {type} cannot keep fields", hint="use keep with {types}")
 
 # --- objects
 
 BTF = Text("btf", "{file}: {why}", hint="compile it as a BPF object with BTF: clang -target bpf -g")
 COMPILE_FIRST = Text("compile-first", "compile it first")
-DIGEST = Text("digest", "{file} does not have the digest that the YAML names", hint="its sha256 is {sha256}")
+DIGEST = Text("digest", "{file} does not match the sha256 in the YAML", hint="its sha256 is {sha256}")
 KCONFIG_NOT_SET = Text(
     "kconfig_not_set",
     "{file}: extern {extern} (__kconfig): the kernel of this host does not set it",
@@ -333,15 +341,15 @@ KCONFIG_VALUE = Text(
 )
 LICENSE_DIFFERS = Text(
     "license_differs",
-    "its license is {license!r}; another object has a different license",
+    "this object has the license {license!r}; another object has a different license",
     hint="give all objects the same license",
 )
-MAP_CLASH = Text("map_clash", "another object contains {map!r} too; {why}")
+MAP_CLASH = Text("map_clash", "another object also declares {map!r}; {why}")
 MAP_DECLARED_DIFFERENTLY = Text(
     "map-declared-differently", "the declarations differ", hint="declare it once, in a header for both"
 )
 OBJECT_FAULT = Text("object-fault", "{file}: {fault}")
-TWIN_PROGRAM = Text("twin_program", "another object contains program {program!r} too", hint="rename one of them")
+TWIN_PROGRAM = Text("twin_program", "another object also contains program {program!r}", hint="rename one of them")
 TWIN_SYMBOL = Text(
     "twin_symbol",
     "more than one object defines {symbols} without __weak",
@@ -383,11 +391,11 @@ HOST_COMMANDS = Text("host-commands", "which commands pipelines may name")
 NOT_A_HOST = Text("not-a-host", "the document is not a Host", hint="write apiVersion: reloader/v1 and kind: Host")
 NO_HOST_FILE = Text(
     "no-host-file",
-    "this host does not declare {names}: {path} does not exist",
+    "{path} does not exist, so this host does not declare {names}",
     hint="create it with apiVersion: reloader/v1, kind: Host, commands: {{NAME: [PROGRAM, …]}}",
 )
 NO_SUCH_COMMAND = Text(
-    "no-such-command", "this host does not declare the command {name!r}", hint="the file does not declare a command"
+    "no-such-command", "this host does not declare the command {name!r}", hint="add it below `commands`"
 )
 OTHERS_CAN_CHANGE = Text(
     "others-can-change",

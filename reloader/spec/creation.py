@@ -82,7 +82,7 @@ def _key_rule(kind: MapType, size: int) -> Message | None:
     """Return the rule that keys of that size break."""
     name = type_name(kind)
     if kind in _KEYLESS | _RINGS | {MapType.ARENA}:
-        return texts.KEYS_OF(type=name, size=0) if size else None
+        return texts.KEYS_NOT_TAKEN(type=name) if size else None
     if kind in _INDEXED | _LOCAL | {MapType.DEVMAP_HASH}:
         return texts.KEYS_OF(type=name, size=4) if size != 4 else None
     if kind is MapType.LPM_TRIE:
@@ -100,8 +100,10 @@ def _value(found: ElfMap, kind: MapType, _: int) -> Message | None:
 def _value_rule(found: ElfMap, kind: MapType, size: int) -> Message | None:
     """Return the rule that values of that size break."""
     name = type_name(kind)
-    sizes = (0,) if kind in _RINGS | {MapType.ARENA} else _VALUE_SIZES.get(kind)
-    if sizes is not None:
+    if kind in _RINGS | {MapType.ARENA}:
+        return texts.VALUES_NOT_TAKEN(type=name) if size else None
+    if kind in _VALUE_SIZES:
+        sizes = _VALUE_SIZES[kind]
         return None if size in sizes else texts.VALUES_OF(type=name, sizes=" or ".join(map(str, sizes)))
     if kind is MapType.STACK_TRACE:
         step = 32 if found.map_flags & STACK_BUILD_ID else 8
