@@ -6,10 +6,12 @@ Between text.py and parse.py. Imports jsonschema late; errors and spec.{text,sch
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from reloader.errors import ENOUGH, Problem
+from reloader.message import Message, Text, code_of
+from reloader.pipeline import texts
 from reloader.spec.did_you_mean import suggestion
 from reloader.spec.fits import ecma, fits
 from reloader.spec.schema import pipeline_schema
@@ -23,19 +25,19 @@ _WORDS = {
     "boolean": "true or false",
     "array": "a list",
     "object": "a mapping",
-    "null": "nothing",
+    "null": "null",
 }
 
 
 SchemaOf = Callable[[], dict[str, Any]]
-Finding = tuple[Steps, str, str, bool]  # where, message, hint, whether the key is meant
+Finding = tuple[Steps, Message, bool]  # where, what, whether the key is meant
 
 
 def check(document: Document, file: str, schema_of: SchemaOf = pipeline_schema) -> list[Problem]:
     """Everything the schema finds wrong with a document, once each. jsonschema is imported only to say what."""
     found: dict[Problem, None] = {}
-    for steps, message, hint, at_key in _findings(document, schema_of):
-        found[_problem(document, file, steps, message, hint, at_key=at_key)] = None
+    for steps, message, at_key in _findings(document, schema_of):
+        found[Problem.at(file, message, *document.mark(steps, key=at_key), dotted(steps))] = None
         if len(found) >= ENOUGH:
             break
     return list(found)
@@ -51,11 +53,6 @@ def _findings(document: Document, schema_of: SchemaOf) -> Iterator[Finding]:
         return
     for error in _validator(schema_of).iter_errors(document.value):
         yield from _explain(_useful(error))
-
-
-def _problem(document: Document, file: str, steps: Steps, message: str, hint: str, *, at_key: bool) -> Problem:
-    mark = document.mark(steps, key=at_key)
-    return Problem(file=file, line=mark.line, column=mark.column, path=dotted(steps), message=message, hint=hint)
 
 
 @functools.cache
@@ -88,27 +85,31 @@ def _explain(error: Any) -> Iterable[Finding]:
     special = _bad_name if named else _SPECIAL.get(error.validator)
     if special:
         return special(error, steps)
-    template = _TEMPLATES.get(error.validator, "is not allowed here")
-    message = template.format(limit=error.validator_value, value=_shown(error.instance))
-    return [(steps, message, _described(error), False)]
+    text = _TEXTS.get(error.validator, texts.NOT_ALLOWED)
+    message = text(limit=error.validator_value, value=_shown(error.instance), hint=_described(error))
+    return [(steps, message, False)]
 
 
-_TEMPLATES = {
-    "const": "must be {limit}, not {value}",
-    "minItems": "must hold at least {limit} item",
-    "minLength": "must not be empty",
-    "minimum": "must be at least {limit}",
-    "maximum": "must be at most {limit}",
-    "minProperties": "must not be empty",
-    "maxProperties": "holds more than {limit} field",
-    "uniqueItems": "names something twice",
-    "pattern": "{value} is not allowed here",
-    "not": "must not be empty",
+_TEXTS: dict[str, Text] = {
+    "const": texts.WRONG_CONSTANT,
+    "minItems": texts.TOO_FEW_ITEMS,
+    "minLength": texts.EMPTY_TEXT,
+    "minimum": texts.NUMBER_TOO_SMALL,
+    "maximum": texts.NUMBER_TOO_LARGE,
+    "minProperties": texts.EMPTY_MAPPING,
+    "maxProperties": texts.TOO_MANY_FIELDS,
+    "uniqueItems": texts.DUPLICATE_ITEM,
+    "pattern": texts.INVALID_TEXT,
+    "not": texts.EMPTY_VALUE,
 }
 
 
 def _described(error: Any) -> str:
-    return str(error.schema.get("description", "")).removesuffix(".")
+    return _description(error.schema)
+
+
+def _description(rule: Mapping[str, Any]) -> str:
+    return str(rule.get("description", "")).removesuffix(".")
 
 
 def _shown(value: Any) -> str:
@@ -124,8 +125,10 @@ def _unknown(error: Any, steps: Steps) -> Iterable[Finding]:
     known = error.schema.get("properties", {})
     for name in error.instance:
         if name not in known:
-            hint = "not in this version" if name in _PLANNED else suggestion(name, known)
-            yield (*steps, name), f"unknown field {name!r}", hint, True
+            if name in _PLANNED:
+                yield (*steps, name), texts.FIELD_NOT_AVAILABLE(name=name), True
+            else:
+                yield (*steps, name), texts.UNKNOWN_FIELD(name=name, hint=suggestion(name, known)), True
 
 
 def _missing(error: Any, steps: Steps) -> Iterable[Finding]:
@@ -133,36 +136,37 @@ def _missing(error: Any, steps: Steps) -> Iterable[Finding]:
     for name in error.validator_value:
         if name not in error.instance:
             rule = error.schema.get("properties", {}).get(name, {})
-            hint = "one of " + ", ".join(rule["enum"]) if "enum" in rule else rule.get("description", "")
-            yield steps, f"the field {name!r} is missing", str(hint).removesuffix("."), True
+            hint = texts.CHOOSE_ONE(names=rule["enum"]) if "enum" in rule else _description(rule)
+            yield steps, texts.MISSING_FIELD(name=name, hint=hint), True
 
 
 def _choice(error: Any, steps: Steps) -> Iterable[Finding]:
     if not isinstance(error.instance, str):
         return []  # the type is reported already
     choices = [str(c) for c in error.validator_value]
-    message = f"{_shown(error.instance)} is none of {', '.join(choices)}"
-    hint = suggestion(error.instance, choices)
-    other = "not in this version" if steps[-1] == "type" else ""
-    return [(steps, message, hint if hint.startswith("did") else other, False)]
+    value, hint = _shown(error.instance), suggestion(error.instance, choices)
+    if code_of(hint) != texts.DID_YOU_MEAN.code:
+        hint = texts.TYPE_NOT_AVAILABLE(value=value) if steps[-1] == "type" else ""
+    return [(steps, texts.NOT_A_CHOICE(value=value, choices=choices, hint=hint), False)]
 
 
 def _type(error: Any, steps: Steps) -> Iterable[Finding]:
     wanted = error.validator_value
     kinds = wanted if isinstance(wanted, list) else [wanted]
-    message = f"must be {' or '.join(_WORDS[k] for k in kinds)}, not {_kind(error.instance)}"
     number = isinstance(error.instance, (bool, int, float)) and "string" in kinds
-    return [(steps, message, "put it in quotes" if number else _described(error), False)]
+    hint = texts.PUT_IN_QUOTES() if number else _described(error)
+    wanted = " or ".join(_WORDS[k] for k in kinds)
+    return [(steps, texts.WRONG_TYPE(wanted=wanted, value=_kind(error.instance), hint=hint), False)]
 
 
 def _kind(value: Any) -> str:
-    if value is None or isinstance(value, (bool, int, float)):
-        return "nothing" if value is None else f"the {'value' if isinstance(value, bool) else 'number'} {_shown(value)}"
+    if isinstance(value, (bool, int, float)):
+        return f"the {'value' if isinstance(value, bool) else 'number'} {_shown(value)}"
     return _shown(value)
 
 
 def _bad_name(error: Any, steps: Steps) -> Iterable[Finding]:
-    yield (*steps, error.instance), f"{_shown(error.instance)} is no name of a map", "as in the object", True
+    yield (*steps, error.instance), texts.INVALID_MAP_NAME(value=_shown(error.instance)), True
 
 
 _SPECIAL: dict[str, Callable[[Any, Steps], Iterable[Finding]]] = {

@@ -17,10 +17,12 @@ from reloader.errors import ENOUGH, InputError, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.hooks import HOOKS
 from reloader.kernel import PLAIN_TYPES
+from reloader.message import Message, hint_of
+from reloader.pipeline import texts
 from reloader.printable import Block, printable
 from reloader.spec import constants, health, kept, listing, parse, registered, undecided
 from reloader.spec.checks import Health
-from reloader.spec.creation import Finding, creation_fault
+from reloader.spec.creation import creation_fault
 from reloader.spec.did_you_mean import suggestion
 from reloader.spec.model import Apply, Attach, MapWish, Mark, Pipeline, Role
 from reloader.spec.objects import OLD, Objects, always_loaded, read_objects
@@ -103,7 +105,7 @@ class Shared:
         self.inputs = inputs
         self._objects: dict[tuple[tuple[str, str | None], ...], Objects] = {}
         self._registries: dict[tuple[str, str | None], Registry | None] = {}
-        self._faults: dict[tuple[int, int], Finding | None] = {}
+        self._faults: dict[tuple[int, int], Message | None] = {}
 
     def objects(self, pipeline: Pipeline) -> Objects:
         key = tuple((ref.path, ref.sha256) for ref in pipeline.objects)
@@ -120,7 +122,7 @@ class Shared:
             self._registries[key] = registered.registry_of(pipeline, self.inputs)
         return self._registries[key]
 
-    def creation_fault(self, found: ElfMap, max_entries: int) -> Finding | None:
+    def creation_fault(self, found: ElfMap, max_entries: int) -> Message | None:
         """creation.creation_fault, asked once for each map of an object that is kept here."""
         key = (id(found), max_entries)
         if key not in self._faults:
@@ -128,17 +130,13 @@ class Shared:
         return self._faults[key]
 
 
-def _section(found: ElfProgram) -> dict[str, object]:
-    return {"program": found.name, "section": found.section}
+def _section(found: ElfProgram, why: Message) -> Message:
+    return texts.SECTION(program=found.name, section=found.section, why=why, hint=why.hint)
 
 
-def _unloadable(found: ElfProgram) -> str:
-    return f"program {found.name} is in section {found.section!r}, which libbpf does not take for a program's type"
-
-
-def _write(found: ElfProgram) -> str:
+def _unloadable(found: ElfProgram) -> Message:
     plain = "xdp.frags" if found.is_frags else found.type.partition("_")[0] or "xdp"
-    return f'write SEC("{plain}") above it'
+    return _section(found, texts.SECTION_UNKNOWN(wanted=plain))
 
 
 class _Compiler:
@@ -203,14 +201,8 @@ class _Compiler:
         self.tests[digest] = blob
         return WishTests(digest=digest, count=len(found.cases), file=self.pipeline.file, places=found.places)
 
-    def _note(
-        self, mark: Mark, path: str, message: str, hint: str = "", *, reason: str = "",
-        values: dict[str, object] | None = None,
-    ) -> None:  # fmt: skip
-        file, at = self.pipeline.file, {"line": mark.line, "column": mark.column}
-        self.problems.append(
-            Problem(file=file, path=path, message=message, hint=hint, reason=reason, values=values, **at)
-        )
+    def _note(self, mark: Mark, path: str, message: str, hint: str = "") -> None:
+        self.problems.append(Problem.at(self.pipeline.file, message, *mark, path, hint=hint or hint_of(message)))
 
     def _health(self, programs: tuple[str, ...]) -> Health | None:
         if self.pipeline.health is None:
@@ -242,26 +234,22 @@ class _Compiler:
         hook = HOOKS[attach.type]
         found = self.objects.programs.get(attach.program)
         if found is None:
-            self._note(mark, path, f"no program {attach.program!r} in the objects", self._programs_hint(attach))
+            self._note(mark, path, texts.NO_SUCH_PROGRAM(name=attach.program, hint=self._programs_hint(attach)))
         elif found.type != hook.PROGRAM_TYPE:
-            message = (
-                f"{attach.program} is in section {found.section!r}; attach type {attach.type} needs {hook.SECTION!r}"
-            )
-            hint = f'write SEC("{hook.SECTION}") above it, or attach another program'
-            self._note(mark, path, message, hint, reason="section", values=_section(found))
+            why = texts.SECTION_OF_OTHER_TYPE(type=attach.type, wanted=hook.SECTION)
+            self._note(mark, path, _section(found, why))
         elif not loadable(found.section):
-            self._note(mark, path, _unloadable(found), _write(found), reason="section", values=_section(found))
+            self._note(mark, path, _unloadable(found))
 
     def _check_called(self, programs: tuple[str, ...]) -> None:
         """Programs that are loaded because arrays of the source hold them."""
         attached = {a.program for a in self.pipeline.attach}
         for found in (self.objects.programs[p] for p in programs if p in self.objects.programs and p not in attached):
             if not loadable(found.section) or not found.type:
-                mark, path = self.pipeline.mark, "spec.objects"
-                self._note(mark, path, _unloadable(found), _write(found), reason="section", values=_section(found))
+                self._note(self.pipeline.mark, "spec.objects", _unloadable(found))
 
     def _programs_hint(self, attach: Attach) -> str:
-        return suggestion(attach.program, self.objects.programs) or "the objects hold no program at all"
+        return suggestion(attach.program, self.objects.programs) or texts.NO_PROGRAMS()
 
     def _gates(self) -> tuple[str, ...]:
         """The attached programs that obey the gate; noted when that cannot be what the author means."""
@@ -271,11 +259,9 @@ class _Compiler:
         obey = {p for p in attached if f"{GATE}_{p}" in self.objects.engine_maps}
         path, mark = "spec.gate", self.pipeline.mark
         if not obey:
-            hint = "write RELOADER_GATE(name) before a later hook's program, and gate_check(skb, name) first in it"
-            self._note(mark, path, "no attached program obeys a gate", hint)
+            self._note(mark, path, texts.GATE_NOT_CHECKED())
         elif obey == attached or not self.objects.carries:
-            hint = "call gate_enter(ctx) in the XDP program that packets meet first"
-            self._note(mark, path, "no attached program hands its generation on", hint)
+            self._note(mark, path, texts.GATE_NOT_ENTERED())
         return tuple(sorted(obey))
 
     # --- maps
@@ -287,21 +273,19 @@ class _Compiler:
         if ("spec", "maps") in self.pipeline.cut:
             return
         if missing:
-            names = ", ".join(m.name for m in missing)
-            verb = "map is" if len(missing) == 1 else "maps are"
-            message = f"{len(missing)} writable {verb} not declared: {names}"
-            mark = self.pipeline.maps_mark or self.pipeline.mark
-            self._note(mark, "spec.maps", message, Block("decide on each role and add:", *declarations(missing)))
+            hint = Block(texts.CHOOSE_ROLES(), *declarations(missing))
+            message = texts.UNDECLARED_MAPS(count=len(missing), maps=[m.name for m in missing], hint=hint)
+            self._note(self.pipeline.maps_mark or self.pipeline.mark, "spec.maps", message)
 
     def _map(self, wish: MapWish) -> WishMap | None:
         found = self.objects.maps.get(wish.name)
         path = dotted(("spec", "maps", wish.name))
         if found is None:
             writable = [m.name for m in self.objects.maps.values() if m.writable]
-            self._note(wish.mark, path, f"no map {wish.name!r} in the objects", suggestion(wish.name, writable))
+            self._note(wish.mark, path, texts.NO_SUCH_MAP(name=wish.name, hint=suggestion(wish.name, writable)))
             return None
         if not found.writable:
-            self._note(wish.mark, path, *constants.not_a_map(wish.name))
+            self._note(wish.mark, path, constants.not_a_map(wish.name))
             return None
         self._check_creation(wish, found, path)
         if wish.undecided:
@@ -315,23 +299,22 @@ class _Compiler:
         if found.internal or wish.role is Role.EXTERNAL:
             return
         count = found.max_entries if wish.max_entries is None else wish.max_entries
-        if wrong := self.shared.creation_fault(found, count):
-            reason, message, hint = wrong
+        if fault := self.shared.creation_fault(found, count):
             file = self.objects.file_of(wish.name)
-            values: dict[str, object] = {"map": wish.name, "file": file}
-            self._note(wish.mark, path, f"{file}: map {wish.name}: {message}", hint, reason=reason, values=values)
+            message = texts.OBJECT_MAP(file=file, map=wish.name, fault=fault, hint=fault.hint)
+            self.problems.append(Problem.at(self.pipeline.file, message, *wish.mark, path, reason=fault.code))
 
     def _check_role(self, wish: MapWish, found: ElfMap, path: str) -> None:
         allowed = allowed_roles(found)
         if wish.role not in allowed:
-            kind = "a section of variables" if found.internal else f"a {type_name(found.type)}"
-            message = f"{kind} cannot have the role {wish.role}"
-            self._note(wish.marks.get("role", wish.mark), f"{path}.role", message, "one of " + ", ".join(allowed))
+            text = texts.ROLE_OF_VARIABLES if found.internal else texts.ROLE_OF_TYPE
+            message = text(type=type_name(found.type), role=wish.role, roles=allowed)
+            self._note(wish.marks.get("role", wish.mark), f"{path}.role", message)
         elif (wish.entries is not None or wish.bulk) and found.type not in PLAIN_TYPES:
-            self._note(wish.mark, path, f"a {type_name(found.type)} takes no entries", "")
+            self._note(wish.mark, path, texts.ENTRIES_OF_TYPE(type=type_name(found.type)))
         if wish.max_entries is not None and found.internal:
             mark = wish.marks.get("max_entries", wish.mark)
-            self._note(mark, f"{path}.max_entries", "the size of a section of variables is that of the variables")
+            self._note(mark, f"{path}.max_entries", texts.SIZE_OF_VARIABLES())
 
     def _wish_map(self, wish: MapWish, found: ElfMap) -> WishMap:
         max_entries = found.max_entries if wish.max_entries is None else wish.max_entries
@@ -374,27 +357,25 @@ class _Compiler:
         flips = wish.role is Role.CONFIG and SLOTS + wish.name in self.objects.engine_maps
         path = dotted(("spec", "maps", wish.name, "apply"))
         if wish.apply is Apply.MAP and not flips:
-            hint = "write RELOADER_CONFIG(…) below it (reloader_config.h) and look it up by config_get, or apply: auto"
-            self._note(wish.marks.get("apply", wish.mark), path, f"{wish.name} cannot be exchanged as a whole", hint)
+            self._note(wish.marks.get("apply", wish.mark), path, texts.MAP_NOT_EXCHANGEABLE(map=wish.name))
         bare = [n for n in wish.together_with if SLOTS + n not in self.objects.engine_maps]
         if wish.apply is Apply.MAP and flips and bare:
-            message = f"{', '.join(bare)}, which it is tied to, cannot be exchanged as a whole"
-            self._note(wish.marks.get("apply", wish.mark), path, message, "RELOADER_CONFIG for all, or apply: program")
+            message = texts.TIED_NOT_EXCHANGEABLE(map=wish.name, others=bare)
+            self._note(wish.marks.get("apply", wish.mark), path, message)
         return flips
 
     def _kept(self, wish: MapWish, found: ElfMap) -> tuple[Kept, ...]:
-        found_kept, (wrong, hint) = kept.kept_of(wish, found)
+        found_kept, wrong = kept.kept_of(wish, found)
         if wrong:
             path = dotted(("spec", "maps", wish.name, "keep"))
-            self._note(wish.marks.get("keep", wish.mark), path, wrong, hint)
+            self._note(wish.marks.get("keep", wish.mark), path, wrong)
         return found_kept
 
     def _check_kept(self, wish: MapWish, found: ElfMap, held: tuple[Kept, ...], entries: EntriesRef | None) -> None:
         data = self.entries[entries.digest] if entries and held else b""
         for name in kept.given(held, found.key_size, found.key_size + found.value_size, data):
             path = dotted(("spec", "maps", wish.name, "keep"))
-            message = f"{name} is kept, so entries cannot set it"
-            self._note(wish.marks.get("keep", wish.mark), path, message, "leave it out of the entries: it starts at 0")
+            self._note(wish.marks.get("keep", wish.mark), path, texts.KEPT_FIELD_IN_ENTRIES(field=name))
 
     def _versions(self, wish: MapWish, found: ElfMap) -> tuple[LayoutVersion, ...]:
         versions, wrong, hint = registered.versions_of(self.registry, wish, found)

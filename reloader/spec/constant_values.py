@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reloader.frozen import frozen
+from reloader.pipeline import texts
 from reloader.spec.scalars import HEX
 from reloader.spec.showing import fields, show
 from reloader.spec.wish import Constant, Wish
 
 LARGEST = 4096  # bytes of a constant that a record keeps although the YAML does not set it
 MOST = 20  # fields of one constant that are named
-COMPILED = "as compiled"  # a record of before compiled values were kept does not say which value that is
+COMPILED = texts.AS_COMPILED()  # a record of before compiled values were kept does not say which value that is
 
 
 @frozen
@@ -31,8 +32,8 @@ class FieldChange:
 
     def text(self) -> str:
         if self.more:
-            return f"and {self.more} more fields"
-        return f"{self.old or 'none'} → {self.new or 'none'}"
+            return texts.MORE_FIELDS(more=self.more)
+        return texts.FIELD_CHANGED(old=self.old or "none", new=self.new or "none")
 
 
 @frozen
@@ -99,7 +100,7 @@ def _compared(name: str, a: _Side, b: _Side | None, *, is_set: bool) -> Iterator
     if b is not None and a.data == b.data and (a.known is None or b.known is None or a.known.type == b.known.type):
         return  # also where only a byte order is said otherwise: the bytes are the same
     was, now = a.fields(name, b), b.fields(name, a) if b else {}
-    if COMPILED in (was.get(name), now.get(name)) or set(was) & set(now) == set():
+    if any(text is COMPILED for text in (was.get(name), now.get(name))) or set(was) & set(now) == set():
         was, now = _whole(name, was), _whole(name, now)
     differing = [path for path in dict.fromkeys([*was, *now]) if was.get(path) != now.get(path)]
     for path in differing[:MOST]:

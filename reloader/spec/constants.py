@@ -11,6 +11,8 @@ from typing import Any
 
 from reloader.elf import Variable
 from reloader.errors import Problem
+from reloader.message import Message, code_of, hint_of, values_of
+from reloader.pipeline import texts
 from reloader.spec import listing, values
 from reloader.spec.constant_values import LARGEST
 from reloader.spec.did_you_mean import suggestion
@@ -24,7 +26,6 @@ BYTEORDER = "byteorder"
 """The one name below `rodata` that is no constant, unless the objects have a constant of that name."""
 ORDERS = ("network", "host")
 KCONFIG = ".kconfig"
-_ORDER_HINT = "write `rodata: {{byteorder: {{{path}: network}}}}` (or host)"
 
 
 def encoded(pipeline: Pipeline, objects: Objects, problems: list[Problem]) -> dict[str, bytes]:
@@ -45,11 +46,9 @@ def recorded(pipeline: Pipeline, objects: Objects, rodata: Mapping[str, bytes]) 
     )
 
 
-def not_a_map(section: str) -> tuple[str, str]:
-    """What is wrong with a section of constants among the maps, and what to do."""
-    if section == KCONFIG:
-        return "the kernel's configuration, which libbpf fills in at every load", f"take {section} out of the maps"
-    return f"{section} holds constants", "leave it out; set its variables under rodata"
+def not_a_map(section: str) -> Message:
+    """Return what is wrong with a section of constants among the maps."""
+    return (texts.KCONFIG_AS_MAP if section == KCONFIG else texts.CONSTANTS_AS_MAP)(section=section)
 
 
 def _orders(pipeline: Pipeline, objects: Objects) -> dict[str, Any]:
@@ -83,14 +82,14 @@ class _Setter:
 
     def _set(self, found: Variable, value: Any) -> Iterator[tuple[str, bytes]]:
         if found.name in self._objects.misplaced:  # BTF has the weak one's offset (libbpf 1.1)
-            message = f"{found.name} is weak in one object and defined in a later one, where libbpf does not find it"
-            self._note(found.name, message, "list the object that defines it first", reason="constant-misplaced")
+            self._note(found.name, texts.CONSTANT_MISPLACED(constant=found.name))
             return
         orders = orders_below(self._orders, found.name)
         try:
             data = values.encode(
-                found.type, value, path=found.name, byteorder=orders, complete=False, base=found.value, hint=_ORDER_HINT
-            )
+                found.type, value, path=found.name, byteorder=orders, complete=False, base=found.value,
+                hint=texts.SAY_BYTE_ORDER.message,
+            )  # fmt: skip
         except values.ValueProblem as wrong:
             for one in wrong.each():
                 self._note(one.path, one.message, one.hint, reason=one.reason)
@@ -99,11 +98,9 @@ class _Setter:
 
     def _unknown(self, name: str) -> None:
         if name in _kernel_settings(self._objects):
-            message = f"{name} is read from the running kernel's configuration, and cannot be set"
-            self._note(name, message, "take it out; to choose a value, declare `const volatile` instead of `extern`")
-            return
-        hint = suggestion(name, self._objects.rodata) or "only `const volatile` globals can be set"
-        self._note(name, f"no read-only variable {name!r} in the objects", hint, reason="no-such-constant")
+            self._note(name, texts.CONSTANT_OF_KERNEL(constant=name))
+        else:
+            self._note(name, texts.NO_SUCH_CONSTANT(constant=name, hint=suggestion(name, self._objects.rodata)))
 
     def check_orders(self) -> None:
         """A byte order must be one, and stand beside a constant or a field of one."""
@@ -111,30 +108,24 @@ class _Setter:
         if given is None or BYTEORDER in self._objects.rodata:
             return
         if not isinstance(given, Mapping):
-            self._note(BYTEORDER, "is a mapping of field paths to network or host", "byteorder: {peer: network}")
+            self._note(BYTEORDER, texts.BYTEORDER_NOT_MAPPING())
             return
         for path, order in given.items():
             name = str(path).replace("[", ".").split(".")[0]
             found, place = self._objects.rodata.get(name), f"{BYTEORDER}.{path}"
             wrong, hint = order_problem(found.type if found else None, str(path)[len(name) :], str(path))
             if wrong:
-                hint = hint or (f"write it as {name}.field" if found else suggestion(name, self._objects.rodata))
+                hint = hint or (texts.WRITE_FIELD_OF(name=name) if found else suggestion(name, self._objects.rodata))
                 self._note(place, wrong, hint)
             elif order not in ORDERS:
-                self._note(place, f"{order!r} is not a byte order", "network or host")
+                self._note(place, texts.NOT_A_BYTE_ORDER(order=order))
 
     def _note(self, path: str, message: str, hint: str = "", *, reason: str = "") -> None:
         mark: Mark = listing.nearest(self._pipeline.rodata_marks, path, self._pipeline.mark)
         where = f"spec.rodata.{path}" if "." in path or "[" in path else dotted(("spec", "rodata", path))
+        reason, values = reason or code_of(message), {**values_of(message), "constant": path}
         self._problems.append(
-            Problem(
-                file=self._pipeline.file,
-                line=mark.line,
-                column=mark.column,
-                path=where,
-                message=message,
-                hint=hint,
-                reason=reason,
-                values={"constant": path} if reason else None,
+            Problem.at(
+                self._pipeline.file, message, *mark, where, hint=hint or hint_of(message), reason=reason, values=values
             )
         )

@@ -1,7 +1,7 @@
 """Maps that no kernel creates: sizes, counts and flags that do not fit the type. Pure.
 
 The rules are the kernel's (map_alloc_check of each type, from Linux 6.1 on), so that `validate` finds what `apply`
-would only hear from it. Called by compile.py; imports elf (types only) and kernel.
+would only hear from it. Called by compile.py; imports elf (types only), kernel and the texts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reloader.kernel import LRU_TYPES, NESTED_TYPES, MapType
+from reloader.message import Message
+from reloader.pipeline import texts
 from reloader.spec.roles import type_name
 
 if TYPE_CHECKING:
@@ -58,13 +60,12 @@ _FLAGS = {
         NUMA_NODE | _READ_WRITE,
     ),
 }  # fmt: skip
-Finding = tuple[str, str, str]  # reason, what is wrong, what to do
 
 
-def creation_fault(found: ElfMap, max_entries: int) -> Finding | None:
+def creation_fault(found: ElfMap, max_entries: int) -> Message | None:
     """The first reason why no kernel would create the map with that many entries; None when there is none."""
     if found.type not in MapType.__members__.values() or found.type == MapType.STRUCT_OPS:
-        return "map_type", f"map type {found.type} is not one that reloader knows", "look at its `type`"
+        return texts.MAP_TYPE(type=found.type)
     kind = MapType(found.type)
     for rule in (_key, _value, _entries, _flags, _extra, _initial, _inner):
         if wrong := rule(found, kind, max_entries):
@@ -72,67 +73,83 @@ def creation_fault(found: ElfMap, max_entries: int) -> Finding | None:
     return None
 
 
-def _key(found: ElfMap, kind: MapType, _: int) -> Finding | None:
-    name, size = type_name(kind), found.key_size
+def _key(found: ElfMap, kind: MapType, _: int) -> Message | None:
+    rule = _key_rule(kind, found.key_size)
+    return rule and texts.MAP_KEY_SIZE(rule=rule, size=found.key_size)
+
+
+def _key_rule(kind: MapType, size: int) -> Message | None:
+    """Return the rule that keys of that size break."""
+    name = type_name(kind)
     if kind in _KEYLESS | _RINGS | {MapType.ARENA}:
-        return _size("key", f"a {name} does not have keys", size, (0,))
+        return texts.KEYS_NOT_TAKEN(type=name) if size else None
     if kind in _INDEXED | _LOCAL | {MapType.DEVMAP_HASH}:
-        return _size("key", f"keys of a {name} have 4 bytes", size, (4,))
+        return texts.KEYS_OF(type=name, size=4) if size != 4 else None
     if kind is MapType.LPM_TRIE:
-        return None if 5 <= size <= 260 else _bad("key", f"keys of a {name} have 5 to 260 bytes", size)
+        return None if 5 <= size <= 260 else texts.KEYS_BETWEEN(type=name, least=5, most=260)
     if kind is MapType.SOCKHASH and size > SOCKHASH_KEY:
-        return _bad("key", f"keys of a {name} have at most {SOCKHASH_KEY} bytes", size)
-    return None if size else _bad("key", f"a {name} needs keys", size)
+        return texts.KEYS_AT_MOST(type=name, most=SOCKHASH_KEY)
+    return None if size else texts.KEYS_NEEDED(type=name)
 
 
-def _value(found: ElfMap, kind: MapType, _: int) -> Finding | None:
-    name, size = type_name(kind), found.value_size
+def _value(found: ElfMap, kind: MapType, _: int) -> Message | None:
+    rule = _value_rule(found, kind, found.value_size)
+    return rule and texts.MAP_VALUE_SIZE(rule=rule, size=found.value_size)
+
+
+def _value_rule(found: ElfMap, kind: MapType, size: int) -> Message | None:
+    """Return the rule that values of that size break."""
+    name = type_name(kind)
     if kind in _RINGS | {MapType.ARENA}:
-        return _size("value", f"a {name} does not have values", size, (0,))
+        return texts.VALUES_NOT_TAKEN(type=name) if size else None
     if kind in _VALUE_SIZES:
         sizes = _VALUE_SIZES[kind]
-        return _size("value", f"values of a {name} have {' or '.join(map(str, sizes))} bytes", size, sizes)
+        return None if size in sizes else texts.VALUES_OF(type=name, sizes=" or ".join(map(str, sizes)))
     if kind is MapType.STACK_TRACE:
         step = 32 if found.map_flags & STACK_BUILD_ID else 8
         fits = size and not size % step and size // step <= STACK_DEPTH
-        return None if fits else _bad("value", f"values of a {name} are 1 to {STACK_DEPTH} times {step} bytes", size)
+        return None if fits else texts.VALUE_STEPS(type=name, most=STACK_DEPTH, step=step)
     if not size:
-        return _bad("value", f"a {name} needs values", size)
+        return texts.VALUES_NEEDED(type=name)
     if kind in _PERCPU and size > PERCPU_MAX:
-        return _bad("value", f"one CPU's value of a {name} has at most {PERCPU_MAX} bytes", size)
+        return texts.CPU_VALUE_AT_MOST(type=name, most=PERCPU_MAX)
     if kind in _HASHES and found.key_size + size >= KMALLOC_MAX:
-        return _bad("value", f"key and value of a {name} together have less than {KMALLOC_MAX} bytes", size)
+        return texts.PAIR_BELOW(type=name, limit=KMALLOC_MAX)
     return None
 
 
-def _size(side: str, rule: str, size: int, sizes: tuple[int, ...]) -> Finding | None:
-    return None if size in sizes else _bad(side, rule, size)
+def _entries(_found: ElfMap, kind: MapType, count: int) -> Message | None:
+    rule = _entries_rule(kind, count)
+    return rule and texts.MAP_MAX_ENTRIES(rule=rule, count=count, hint=rule.hint)
 
 
-def _bad(side: str, rule: str, size: int) -> Finding:
-    return f"map_{side}_size", f"{rule}, not {size}", f"change its `{side}` or `{side}_size`"
-
-
-def _entries(_found: ElfMap, kind: MapType, count: int) -> Finding | None:
-    name, hint = type_name(kind), "write max_entries in the object, or in the YAML"
+def _entries_rule(kind: MapType, count: int) -> Message | None:
+    """Return the rule that this max_entries breaks."""
+    name = type_name(kind)
     if kind in _LOCAL | {MapType.CGROUP_STORAGE, MapType.PERCPU_CGROUP_STORAGE}:
-        return ("map_max_entries", f"a {name} does not take max_entries", "remove it") if count else None
+        return texts.ENTRIES_NOT_TAKEN(type=name) if count else None
     if not count and kind is not MapType.PERF_EVENT_ARRAY:  # libbpf gives that one the number of CPUs
-        return "map_max_entries", f"a {name} needs max_entries", hint
+        return texts.ENTRIES_NEEDED(type=name)
     if kind in _HASHES and count > MOST_BUCKETS:
-        return "map_max_entries", f"a {name} takes at most {MOST_BUCKETS} entries", hint
+        return texts.ENTRIES_AT_MOST(type=name, most=MOST_BUCKETS)
     if kind is MapType.CPUMAP and count > MOST_CPUS:
-        return "map_max_entries", f"a {name} takes at most {MOST_CPUS} entries", hint
+        return texts.ENTRIES_AT_MOST(type=name, most=MOST_CPUS)
     return None
 
 
-def _flags(found: ElfMap, kind: MapType, _: int) -> Finding | None:
-    flags, name = found.map_flags, type_name(kind)
+def _flags(found: ElfMap, kind: MapType, _: int) -> Message | None:
+    rule = _flags_rule(kind, found.map_flags)
+    return rule and texts.MAP_FLAGS(rule=rule, flags=found.map_flags, hint=rule.hint)
+
+
+def _flags_rule(kind: MapType, flags: int) -> Message | None:
+    """Return the rule that these flags break."""
+    name = type_name(kind)
     if kind in _LOCAL | {MapType.LPM_TRIE} and not flags & NO_PREALLOC:
-        return _flag(f"a {name} needs BPF_F_NO_PREALLOC", "add __uint(map_flags, BPF_F_NO_PREALLOC)")
+        return texts.ADD_NO_PREALLOC(type=name)
     allowed = _FLAGS.get(kind)
     if allowed is not None and (more := flags & ~allowed):
-        return _flag(f"a {name} does not take the flags {more:#x}", "remove them")
+        return texts.FLAGS_NOT_TAKEN(type=name, flags=f"{more:#x}")
     wrong = {
         "BPF_F_NO_PREALLOC": flags & NO_PREALLOC and kind in LRU_TYPES,
         "BPF_F_NO_COMMON_LRU": flags & NO_COMMON_LRU and kind not in LRU_TYPES,
@@ -144,44 +161,44 @@ def _flags(found: ElfMap, kind: MapType, _: int) -> Finding | None:
     }
     bad = [flag for flag, refused in wrong.items() if refused]
     if bad:
-        return _flag(f"a {name} does not take {', '.join(bad)}", "remove it from map_flags")
-    both = [f for f in (RDONLY | WRONLY, RDONLY_PROG | WRONLY_PROG) if flags & f == f]
-    return _flag("it is read-only and write-only at once", "choose one of the flags") if both else None
+        return texts.FLAGS_NOT_TAKEN(type=name, flags=bad)
+    opposed = any(flags & both == both for both in (RDONLY | WRONLY, RDONLY_PROG | WRONLY_PROG))
+    return texts.FLAGS_OPPOSED() if opposed else None
 
 
-def _flag(message: str, hint: str) -> Finding:
-    return "map_flags", message, hint
-
-
-def _extra(found: ElfMap, kind: MapType, _: int) -> Finding | None:
+def _extra(found: ElfMap, kind: MapType, _: int) -> Message | None:
     """`map_extra` is the number of hashes of a Bloom filter and the address of an arena."""
     if kind is MapType.ARENA or not found.map_extra:
         return None
-    if kind is MapType.BLOOM_FILTER:
-        if found.map_extra <= MOST_HASHES:
-            return None
-        return "map_extra", f"a {type_name(kind)} takes at most {MOST_HASHES} hashes", "lower its map_extra"
-    return "map_extra", f"a {type_name(kind)} does not take map_extra", "remove it"
+    if kind is not MapType.BLOOM_FILTER:
+        rule = texts.EXTRA_NOT_TAKEN(type=type_name(kind))
+    elif found.map_extra > MOST_HASHES:
+        rule = texts.HASHES_AT_MOST(type=type_name(kind), most=MOST_HASHES)
+    else:
+        return None
+    return texts.MAP_EXTRA(rule=rule, extra=found.map_extra, hint=rule.hint)
 
 
-def _initial(found: ElfMap, kind: MapType, count: int) -> Finding | None:
+def _initial(found: ElfMap, kind: MapType, count: int) -> Message | None:
     """`.values` are written by index; in a hash the index is the key."""
     slots = [i for i, name in enumerate(found.prog_array_values or found.inner_values) if name]
     needed = len(slots) if kind in _HASHES else max(slots, default=-1) + 1
-    if needed <= count:
-        return None
-    message = f"`.values` need {needed} entries, and max_entries is {count}"
-    return "map_values", message, "raise max_entries in the object, or in the YAML"
+    return None if needed <= count else texts.MAP_VALUES(needed=needed, count=count)
 
 
-def _inner(found: ElfMap, kind: MapType, _: int) -> Finding | None:
+def _inner(found: ElfMap, kind: MapType, _: int) -> Message | None:
     if kind not in NESTED_TYPES:
         return None
+    name = type_name(kind)
     if found.inner is None:
-        hint = "write __array(values, struct { … }) in it"
-        return "map_inner", f"a {type_name(kind)} needs to know what its maps look like", hint
+        rule = texts.INNER_UNKNOWN(type=name)
+        return texts.MAP_INNER(rule=rule, hint=rule.hint)
     if found.inner.type == MapType.PROG_ARRAY:
-        hint = "declare the program array outside the map of maps"
-        return "map_inner", f"a {type_name(kind)} does not take program arrays as inner maps", hint
-    wrong = creation_fault(found.inner, found.inner.max_entries)
-    return (wrong[0], f"its inner map: {wrong[1]}", wrong[2]) if wrong else None
+        rule = texts.INNER_PROGRAM_ARRAY(type=name)
+        return texts.MAP_INNER(rule=rule, hint=rule.hint)
+    fault = creation_fault(found.inner, found.inner.max_entries)
+    if fault is None:
+        return None
+    message = texts.OF_INNER_MAP(fault=fault, hint=fault.hint)
+    message.code = fault.code
+    return message

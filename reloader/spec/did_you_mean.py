@@ -1,8 +1,10 @@
-"""What a misspelt word of the YAML may have been meant to be. A leaf of this folder."""
+"""Words that are close to a misspelt one. Imports nothing of spec but the texts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+from reloader.pipeline import texts
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -14,7 +16,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     short = word.lower() if len(word) <= 100 else ""  # it takes time by the square of the length
     close = difflib.get_close_matches(short, folded, n=1, cutoff=0.6)
     if close:
-        return f"did you mean {folded[close[0]]!r}?"
+        return texts.DID_YOU_MEAN(name=folded[close[0]])
     if not known:
         return ""
-    return "there is " + ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
+    return texts.CHOOSE_ONE(names=known[:12] + (["…"] if len(known) > 12 else []))

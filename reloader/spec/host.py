@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from reloader.errors import InputError, PermissionRefused, Problem
+from reloader.message import Message
+from reloader.pipeline import texts
 from reloader.spec.source import read_source
 from reloader.spec.text import Document, Steps, dotted, read_documents
 from reloader.trust import Judge
 
-WHAT = "which commands pipelines may name"
+WHAT = texts.HOST_COMMANDS()
 COMMAND_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}\Z")
 
 
@@ -30,13 +32,12 @@ def commands(path: Path, wanted: Collection[str]) -> dict[str, tuple[str, ...]]:
     if not wanted:
         return {}
     if not path.exists():
-        message = f"the host declares no command {', '.join(sorted(wanted))}: there is no {path}"
-        raise InputError([_problem(path, None, (), message, "apiVersion, kind: Host, commands: {NAME: [PROGRAM, …]}")])
+        raise InputError([_problem(path, None, (), texts.NO_HOST_FILE(names=sorted(wanted), path=path))])
     found, document = _read(path)
-    hint = f"it declares {', '.join(sorted(found)) or 'none'}"
-    missing = [f"there is no command {name!r}" for name in sorted(set(wanted) - set(found))]
+    hint = texts.DECLARED_COMMANDS(names=sorted(found)) if found else ""
+    missing = [texts.NO_SUCH_COMMAND(name=name, hint=hint) for name in sorted(set(wanted) - set(found))]
     if missing:
-        raise InputError([_problem(path, document, ("commands",), text, hint) for text in missing])
+        raise InputError([_problem(path, document, ("commands",), message) for message in missing])
     return {name: found[name] for name in wanted}
 
 
@@ -63,10 +64,8 @@ class _RootOnly(Judge):
             return fd
         os.close(fd)
         self.refuse(WHAT)
-        raise PermissionRefused(
-            f"{path} belongs to user {owner}; commands are not taken from it", hint=f"chown root {path}",
-            reason="others-can-change", values={"files": [{"file": str(path), "at": str(path), "weakness": "owner"}]},
-        )  # fmt: skip
+        files = [{"file": str(path), "at": str(path), "weakness": "owner"}]
+        raise PermissionRefused(texts.OTHERS_CAN_CHANGE(path=path, owner=owner, files=files))
 
 
 def _document(path: Path) -> tuple[Document | None, list[Problem]]:
@@ -75,7 +74,7 @@ def _document(path: Path) -> tuple[Document | None, list[Problem]]:
     judge.refuse(WHAT)
     documents, problems = read_documents(data, str(path))
     if len(documents) > 1:
-        problems.append(_problem(path, documents[1], (), "one document is enough"))
+        problems.append(_problem(path, documents[1], (), texts.SEVERAL_DOCUMENTS()))
     return (documents[0] if documents else None), problems
 
 
@@ -83,13 +82,14 @@ def _commands(document: Document, path: Path, problems: list[Problem]) -> dict[s
     value = document.value
     head = {"apiVersion": "reloader/v1", "kind": "Host"}
     if not isinstance(value, dict) or any(value.get(k) != v for k, v in head.items()):
-        problems.append(_problem(path, document, (), "is no Host", "apiVersion: reloader/v1, kind: Host"))
+        problems.append(_problem(path, document, (), texts.NOT_A_HOST()))
         return {}
     for name in set(value) - set(head) - {"commands"}:
-        problems.append(_problem(path, document, (name,), f"unknown field {name!r}", "there is commands"))
+        hint = texts.CHOOSE_ONE(names=["commands"])
+        problems.append(_problem(path, document, (name,), texts.UNKNOWN_FIELD(name=name, hint=hint)))
     listed = value.get("commands", {})
     if not isinstance(listed, dict):
-        problems.append(_problem(path, document, ("commands",), "must be a mapping of names to lists"))
+        problems.append(_problem(path, document, ("commands",), texts.COMMANDS_NOT_MAPPING()))
         return {}
     return {n: tuple(w) for n, w in listed.items() if _is_command(document, path, n, w, problems)}
 
@@ -97,16 +97,14 @@ def _commands(document: Document, path: Path, problems: list[Problem]) -> dict[s
 def _is_command(document: Document, path: Path, name: Any, words: Any, problems: list[Problem]) -> bool:
     good = isinstance(words, list) and bool(words) and all(isinstance(w, str) and "\0" not in w for w in words)
     if not isinstance(name, str) or not COMMAND_NAME.match(name):
-        problems.append(_problem(path, document, ("commands",), f"{name!r} is no name of a command"))
+        problems.append(_problem(path, document, ("commands",), texts.COMMAND_NAME(name=name)))
     elif not good or not os.path.isabs(words[0]):
-        message = "must be a list: the absolute path of a program, then its arguments, all texts"
-        problems.append(_problem(path, document, ("commands", name), message))
+        problems.append(_problem(path, document, ("commands", name), texts.COMMAND_WORDS()))
     else:
         return True
     return False
 
 
-def _problem(path: Path, document: Document | None, steps: Steps, message: str, hint: str = "") -> Problem:
+def _problem(path: Path, document: Document | None, steps: Steps, message: Message) -> Problem:
     mark = document.mark(steps, key=len(steps) == 1) if document else None  # what is wrong with a command is its value
-    line, column = (mark.line, mark.column) if mark else (0, 0)
-    return Problem(file=str(path), line=line, column=column, path=dotted(steps), message=message, hint=hint)
+    return Problem.at(str(path), message, *(mark or (0, 0)), dotted(steps))

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from reloader.btf import BtfError
-from reloader.elf import ElfError, ElfMap, ElfObject, ElfProgram, Fault, Variable, read_object
+from reloader.elf import ElfError, ElfMap, ElfObject, ElfProgram, Variable, read_object
 from reloader.errors import Problem
-from reloader.files import PLAIN, Inputs
+from reloader.files import PLAIN, Inputs, UnfitFile
+from reloader.message import Message, code_of, hint_of, values_of
+from reloader.pipeline import texts
 from reloader.spec.kconfig import not_set, unfit
 from reloader.spec.model import Mark, ObjectRef
 from reloader.spec.source import why_unreadable
@@ -62,7 +63,7 @@ class Objects:
         users = (self.programs[p] for p in self.to_load(attached) if p in self.programs)
         return tuple(p.name for p in users if name in p.maps and OLD + name not in p.maps)
 
-    def add(self, path: str, part: ElfObject, data: bytes, digest: str) -> Fault | None:
+    def add(self, path: str, part: ElfObject, data: bytes, digest: str) -> Message | None:
         """Join one more object; returns what keeps it from fitting."""
         self.files.append(WishObject(digest=digest, path=path))
         self.data[digest] = data
@@ -88,72 +89,38 @@ class Objects:
         clash = [m.name for m in authors if m.name in self.maps and _conflict(m, self.maps[m.name])]
         self.maps |= {m.name: m for m in authors}
         if twins:
-            return Fault(
-                reason="twin_program", message=f"program {twins[0]!r} is in another object too",
-                values={"program": twins[0]},
-            )  # fmt: skip
+            return texts.TWIN_PROGRAM(program=twins[0])
         if clash:
-            what = f"{'global variables in' if clash[0].startswith('.') else 'another map named'} {clash[0]!r}: "
-            message = what + (
-                "another object has some too, and their joint layout is known only after linking"
-                if clash[0].startswith(".")
-                else "another object declares it differently"
-            )
-            return Fault(reason="map_clash", message=message, values={"map": clash[0]})
+            text = texts.VARIABLES_CLASH if clash[0].startswith(".") else texts.MAP_DECLARED_DIFFERENTLY
+            why = text()
+            return texts.MAP_CLASH(map=clash[0], why=why, hint=why.hint)
         if strong:
-            message = f"{', '.join(strong)}: another object defines it too, and neither says __weak"
-            hint = "write __weak in one of them, or `extern` if it is to be the other's"
-            return Fault(reason="twin_symbol", message=message, hint=hint, values={"symbols": strong})
+            return texts.TWIN_SYMBOL(symbols=strong)
         if late:
-            message = f"map {late[0]}: an object before it defines it __weak, which libbpf's linker does not exchange"
-            hint = "name this object first, or write __weak in both"
-            return Fault(reason="weak_map_first", message=message, hint=hint, values={"map": late[0]})
-        if len(licenses) > 1:
-            message = f"its license is {part.license!r}, and another object's is not"
-            return Fault(reason="license_differs", message=message, hint="give all objects the same", values={})
-        return None
+            return texts.WEAK_MAP_FIRST(map=late[0])
+        return texts.LICENSE_DIFFERS(license=part.license) if len(licenses) > 1 else None
 
     def file_of(self, map_name: str) -> str:
         """The object that declares a map."""
         return next((f.path for f, p in zip(self.files, self.parts, strict=True) if p.map(map_name)), "")
 
-    def unresolved(self) -> list[Fault]:
+    def unresolved(self) -> list[Message]:
         """Names that no object defines and no section says where to find."""
         missing = [e for part in self.parts for e in part.externs if not e.section and e.name not in self.defined]
-        return [
-            Fault(
-                reason="unresolved_extern",
-                message=f"extern {name} is not defined in the objects",
-                hint="add the object that defines it, or write __ksym or __kconfig behind the declaration",
-                values={"extern": name},
-            )
-            for name in dict.fromkeys(e.name for e in missing)
-        ] + self._options()
+        names = dict.fromkeys(e.name for e in missing)
+        return [texts.UNRESOLVED_EXTERN(extern=name) for name in names] + self._options()
 
-    def _options(self) -> list[Fault]:
+    def _options(self) -> list[Message]:
         """Kernel options that a strong extern needs and this host's kernel does not set."""
         needed = {e.name: f.path for f, p in zip(self.files, self.parts, strict=True) for e in p.externs
                   if e.section == ".kconfig" and not e.weak}  # fmt: skip
         typed = {e.name: (e.type, f.path) for f, p in zip(self.files, self.parts, strict=True) for e in p.externs
                  if e.type}  # fmt: skip
         return [
-            Fault(
-                reason="kconfig_value",
-                message=f"{path}: extern {name} (__kconfig): its value here, {value}, does not fit {tree.text()}",
-                hint="declare it with the option's type: bool, enum libbpf_tristate, an integer, or char[] for a text",
-                values={"file": path, "extern": name, "value": value},
-            )
+            texts.KCONFIG_VALUE(file=path, extern=name, value=value, type=tree.text())
             for name, value in unfit({n: tree for n, (tree, _) in typed.items()})
             for tree, path in (typed[name],)
-        ] + [
-            Fault(
-                reason="kconfig_not_set",
-                message=f"{needed[name]}: extern {name} (__kconfig): this host's kernel does not set it",
-                hint="declare it __weak, and test it before use",
-                values={"file": needed[name], "extern": name},
-            )
-            for name in (not_set(needed) if needed else ())
-        ]
+        ] + [texts.KCONFIG_NOT_SET(file=needed[name], extern=name) for name in (not_set(needed) if needed else ())]
 
 
 def _conflict(one: ElfMap, other: ElfMap) -> bool:
@@ -166,56 +133,52 @@ def read_objects(refs: Sequence[ObjectRef], file: str, inputs: Inputs = PLAIN) -
     """Read and join; every finding stands at the object's line of the YAML."""
     objects = Objects()
     for index, ref in enumerate(refs):
-        steps = f"spec.objects[{index}]"
-        objects.problems += [_problem(file, ref.mark, steps, one) for one in _read_one(objects, ref, inputs)]
+        at = functools.partial(problem_at, file, ref.mark, f"spec.objects[{index}]")
+        objects.problems += _read_one(objects, ref, inputs, at)
     if refs and not objects.problems:
-        objects.problems += [_problem(file, refs[0].mark, "spec.objects", one) for one in objects.unresolved()]
+        objects.problems += [problem_at(file, refs[0].mark, "spec.objects", one) for one in objects.unresolved()]
     return objects
 
 
-def _problem(file: str, mark: Mark, path: str, found: Fault) -> Problem:
-    return problem_at(file, mark, path, found.message, found.hint, found.reason, dict(found.values))
-
-
 def problem_at(
-    file: str,
-    mark: Mark,
-    path: str,
-    message: str,
-    hint: str = "",
-    reason: str = "",
-    values: dict[str, object] | None = None,
-) -> Problem:
-    return Problem(
-        file=file, line=mark.line, column=mark.column, path=path, message=message, hint=hint, reason=reason,
-        values=values,
+    file: str, mark: Mark, path: str, message: str, hint: str = "", reason: str = "",
+    values: Mapping[str, object] | None = None,
+) -> Problem:  # fmt: skip
+    """The finding there; hint and reason, where they are given, take the place of the message's, values are added."""
+    return Problem.at(
+        file, message, *mark, path, hint=hint or hint_of(message), reason=reason or code_of(message),
+        values={**(values or {}), **values_of(message)} or None,
     )  # fmt: skip
 
 
-def _read_one(objects: Objects, ref: ObjectRef, inputs: Inputs) -> list[Fault]:
+Place = Callable[..., Problem]  # problem_at there
+
+
+def _read_one(objects: Objects, ref: ObjectRef, inputs: Inputs, at: Place) -> list[Problem]:
     """All that is wrong with one object; with what was joined before, the first thing."""
     try:
         data = read_file(ref.path, inputs)
     except (OSError, ValueError) as error:
-        why = why_unreadable(error)
-        hint = "compile it first" if isinstance(error, FileNotFoundError) else why.hint
-        message = f"{ref.path} cannot be read: {why.text}"
-        return [Fault(reason=why.reason, message=message, hint=hint, values=dict(why.values or {}))]
+        return [_unreadable(ref.path, error, at)]
     digest = hashlib.sha256(data).hexdigest()
     if ref.sha256 is not None and ref.sha256 != digest:
-        message = f"{ref.path} is not the content that was pinned"
-        return [Fault(reason="digest", message=message, hint=f"its sha256 is {digest}")]
+        return [at(texts.DIGEST(file=ref.path, sha256=digest))]
     try:
         part = _parsed(data)
     except BtfError as error:
-        hint = "it must be a BPF object compiled by clang -target bpf -g"
-        return [Fault(reason="btf", message=f"{ref.path}: {error}", hint=hint, values={"file": ref.path})]
+        return [at(texts.BTF(file=ref.path, why=error))]
     except ElfError as error:
-        return [
-            replace(f, message=f"{ref.path}: {f.message}", values={"file": ref.path, **f.values}) for f in error.faults
-        ]
+        faults = [(texts.OBJECT_FAULT(file=ref.path, fault=f.message), f) for f in error.faults]
+        return [at(message, f.hint, f.reason, f.values) for message, f in faults]
     wrong = objects.add(ref.path, part, data, digest)
-    return [replace(wrong, values={"file": ref.path, **wrong.values})] if wrong else []
+    return [at(wrong, values={"file": ref.path})] if wrong else []
+
+
+def _unreadable(path: str, error: OSError | ValueError, at: Place) -> Problem:
+    why = why_unreadable(error)
+    message = texts.UNUSABLE_OBJECT(file=path, why=why.text)
+    hint = texts.COMPILE_FIRST() if isinstance(error, FileNotFoundError) else why.hint
+    return at(message, hint, why.reason if isinstance(error, UnfitFile) else "", why.values)
 
 
 @functools.lru_cache(maxsize=4)

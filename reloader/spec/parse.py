@@ -14,6 +14,8 @@ from typing import Any
 from reloader.errors import ENOUGH, InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import pin_name
+from reloader.message import Message, hint_of
+from reloader.pipeline import texts
 from reloader.spec import check, health, text, undecided
 from reloader.spec.did_you_mean import suggestion
 from reloader.spec.model import (
@@ -91,9 +93,8 @@ def _duplicate_names(documents: Iterable[Document], file: str) -> list[Problem]:
             continue
         mark = document.mark(("metadata", "name"))
         if name in first:
-            message = f"the name {name!r} is given twice; first at {first[name].line}:{first[name].column}"
-            where = {"line": mark.line, "column": mark.column, "path": "metadata.name"}
-            problems.append(Problem(file=file, message=message, **where))  # type: ignore[arg-type]
+            message = texts.DUPLICATE_PIPELINE(name=name, line=first[name].line, column=first[name].column)
+            problems.append(Problem.at(file, message, *mark, "metadata.name"))
         first.setdefault(name, mark)
     return problems
 
@@ -136,22 +137,9 @@ class _Reader:
         mark = self.document.mark(("spec", "share", "group"))
         return ShareWish(group=share["group"], access=Access(share.get("access", Access.READ)), mark=mark)
 
-    def _note(
-        self,
-        steps: Steps,
-        message: str,
-        hint: str = "",
-        *,
-        key: bool = False,
-        reason: str = "",
-        values: dict[str, object] | None = None,
-    ) -> None:
+    def _note(self, steps: Steps, message: str, hint: str = "", *, key: bool = False) -> None:
         mark = self.document.mark(steps, key=key)
-        where = Problem(
-            file=self.file, line=mark.line, column=mark.column, path=dotted(steps), message=message, hint=hint,
-            reason=reason, values=values,
-        )  # fmt: skip
-        self.problems.append(where)
+        self.problems.append(Problem.at(self.file, message, *mark, dotted(steps), hint=hint or hint_of(message)))
 
     def _beside(self, name: str) -> str:
         return os.path.join(self.base, name)
@@ -188,7 +176,7 @@ class _Reader:
                 path=self._beside(given["file"]), sha256=given.get("sha256"), mark=self.document.mark(steps)
             )
             if ref.path in seen:
-                self._note(steps, f"the object {given['file']} is listed twice")
+                self._note(steps, texts.DUPLICATE_OBJECT(file=given["file"]))
             seen.add(ref.path)
             refs.append(ref)
         return tuple(refs)
@@ -197,9 +185,7 @@ class _Reader:
         steps: Steps = ("spec", "attach", index)
         for word in ("interface", "netns"):
             if word in item and (fault := _unnamed(word, item[word])):
-                reason, message, hint = fault
-                values: dict[str, object] = {word: item[word]}
-                self._note((*steps, word), f"{item[word]!r} {message}", hint, reason=reason, values=values)
+                self._note((*steps, word), fault)
         return Attach(
             program=item["program"],
             type=item["type"],
@@ -218,8 +204,8 @@ class _Reader:
             place = hook.attachment_id(hook.target(attach.options))
             if pin_name(place) in first:  # the pin's name: eth0.1 and eth0-1 would share it
                 other = attachments[first[pin_name(place)]].mark
-                message = f"{place} is taken already, at {other.line}:{other.column}"
-                self._note(("spec", "attach", index), message, "one program an interface in this version")
+                message = texts.PLACE_TAKEN(place=place, line=other.line, column=other.column)
+                self._note(("spec", "attach", index), message)
             first.setdefault(pin_name(place), index)
 
     def _maps(self, items: Mapping[str, Any]) -> tuple[MapWish, ...]:
@@ -228,12 +214,9 @@ class _Reader:
         groups = self._groups(items)
         for name, item in items.items():
             if name in groups and item.get("apply") == Apply.ENTRIES:
-                message = "apply: entries cannot change maps at the same instant"
-                hint = f"tied to {', '.join(groups[name])}; use apply: map, program or auto"
-                self._note(("spec", "maps", name, "apply"), message, hint)
+                self._note(("spec", "maps", name, "apply"), texts.TIED_APPLY_ENTRIES(maps=groups[name]))
             if item.get("apply") == Apply.MAP and item.get("prune") is False:
-                message = "apply: map would lose what others write to it meanwhile"
-                self._note(("spec", "maps", name, "apply"), message, "prune: false shares the map; use apply: entries")
+                self._note(("spec", "maps", name, "apply"), texts.APPLY_MAP_OF_SHARED())
         return tuple(self._map(name, item, groups.get(name, ())) for name, item in items.items())
 
     def _fields_fit_role(self, name: str, item: Mapping[str, Any]) -> None:
@@ -241,12 +224,13 @@ class _Reader:
         role = Role(item["role"])
         for word, roles in _RULES.items() if name not in self.undecided else ():
             if word in item and role not in roles:
-                only = next(iter(roles)).value if len(roles) == 1 else "a map of our own"
-                self._note((*steps, word), f"{word!r} means nothing for role {role}", f"only for {only}", key=True)
+                fitting = [r.value for r in Role if r in roles]
+                message = texts.FIELD_OF_OTHER_ROLE(field=word, role=role.value, roles=fitting)
+                self._note((*steps, word), message, key=True)
         if role is Role.EXTERNAL and "pin" not in item and not self.sound.lacks(*steps, "pin"):
-            self._note(steps, "an external map needs its 'pin'", "the absolute path on a bpf filesystem", key=True)
+            self._note(steps, texts.PIN_MISSING(), key=True)
         if "entries" in item and "from" in item:
-            self._note((*steps, "from"), "give either 'entries' or 'from'", "the listed entries are the map", key=True)
+            self._note((*steps, "from"), texts.ENTRIES_AND_FROM(), key=True)
 
     def _groups(self, items: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         """together_with made symmetric and transitive: every tied map with all the others of its group."""
@@ -264,11 +248,11 @@ class _Reader:
         if other not in items and self.sound.lacks("spec", "maps", other):
             return False
         if other not in items:
-            self._note(steps, f"no map {other!r} is declared here", suggestion(other, set(items) - {name}))
+            self._note(steps, texts.NO_SUCH_TIED_MAP(name=other, hint=suggestion(other, set(items) - {name})))
         elif other == name:
-            self._note(steps, "a map is always together with itself", "name another map")
+            self._note(steps, texts.TIED_TO_ITSELF())
         elif items[other]["role"] != Role.CONFIG and other not in self.undecided:
-            self._note(steps, f"the map {other!r} is not config", "only config maps change together")
+            self._note(steps, texts.NOT_CONFIG(name=other))
         else:
             return True
         return False
@@ -316,14 +300,13 @@ class _Reader:
         return Bulk(format=kind, path=self._beside(name), mark=self.document.mark((*steps, "from", kind)))
 
 
-def _unnamed(word: str, text: str) -> tuple[str, str, str] | None:
-    """Why a text does not name one interface or namespace: reason, message, hint. None: it may name one."""
-    shown = "ip netns" if word == "netns" else "ip link"
-    if text.startswith(PLACEHOLDER):
-        return "placeholder", "is a placeholder", f"write the name that `{shown}` shows"
-    if any(c in text for c in "*?["):
-        hint = f"write one attachment for each, by the name that `{shown}` shows"
-        return "pattern", "is a pattern, and patterns are not expanded", hint
+def _unnamed(word: str, name: str) -> Message | None:
+    """Return why a text does not name one interface or namespace; None: it may name one."""
+    command = "ip netns" if word == "netns" else "ip link"
+    if name.startswith(PLACEHOLDER):
+        return texts.PLACEHOLDER(name=name, command=command, **{word: name})
+    if any(c in name for c in "*?["):
+        return texts.PATTERN(name=name, command=command, **{word: name})
     return None
 
 

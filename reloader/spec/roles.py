@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from reloader.kernel import LRU_TYPES, PERCPU_TYPES, PLAIN_TYPES, MapType
+from reloader.pipeline import texts
 from reloader.printable import counted
 from reloader.spec.words import Role
 from reloader.typetree import TypeTree, leaves
@@ -73,7 +74,7 @@ def _element(tree: TypeTree) -> TypeTree:
 def describe(found: ElfMap) -> str:
     """`hash, u32 → struct flow, 1024 entries`."""
     if found.internal:
-        return f"global variables, {counted(found.value_size, 'byte')}"
+        return texts.VARIABLES(size=found.value_size)
     parts = [type_name(found.type)]
     if found.key or found.value:
         parts.append(f"{_side(found.key, found.key_size)} → {_side(found.value, found.value_size)}")

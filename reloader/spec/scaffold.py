@@ -20,6 +20,7 @@ from reloader.elf.sections import loadable
 from reloader.errors import InputError, Problem
 from reloader.hooks import HOOKS
 from reloader.layout import shipped_schema
+from reloader.pipeline import texts
 from reloader.printable import printable
 from reloader.spec import undecided
 from reloader.spec.compile import compile_source
@@ -41,7 +42,7 @@ def first_yaml(objects: Sequence[Path]) -> str:
     refs = [ObjectRef(path=str(p), sha256=None, mark=_NOWHERE) for p in objects]
     joined = read_objects(refs, str(objects[0]) if objects else "")
     if joined.problems:
-        raise InputError([p if p.reason else replace(p, reason="unusable-object") for p in joined.problems])
+        raise InputError(joined.problems)
     attached = _attachable(joined)
     if not attached:
         raise InputError([_nothing_to_attach(joined, str(objects[0]))])
@@ -62,9 +63,8 @@ def _writable(objects: Sequence[Path]) -> None:
         for path in objects:
             quoted(str(path))
     except ValueError:
-        message = "the path is not UTF-8, so a YAML cannot name it"
-        values: dict[str, object] = {"path": os.fsencode(path).hex()}
-        raise InputError([_problem(str(path), message, "rename the file", "path-not-utf8", values)]) from None
+        message = texts.PATH_NOT_UTF8(path=os.fsencode(path).hex())
+        raise InputError([Problem.at(str(path), message)]) from None
 
 
 def _require_valid(objects: Sequence[Path], text: str) -> None:
@@ -80,21 +80,16 @@ def _require_valid(objects: Sequence[Path], text: str) -> None:
             raise InputError(
                 [replace(p, file=str(p.values and p.values["file"]), line=0, column=0) for p in faults]
             ) from error
-        file, hint, first = str(objects[0]), "rename it in the source and compile the object again", wrong[0]
-        message = f"no valid YAML can be written for it: {': '.join(t for t in (first.path, first.message) if t)}"
-        values: dict[str, object] = {"path": first.path, "message": first.message}
-        raise InputError([_problem(file, message, hint, "no-valid-yaml", values)]) from error
-
-
-def _problem(file: str, message: str, hint: str, reason: str = "", values: dict[str, object] | None = None) -> Problem:
-    return Problem(file=file, line=0, column=0, path="", message=message, hint=hint, reason=reason, values=values)
+        first = wrong[0]
+        fault = f"{first.path}: {first.message}" if first.path else first.message
+        message = texts.NO_VALID_YAML(fault=fault, path=first.path, message=first.message)
+        raise InputError([Problem.at(str(objects[0]), message)]) from error
 
 
 def _nothing_to_attach(objects: Objects, file: str) -> Problem:
     sections = sorted({p.section for p in objects.programs.values()})
-    message = "holds no program that can be attached"
-    hint = f"it has the sections {', '.join(sections)}; this version attaches {', '.join(HOOKS)}" if sections else ""
-    return _problem(file, message, hint, "nothing-to-attach", {"sections": sections})
+    hint = texts.ATTACHABLE_SECTIONS(sections=sections, types=list(HOOKS)) if sections else ""
+    return Problem.at(file, texts.NOTHING_TO_ATTACH(sections=sections, hint=hint))
 
 
 def _attachable(objects: Objects) -> list[ElfProgram]:
@@ -110,7 +105,7 @@ def _head(objects: Sequence[Path]) -> list[str]:
     files = ", ".join(quoted(str(p)) for p in objects)
     return [
         f"# yaml-language-server: $schema={printable(str(schema))}",
-        "# Written by `reloader init OBJECT`. Name the interfaces, choose the roles, then `reloader validate FILE`.",
+        f"# {texts.YAML_WRITTEN()}",
         f"apiVersion: {API_VERSION}",
         "kind: Pipeline",
         f"metadata: {{name: {quoted(pipeline_name(objects[0]))}}}",
@@ -131,7 +126,7 @@ def pipeline_name(path: Path) -> str:
 def _rodata(objects: Objects) -> Iterator[str]:
     if not objects.rodata:
         return
-    yield "  # rodata:  # constants of the objects, as compiled; set what shall differ, also parts of a struct or array"
+    yield f"  # {texts.YAML_CONSTANTS()}"
     for variable in objects.rodata.values():
         name, shown = quoted(variable.name), show(variable.type, variable.value, {})
         flow = _flow(shown)
@@ -160,11 +155,11 @@ def _attach(objects: Objects, programs: Sequence[ElfProgram], interface: str) ->
     for index, program in enumerate(programs, 1):
         place = interface if index == 1 else f"{interface}-{index}"
         yield f"    - {{program: {quoted(program.name)}, type: {types[program.type]}, interface: {place}}}"
-    yield "    # also, of xdp: mode: native (default) or skb · of tcx: direction: ingress (default) or egress"
-    yield "    # of both: netns: a name or an absolute path"
+    yield f"    # {texts.YAML_ATTACH_FIELDS()}"
+    yield f"    # {texts.YAML_ATTACH_NETNS()}"
     for other in objects.programs.values():
         if other.type not in types:
-            yield _remark(f"    # not attached: {other.name}, section {other.section}")
+            yield _remark(f"    # {texts.YAML_NOT_ATTACHED(program=other.name, section=other.section)}")
 
 
 # --- maps
@@ -180,7 +175,7 @@ def _maps(objects: Objects) -> Iterator[str]:
         for side, tree in (("key", found.key), ("value", found.value)):
             if tree is not None and tree.aggregate:
                 yield _remark(f"    #   {side}: {_clipped(in_words(tree))}")
-        yield f"    #   roles: {', '.join(allowed_roles(found))}"
+        yield f"    #   {texts.YAML_ROLES(roles=allowed_roles(found))}"
         yield from _declaration(found)
 
 
@@ -190,10 +185,10 @@ def _declaration(found: ElfMap) -> Iterator[str]:
         yield f"    {quoted(found.name)}: {{role: {role}}}"
         return
     yield f"    {quoted(found.name)}:"
-    yield f"      role: {TODO}  # state: every change keeps the entries. config: this file lists them, as here:"
-    yield "      # entries:  # or  from: {csv: FILE}, whose first line names the fields"
+    yield f"      role: {TODO}  # {texts.YAML_ROLE()}"
+    yield f"      # {texts.YAML_ENTRIES()}"
     yield _remark(f"      #   - {{key: {_blank(found.key)}, value: {_blank(found.value)}}}")
-    yield "      # prune: false  # with role: config: keep the entries that another process writes"
+    yield f"      # {texts.YAML_PRUNE()}"
 
 
 def _blank(tree: TypeTree | None) -> str:

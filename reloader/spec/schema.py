@@ -76,7 +76,7 @@ _MAP = _object(
             "title": "Role",
             "description": "config: the YAML owns its entries. state: never lost. scratch: may start empty at every "
             "load. stream: a ring or perf buffer, the same one across loads. live: handles of sockets, devices or "
-            "CPUs. external: somebody else's pinned map.",
+            "CPUs. external: a pinned map that another program owns.",
             "type": "string",
             "enum": [r.value for r in Role],
         },
@@ -138,7 +138,7 @@ _MAP = _object(
         "byteorder": {
             "title": "Byte order",
             "description": "Field path, for example key.port or value.addr, to network or host, where BTF does not "
-            "say. For entries, tests, health checks and displays.",
+            "give it. For entries, tests, health checks and displays.",
             "type": "object",
             "additionalProperties": {"type": "string", "enum": ["network", "host"]},
         },
@@ -157,8 +157,8 @@ _MAP = _object(
         },
         "layout": {
             "title": "Layout version",
-            "description": "Which version of the state schema this state map has, where BTF does not show it: there is "
-            "none, or two versions look alike and differ in meaning.",
+            "description": "Version of the state schema that this state map has. Needed where BTF is missing, or where "
+            "two versions have the same fields.",
             "type": "integer",
             "minimum": 1,
             "maximum": 999999,
@@ -232,15 +232,16 @@ _SPEC = _object(
         },
         "panic": {
             "title": "In a panic",
-            "description": "What `reloader panic PIPELINE` does at once: open lets every packet pass, closed none.",
+            "description": "What `reloader panic PIPELINE` does at once: open lets every packet pass, "
+            "closed drops every packet.",
             "type": "string",
             "enum": [p.value for p in Panic],
         },
         "rodata": {
             "title": "Read-only variables",
-            "description": "New values of the object's `const volatile` variables, by name. Of a struct or array, what "
-            'is not named keeps its compiled value; `{"2": value}` sets one element. `byteorder` holds field '
-            "paths (peer, conf.addr) to network or host, where BTF does not say.",
+            "description": "New values of the object's `const volatile` variables, by name. Fields and elements that "
+            'are not named keep their compiled values; `{"2": value}` sets one element. `byteorder` holds field '
+            "paths (peer, conf.addr) to network or host, where BTF does not give it.",
             "type": "object",
             "additionalProperties": {"not": {"type": "null"}},
         },
@@ -291,7 +292,7 @@ _SPEC = _object(
         "health": HEALTH,
     },
     title="Specification",
-    description="What the kernel shall look like.",
+    description="Objects, attachments, maps and constants of this pipeline.",
 )
 
 
@@ -313,7 +314,7 @@ def pipeline_schema() -> dict[str, Any]:
                 }
             },
             title="Metadata",
-            description="Who this is.",
+            description="The name of this pipeline.",
         ),
         "spec": _SPEC,
     }

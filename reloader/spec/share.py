@@ -1,8 +1,9 @@
-"""`share:` and the groups of this host. Used by compile.py and by the engine. Imports errors."""
+"""`share:` and the groups of this host. Used by compile.py and by the engine. Imports errors and the texts."""
 
 from __future__ import annotations
 
 from reloader.errors import Problem
+from reloader.pipeline import texts
 
 
 def group_id(name: str) -> int | None:
@@ -17,13 +18,4 @@ def group_id(name: str) -> int | None:
 
 def unknown_group(name: str, *, file: str, line: int = 0, column: int = 0) -> Problem:
     """The finding about a group that does not exist."""
-    return Problem(
-        file=file,
-        line=line,
-        column=column,
-        path="spec.share.group",
-        message=f"group {name!r} does not exist on this host",
-        hint=f"groupadd --system {name}, or name another one",
-        reason="unknown-group",
-        values={"group": name},
-    )
+    return Problem.at(file, texts.UNKNOWN_GROUP(group=name), line, column, "spec.share.group")

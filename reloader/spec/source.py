@@ -1,5 +1,5 @@
-"""The bytes of a YAML file, bounded; apart from parse.py so that a cached spec loads nothing more. Imports errors and
-files."""
+"""The bytes of a YAML file, bounded; apart from parse.py so that a cached spec loads nothing more. Imports errors,
+files and the texts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import NamedTuple
 
 from reloader.errors import InputError, Problem
 from reloader.files import PLAIN, Inputs, UnfitFile
+from reloader.message import Text
+from reloader.pipeline import texts
 
 MAX_BYTES = 8 << 20
+NOT_REGULAR = "not-a-regular-file"  # reasons of UnfitFile
+TOO_LARGE = "too-large"
 
 
 def read_source(path: Path, inputs: Inputs = PLAIN) -> bytes:
@@ -17,33 +21,29 @@ def read_source(path: Path, inputs: Inputs = PLAIN) -> bytes:
     try:
         return inputs.read(path, MAX_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        hint = "many entries belong in a CSV or JSON Lines file beside the YAML"
-        raise InputError([unreadable(str(path), error, too_large=hint)]) from error
+        raise InputError([unreadable(str(path), error, too_large=texts.YAML_TOO_LARGE)]) from error
 
 
-def unreadable(path: str, error: OSError | ValueError, *, too_large: str = "") -> Problem:
-    """The finding for a file that cannot be read; the whole file is its place. `too_large`: the hint for that."""
+def unreadable(path: str, error: OSError | ValueError, *, too_large: Text = texts.CANNOT_BE_READ) -> Problem:
+    """Return the finding about a file that cannot be read, at the file as a whole; `too_large` words that case."""
     why = why_unreadable(error)
-    hint = too_large if why.reason == "too-large" else why.hint
-    return Problem(
-        file=path, line=0, column=0, path="", message=f"cannot be read: {why.text}", hint=hint, reason=why.reason,
-        values=why.values,
-    )  # fmt: skip
+    text = too_large if why.reason == TOO_LARGE else texts.CANNOT_BE_READ
+    message = text(why=why.text, hint=why.hint)
+    return Problem.at(path, message, reason=why.reason, values={"path": path, **(why.values or {})})
 
 
 class Why(NamedTuple):
-    """Why a file cannot be read. The reason is a stable word; it is empty where the text is the system's own."""
+    """Why a file cannot be read. The reason is a stable word."""
 
     text: str
     hint: str = ""
-    reason: str = ""
+    reason: str = texts.CANNOT_BE_READ.code
     values: dict[str, object] | None = None
 
 
 def why_unreadable(error: OSError | ValueError) -> Why:
     """The error in the words of a finding."""
     if isinstance(error, UnfitFile):
-        special = error.reason == "not-a-regular-file"
-        hint = "name a regular file; save what a command prints in a file first" if special else ""
+        hint = texts.NAME_REGULAR_FILE() if error.reason == NOT_REGULAR else ""
         return Why(str(error.strerror), hint, error.reason, error.values)
     return Why(((error.strerror if isinstance(error, OSError) else None) or str(error)).lower())

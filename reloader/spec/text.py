@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 
 from reloader.errors import ENOUGH, Problem
 from reloader.frozen import frozen
+from reloader.message import Message
+from reloader.pipeline import texts
 from reloader.printable import printable
 from reloader.spec.model import Mark
 from reloader.spec.source import MAX_BYTES
@@ -96,30 +98,27 @@ def read_documents(data: bytes, file: str) -> tuple[tuple[Document, ...], list[P
         return (), composer.problems
     documents = tuple(_construct(n) for n in nodes if not (n.kind == "scalar" and n.value is None))
     if not documents and not composer.problems:
-        composer.problems.append(_problem(file, None, "the file holds no document"))
+        composer.problems.append(_problem(file, None, texts.EMPTY_FILE()))
     return documents, composer.problems
 
 
-def _problem(file: str, mark: Mark | None, message: str, hint: str = "") -> Problem:
-    line, column = (mark.line, mark.column) if mark else (0, 0)
-    return Problem(file=file, line=line, column=column, path="", message=message, hint=hint)
+def _problem(file: str, mark: Mark | None, message: Message) -> Problem:
+    line, column = mark or (0, 0)
+    return Problem.at(file, message, line, column)
 
 
 def _decode(data: bytes, file: str) -> tuple[str | None, list[Problem]]:
     if len(data) > MAX_BYTES:
-        hint = "many entries belong in a CSV or JSON Lines file beside the YAML"
-        return None, [_problem(file, None, f"larger than {MAX_BYTES >> 20} MiB", hint)]
+        return None, [_problem(file, None, texts.DOCUMENT_TOO_LARGE(limit=MAX_BYTES >> 20))]
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        where = Mark(line=1, column=1)
-        return None, [_problem(file, where, "starts with a byte order mark", "save it as UTF-8 without one")]
+        return None, [_problem(file, Mark(line=1, column=1), texts.BYTE_ORDER_MARK())]
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         before = data[: error.start].decode()
-        return None, [_problem(file, _place(before, len(before)), "not UTF-8", "save the file as UTF-8")]
+        return None, [_problem(file, _place(before, len(before)), texts.NOT_UTF8())]
     return text, [
-        _problem(file, _place(text, i), f"the character U+{ord(text[i]):04X} may not stand in YAML", "remove it")
-        for i in _unprintable(text)
+        _problem(file, _place(text, i), texts.FORBIDDEN_CHARACTER(number=ord(text[i]))) for i in _unprintable(text)
     ]
 
 
@@ -202,18 +201,18 @@ class _Composer:
             except yaml.MarkedYAMLError as error:
                 self._syntax(error)
             except (yaml.YAMLError, ValueError, OverflowError) as error:  # ValueError: chr() in PyYAML's own scanner
-                self._stop(None, f"not YAML: {str(error).splitlines()[0]}")
+                self._stop(None, texts.NOT_YAML(why=str(error).splitlines()[0]))
         except _Stop:
             self.stopped = True
         return nodes
 
-    def _note(self, mark: Mark | None, message: str, hint: str = "") -> None:
-        self.problems.append(_problem(self.file, mark, message, hint))
+    def _note(self, mark: Mark | None, message: Message) -> None:
+        self.problems.append(_problem(self.file, mark, message))
         if len(self.problems) >= ENOUGH:
             raise _Stop
 
-    def _stop(self, mark: Mark | None, message: str, hint: str = "") -> NoReturn:
-        self._note(mark, message, hint)
+    def _stop(self, mark: Mark | None, message: Message) -> NoReturn:
+        self._note(mark, message)
         raise _Stop
 
     def _syntax(self, error: Any) -> None:
@@ -222,17 +221,17 @@ class _Composer:
         lines = re.split(r"\r\n|\r|\n", self.text)
         here = lines[mark.line - 1][mark.column - 1 :] if mark and mark.line <= len(lines) else ""
         if here.startswith("\t"):
-            self._stop(mark, "a tab cannot stand here", "indent with spaces")
-        context = f" {error.context}" if error.context else ""
-        if error.context_mark and mark and _mark(error.context_mark) != mark:
-            context += f" (begun at {error.context_mark.line + 1}:{error.context_mark.column + 1})"
-        self._stop(mark, f"not YAML: {error.problem or 'cannot be read'}{context}", _syntax_hint(str(error.problem)))
+            self._stop(mark, texts.TAB())
+        parts = [error.problem, error.context]
+        if error.context_mark and mark and (start := _mark(error.context_mark)) != mark:
+            parts.append(texts.STARTED_AT(line=start.line, column=start.column))
+        self._stop(mark, texts.NOT_YAML(why=" ".join(filter(None, parts)), hint=_syntax_hint(str(error.problem))))
 
     def _node(self, event: Any, depth: int) -> _Node:
         name, place = type(event).__name__, event.start_mark
         mark = Mark(place.line + 1, place.column + 1)
         if depth > MAX_DEPTH:
-            self._stop(mark, f"nested more than {MAX_DEPTH} deep")
+            self._stop(mark, texts.TOO_DEEP(limit=MAX_DEPTH))
         if name == "AliasEvent":
             return self._alias(event.anchor, mark, depth)
         self._spend(1, mark)
@@ -250,18 +249,17 @@ class _Composer:
     def _spend(self, nodes: int, mark: Mark) -> None:
         self._budget -= nodes
         if self._budget < 0:
-            hint = "many entries belong in a CSV or JSON Lines file beside the YAML"
-            self._stop(mark, f"more than {MAX_NODES} values, aliases counted as what they stand for", hint)
+            self._stop(mark, texts.TOO_MANY_VALUES(limit=MAX_NODES))
 
     def _alias(self, name: str, mark: Mark, depth: int) -> _Node:
         if name not in self._anchors:
-            self._note(mark, f"no anchor &{name} stands before this alias")
+            self._note(mark, texts.UNKNOWN_ALIAS(name=name))
             return _Node("scalar", mark)
         node = self._anchors[name]
         if node is None:
-            self._stop(mark, f"the anchor &{name} contains itself")
+            self._stop(mark, texts.ALIAS_LOOP(name=name))
         if depth + node.height > MAX_DEPTH + 1:
-            self._stop(mark, f"nested more than {MAX_DEPTH} deep")
+            self._stop(mark, texts.TOO_DEEP(limit=MAX_DEPTH))
         self._spend(node.size, mark)
         return node
 
@@ -270,7 +268,7 @@ class _Composer:
         if name == "ScalarEvent":
             return _Node("scalar", mark, self._scalar(event, mark))
         if event.tag is not None:
-            self._note(mark, f"the tag {event.tag!r} means nothing here", "remove it")
+            self._note(mark, texts.UNKNOWN_TAG(tag=event.tag))
         if name == "SequenceStartEvent":
             items = [self._node(e, depth + 1) for e in self._until("SequenceEndEvent")]
             return _grown(_Node("list", mark, items), items)
@@ -283,7 +281,7 @@ class _Composer:
             if type(event).__name__ == end:
                 return
             yield event
-        self._stop(None, "not YAML: ends too early")
+        self._stop(None, texts.YAML_CUT_OFF())
 
     def _pairs(self, depth: int) -> list[tuple[str, Mark, _Node]]:
         pairs: dict[str, tuple[str, Mark, _Node]] = {}
@@ -294,32 +292,32 @@ class _Composer:
             name = self._key(key, mark)
             if name in pairs:
                 first = pairs[name][1]
-                self._note(mark, f"the key {name!r} stands here twice; first at {first.line}:{first.column}")
+                self._note(mark, texts.DUPLICATE_KEY(key=name, line=first.line, column=first.column))
             elif name is not None:
                 pairs[name] = (name, mark, value)
         return list(pairs.values())
 
     def _key(self, node: _Node, mark: Mark) -> str | None:
         if node.kind != "scalar":
-            self._note(mark, "a key must be text, not a list or mapping")
+            self._note(mark, texts.COLLECTION_AS_KEY())
         elif not isinstance(node.value, str):
-            self._note(mark, f"a key must be text, not {_word(node.value)}", "put it in quotes")
+            self._note(mark, texts.KEY_NOT_TEXT(value=_word(node.value)))
         elif node.value == "<<":
-            self._note(mark, "merge keys (<<) are not part of YAML 1.2", "write the fields out")
+            self._note(mark, texts.MERGE_KEY())
         else:
             return str(node.value)
         return None
 
     def _scalar(self, event: Any, mark: Mark) -> Any:
         if event.tag not in _STRING_TAGS:
-            self._note(mark, f"the tag {event.tag!r} means nothing here", "remove it")
+            self._note(mark, texts.UNKNOWN_TAG(tag=event.tag))
         text = str(event.value)
         if not event.implicit[0] or event.style not in (None, ""):  # quoted, a block, or tagged
             if re.search("[\0\ud800-\udfff]", text):
-                self._note(mark, "text may hold neither a NUL nor half a surrogate pair")
+                self._note(mark, texts.UNFIT_TEXT())
             return text
         if len(text) > _MAX_NUMBER and (_INT.match(text) or _FLOAT.match(text)):
-            self._note(mark, "a number of that length is not meant", "quote it if it is text")
+            self._note(mark, texts.NUMBER_TOO_LONG(limit=_MAX_NUMBER))
             return None
         return resolve(text)
 
@@ -363,12 +361,10 @@ def _mark(place: Any) -> Mark:
 
 def _syntax_hint(problem: str) -> str:
     if "mapping values are not allowed" in problem:
-        return "a text that holds ': ' must be quoted; or the line is indented wrongly"
+        return texts.QUOTE_COLON()
     if "cannot start any token" in problem:
-        return "a text that starts with a special character must be quoted"
-    if "expected" in problem:
-        return "look for a missing bracket, comma, quote or colon, or a wrong indentation"
-    return ""
+        return texts.QUOTE_START()
+    return texts.CHECK_STRUCTURE() if "expected" in problem else ""
 
 
 def _grown(node: _Node, children: list[_Node]) -> _Node:

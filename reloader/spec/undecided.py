@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reloader.errors import Problem
+from reloader.pipeline import texts
 from reloader.spec.model import Mark
 from reloader.spec.text import Document, dotted
 from reloader.spec.words import TODO, Role
 
-REASON = "role-not-chosen"
+REASON = texts.ROLE_NOT_CHOSEN.code
 _CHOICES = (Role.STATE, Role.CONFIG, Role.SCRATCH, Role.EXTERNAL)  # of a map that `init` asks about
 
 
@@ -33,8 +34,5 @@ def take_out(document: Document) -> dict[str, Mark]:
 def problem(name: str, mark: Mark, file: str, choices: Iterable[Role] = _CHOICES) -> Problem:
     """The finding of one map."""
     words = [role.value for role in choices]
-    return Problem(
-        file=file, line=mark.line, column=mark.column, path=dotted(("spec", "maps", name, "role")),
-        message=f"the role of map {name} is not chosen", hint=f"replace {TODO} by one of {', '.join(words)}",
-        reason=REASON, values={"map": name, "choices": words},
-    )  # fmt: skip
+    message = texts.ROLE_NOT_CHOSEN(map=name, choices=words, todo=TODO)
+    return Problem.at(file, message, *mark, dotted(("spec", "maps", name, "role")))

@@ -169,7 +169,7 @@ def test_nothing_to_attach_names_the_sections(tmp_path: Path, compile_bpf: Calla
     with pytest.raises(InputError) as caught:
         first_yaml([compile_bpf(text)])
     (problem,) = caught.value.problems
-    assert "no program that can be attached" in problem.message
+    assert (problem.reason, problem.values and problem.values["sections"]) == ("nothing-to-attach", ["lsm/x"])
     assert "lsm/x" in problem.hint
 
 

@@ -163,7 +163,7 @@ WRONG = {
     ("at: 4}\n      - {name: count", "at: 5}\n      - {name: count"): ["25:12 count: shares bytes with hops"],
     ("merge: {count: sum}", "merge: {cuont: sum}"): ["20:9 merge.cuont: the value has no such field"],
     ("merge: {count: sum}", "merge: {state: sum}"): ["20:16 merge.state: state: sum needs an integer"],
-    ("merge: {count: sum}", "merge: {count: add}"): ["20:16 merge.count: 'add' is none of "],
+    ("merge: {count: sum}", "merge: {count: add}"): ["20:16 merge.count: 'add' is not one of "],
     ("at: 16}", "at: 22}"): ["19:9 layout.value.fields[3]: ends beyond the 24 bytes of its struct"],
     ("type: be32, at: 16", "type: be33, at: 16"): ["19:28 layout.value.fields[3].type: 'be33' is not allowed"],
     ("const: 17", "cosnt: 17"): ["23:13 rules.key.proto.cosnt: unknown field 'cosnt' (did you mean 'const'?)"],
