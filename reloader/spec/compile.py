@@ -206,10 +206,9 @@ class _Compiler:
         self, mark: Mark, path: str, message: str, hint: str = "", *, reason: str = "",
         values: dict[str, object] | None = None,
     ) -> None:  # fmt: skip
-        file, at = self.pipeline.file, {"line": mark.line, "column": mark.column}
-        self.problems.append(
-            Problem(file=file, path=path, message=message, hint=hint, reason=reason, values=values, **at)
-        )
+        given = {"hint": hint, "reason": reason, "values": values}
+        more = {name: value for name, value in given.items() if value}
+        self.problems.append(Problem.at(self.pipeline.file, message, mark.line, mark.column, path, **more))
 
     def _health(self, programs: tuple[str, ...]) -> Health | None:
         if self.pipeline.health is None:

@@ -116,10 +116,10 @@ class _Setter:
         for path, order in given.items():
             name = str(path).replace("[", ".").split(".")[0]
             found, place = self._objects.rodata.get(name), f"{BYTEORDER}.{path}"
-            wrong, hint = order_problem(found.type if found else None, str(path)[len(name) :], str(path))
+            hint = f"write it as {name}.field" if found else suggestion(name, self._objects.rodata)
+            wrong = order_problem(found.type if found else None, str(path)[len(name) :], str(path), hint)
             if wrong:
-                hint = hint or (f"write it as {name}.field" if found else suggestion(name, self._objects.rodata))
-                self._note(place, wrong, hint)
+                self._note(place, wrong, wrong.hint, reason=wrong.code)
             elif order not in ORDERS:
                 self._note(place, f"{order!r} is not a byte order", "network or host")
 

@@ -146,11 +146,9 @@ class _Reader:
         values: dict[str, object] | None = None,
     ) -> None:
         mark = self.document.mark(steps, key=key)
-        where = Problem(
-            file=self.file, line=mark.line, column=mark.column, path=dotted(steps), message=message, hint=hint,
-            reason=reason, values=values,
-        )  # fmt: skip
-        self.problems.append(where)
+        given = {"hint": hint, "reason": reason, "values": values}
+        more = {name: value for name, value in given.items() if value}
+        self.problems.append(Problem.at(self.file, message, mark.line, mark.column, dotted(steps), **more))
 
     def _beside(self, name: str) -> str:
         return os.path.join(self.base, name)
