@@ -107,7 +107,7 @@ BAD = [
     ("{name: edge}", "edge", "4:11", "metadata", "must be a mapping, not 'edge'", ""),
     ("stateSchema: edge", "stateSchema: 'A b'", "7:16", "spec.stateSchema", "'A b' is not allowed here", ""),
     ("stateSchema: edge", "stateschema: edge", "7:3", "spec.stateschema", "unknown field", "mean 'stateSchema'?"),
-    ("rate_below: 1/s, ", "", "33:9", "spec.health.checks[0]", "says no bound", "at least one of above"),
+    ("rate_below: 1/s, ", "", "33:9", "spec.health.checks[0]", "have a bound", "at least one of above"),
     ("sample_rate: 128", "sample_rate: ~", "8:25", "spec.rodata.sample_rate", "must not be empty", ""),
     ("type: xdp, interface: eth0}", "type: xdp}", "10:7", "spec.attach[0]", "'interface' is missing", "network"),
     ("interface: eth0}", "interface: a/b}", "10:52", "spec.attach[0].interface", "'a/b' is not", "15 characters"),
