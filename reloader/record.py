@@ -50,6 +50,8 @@ def _encoder(kind: type) -> Step:
         return lambda value: {str(k): to_json(v) for k, v in value.items()}
     if issubclass(kind, (list, tuple)):
         return lambda value: [_encoder(_kind_of(v))(v) for v in value]
+    if issubclass(kind, str) and kind is not str:
+        return str  # a Message is recorded as its words
     return lambda value: value
 
 

@@ -12,7 +12,8 @@ from typing import IO, Any, NamedTuple
 
 from reloader.errors import ENOUGH, Problem
 from reloader.files import PLAIN, Inputs
-from reloader.printable import counted
+from reloader.message import Message
+from reloader.pipeline.entries import texts
 from reloader.spec import values
 from reloader.spec.did_you_mean import suggestion
 from reloader.spec.model import Bulk
@@ -36,27 +37,20 @@ def read_bulk(bulk: Bulk, shape: Shape, inputs: Inputs = PLAIN) -> Rows:
     except OSError as error:
         rows.problems.append(unreadable(bulk.path, error))
     except _Stop as stop:
-        rows.problems.append(_problem(bulk.path, stop.line, stop.message, stop.hint, reason=stop.reason))
+        rows.problems.append(Problem.at(bulk.path, stop.message, stop.line))
     return rows
 
 
 class _Stop(Exception):
     """What stands at this line makes the rest unreadable."""
 
-    def __init__(self, line: int, message: str, hint: str = "", *, reason: str = "") -> None:
+    def __init__(self, line: int, message: Message) -> None:
         super().__init__(message)
-        self.line, self.message, self.hint, self.reason = line, message, hint, reason
-
-
-def _problem(
-    file: str, line: int, message: str, hint: str = "", *, path: str = "", column: int = 0, reason: str = ""
-) -> Problem:
-    return Problem(file=file, line=line, column=column, path=path, message=message, hint=hint, reason=reason)
+        self.line, self.message = line, message
 
 
 def _too_long(line: int) -> _Stop:
-    hint = "write one entry a line, and look for a missing line break or quote"
-    return _Stop(line, f"longer than {LONGEST >> 20} MiB", hint, reason="line-too-long")
+    return _Stop(line, texts.LINE_TOO_LONG(limit=LONGEST >> 20))
 
 
 def _short(text: str) -> str:
@@ -73,7 +67,7 @@ def _chunks(stream: IO[bytes]) -> Iterator[tuple[int, str]]:
         try:
             text = data.decode("utf-8-sig" if line == 1 else "utf-8")  # spreadsheets write a byte order mark
         except UnicodeDecodeError as error:
-            raise _Stop(line + data.count(b"\n", 0, error.start), "not UTF-8", "save the file as UTF-8") from error
+            raise _Stop(line + data.count(b"\n", 0, error.start), texts.NOT_UTF8()) from error
         yield line, text.replace("\r\n", "\n")
         line += data.count(b"\n")
 
@@ -104,7 +98,7 @@ class _CsvReader:
             if len(self.rows.problems) >= ENOUGH:
                 return
         if not self.header:
-            raise _Stop(0, "is empty", "the first line names the fields")
+            raise _Stop(0, texts.FILE_EMPTY())
 
     def _read_plain(self, line: int, text: str) -> None:
         """No list a row: cells of all rows in one flat list, every column a slice of it."""
@@ -123,14 +117,14 @@ class _CsvReader:
             cells, wide = text.replace("\n", ",").split(","), len(self.header)
             self._take([cells[i::wide] for i in range(wide)], numbers, spaces=" " in text or "\t" in text)
 
-    def _read_quoted(self, line: int, texts: Iterable[str]) -> None:
+    def _read_quoted(self, line: int, chunks: Iterable[str]) -> None:
         import csv
 
         first, fed = line, 0  # where the row at hand begins, and how long it is so far
 
         def pieces() -> Iterator[str]:
             nonlocal fed
-            for text in texts:
+            for text in chunks:
                 for piece in text.splitlines(keepends=True):
                     fed += len(piece)
                     if fed > LONGEST:
@@ -152,7 +146,7 @@ class _CsvReader:
                     if len(self.rows.problems) >= ENOUGH:
                         return
         except csv.Error as error:
-            raise _Stop(first, f"not CSV: {error}", "look for a missing quote") from error
+            raise _Stop(first, texts.NOT_CSV(why=error)) from error
         self._take_table(table, numbers)
 
     def _take_table(self, table: list[list[str]], numbers: list[int]) -> None:
@@ -174,13 +168,13 @@ class _CsvReader:
         self.header = [n.strip() for n in names]
         for index, name in enumerate(self.header):
             if name in self.header[:index]:
-                raise _Stop(line, f"the column {_short(name)} stands here twice")
+                raise _Stop(line, texts.COLUMN_TWICE(column=_short(name)))
             self.columns.append(self._column(name, line))
         for side in ("key", "value"):
             if not any(c.side == side for c in self.columns):
                 tree, _ = self.shape.side(side)
-                fields = ", ".join(m.name for m in tree.fields()) if tree and tree.aggregate else side
-                raise _Stop(line, f"no column holds the {side}", f"its fields: {fields}")
+                fields = [m.name for m in tree.fields()] if tree and tree.aggregate else [side]
+                raise _Stop(line, texts.COLUMNS_MISSING(side=side, fields=fields))
 
     def _column(self, name: str, line: int) -> _Column:
         """Which field a column's name means."""
@@ -193,9 +187,10 @@ class _CsvReader:
         if name in ("key", "value"):
             return _Column(side=name, path="")
         if sides:
-            raise _Stop(line, f"both key and value have a field {name!r}", f"write key.{name} or value.{name}")
+            raise _Stop(line, texts.COLUMN_UNCLEAR(column=name))
         known = [m.name for t in (self.shape.key, self.shape.value) if t and t.aggregate for m in t.fields()]
-        raise _Stop(line, f"no field {_short(name)} in key or value", suggestion(name, known or ["key", "value"]))
+        hint = suggestion(name, known or ["key", "value"])
+        raise _Stop(line, texts.NO_SUCH_COLUMN(column=_short(name), hint=hint))
 
     def _widths_fit(self, widths: Sequence[int], numbers: Sequence[int]) -> bool:
         """Whether all rows are as wide as the header."""
@@ -203,8 +198,7 @@ class _CsvReader:
         wrong = ((n, w) for n, w in zip(numbers, widths, strict=True) if w != wide)
         found = list(itertools.islice(wrong, ENOUGH - len(self.rows.problems)))
         for line, width in found:
-            message = f"{counted(width, 'field')}, but the header names {wide}"
-            self.rows.problems.append(_problem(self.file, line, message))
+            self.rows.problems.append(Problem.at(self.file, texts.ROW_WIDTH(given=width, wanted=wide), line))
         return not found
 
     def _encode(self, side: str, cells: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[bytes]:
@@ -224,7 +218,7 @@ class _CsvReader:
             except values.RowProblem as wrong:
                 line = numbers[start + wrong.index]
                 path = _joined(side, wrong.path)
-                self.rows.problems.append(_problem(self.file, line, wrong.message, wrong.hint, path=path))
+                self.rows.problems.append(Problem.at(self.file, wrong.message, line, path=path))
                 start += wrong.index + 1
             end = min(start + _WINDOW, len(numbers))
         return []
@@ -258,17 +252,19 @@ class _JsonReader:
 
         try:
             item = json.loads(line, object_pairs_hook=_no_twins)
+        except _Twice as error:
+            return self._refuse(number, texts.FIELD_TWICE(field=error.field))
         except json.JSONDecodeError as error:
-            self.rows.problems.append(_problem(self.file, number, f"not JSON: {error.msg}", column=error.colno))
-            return False
-        except (ValueError, RecursionError) as error:  # a key twice, a number of 5,000 digits, a thousand brackets
-            self.rows.problems.append(_problem(self.file, number, f"not JSON: {error}"))
-            return False
+            return self._refuse(number, texts.NOT_JSON(why=error.msg), error.colno)
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a thousand brackets
+            return self._refuse(number, texts.NOT_JSON(why=error))
         if not isinstance(item, dict) or item.keys() != {"key", "value"}:
-            hint = 'one {"key": …, "value": …} a line'
-            self.rows.problems.append(_problem(self.file, number, "must hold a key and a value, nothing else", hint))
-            return False
+            return self._refuse(number, texts.NOT_AN_ENTRY())
         return self._encode(item, number)
+
+    def _refuse(self, number: int, message: Message, column: int = 0) -> bool:
+        self.rows.problems.append(Problem.at(self.file, message, number, column))
+        return False
 
     def _encode(self, item: dict[str, Any], number: int) -> bool:
         encoded = {}
@@ -277,7 +273,7 @@ class _JsonReader:
                 encoded[side] = encode_side(self.shape, side, item[side])
             except values.ValueProblem as wrong:
                 self.rows.problems += [
-                    _problem(self.file, number, one.message, one.hint, path=one.path) for one in wrong.each()
+                    Problem.at(self.file, one.message, number, path=one.path) for one in wrong.each()
                 ]
         if len(encoded) == 2:
             self.rows.keys.append(encoded["key"])
@@ -285,10 +281,18 @@ class _JsonReader:
         return len(encoded) == 2
 
 
+class _Twice(ValueError):
+    """A field that stands in one object twice."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field)
+        self.field = field
+
+
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twin = next(n for n in names if names.count(n) > 1)
-        raise ValueError(f"the key {dotted((twin,))} stands here twice")
+        raise _Twice(dotted((twin,)))
     return found

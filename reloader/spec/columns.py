@@ -15,6 +15,7 @@ from typing import Protocol
 
 from reloader.frozen import frozen
 from reloader.spec.scalars import RowProblem, ValueProblem, beyond_prefix, field_order, place_bits
+from reloader.structs import texts
 from reloader.typetree import Member, TypeTree, leaves
 
 _CODES = {(1, False): "B", (2, False): "H", (4, False): "I", (8, False): "Q"} | {
@@ -70,7 +71,7 @@ def _column(tree: TypeTree | None, path: str, words: Sequence[str], size: int) -
         return _Column(path=path, place=None, words=words, start=0, end=size * 8)
     place = resolve(tree, path)
     if place is None:
-        raise RowProblem(0, path, f"there is no field {path!r} in {tree.text()}")
+        raise RowProblem(0, path, texts.NO_SUCH_FIELD(field=path, type=tree.text()))
     start = place.offset_bits
     return _Column(path=path, place=place, words=words, start=start, end=start + (place.bits or place.type.size * 8))
 
@@ -99,11 +100,12 @@ def _step(tree: TypeTree, step: str) -> Member | None:
 def _check_columns(tree: TypeTree | None, columns: list[_Column], complete: bool) -> None:
     for before, after in pairwise(columns):
         if after.start < before.end and after.start < after.end:
-            raise RowProblem(0, after.path, f"shares bytes with {before.path or 'the whole'}", "give only one of them")
+            other = texts.COLUMNS_SHARE_BYTES if before.path else texts.COLUMN_SHARES_BYTES_WITH_WHOLE
+            raise RowProblem(0, after.path, other(other=before.path))
     for leaf in leaves(tree) if complete and tree else ():
         start, end = leaf.offset_bits, leaf.offset_bits + (leaf.bits or leaf.type.size * 8)
         if start < end and not leaf.type.special and not any(c.start < end and start < c.end for c in columns):
-            raise RowProblem(0, leaf.path, "no column gives this field", "a key needs all its fields")
+            raise RowProblem(0, leaf.path, texts.COLUMN_MISSING())
 
 
 # --- one column
@@ -129,7 +131,7 @@ def _cell(column: _Column, word: str, cell: Cell) -> bytes | RowProblem:
     try:
         return cell(column.place.type if column.place else None, word, column.path, column.bits)
     except ValueProblem as wrong:
-        return RowProblem(column.words.index(word), wrong.path, wrong.message, wrong.hint)
+        return RowProblem(column.words.index(word), wrong.path, wrong.message)
 
 
 def _coded_quickly(tree: TypeTree, order: str, words: Sequence[str]) -> _Coded | None:

@@ -378,24 +378,16 @@ class _Compiler:
             self._note(wish.marks.get("keep", wish.mark), path, texts.KEPT_FIELD_IN_ENTRIES(field=name))
 
     def _versions(self, wish: MapWish, found: ElfMap) -> tuple[LayoutVersion, ...]:
-        versions, wrong, hint = registered.versions_of(self.registry, wish, found)
-        if not wrong:
+        versions, wrong = registered.versions_of(self.registry, wish, found)
+        if wrong is None:
             return versions
         mark, path = wish.marks.get("layout", wish.mark), dotted(("spec", "maps", wish.name))
         if self.registry is None:
-            self._note(mark, path, wrong, hint)
+            self._note(mark, path, wrong)
             return ()
         values: dict[str, object] = {"map": wish.name, "schema": self.registry.schema}
-        told = Problem(
-            file=self.pipeline.file,
-            line=mark.line,
-            column=mark.column,
-            path=path,
-            message=wrong,
-            hint=hint,
-            reason="layout-unrecorded",
-            values=values,
-        )
+        more = {"reason": "layout-unrecorded", "values": values}
+        told = Problem.at(self.pipeline.file, wrong, mark.line, mark.column, path, **more)
         self.unrecorded[wish.name] = (told, *registered.broken(self.registry, wish.name))
         return ()
 

@@ -113,10 +113,10 @@ class _Setter:
         for path, order in given.items():
             name = str(path).replace("[", ".").split(".")[0]
             found, place = self._objects.rodata.get(name), f"{BYTEORDER}.{path}"
-            wrong, hint = order_problem(found.type if found else None, str(path)[len(name) :], str(path))
+            hint = texts.WRITE_FIELD_OF(name=name) if found else suggestion(name, self._objects.rodata)
+            wrong = order_problem(found.type if found else None, str(path)[len(name) :], str(path), hint)
             if wrong:
-                hint = hint or (texts.WRITE_FIELD_OF(name=name) if found else suggestion(name, self._objects.rodata))
-                self._note(place, wrong, hint)
+                self._note(place, wrong)
             elif order not in ORDERS:
                 self._note(place, texts.NOT_A_BYTE_ORDER(order=order))
 

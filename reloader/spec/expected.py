@@ -12,6 +12,7 @@ from typing import Any
 
 from reloader.elf import ElfMap
 from reloader.kernel import PLAIN_TYPES
+from reloader.pipeline.tests import texts
 from reloader.spec import packets
 from reloader.spec.cases import EntryCheck, FieldCheck, MapCheck, OutputCheck
 from reloader.spec.dissect import WRONG
@@ -35,9 +36,9 @@ class Expected:
         found = self.maps.get(name)
         if found is None or not found.writable:
             known = [m.name for m in self.maps.values() if m.writable]
-            raise ValueProblem("", f"no map {name!r} in the objects", suggestion(name, known))
+            raise ValueProblem("", texts.NO_SUCH_MAP(map=name, hint=suggestion(name, known)))
         if found.type not in PLAIN_TYPES:
-            raise ValueProblem("", f"the contents of a {type_name(found.type)} cannot be listed")
+            raise ValueProblem("", texts.ENTRIES_NOT_LISTED(type=type_name(found.type)))
         rows, prefix = (given, "") if isinstance(given, list) else (given.get("entries", []), "entries")
         low, high = self._count(given) if isinstance(given, dict) else (None, None)
         shape = Shape(
@@ -57,11 +58,11 @@ class Expected:
         try:
             key = encode_side(shape, "key", row["key"])
             if bool(row.get("absent")) == ("value" in row):
-                raise ValueProblem("", "give a value, or absent: true")
+                raise ValueProblem("", texts.VALUE_OR_ABSENT())
             fields = tuple(_checks(shape, row["value"])) if "value" in row else ()
         except ValueProblem as wrong:
             path = f"{at}.{wrong.path}" if wrong.path else at
-            raise ValueProblem(path, wrong.message, wrong.hint) from wrong
+            raise ValueProblem(path, wrong.message) from wrong
         return EntryCheck(key=key, said=text(row["key"]), fields=fields, absent=bool(row.get("absent")))
 
 
@@ -70,10 +71,10 @@ def ends_of(text: str, path: str) -> tuple[int | None, int | None]:
     found = _RANGE.match(text)
     ends = [parse_int(end) if end else None for end in found.groups()] if found else []
     if not found or ends == [None, None] or any(e is None and g for e, g in zip(ends, found.groups(), strict=True)):
-        raise ValueProblem(path, f"{text!r} is neither a number nor a range", "a range is 1..5, 1.. or ..5")
+        raise ValueProblem(path, texts.NOT_A_RANGE(range=text))
     low, high = ends
     if low is not None and high is not None and low > high:
-        raise ValueProblem(path, f"{text!r} is empty", "the smaller end comes first")
+        raise ValueProblem(path, texts.EMPTY_RANGE(range=text))
     return low, high
 
 
@@ -101,8 +102,8 @@ def _leaves(member: Member, value: Any, path: str) -> Iterator[tuple[str, Member
     for name, part in value.items():
         below = f"{path}.{name}".lstrip(".")
         if name not in fields:
-            message = f"no field {name!r} in {tree.text()}"
-            raise ValueProblem(f"value.{below}", message, suggestion(str(name), list(fields)))
+            hint = suggestion(str(name), list(fields))
+            raise ValueProblem(f"value.{below}", texts.NO_SUCH_FIELD(field=name, type=tree.text(), hint=hint))
         found = fields[name]
         inner = Member(
             name=name, offset_bits=member.offset_bits + found.offset_bits, bits=found.bits, type=found.type
@@ -171,7 +172,7 @@ def output_check(given: Any) -> OutputCheck:
         return OutputCheck(same=True)
     want, mask = _nibbles(given["hex"]) if "hex" in given else (b"", b"")
     if "at" in given and "hex" not in given:
-        raise ValueProblem("at", "an offset of no bytes", "give hex too")
+        raise ValueProblem("at", texts.OFFSET_WITHOUT_BYTES())
     at = given.get("at") if "hex" in given else 0
     lifted = packets.lift(given)
     payloads = [(f"{n}.payload", lifted[n].pop("payload")) for n in packets.TRANSPORT if "payload" in lifted.get(n, {})]
@@ -189,9 +190,10 @@ def output_check(given: Any) -> OutputCheck:
 def _nibbles(text: str) -> tuple[bytes, bytes]:
     digits = re.sub(r"[\s:]", "", text.removeprefix("hex:"))
     wrong = next((c for c in digits if c not in "0123456789abcdefABCDEF?"), None)
-    if wrong or len(digits) % 2 or not digits:
-        why = f"{wrong!r} is no digit" if wrong else "half a byte is left over"
-        raise ValueProblem("hex", f"this is not hexadecimal: {why}", "? stands for any digit")
+    if wrong:
+        raise ValueProblem("hex", texts.NOT_A_DIGIT_OR_ANY(digit=wrong))
+    if len(digits) % 2 or not digits:
+        raise ValueProblem("hex", texts.HALF_A_BYTE() if digits else texts.HEX_EMPTY())
     mask = bytes.fromhex("".join("0" if c == "?" else "f" for c in digits))
     return bytes.fromhex(digits.replace("?", "0")), mask
 

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 from reloader.elf import ElfMap
 from reloader.hooks.places import netns_path
 from reloader.kernel import PLAIN_TYPES
+from reloader.message import Message
+from reloader.pipeline.health import texts
 from reloader.spec import values
 from reloader.spec.checks import (
     UNITS,
@@ -42,6 +44,7 @@ from reloader.typetree import leaves
 
 INTERVAL = "1s"
 SHORTEST = 0.05  # seconds between looks
+_LEAST = f"{SHORTEST * 1000:g}ms"
 LONGEST = 24 * 3600.0  # seconds of a window
 LONGEST_ANSWER = 600.0  # seconds for one
 _COUNTED = frozenset(BOUNDS)
@@ -59,7 +62,7 @@ _ROOT: Steps = ("spec", "health")
 class Note(Protocol):
     """How a finding is told."""
 
-    def __call__(self, steps: Steps, message: str, hint: str = "", *, key: bool = False) -> None: ...
+    def __call__(self, steps: Steps, message: Message, *, key: bool = False) -> None: ...
 
 
 def read(document: Document, item: Mapping[str, Any], note: Note) -> HealthWish:
@@ -67,9 +70,9 @@ def read(document: Document, item: Mapping[str, Any], note: Note) -> HealthWish:
     window, interval = seconds(item["window"]) or 0.0, seconds(item.get("interval", INTERVAL)) or 0.0
     sound = SHORTEST <= interval <= window <= LONGEST
     if not SHORTEST <= interval <= window:
-        note((*_ROOT, "interval"), f"must be between {SHORTEST * 1000:g}ms and the window", "how often it is looked")
+        note((*_ROOT, "interval"), texts.INTERVAL_OUT_OF_RANGE(least=_LEAST))
     if window > LONGEST:
-        note((*_ROOT, "window"), "is longer than a day", "confirm by hand instead: apply --confirm-timeout")
+        note((*_ROOT, "window"), texts.WINDOW_TOO_LONG())
     checks, places = [], []
     for index, one in enumerate(item["checks"]):
         steps: Steps = (*_ROOT, "checks", index)
@@ -86,8 +89,7 @@ def read(document: Document, item: Mapping[str, Any], note: Note) -> HealthWish:
 def _fits_window(check: Check, steps: Steps, window: float, interval: float, note: Note) -> None:
     looks = int(window / interval + 1e-9) + (0 if check.bounds else 1)  # a rate needs two looks
     if check.failures > looks:
-        message = f"{check.failures} failures in a row cannot happen in a window of {looks} looks"
-        note(steps, message, "a longer window, a shorter interval, or fewer failures")
+        note(steps, texts.FAILURES_BEYOND_WINDOW(failures=check.failures, looks=looks))
 
 
 class _Reader:
@@ -102,8 +104,7 @@ class _Reader:
     def check(self) -> Check | None:
         kinds = [kind for kind in _FIELDS if kind in self._item]
         if len(kinds) != 1:
-            wrong = f"names {' and '.join(kinds)}" if kinds else "names nothing to check"
-            self._note(self._steps, wrong, f"exactly one of {', '.join(_FIELDS)}")
+            self._note(self._steps, texts.SEVERAL_KINDS(kinds=kinds) if kinds else texts.KIND_MISSING(kinds=[*_FIELDS]))
             return None
         (kind,) = kinds
         self._only(kind)
@@ -114,12 +115,12 @@ class _Reader:
     def _only(self, kind: str) -> None:
         for name in self._item:
             if name not in _FIELDS[kind] | {kind, "failures"}:
-                self._note((*self._steps, name), f"{name!r} means nothing for a {kind} check", key=True)
+                self._note((*self._steps, name), texts.FIELD_NOT_USED(field=name, kind=kind), key=True)
 
     def _bounds(self, kind: str) -> tuple[Bound, ...]:
         found = [_bound(word, self._item[word]) for word in BOUNDS if word in self._item]
         if not found and "above" in _FIELDS[kind]:
-            self._note(self._steps, "says no bound", f"at least one of {', '.join(BOUNDS)}")
+            self._note(self._steps, texts.BOUND_MISSING(bounds=BOUNDS))
         return tuple(found)
 
     def _map(self) -> MapField:
@@ -130,7 +131,7 @@ class _Reader:
 
     def _interface(self) -> InterfaceCounter | None:
         if "counter" not in self._item:
-            self._note(self._steps, "the field 'counter' is missing", "as rx_dropped, rx_errors or xdp_drops", key=True)
+            self._note(self._steps, texts.COUNTER_MISSING(), key=True)
             return None
         return InterfaceCounter(
             interface=self._item["interface"], counter=self._item["counter"], netns=self._netns()
@@ -160,8 +161,8 @@ class _Reader:
             return default
         found = seconds(self._item["timeout"]) or 0.0
         if not SHORTEST <= found <= LONGEST_ANSWER:
-            limits = f"{SHORTEST * 1000:g}ms and {LONGEST_ANSWER / 60:g}m"
-            self._note((*self._steps, "timeout"), f"must be between {limits}", "how long one answer is waited for")
+            wrong = texts.TIMEOUT_OUT_OF_RANGE(least=_LEAST, most=f"{LONGEST_ANSWER / 60:g}m")
+            self._note((*self._steps, "timeout"), wrong)
         return found
 
     def _address(self, field: str, text: str) -> tuple[str, int] | None:
@@ -172,7 +173,7 @@ class _Reader:
             if not 0 < int(port) < 65536:
                 raise ValueError(port)
         except ValueError:
-            self._note((*self._steps, field), f"{text!r} is no address with a port", "192.0.2.1:80 or [2001:db8::1]:80")
+            self._note((*self._steps, field), texts.NOT_AN_ADDRESS(value=text))
             return None
         return str(address), int(port)
 
@@ -187,19 +188,19 @@ def _bound(word: str, limit: Any) -> Bound:
 
 # against the objects
 
-Tell = Callable[[Mark, str, str, str], None]
+Tell = Callable[[Mark, str, Message], None]
 
 
 def resolved(
     wish: HealthWish, maps: Mapping[str, ElfMap], programs: Collection[str], byteorder: Mapping[str, Any], tell: Tell
 ) -> Health:
-    """The checks with their keys encoded; what the objects do not have is told by place, path, message and hint."""
+    """The checks with their keys encoded; what the objects do not have is told by place, path and message."""
     checks = []
     for check, place in zip(wish.health.checks, wish.places, strict=True):
         match check.what:
             case ProgramRuns(program=name) if name not in programs:
-                hint = suggestion(name, programs)
-                tell(place.at("program"), place.path("program"), f"{name!r} is no program that is loaded", hint)
+                wrong = texts.NO_SUCH_PROGRAM(program=name, hint=suggestion(name, programs))
+                tell(place.at("program"), place.path("program"), wrong)
             case MapField() as what:
                 check = replace(check, what=_map_field(what, place, maps, byteorder, tell))
         checks.append(check)
@@ -211,19 +212,21 @@ def _map_field(
 ) -> MapField:
     found = maps.get(what.map)
     if found is None or found.type not in PLAIN_TYPES:
-        message = f"no map {what.map!r} in the objects" if found is None else f"{what.map} holds nothing to sum up"
-        tell(place.at("map"), place.path("map"), message, suggestion(what.map, maps) if found is None else "")
+        missing = texts.NO_SUCH_MAP(map=what.map, hint=suggestion(what.map, maps))
+        tell(place.at("map"), place.path("map"), texts.MAP_NOT_SUMMED(map=what.map) if found else missing)
         return what
     if find(found.value, what.field) is None:
         there = [leaf.path for leaf in leaves(found.value)][:50] if found.value else []
-        message = f"{what.text()!r} is no number" if what.field else f"say which field of {what.map}"
-        tell(place.at("field"), place.path("field"), message, suggestion(what.field, filter(None, there)))
+        hint = suggestion(what.field, filter(None, there))
+        none = texts.FIELD_MISSING(map=what.map, hint=hint)
+        wrong = texts.NOT_A_NUMBER(field=what.text(), hint=hint) if what.field else none
+        tell(place.at("field"), place.path("field"), wrong)
     if place.key is None:
         return what
     try:
         orders = orders_below(byteorder.get(what.map), "key")
         key = values.encode(found.key, place.key, path="key", byteorder=orders, size=found.key_size)
-    except values.ValueProblem as wrong:
-        tell(place.at("key"), f"{place.path('')}{wrong.path}", wrong.message, wrong.hint)
+    except values.ValueProblem as misfit:
+        tell(place.at("key"), f"{place.path('')}{misfit.path}", misfit.message)
         return what
     return replace(what, key=key)

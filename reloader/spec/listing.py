@@ -14,7 +14,8 @@ from reloader.elf import ElfMap
 from reloader.errors import ENOUGH, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.kernel import ARRAY_TYPES, MapType
-from reloader.printable import counted
+from reloader.message import Message
+from reloader.pipeline.entries import texts
 from reloader.spec.model import Entry, MapWish, Mark
 from reloader.spec.shape import Rows, Shape, encode_side, order_problem
 from reloader.spec.text import dotted
@@ -65,25 +66,24 @@ class _Listing:
         self.found = found
         self.file = file
 
-    def at_map(self, message: str, hint: str = "") -> Problem:
+    def at_map(self, message: Message) -> Problem:
         word = "from" if self.wish.bulk else "entries"
         mark = self.wish.bulk.mark if self.wish.bulk else self.wish.marks.get(word, self.wish.mark)
-        return self._at(mark, (word,), message, hint)
+        return self._at(mark, (word,), message)
 
-    def _at(self, mark: Mark, steps: tuple[str | int, ...], message: str, hint: str = "", tail: str = "") -> Problem:
+    def _at(self, mark: Mark, steps: tuple[str | int, ...], message: Message, tail: str = "") -> Problem:
         path = dotted(("spec", "maps", self.wish.name, *steps)) + (f".{tail}" if tail else "")
-        return Problem(file=self.file, line=mark.line, column=mark.column, path=path, message=message, hint=hint)
+        return Problem.at(self.file, message, mark.line, mark.column, path)
 
     def byteorder_problems(self, shape: Shape) -> list[Problem]:
         problems = []
         for path in self.wish.byteorder or {}:
             side = path.replace("[", ".").split(".")[0]
             tree = shape.side(side)[0] if side in ("key", "value") else None
-            wrong, hint = order_problem(tree, path[len(side) :], path)
+            wrong = order_problem(tree, path[len(side) :], path, texts.WRITE_KEY_OR_VALUE())
             if wrong:
                 mark = self.wish.marks.get(f"byteorder.{path}", self.wish.mark)
-                hint = hint or "write it as key.field or value.field"
-                problems.append(self._at(mark, ("byteorder", path), wrong, hint))
+                problems.append(self._at(mark, ("byteorder", path), wrong))
         return problems
 
     def read(self, shape: Shape, inputs: Inputs) -> Rows:
@@ -106,34 +106,32 @@ class _Listing:
 
     def _wrong_value(self, entry: Entry, wrong: ValueProblem) -> Problem:
         mark = nearest(entry.marks, wrong.path, entry.mark)
-        return self._at(mark, ("entries", entry.index), wrong.message, wrong.hint, tail=wrong.path)
+        return self._at(mark, ("entries", entry.index), wrong.message, tail=wrong.path)
 
     # --- checks over all entries
 
     def check(self, rows: Rows, max_entries: int) -> list[Problem]:
         problems = []
         if len(rows.keys) > max_entries:
-            hint = "raise max_entries, here or in the object"
-            problems.append(self.at_map(f"{counted(len(rows.keys), 'entry')}, but the map holds {max_entries}", hint))
+            problems.append(self.at_map(texts.TOO_MANY_ENTRIES(given=len(rows.keys), limit=max_entries)))
         bad = islice(self._bad_keys(rows.keys, max_entries), ENOUGH)
         problems += [self._at_row(rows, i, message) for i, message in bad]
         twins = islice(_twins(rows.keys), ENOUGH)
         return problems + [self._at_row(rows, i, self._first(rows, j)) for i, j in twins]
 
-    def _at_row(self, rows: Rows, index: int, message: str) -> Problem:
+    def _at_row(self, rows: Rows, index: int, message: Message) -> Problem:
         if self.wish.bulk:
-            line = rows.line(index)
-            return Problem(file=self.wish.bulk.path, line=line, column=0, path="key", message=message)
+            return Problem.at(self.wish.bulk.path, message, rows.line(index), path="key")
         entry = (self.wish.entries or ())[index]
         return self._at(entry.marks.get("key", entry.mark), ("entries", entry.index, "key"), message)
 
-    def _first(self, rows: Rows, index: int) -> str:
+    def _first(self, rows: Rows, index: int) -> Message:
         if self.wish.bulk:
-            return f"the same key as in line {rows.line(index)}"
+            return texts.KEY_TWICE_IN_FILE(line=rows.line(index))
         mark = (self.wish.entries or ())[index].mark
-        return f"the same key as at {mark.line}:{mark.column}"
+        return texts.KEY_TWICE(line=mark.line, column=mark.column)
 
-    def _bad_keys(self, keys: list[bytes], max_entries: int) -> Iterator[tuple[int, str]]:
+    def _bad_keys(self, keys: list[bytes], max_entries: int) -> Iterator[tuple[int, Message]]:
         if self.found.type in ARRAY_TYPES:
             return _outside(keys, max_entries)
         if self.found.type == MapType.LPM_TRIE:
@@ -141,14 +139,14 @@ class _Listing:
         return iter(())
 
 
-def _outside(keys: list[bytes], max_entries: int) -> Iterator[tuple[int, str]]:
+def _outside(keys: list[bytes], max_entries: int) -> Iterator[tuple[int, Message]]:
     for index, key in enumerate(keys):
         slot = int.from_bytes(key, sys.byteorder)
         if slot >= max_entries:
-            yield index, f"the index {slot} is outside the array of {max_entries}"
+            yield index, texts.INDEX_OUTSIDE(index=slot, size=max_entries, last=max_entries - 1)
 
 
-def _bad_prefixes(keys: list[bytes]) -> Iterator[tuple[int, str]]:
+def _bad_prefixes(keys: list[bytes]) -> Iterator[tuple[int, Message]]:
     """struct bpf_lpm_trie_key: prefixlen in host order, then the data, its first bit first."""
     width = (len(keys[0]) - 4) * 8 if keys else 0
     whole = (1 << width) - 1
@@ -156,9 +154,9 @@ def _bad_prefixes(keys: list[bytes]) -> Iterator[tuple[int, str]]:
     for index, key in enumerate(keys):
         length = int.from_bytes(key[:4], sys.byteorder)
         if length > width:
-            yield index, f"a prefix of {length} bits, but the key has {width}"
+            yield index, texts.PREFIX_TOO_LONG(length=length, width=width)
         elif int.from_bytes(key[4:], "big") & hosts[length]:
-            yield index, f"bits are set beyond the prefix of {length}; the kernel would not tell it from others"
+            yield index, texts.PREFIX_BITS_BEYOND(length=length)
 
 
 def _twins(keys: list[bytes]) -> Iterator[tuple[int, int]]:

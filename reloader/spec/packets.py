@@ -1,7 +1,7 @@
 """Packets as people write them → bytes: `{udp: {src: 192.0.2.1, dport: 53, payload: …}}` with right checksums.
 
 What is left out has a sane default; what is given stands, also where it is wrong on purpose (a checksum, a length).
-Used by tests.py; dissect.py reads the same fields back out of a frame. Pure; imports spec.scalars.
+Used by tests.py; dissect.py reads the same fields back out of a frame. Pure; imports spec.scalars and the texts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from reloader.printable import counted
+from reloader.pipeline.tests import texts
 from reloader.spec.scalars import (
     ValueProblem,
     format_address,
@@ -67,7 +67,7 @@ def build(form: Form) -> bytes:
     frame = _frame(lifted, family, payload)
     cut = form.get("truncate")
     if cut is not None and cut >= len(frame):
-        raise ValueProblem("truncate", f"the frame has {len(frame)} bytes, none are left to cut off at {cut}")
+        raise ValueProblem("truncate", texts.CUT_BEYOND_FRAME(length=len(frame), cut=cut))
     return frame[:cut]
 
 
@@ -76,23 +76,23 @@ def lift(form: Form) -> dict[str, Any]:
     out = {name: dict(part) if isinstance(part, Mapping) else part for name, part in form.items()}
     above = [name for name in TRANSPORT if name in out]
     if len(above) > 1:
-        raise ValueProblem(above[1], f"a packet is either {above[0]} or {above[1]}", "give one of them")
+        raise ValueProblem(above[1], texts.TWO_TRANSPORTS(first=above[0], second=above[1]))
     for name in above:
         given = {side: out[name].pop(side) for side in ("src", "dst") if side in out[name]}
         for side, address in given.items():
             layer = _network_of(address, f"{name}.{side}")
             if side in out.setdefault(layer, {}):
-                raise ValueProblem(f"{name}.{side}", f"{layer}.{side} says it already", "give one of them")
+                raise ValueProblem(f"{name}.{side}", texts.ADDRESS_GIVEN_TWICE(layer=layer, side=side))
             out[layer][side] = address
     if "ipv4" in out and "ipv6" in out:
-        raise ValueProblem("ipv6", "a packet is either ipv4 or ipv6", "are both addresses of one family?")
+        raise ValueProblem("ipv6", texts.IPV4_AND_IPV6())
     return out
 
 
 def _network_of(address: Any, path: str) -> str:
     data = parse_address(address) if isinstance(address, str) else None
     if data is None:
-        raise ValueProblem(path, f"{address!r} is no address", "as 192.0.2.1 or 2001:db8::1")
+        raise ValueProblem(path, texts.NOT_AN_ADDRESS(value=address))
     return "ipv4" if len(data) == 4 else "ipv6"
 
 
@@ -109,7 +109,7 @@ def value_of(kind: str, given: Any, path: str, family: int = 4) -> Value:
         case "mac":
             found = parse_mac(given) if isinstance(given, str) else None
             if found is None:
-                raise ValueProblem(path, f"{given!r} is no MAC", "as 02:00:00:00:00:01")
+                raise ValueProblem(path, texts.NOT_A_MAC(value=given))
             return found
         case "ipv4" | "ipv6":
             return _address(given, path, 4 if kind == "ipv4" else 16)
@@ -123,7 +123,7 @@ def value_of(kind: str, given: Any, path: str, family: int = 4) -> Value:
 def _address(given: Any, path: str, size: int) -> bytes:
     data = parse_address(given) if isinstance(given, str) else None
     if data is None or len(data) != size:
-        raise ValueProblem(path, f"{given!r} is no IPv{4 if size == 4 else 6} address")
+        raise ValueProblem(path, (texts.NOT_IPV4 if size == 4 else texts.NOT_IPV6)(value=given))
     return data
 
 
@@ -136,7 +136,7 @@ def _flags(given: Any, path: str) -> int:
 
 def _word(given: str, known: Mapping[str, int], path: str) -> int:
     if given not in known:
-        raise ValueProblem(path, f"{given!r} is unknown here", suggestion(given, list(known)))
+        raise ValueProblem(path, texts.UNKNOWN_NAME(value=given, hint=suggestion(given, list(known))))
     return known[given]
 
 
@@ -145,10 +145,13 @@ def _number(kind: str, given: Any, path: str) -> int:
     if kind == "u1" and isinstance(given, bool):
         return int(given)
     if type(number) is not int:
-        raise ValueProblem(path, f"{given!r} is no number", f'or "{RIGHT}"' if kind == "checksum" else "also as 0x…")
+        raise ValueProblem(
+            path,
+            texts.NOT_A_CHECKSUM(value=given, right=RIGHT) if kind == "checksum" else texts.NOT_A_NUMBER(value=given),
+        )
     bits = {"checksum": 16, "icmp": 8}.get(kind) or int(kind[1:])
     if not 0 <= number < 1 << bits:
-        raise ValueProblem(path, f"{number} does not fit into {counted(bits, 'bit')}")
+        raise ValueProblem(path, texts.NUMBER_TOO_LARGE(number=number, bits=bits, most=(1 << bits) - 1))
     return number
 
 
@@ -166,12 +169,12 @@ def shown(kind: str, value: Value | str | None) -> str:
 def text_bytes(given: Any, path: str) -> bytes:
     """A payload: text, or bytes as `hex:…`."""
     if not isinstance(given, str):
-        raise ValueProblem(path, f"{given!r} is no text", "text, or hex:…; put a number in quotes")
+        raise ValueProblem(path, texts.NOT_TEXT(value=given))
     if not given.startswith("hex:"):
         return given.encode()
     data = parse_hex(given)
     if data is None:
-        raise ValueProblem(path, f"{given!r} is not hexadecimal")
+        raise ValueProblem(path, texts.NOT_HEX(value=given))
     return data
 
 
@@ -182,7 +185,7 @@ def _payload(form: Form) -> bytes:
     places = [(f"{name}.payload", form[name]["payload"]) for name in TRANSPORT if "payload" in form.get(name, {})]
     places += [("payload", form["payload"])] if "payload" in form else []
     if len(places) > 1:
-        raise ValueProblem("payload", f"{places[0][0]} is given too", "give one of them")
+        raise ValueProblem("payload", texts.PAYLOAD_GIVEN_TWICE(other=places[0][0]))
     return text_bytes(places[0][1], places[0][0]) if places else b""
 
 
@@ -193,7 +196,7 @@ def _padded(form: Form, family: int) -> bytes:
         return payload
     least = len(_frame(form, family, payload))
     if form["size"] < least:
-        raise ValueProblem("size", f"{form['size']} bytes are too few: headers and payload take {least}")
+        raise ValueProblem("size", texts.FRAME_TOO_SMALL(size=form["size"], least=least))
     return payload.ljust(len(payload) + form["size"] - least, b"\0")
 
 
@@ -251,7 +254,7 @@ def _ipv6(form: Form, ends: tuple[bytes, bytes], segment: bytes, protocol: int) 
 
 def _fits(length: int) -> int:
     if length > 0xFFFF:
-        raise ValueProblem("payload", f"{length} bytes are more than an IP packet holds")
+        raise ValueProblem("payload", texts.PACKET_TOO_LARGE(length=length, limit=0xFFFF))
     return length
 
 

@@ -1,6 +1,6 @@
 """Frames of a capture file, one behind the other: classic pcap and pcapng, read as a stream, bounded.
 
-Used by tests.py for `packet: {pcap: FILE}`. Imports nothing of the package.
+Used by tests.py for `packet: {pcap: FILE}`. Imports message and the texts.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from typing import IO
+
+from reloader.message import Message
+from reloader.pipeline.tests import texts
 
 ETHERNET = 1  # LINKTYPE_ETHERNET
 MOST = 1 << 18  # bytes of a frame; more is damage
@@ -19,47 +22,54 @@ _ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 
 
 class PcapProblem(ValueError):
-    """The file is no capture that can be used; the message says why."""
+    """The file is not a capture that can be used; the message says why."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 def frames(stream: IO[bytes]) -> Iterator[bytes]:
     """Every whole frame; PcapProblem where the file is damaged, cut off, or not of Ethernet."""
-    magic = _exactly(stream, 4, "its header")
+    magic = _exactly(stream, 4, "the header of the file")
     if magic in _CLASSIC:
         yield from _classic(stream, _CLASSIC[magic])
     elif magic == _SECTION.to_bytes(4, "big"):
         yield from _next_generation(stream)
     else:
-        raise PcapProblem("is neither pcap nor pcapng")
+        raise PcapProblem(texts.NOT_A_CAPTURE())
 
 
-def _exactly(stream: IO[bytes], size: int, what: str) -> bytes:
-    data = stream.read(size)
+def _exactly(stream: IO[bytes], size: int, part: str) -> bytes:
+    """The next bytes, which are all of `part`, or all that is left of it."""
+    return _whole_part(stream.read(size), size, part)
+
+
+def _whole_part(data: bytes, size: int, part: str) -> bytes:
     if len(data) < size:
-        raise PcapProblem(f"is cut off in {what}: {size} bytes are due, {len(data)} there")
+        raise PcapProblem(texts.CAPTURE_CUT_OFF(part=part, wanted=size, found=len(data)))
     return data
 
 
 def _ethernet(link: int) -> None:
     if link != ETHERNET:
-        raise PcapProblem(f"holds frames of link type {link}, not Ethernet ({ETHERNET})")
+        raise PcapProblem(texts.LINK_TYPE(link=link, ethernet=ETHERNET))
 
 
 def _whole(number: int, length: int, wire: int) -> None:
     if length > MOST:
-        raise PcapProblem(f"frame {number} claims {length} bytes")
+        raise PcapProblem(texts.FRAME_TOO_LONG(frame=number, length=length, limit=MOST))
     if length < wire:
-        raise PcapProblem(f"frame {number} was captured in part: {length} of {wire} bytes")
+        raise PcapProblem(texts.FRAME_IN_PART(frame=number, length=length, wire=wire))
 
 
 def _classic(stream: IO[bytes], order: str) -> Iterator[bytes]:
-    head = _exactly(stream, 20, "its header")
+    head = _exactly(stream, 20, "the header of the file")
     _ethernet(struct.unpack_from(f"{order}I", head, 16)[0] & 0xFFFF)
     number = 0
     while record := stream.read(16):
         number += 1
-        if len(record) < 16:
-            raise PcapProblem(f"is cut off in the header of frame {number}")
+        record = _whole_part(record, 16, f"the header of frame {number}")
         _, _, length, wire = struct.unpack(f"{order}4I", record)
         _whole(number, length, wire)
         yield _exactly(stream, length, f"frame {number}")
@@ -68,12 +78,12 @@ def _classic(stream: IO[bytes], order: str) -> Iterator[bytes]:
 def _next_generation(stream: IO[bytes]) -> Iterator[bytes]:
     order, number = "<", 0
     links: list[int] = []
-    kind, head = _SECTION, _exactly(stream, 4, "its header")
+    kind, head = _SECTION, _exactly(stream, 4, "the header of the file")
     while True:
         if kind == _SECTION:
-            magic = _exactly(stream, 4, "its header")
+            magic = _exactly(stream, 4, "the header of the file")
             if magic not in _ORDERS:
-                raise PcapProblem("is no pcapng: its byte order is not marked")
+                raise PcapProblem(texts.BYTE_ORDER_UNMARKED())
             order, links = _ORDERS[magic], []
             _skip(stream, struct.unpack(f"{order}I", head)[0], 12)
         else:
@@ -86,21 +96,20 @@ def _next_generation(stream: IO[bytes]) -> Iterator[bytes]:
         following = stream.read(8)
         if not following:
             return
-        if len(following) < 8:
-            raise PcapProblem("is cut off between two blocks")
+        _whole_part(following, 8, "the header of a block")
         kind, head = struct.unpack(f"{order}I", following[:4])[0], following[4:]
 
 
 def _block(stream: IO[bytes], total: int) -> bytes:
     if not 12 <= total <= MOST or total % 4:
-        raise PcapProblem(f"a block claims {total} bytes")
+        raise PcapProblem(texts.BLOCK_LENGTH(length=total))
     return _exactly(stream, total - 8, "a block")[:-4]
 
 
 def _skip(stream: IO[bytes], total: int, done: int) -> None:
     if not 28 <= total <= MOST or total % 4:
-        raise PcapProblem(f"its first block claims {total} bytes")
-    _exactly(stream, total - done, "its header")
+        raise PcapProblem(texts.BLOCK_LENGTH(length=total))
+    _exactly(stream, total - done, "the header of the file")
 
 
 def _packet(order: str, kind: int, body: bytes, number: int, links: list[int]) -> bytes:
@@ -112,9 +121,9 @@ def _packet(order: str, kind: int, body: bytes, number: int, links: list[int]) -
             interface, _, _, length, wire = struct.unpack_from(f"{order}5I", body)
             link, at = links[interface], 20
     except (struct.error, IndexError) as error:
-        raise PcapProblem(f"frame {number} belongs to no interface, or its block is too short") from error
+        raise PcapProblem(texts.FRAME_WITHOUT_INTERFACE(frame=number)) from error
     _ethernet(link)
     _whole(number, length, wire)
     if len(body) < at + length:
-        raise PcapProblem(f"frame {number} is longer than its block")
+        raise PcapProblem(texts.FRAME_BEYOND_BLOCK(frame=number))
     return body[at : at + length]

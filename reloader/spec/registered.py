@@ -10,6 +10,8 @@ from reloader.elf import ElfMap
 from reloader.errors import InputError, NotFoundError, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.layout import pin_name
+from reloader.message import Message
+from reloader.pipeline.registry import texts
 from reloader.spec.model import MapWish, Pipeline
 from reloader.spec.objects import problem_at
 from reloader.spec.words import Role
@@ -52,28 +54,23 @@ def files_of(registry: Registry | None) -> list[str]:
 Versions = tuple["LayoutVersion", ...]
 
 
-def versions_of(registry: Registry | None, wish: MapWish, found: ElfMap) -> tuple[Versions, str, str]:
-    """A state map's history up to the layout the object has; or what is wrong (empty: nothing), and a hint."""
+def versions_of(registry: Registry | None, wish: MapWish, found: ElfMap) -> tuple[Versions, Message | None]:
+    """A state map's history up to the layout the object has, or what is wrong."""
     if wish.role is not Role.STATE:
-        return (), "", ""
+        return (), None
     if registry is None:
-        wrong = f"layout: {wish.layout} is a version of a state schema, and the YAML names none"
-        return ((), wrong, "stateSchema: NAME, below spec:") if wish.layout else ((), "", "")
+        return (), texts.LAYOUT_WITHOUT_SCHEMA(version=wish.layout) if wish.layout else None
     if broken(registry, wish.name):
-        return (), f"the recorded layouts of {wish.name} have open questions or faults", "correct the files, then again"
+        return (), texts.LAYOUTS_FAULTY(map=wish.name)
     fitting = registry.fitting(found)
     named = [v for v in fitting if wish.layout in (None, v.version)]
     if len({layout_digest(v.key, v.value) for v in named}) > 1:
-        numbers = ", ".join(str(v.version) for v in named)
-        return (), f"no BTF describes {wish.name}; by its sizes it may be of version {numbers}", "say which: layout: N"
+        return (), texts.LAYOUT_NOT_CHOSEN(map=wish.name, versions=[v.version for v in named])
     if named:
-        return tuple(v for v in registry.history(wish.name) if v.version <= named[-1].version), "", ""
+        return tuple(v for v in registry.history(wish.name) if v.version <= named[-1].version), None
     if fitting:
-        return (), f"the layout of {wish.name} is that of version {fitting[-1].version}, not of {wish.layout}", ""
+        return (), texts.LAYOUT_OF_OTHER_VERSION(map=wish.name, found=fitting[-1].version, wanted=wish.layout)
     head = registry.head(wish.name)
-    what = f"is none of its {head.version} recorded versions" if head else "is not recorded"
-    hint = (
-        f"`reloader state new OBJECT --schema {registry.schema} --map {wish.name}` writes it down; "
-        f"`reloader apply FILE --reset {wish.name}` starts it empty without"
-    )
-    return (), f"the layout of {wish.name} {what} in state schema {registry.schema!r}", hint
+    if head:
+        return (), texts.LAYOUT_OF_NO_VERSION(map=wish.name, count=head.version, schema=registry.schema)
+    return (), texts.LAYOUT_NOT_RECORDED(map=wish.name, schema=registry.schema)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from reloader.message import Message
+from reloader.structs import texts
 from reloader.typetree import Member, TypeTree
 
 HEX = "hex:"
@@ -15,12 +17,11 @@ HEX = "hex:"
 class ValueProblem(ValueError):
     """A value does not fit its type. `path` leads to it from the entry's root, as `key.addr`."""
 
-    def __init__(self, path: str, message: str, hint: str = "", *, reason: str = "") -> None:
-        super().__init__(f"{path}: {message}" + (f" ({hint})" if hint else ""))
+    def __init__(self, path: str, message: Message) -> None:
+        super().__init__(f"{path}: {message}" + (f" ({message.hint})" if message.hint else ""))
         self.path = path
         self.message = message
-        self.hint = hint
-        self.reason = reason
+        self.hint, self.reason = message.hint, message.code
         self.others: tuple[ValueProblem, ...] = ()  # what else is wrong with the same value
 
     def each(self) -> Iterator[ValueProblem]:
@@ -39,8 +40,8 @@ def together(found: Sequence[ValueProblem]) -> ValueProblem:
 class RowProblem(ValueProblem):
     """The same in row `index` of a table; `path` is the column's, without `key` or `value` before it."""
 
-    def __init__(self, index: int, path: str, message: str, hint: str = "") -> None:
-        super().__init__(path, message, hint)
+    def __init__(self, index: int, path: str, message: Message) -> None:
+        super().__init__(path, message)
         self.index = index
 
 
@@ -50,8 +51,8 @@ def suggestion(word: str, known: Collection[str]) -> str:
 
     near = get_close_matches(word, known, n=1)
     if near:
-        return f"did you mean {near[0]}?"
-    return f"known: {', '.join(list(known)[:12])}" if known else ""
+        return texts.DID_YOU_MEAN(word=near[0])
+    return texts.KNOWN_WORDS(words=list(known)[:12]) if known else ""
 
 
 def parse_int(text: str) -> int | None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from reloader.errors import Problem
 from reloader.frozen import frozen
+from reloader.message import Message
+from reloader.pipeline.entries import texts
 from reloader.spec import values
 from reloader.spec.wish import orders_below
 from reloader.typetree import Member, TypeTree
@@ -66,9 +68,11 @@ def has_field(tree: TypeTree | None, path: str) -> bool:
     return found is not None
 
 
-def order_problem(tree: TypeTree | None, path: str, named: str) -> tuple[str, str]:
-    """Why a byte order cannot be said of the field at `path` below `tree`, and what to do; two empty texts when it can.
-    Indices may be left out. `named`: the field as the author has it."""
+def order_problem(tree: TypeTree | None, path: str, named: str, hint: str = "") -> Message | None:
+    """Say why the field at `path` below `tree` cannot have a byte order; None when it can.
+
+    Indices may be left out. `named`: the field as the author has it. `hint`: what to do when it does not exist.
+    """
     member = Member(name="", offset_bits=0, type=tree) if tree else None
     for step in path.removeprefix(".").replace("[", ".[").split(".") if path else ():
         found = member.type if member else None
@@ -76,16 +80,13 @@ def order_problem(tree: TypeTree | None, path: str, named: str) -> tuple[str, st
             found = found.element
         member = _member(found, step) if found else None
     if member is None:
-        return f"there is no field {named!r}", ""
+        return texts.NO_SUCH_FIELD(field=named, hint=hint)
     leaf = member.type
     while leaf.element:
         leaf = leaf.element
     if leaf.aggregate:
-        return (
-            f"{named} is {leaf.text()}, which does not have a byte order of its own",
-            f"name its fields: {', '.join(m.name for m in leaf.fields())}",
-        )
-    return (f"{named} is a bit-field, which does not have a byte order", "take it out") if member.bits else ("", "")
+        return texts.ORDER_OF_STRUCT(field=named, type=leaf.text(), fields=[m.name for m in leaf.fields()])
+    return texts.ORDER_OF_BIT_FIELD(field=named) if member.bits else None
 
 
 def _member(tree: TypeTree, step: str) -> Member | None:

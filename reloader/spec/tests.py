@@ -15,6 +15,8 @@ from reloader.files import PLAIN, Inputs
 from reloader.frozen import frozen
 from reloader.hooks import HOOKS, Hook
 from reloader.kernel import PLAIN_TYPES
+from reloader.message import Message
+from reloader.pipeline.tests import texts
 from reloader.spec import packets
 from reloader.spec.cases import Budget, Case, OutputCheck, Seed, Step
 from reloader.spec.did_you_mean import suggestion
@@ -46,12 +48,10 @@ class Resolved:
 class _Wrong(Exception):
     """A finding; `steps` leads to it from the item at hand."""
 
-    reason = ""
-    values: dict[str, object] | None = None
-
-    def __init__(self, steps: Steps, message: str, hint: str = "", tail: str = "") -> None:
+    def __init__(self, steps: Steps, message: Message, tail: str = "", **more: Any) -> None:
+        """`tail` goes on below the steps; `more`: the reason and values where the message's are not meant."""
         super().__init__(message)
-        self.steps, self.message, self.hint, self.tail = steps, message, hint, tail
+        self.steps, self.message, self.tail, self.more = steps, message, tail, more
 
 
 def resolve(
@@ -63,7 +63,7 @@ def resolve(
         (case, places) for index, item in enumerate(pipeline.tests.items) for case, places in reader.case(index, item)
     ]
     if reader.total > MOST_BYTES:
-        reader.note(_Wrong((), f"the packets come to {reader.total} bytes; {MOST_BYTES >> 20} MiB is the most"))
+        reader.note(_Wrong((), texts.PACKETS_TOO_LARGE(size=reader.total, limit=MOST_BYTES >> 20)))
     cases, places = tuple(c for c, _ in found), tuple(p for _, p in found)
     return Resolved(cases=cases, places=places, files=tuple(dict.fromkeys(reader.files))), reader.problems
 
@@ -89,10 +89,7 @@ class _Reader:
     def note(self, wrong: _Wrong) -> None:
         path = dotted(("spec", "test", *wrong.steps)) + wrong.tail
         mark = nearest(self.wish.marks, dotted(wrong.steps) + wrong.tail, self.wish.mark)
-        found = Problem(
-            file=self.file, line=mark.line, column=mark.column, path=path, message=wrong.message, hint=wrong.hint,
-            reason=wrong.reason, values=wrong.values,
-        )  # fmt: skip
+        found = Problem.at(self.file, wrong.message, mark.line, mark.column, path, **wrong.more)
         if len(self.problems) < ENOUGH and found not in self.problems:
             self.problems.append(found)
 
@@ -126,18 +123,20 @@ class _Reader:
         name = item.get("program")
         if name is None:
             if len(self.attached) != 1:
-                raise _Wrong(at, "the field 'program' is missing", f"one of {', '.join(self.attached)}")
+                raise _Wrong(at, texts.PROGRAM_MISSING(programs=self.attached))
             name = self.attached[0]
         steps: Steps = (*at, "program")
         found = self.objects.programs.get(name)
         if found is None:
             hint = suggestion(name, self.objects.programs)
-            raise _Wrong(steps, f"no program {name!r} in the objects", hint)
+            raise _Wrong(steps, texts.NO_SUCH_PROGRAM(program=name, hint=hint))
         if name not in self.programs:
-            raise _Wrong(steps, f"{name} is neither attached nor called by what is", suggestion(name, self.programs))
+            hint = suggestion(name, self.programs)
+            raise _Wrong(steps, texts.PROGRAM_NOT_ATTACHED(program=name, hint=hint))
         hook = next((h for h in HOOKS.values() if found.type == h.PROGRAM_TYPE), None)
         if hook is None:
-            raise _Wrong(steps, f"programs of type {found.type or 'unknown'} cannot be tested")
+            known = texts.PROGRAM_TYPE_UNTESTED if found.type else texts.PROGRAM_TYPE_UNKNOWN
+            raise _Wrong(steps, known(type=found.type))
         return str(name), hook
 
     def _whole(self, at: Steps, item: dict[str, Any]) -> None:
@@ -145,15 +144,16 @@ class _Reader:
         if "steps" in item:
             for word in ("packet", "expect", "repeat", "budget"):
                 if word in item:
-                    raise _Wrong((*at, word), f"{word!r} beside 'steps'", "it belongs to a step" * (word != "budget"))
+                    wrong = texts.BUDGET_WITH_STEPS if word == "budget" else texts.FIELD_BESIDE_STEPS
+                    raise _Wrong((*at, word), wrong(field=word))
         elif "packet" not in item:
-            raise _Wrong(at, "a test needs a packet, or steps")
+            raise _Wrong(at, texts.PACKET_MISSING())
         if not any(word in item for word in ("steps", "expect", "budget")):
-            raise _Wrong(at, "nothing is expected", "add expect: {verdict: …}")
+            raise _Wrong(at, texts.EXPECTATION_MISSING())
 
     def _budget(self, index: int, item: dict[str, Any], steps: list[Step]) -> Budget:
         if steps and len(steps[0].packets) > 1:
-            self.note(_Wrong((index, "packet"), "a budget measures one packet", "choose one by frames"))
+            self.note(_Wrong((index, "packet"), texts.BUDGET_WITH_FRAMES(count=len(steps[0].packets))))
         asked = item["budget"]
         return Budget(ns=_factor(asked, "ns_max_vs_active"), insns=_factor(asked, "insns_max_vs_active"))
 
@@ -164,7 +164,7 @@ class _Reader:
         seeds = [*self._seeds((at[0], "seed"), inherited), *self._seeds((*at, "seed"), item.get("seed", {}))]
         expect = item.get("expect", {})
         if "packet" not in item and expect.keys() & {"verdict", "output"}:
-            self.note(_Wrong((*at, "expect"), "without a packet there is neither a verdict nor an output"))
+            self.note(_Wrong((*at, "expect"), texts.VERDICT_WITHOUT_PACKET()))
         checks = Expected(self.objects.maps, self.orders)
         return Step(
             seeds=tuple(seeds),
@@ -185,13 +185,14 @@ class _Reader:
             return [ask(*given)]
         except ValueProblem as wrong:
             joint = "." if wrong.path and not wrong.path.startswith("[") else ""
-            self.note(_Wrong(at, wrong.message, wrong.hint, joint + wrong.path))
+            self.note(_Wrong(at, wrong.message, joint + wrong.path))
             return []
 
     def _verdict(self, at: Steps, given: Any, hook: Hook) -> int | None:
         known = hook.VERDICTS
         if isinstance(given, str) and given not in known:
-            self.note(_Wrong(at, f"{given!r} is no verdict of {hook.SECTION}", suggestion(given, known)))
+            hint = suggestion(given, known)
+            self.note(_Wrong(at, texts.NO_SUCH_VERDICT(verdict=given, section=hook.SECTION, hint=hint)))
             return None
         return known[given] if isinstance(given, str) else int(given)
 
@@ -208,10 +209,10 @@ class _Reader:
         found = self.objects.maps.get(name)
         if found is None or not found.writable:
             names = [m.name for m in self.objects.maps.values() if m.writable]
-            self.note(_Wrong(at, f"no map {name!r} in the objects", suggestion(name, names)))
+            self.note(_Wrong(at, texts.NO_SUCH_MAP(map=name, hint=suggestion(name, names))))
             return []
         if found.type not in PLAIN_TYPES:
-            self.note(_Wrong(at, f"a {type_name(found.type)} takes no entries"))
+            self.note(_Wrong(at, texts.MAP_WITHOUT_ENTRIES(type=type_name(found.type))))
             return []
         order = self.orders.get(name)
         shape = Shape(
@@ -227,11 +228,10 @@ class _Reader:
         kinds: list[str] = [word for word in ("hex", "pcap") if word in form]
         kinds += ["layers"] if any(word in form for word in _LAYERS) else []
         if len(kinds) != 1:
-            what = " and ".join(kinds) if kinds else "no bytes"
-            self.note(_Wrong(at, f"a packet is hex, a pcap's frames, or layers; here are {what}"))
+            self.note(_Wrong(at, texts.PACKET_FORMS(forms=kinds) if kinds else texts.PACKET_WITHOUT_FORM()))
             return ()
         if "frames" in form and kinds != ["pcap"]:
-            self.note(_Wrong((*at, "frames"), "only a pcap has frames"))
+            self.note(_Wrong((*at, "frames"), texts.FRAMES_WITHOUT_CAPTURE()))
         try:
             found = list(self._read(at, kinds[0], form))
         except _Wrong as wrong:
@@ -240,14 +240,17 @@ class _Reader:
         cut = form.get("truncate")
         found = [frame[:cut] for frame in found] if kinds[0] != "layers" else found
         for number, frame in enumerate(found, 1):
-            self._fits(at, frame, hook, f"frame {number} has" if len(found) > 1 else "it has")
+            self._fits(at, frame, hook, number if len(found) > 1 else 0)
         self.total += sum(map(len, found))
         return tuple(found)
 
-    def _fits(self, at: Steps, frame: bytes, hook: Hook, who: str) -> None:
-        if not hook.PACKET_LEAST <= len(frame) <= hook.PACKET_MOST:
-            message = f"{who} {len(frame)} bytes; {hook.SECTION} takes {hook.PACKET_LEAST} to {hook.PACKET_MOST}"
-            self.note(_Wrong(at, message, "a packet must lie in one page, with room before and behind it"))
+    def _fits(self, at: Steps, frame: bytes, hook: Hook, number: int) -> None:
+        """`number`: of the frame where there are several, otherwise 0."""
+        least, most = hook.PACKET_LEAST, hook.PACKET_MOST
+        if not least <= len(frame) <= most:
+            wrong = texts.FRAME_SIZE if number else texts.PACKET_SIZE
+            message = wrong(frame=number, length=len(frame), section=hook.SECTION, least=least, most=most)
+            self.note(_Wrong(at, message))
 
     def _read(self, at: Steps, kind: str, form: dict[str, Any]) -> Iterator[bytes]:
         if kind == "hex":
@@ -266,18 +269,20 @@ class _Reader:
             with self.inputs.stream(path) as stream:
                 read = list(islice(frames(stream), last))
         except OSError as error:
-            why = why_unreadable(error)
-            wrong = _Wrong((*at, "pcap"), f"{path} cannot be read: {why.text}", why.hint)
-            wrong.reason, wrong.values = why.reason, why.values
-            raise wrong from error
+            cause = why_unreadable(error)
+            message = texts.CAPTURE_UNREADABLE(path=path, why=cause.text, hint=cause.hint)
+            more: dict[str, Any] = {"reason": cause.reason, "values": cause.values} if cause.reason else {}
+            raise _Wrong((*at, "pcap"), message, **more) from error
         except PcapProblem as error:
-            raise _Wrong((*at, "pcap"), f"{path} {error}") from error
+            why = error.message
+            message = texts.CAPTURE_UNFIT(path=path, why=why, hint=why.hint)
+            raise _Wrong((*at, "pcap"), message, reason=why.code, values={"path": path, **why.values}) from error
         if wanted and last > len(read):
-            raise _Wrong((*at, "frames"), f"there is no frame {last}: {path} holds {len(read)}")
+            raise _Wrong((*at, "frames"), texts.NO_SUCH_FRAME(path=path, frame=last, count=len(read)))
         if len(read) > MOST_FRAMES and not wanted:
-            raise _Wrong((*at, "pcap"), f"{path} holds more than {MOST_FRAMES} frames", "choose some by frames")
+            raise _Wrong((*at, "pcap"), texts.TOO_MANY_FRAMES(path=path, limit=MOST_FRAMES))
         if not read:
-            raise _Wrong((*at, "pcap"), f"{path} holds no frame")
+            raise _Wrong((*at, "pcap"), texts.CAPTURE_EMPTY(path=path))
         return [read[n - 1] for n in wanted] if wanted else read
 
 
@@ -289,11 +294,8 @@ def _hex(at: Steps, text: str) -> bytes:
     try:
         return bytes.fromhex(text.removeprefix("hex:").replace(":", " "))
     except ValueError as error:
-        where = next((i for i, c in enumerate(text) if c not in "0123456789abcdefABCDEF :\t\n"), None)
-        why = f"{text[where]!r} is no digit" if where is not None else "half a byte is left over"
-        raise _Wrong(
-            at, f"this is not hexadecimal: {why}", "two digits a byte; spaces and colons may divide them"
-        ) from error
+        wrong = next((c for c in text if c not in "0123456789abcdefABCDEF :\t\n"), None)
+        raise _Wrong(at, texts.NOT_A_DIGIT(digit=wrong) if wrong else texts.HALF_A_BYTE()) from error
 
 
 def _numbers(at: Steps, given: Any) -> list[int]:
@@ -303,10 +305,10 @@ def _numbers(at: Steps, given: Any) -> list[int]:
         first, dash, last = str(word).partition("-")
         ends = (first, last if dash else first)
         if not all(end.isascii() and end.isdecimal() and int(end) for end in ends) or int(ends[0]) > int(ends[1]):
-            raise _Wrong(at, f"{word!r} names no frames", "as 3, 2-5, or a list of those; the first is 1")
+            raise _Wrong(at, texts.NOT_FRAMES(value=word))
         if int(ends[1]) > 10_000_000 or len(found) + int(ends[1]) - int(ends[0]) > MOST_FRAMES:
-            raise _Wrong(at, f"more than {MOST_FRAMES} frames")
+            raise _Wrong(at, texts.TOO_MANY_FRAMES_CHOSEN(limit=MOST_FRAMES))
         found += range(int(ends[0]), int(ends[1]) + 1)
     if not found:
-        raise _Wrong(at, "no frame is named")
+        raise _Wrong(at, texts.FRAMES_EMPTY())
     return found

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from reloader.printable import counted
+from reloader.message import Message
 from reloader.spec.scalars import (
     HEX,
     RowProblem,
@@ -33,6 +33,7 @@ from reloader.spec.scalars import (
     suggestion,
     together,
 )
+from reloader.structs import texts
 from reloader.typetree import Member, TypeTree
 
 __all__ = ["RowProblem", "ValueProblem", "decode", "encode", "encode_columns", "prefix_address"]
@@ -114,14 +115,14 @@ class _Encoder:
         self.side = side or root  # where a byte order is said
         self.orders = orders
         self.complete = complete
-        self.hint = hint or "write `byteorder: {{{path}: network}}` (or host) for this map"
+        self.hint = hint
 
     def encode(self, tree: TypeTree, value: Any, at: str, base: bytes | None = None) -> bytes:
         """`base`: the bytes that what `value` leaves out keeps; None: zeros."""
         if isinstance(value, str) and value.startswith(HEX):
             return self._hex(tree.size, value, at)
         if tree.special:
-            raise self._problem(at, f"{tree.text()} belongs to the kernel and cannot be set", "leave it out")
+            raise self._problem(at, texts.SET_BY_KERNEL(type=tree.text()))
         match tree.kind:
             case "struct" | "union" | "datasec":
                 return self._aggregate(tree, value, at, base)
@@ -140,9 +141,8 @@ class _Encoder:
         number = parse_int(value) if isinstance(value, str) else value
         if type(number) is int and size in (1, 2, 4, 8):
             return self._bytes_of(TypeTree(kind="int", size=size, signed=number < 0), number, "")
-        numbers = " or a number" if size in (1, 2, 4, 8) else ""
-        hint = f"write hex: and {size * 2} digits{numbers}, or compile with -g and declare with __type()"
-        raise self._problem("", "the object does not say what it is made of", hint)
+        way = texts.WRITE_HEX_OR_NUMBER if size in (1, 2, 4, 8) else texts.WRITE_HEX
+        raise self._problem("", texts.TYPE_UNKNOWN(size=size, hint=way(digits=size * 2)))
 
     def bitfield(self, tree: TypeTree, value: Any, at: str, bits: int) -> bytes:
         """A bit-field's number, alone, little-endian, not yet shifted into place."""
@@ -152,24 +152,21 @@ class _Encoder:
             number = self._bool(value, at) if tree.kind == "bool" else self._int(tree, value, at)
         low, high = int_range(tree.size, tree.signed, bits)
         if not low <= number <= high:
-            room = f"{counted(bits, 'bit')} of {tree.text()} ({low} to {high})"
-            raise self._problem(at, f"{number} does not fit into {room}")
+            wrong = texts.BITS_OUT_OF_RANGE(number=number, bits=bits, type=tree.text(), low=low, high=high)
+            raise self._problem(at, wrong)
         return (number & (1 << bits) - 1).to_bytes(tree.size, "little")
 
     # --- scalars
 
-    def _problem(self, at: str, message: str, hint: str = "") -> ValueProblem:
-        return ValueProblem(self._full(at), message, hint)
-
-    def _full(self, at: str) -> str:
-        return _joined(self.root, at)
+    def _problem(self, at: str, message: Message) -> ValueProblem:
+        return ValueProblem(_joined(self.root, at), message)
 
     def _hex(self, size: int, value: str, at: str) -> bytes:
         data = parse_hex(value)
         if data is None:
-            raise self._problem(at, f"{value!r} is not hexadecimal")
+            raise self._problem(at, texts.NOT_HEX(value=value))
         if len(data) != size:
-            raise self._problem(at, f"{counted(len(data), 'byte')} given, {size} needed")
+            raise self._problem(at, texts.WRONG_SIZE(given=len(data), wanted=size))
         return data
 
     def _scalar(self, tree: TypeTree, value: Any, at: str) -> bytes:
@@ -188,19 +185,15 @@ class _Encoder:
         if type(number) is int:
             return number
         if isinstance(value, bool):
-            raise self._problem(at, f"{tree.text()} is needed, not true or false", "write 1 or 0")
-        raise self._problem(at, f"{_shown(value)} is no {tree.text()}", self._wanted(tree))
-
-    def _wanted(self, tree: TypeTree) -> str:
-        if tree.kind == "int" and tree.size == 4:
-            return "a number, also as 0x…, or an IPv4 address"
-        return "a number, also as 0x…"
+            raise self._problem(at, texts.BOOLEAN_FOR_NUMBER(type=tree.text()))
+        way = texts.WRITE_NUMBER_OR_IPV4() if tree.kind == "int" and tree.size == 4 else texts.WRITE_NUMBER()
+        raise self._problem(at, _not_of_type(tree, value, way))
 
     def _bool(self, value: Any, at: str) -> int:
         words = {"true": 1, "false": 0, "1": 1, "0": 0}
         found = words.get(str(value).strip().lower()) if isinstance(value, bool | int | str) else None
         if found is None:
-            raise self._problem(at, f"{_shown(value)} is neither true nor false")
+            raise self._problem(at, texts.NOT_BOOLEAN(value=_shown(value)))
         return found
 
     def _float(self, tree: TypeTree, value: Any, at: str) -> bytes:
@@ -209,11 +202,11 @@ class _Encoder:
         except (TypeError, ValueError, OverflowError):
             number = None
         if number is None or tree.size not in (4, 8):
-            raise self._problem(at, f"{_shown(value)} is no {tree.text()}")
+            raise self._problem(at, _not_of_type(tree, value))
         try:
             return struct.pack("<f" if tree.size == 4 else "<d", number)
         except OverflowError:
-            raise self._problem(at, f"{value} does not fit into {tree.text()}") from None
+            raise self._problem(at, texts.FLOAT_OUT_OF_RANGE(value=value, type=tree.text())) from None
 
     def _enum(self, tree: TypeTree, value: Any, at: str) -> int:
         number = value
@@ -222,13 +215,13 @@ class _Encoder:
             number = parse_int(value) if found is None else found
         if type(number) is not int:
             hint = suggestion(str(value), [name for name, _ in tree.enumerators])
-            raise self._problem(at, f"{_shown(value)} is not in {tree.text()}", hint)
+            raise self._problem(at, texts.NOT_IN_ENUM(value=_shown(value), type=tree.text(), hint=hint))
         return number
 
     def _bytes_of(self, tree: TypeTree, number: int, at: str) -> bytes:
         low, high = int_range(tree.size, tree.signed)
         if not low <= number <= high:
-            raise self._problem(at, f"{number} does not fit into {tree.text()} ({low} to {high})")
+            raise self._problem(at, texts.OUT_OF_RANGE(number=number, type=tree.text(), low=low, high=high))
         order = field_order(tree, self.orders, at)
         return number.to_bytes(tree.size, "big" if order == "big" else "little", signed=tree.signed)
 
@@ -236,9 +229,10 @@ class _Encoder:
         """Bytes in network order into one integer; neither order is guessed."""
         order = field_order(tree, self.orders, at) or assumed
         if not order:
-            hint = f"declare it __be{tree.size * 8}, or {self.hint.format(path=_joined(self.side, at))}"
-            message = f"nothing says in which byte order this {tree.text()} holds an address"
-            raise ValueProblem(self._full(at), message, hint, reason="byte-order-unknown")
+            where = _joined(self.side, at)
+            way = self.hint.format(path=where) if self.hint else texts.SAY_BYTE_ORDER(path=where)
+            wrong = texts.BYTE_ORDER_UNKNOWN(type=tree.text(), bits=tree.size * 8, path=where, order_hint=way)
+            raise self._problem(at, wrong)
         if len(data) < tree.size:  # a MAC in 8 bytes
             return data.ljust(tree.size, b"\0") if order == "big" else data[::-1].ljust(tree.size, b"\0")
         return data if order == "big" else data[::-1]
@@ -248,7 +242,7 @@ class _Encoder:
     def _array(self, tree: TypeTree, value: Any, at: str, base: bytes | None) -> bytes:
         element = tree.element
         if element is None:
-            raise self._problem(at, "the array has no element type")
+            raise self._problem(at, texts.ARRAY_WITHOUT_TYPE())
         if isinstance(value, str):
             return self._text(tree, element, value, at)
         if base is not None and isinstance(value, Mapping) and (tree.count != 1 or all(map(_is_index, value))):
@@ -256,9 +250,9 @@ class _Encoder:
         if not isinstance(value, list | tuple):
             if tree.count == 1:
                 return self.encode(element, value, f"{at}[0]", base)
-            raise self._problem(at, f"{_shown(value)} is no {tree.text()}", f"a list of {tree.count}, or {HEX}…")
+            raise self._problem(at, _not_of_type(tree, value, _list_hint(tree, element)))
         if len(value) > tree.count or (self.complete and len(value) < tree.count):
-            raise self._problem(at, f"{len(value)} items given, {tree.text()} takes {tree.count}")
+            raise self._problem(at, texts.WRONG_COUNT(given=len(value), type=tree.text(), count=tree.count))
         return self._elements(tree, element, enumerate(value), at, base)
 
     def _elements(
@@ -286,11 +280,10 @@ class _Encoder:
         for index, item in value.items():
             number = parse_int(str(index))
             if number is None or not 0 <= number < tree.count:
-                message, hint = f"no element {index!r} in {tree.text()}", f"an index from 0 to {tree.count - 1}"
-                wrong.append(self._problem(at, message, hint))
+                message = texts.NO_SUCH_ELEMENT(index=index, type=tree.text(), last=tree.count - 1)
+                wrong.append(self._problem(at, message))
             elif number in named:
-                message = f"{index!r} and {named[number]!r} are the same element"
-                wrong.append(self._problem(at, message, "give it once"))
+                wrong.append(self._problem(at, texts.ELEMENT_GIVEN_TWICE(index=index, other=named[number])))
             else:
                 named[number] = index
                 items.append((number, item))
@@ -306,12 +299,12 @@ class _Encoder:
         if element.kind == "char":
             data = value.encode("utf-8", "surrogatepass")
             if len(data) > tree.size:
-                raise self._problem(at, f"{len(data)} characters given, {tree.text()} holds {tree.size}")
+                raise self._problem(at, texts.TEXT_TOO_LONG(length=len(data), type=tree.text(), size=tree.size))
             return data.ljust(tree.size, b"\0")
         address = parse_address(value)
         found = self._address(tree, address, at) if address else None
         if found is None:
-            raise self._problem(at, f"{_shown(value)} is no {tree.text()}", _array_hint(tree, element, address))
+            raise self._problem(at, _not_of_type(tree, value, _array_hint(tree, element, address)))
         return found
 
     def _address(self, tree: TypeTree, data: bytes, at: str, assumed: str = "") -> bytes | None:
@@ -341,8 +334,8 @@ class _Encoder:
         data, length = parsed
         clean = beyond_prefix(data, length)
         if clean is not None:
-            hint = f"write {format_address(clean)}/{length}"
-            raise self._problem(at, f"{value} has bits set beyond its prefix", hint)
+            address = format_address(clean)
+            raise self._problem(at, texts.BITS_SET_BEYOND_PREFIX(value=value, address=address, length=length))
         found = self._address(member.type, data, f"{at}.{member.name}".lstrip("."), "big")
         if found is None:
             return None
@@ -361,17 +354,12 @@ class _Encoder:
         fields = list(tree.fields())
         if len(fields) == 1 and tree.kind == "struct":
             return self._fields(tree, {fields[0].name: value}, at, base)
-        names = ", ".join(m.name for m in fields)
-        prefix = "a prefix as 10.0.0.0/8, " if prefix_address(tree) else ""
-        raise self._problem(at, f"{_shown(value)} is no {tree.text()}", f"{prefix}a mapping of {names}, or {HEX}…")
+        way = texts.WRITE_PREFIX_OR_FIELDS if prefix_address(tree) else texts.WRITE_FIELDS
+        raise self._problem(at, _not_of_type(tree, value, way(fields=[m.name for m in fields])))
 
     def _fields(self, tree: TypeTree, value: Mapping[Any, Any], at: str, base: bytes | None) -> bytes:
         fields = {m.name: m for m in tree.fields()}
-        wrong = [
-            self._problem(at, f"no field {name!r} in {tree.text()}", suggestion(str(name), list(fields)))
-            for name in value
-            if name not in fields
-        ]
+        wrong = [self._problem(at, _no_such_field(tree, name, list(fields))) for name in value if name not in fields]
         given = [fields[name] for name in value if name in fields]
         data = bytearray(tree.size if base is None else base)
         for member in given:
@@ -397,11 +385,11 @@ class _Encoder:
         spans = sorted((*_span(m), m.name) for m in given)
         for (_, end, name), (start, _, other) in pairwise(spans):
             if start < end:
-                yield self._problem(at, f"{name} and {other} share bytes", "give only one of them")
+                yield self._problem(at, texts.FIELDS_SHARE_BYTES(field=name, other=other))
         for m in fields if self.complete else ():
             start, end = _span(m)
             if start < end and not m.type.special and not any(a < end and start < b for a, b, _ in spans):
-                yield self._problem(at, f"field {m.name} is missing", "a key needs all its fields")
+                yield self._problem(at, texts.FIELD_MISSING(field=m.name))
 
 
 def _joined(root: str, at: str) -> str:
@@ -421,8 +409,20 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _array_hint(tree: TypeTree, element: TypeTree, address: bytes | None) -> str:
+def _not_of_type(tree: TypeTree, value: Any, hint: str = "") -> Message:
+    return texts.NOT_OF_TYPE(value=_shown(value), type=tree.text(), hint=hint)
+
+
+def _no_such_field(tree: TypeTree, name: Any, known: list[str]) -> Message:
+    return texts.NO_SUCH_FIELD(field=name, type=tree.text(), hint=suggestion(str(name), known))
+
+
+def _array_hint(tree: TypeTree, element: TypeTree, address: bytes | None) -> Message:
     if address and len(address) == 4 and tree.size == 16:
-        return "an IPv4 address for 16 bytes: write its IPv6 form, as ::ffff:192.0.2.1"
-    mac = ", a MAC" if tree.size == 6 else ""
-    return f"a list of {tree.count} × {element.text()}{mac}, or {HEX}…"
+        return texts.WRITE_IPV6_FORM()
+    return _list_hint(tree, element)
+
+
+def _list_hint(tree: TypeTree, element: TypeTree) -> Message:
+    way = texts.WRITE_LIST_OR_MAC if tree.size == 6 else texts.WRITE_LIST
+    return way(count=tree.count, type=element.text())

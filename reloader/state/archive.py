@@ -7,7 +7,7 @@
     Z {…}     the end, and how many maps there were
 
 A frame is its letter, a length and a CRC-32 (both u32, little endian), and so many bytes. A file that was cut off
-lacks its Z. Imports record, state.rules, typetree.
+lacks its Z. Imports record, state.rules, texts, typetree.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import IO, Any
 
 from reloader import record
 from reloader.frozen import frozen
-from reloader.printable import counted
+from reloader.layouts import texts
+from reloader.message import Message
 from reloader.state.rules import LayoutVersion
 from reloader.typetree import TypeTree
 
@@ -32,6 +33,10 @@ PIECE = 1 << 20  # bytes of entries that a writer puts into one frame, or one bu
 
 class Damaged(ValueError):
     """The file is not what `state export` wrote."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 @frozen
@@ -93,29 +98,29 @@ class Writer:
 def read(file: IO[bytes]) -> Iterator[tuple[Exported, Iterator[Piece]]]:
     """Each map, with its pieces, which are to be used up before the next one. Damaged where the file is."""
     if file.read(len(MAGIC)) != MAGIC:
-        raise Damaged("this is not a file that `reloader state export PIPELINE` wrote")
+        raise Damaged(texts.NOT_AN_ARCHIVE())
     maps = 0
     while (frame := _frame(file)) is not None:
         kind, data = frame
         if kind == b"Z":
             if _json(data) != {"maps": maps} or file.read(1):
-                raise Damaged(f"{counted(maps, 'map')}, and that is not what was exported")
+                raise Damaged(texts.MAPS_MISCOUNTED(maps=maps))
             return
         if kind != b"H":
-            raise Damaged(f"entries of no map before byte {file.tell()}")
+            raise Damaged(texts.ENTRIES_MISPLACED(offset=file.tell()))
         one = _header(data)
         yield one, _pieces(file, one)
         maps += 1
-    raise Damaged(f"the file was cut off after {counted(maps, 'map')}")
+    raise Damaged(texts.ARCHIVE_CUT_OFF(maps=maps))
 
 
 def _header(data: bytes) -> Exported:
     try:
         one: Exported = record.from_json(Exported, _json(data))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Damaged(f"another version of reloader wrote this: {error}") from error
+        raise Damaged(texts.ARCHIVE_VERSION(error=error)) from error
     if min(one.key_size, one.value_size, one.cpus) < 1:
-        raise Damaged(f"map {one.map}: its sizes make no sense")
+        raise Damaged(texts.SIZES_IMPOSSIBLE(map=one.map))
     return one
 
 
@@ -127,24 +132,25 @@ def _pieces(file: IO[bytes], one: Exported) -> Iterator[Piece]:
             _check_count(one, data, found)
             return
         if kind != b"E" or len(data) % size:
-            raise Damaged(f"map {one.map}: no entries before byte {file.tell()}")
+            raise Damaged(texts.FRAME_NOT_ENTRIES(map=one.map, offset=file.tell()))
         count = len(data) // size
         found += count
         yield data[: count * one.key_size], data[count * one.key_size :]
-    raise Damaged(f"map {one.map}: the file was cut off after {counted(found, 'entry')}")
+    raise Damaged(texts.ENTRIES_CUT_OFF(map=one.map, entries=found))
 
 
 def _check_count(one: Exported, data: bytes, found: int) -> None:
     told = _json(data)
     if told != {"entries": found}:
-        raise Damaged(f"map {one.map}: {counted(found, 'entry')}, and {told} were exported")
+        wanted = told.get("entries") if isinstance(told, dict) else told
+        raise Damaged(texts.ENTRIES_MISCOUNTED(map=one.map, found=found, wanted=wanted))
 
 
 def _json(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"a frame that is no JSON: {error}") from error
+        raise Damaged(texts.FRAME_NOT_JSON(error=error)) from error
 
 
 def _frame(file: IO[bytes]) -> tuple[bytes, bytes] | None:
@@ -154,11 +160,11 @@ def _frame(file: IO[bytes]) -> tuple[bytes, bytes] | None:
     if not head:
         return None
     if len(head) < HEAD.size:
-        raise Damaged(f"the file was cut off at byte {at}")
+        raise Damaged(texts.FRAME_CUT_OFF(offset=at))
     kind, length, crc = HEAD.unpack(head)
     data = file.read(length) if length <= LARGEST else b""
     if len(data) != length:
-        raise Damaged(f"the file was cut off, or damaged, at byte {at}")
+        raise Damaged(texts.FRAME_CUT_OFF_OR_DAMAGED(offset=at))
     if zlib.crc32(data) != crc:
-        raise Damaged(f"the file is damaged at byte {at}")
+        raise Damaged(texts.FRAME_DAMAGED(offset=at))
     return kind, data

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from reloader.layouts import texts
+from reloader.message import Message
 from reloader.state import emit, pieces, shape, units
 from reloader.state.match import Matcher, left_over
 from reloader.state.pieces import Piece, Step, Tangled
@@ -20,6 +22,7 @@ from reloader.state.rules import (
     MAX_VALUE,
     MAX_VALUE_RULES,
     Conversion,
+    Fault,
     LayoutVersion,
     Op,
     Rule,
@@ -63,13 +66,13 @@ def between(versions: Sequence[LayoutVersion], old: int, new: int) -> Conversion
     first, last = min(old, new), max(old, new)
     chain = [v for v in versions if first <= v.version <= last]
     if [v.version for v in chain] != list(range(first, last + 1)):
-        raise StateRefused((f"of the versions {first} to {last} some are not known",))
+        raise StateRefused([Fault(message=texts.VERSIONS_UNKNOWN(first=first, last=last))])
     return compose(chain) if old <= new else invert(chain)
 
 
 def _inside(chain: Sequence[LayoutVersion]) -> list[LayoutVersion]:
     if wrong := outer_problem(chain):
-        raise StateRefused((wrong,))
+        raise StateRefused([wrong])
     return [v.inside() for v in chain]
 
 
@@ -77,38 +80,42 @@ def _steps(chain: Sequence[LayoutVersion], misread: list[str] | None = None) -> 
     """Every step of both sides; StateRefused with all that is wrong in any of them. `misread` gets what goes along and
     is read otherwise."""
     found: dict[str, list[Step]] = {side: [] for side in SIDES}
-    problems: list[str] = []
+    faults: list[Fault] = []
     for old, new in pairwise(chain) if len(chain) > 1 else [(chain[0], chain[0])]:
-        where = f"version {old.version} → {new.version}: " if len(chain) > 2 else ""
+        step = (old.version, new.version) if len(chain) > 2 else None
         for side in SIDES:
             rules = {} if old is new else (new.key_rules if side == "key" else new.value_rules)
             matcher = Matcher(side, _tree(old, side), _tree(new, side), rules)
             if too_large := _size_problem(side, old, new):
-                problems.append(where + too_large)
+                faults.append(replace(too_large, step=step))
                 continue
             found[side].append(matcher.run())
-            problems += [where + p for p in matcher.problems]
+            faults += [replace(fault, step=step) for fault in matcher.faults]
             if misread is not None:
-                misread += [where + told for told in dict.fromkeys(matcher.misread)]
-    if problems:
-        raise StateRefused(tuple(problems))
+                misread += [_at_step(step, told) for told in dict.fromkeys(matcher.misread)]
+    if faults:
+        raise StateRefused(faults)
     return found
+
+
+def _at_step(step: tuple[int, int] | None, why: Message) -> Message:
+    return texts.AT_STEP(old=step[0], new=step[1], why=why) if step else why
 
 
 def _tree(version: LayoutVersion, side: str) -> TypeTree:
     return version.key if side == "key" else version.value
 
 
-def _size_problem(side: str, old: LayoutVersion, new: LayoutVersion) -> str:
+def _size_problem(side: str, old: LayoutVersion, new: LayoutVersion) -> Fault | None:
     size, most = max(_tree(v, side).size for v in (old, new)), LIMITS[side][0]
-    return f"{side}: {size} bytes, and at most {most} can be converted" if size > most else ""
+    return Fault(message=texts.SIDE_TOO_LARGE(size=size, limit=most), side=side) if size > most else None
 
 
 def _one(steps: Sequence[Step]) -> Step:
     try:
         return functools.reduce(pieces.composed, steps)
     except Tangled as error:
-        raise StateRefused((f"{error}: go by way of the version between",)) from None
+        raise StateRefused([Fault(message=error.message)]) from None
 
 
 class _Writer:
@@ -125,7 +132,7 @@ class _Writer:
     ) -> None:
         self._source, self._target, self._steps = source, target, steps
         self._merging, self._back = merging, back
-        self._problems: list[str] = []
+        self._faults: list[Fault] = []
         self._lossy: list[str] = []
 
     def conversion(self) -> Conversion:
@@ -136,8 +143,8 @@ class _Writer:
         collides = self._judge_keys()
         self._count("key", len(keys))
         self._count("value", len(values.rules))
-        if self._problems:
-            raise StateRefused(tuple(dict.fromkeys(self._problems)))
+        if self._faults:
+            raise StateRefused([*dict.fromkeys(self._faults)])
         self._lossy += self._lost("value")
         if self._back:
             self._lossy += [*self._made_up("key"), *self._made_up("value")]
@@ -161,16 +168,15 @@ class _Writer:
     def _count(self, side: str, count: int) -> None:
         most = LIMITS[side][1]
         if count > most:
-            self._problems.append(f"{side}: {count} rules would be needed, and there is room for {most}")
+            self._faults.append(Fault(message=texts.TOO_MANY_RULES(count=count, limit=most), side=side))
 
-    def _judge_merges(self, problems: Sequence[tuple[str, str]]) -> None:
+    def _judge_merges(self, problems: Sequence[tuple[str, Message]]) -> None:
         """On the way back nothing can be chosen any more, so a rule that does not fit gives way, and is named."""
         for path, why in problems:
-            place = shape.joined("value", path)
             if self._back:
-                self._lossy.append(f"{place}: where both versions wrote, the one that serves keeps its own ({why})")
+                self._lossy.append(texts.RUNNING_VALUE_KEPT(field=shape.joined("value", path), why=why))
             else:
-                self._problems.append(f"{place}: {why}")
+                self._faults.append(Fault(message=why, side="value", path=path))
 
     def _judge_keys(self) -> bool:
         """Whether keys fall together; that they may, and how, must have been said."""
@@ -179,42 +185,41 @@ class _Writer:
         loose = left_over(tree, shape.mask(tree.size, spans))
         if not loose:
             return False
-        names = ", ".join(dict.fromkeys(shape.joined("key", a.path) for a in loose))
+        names = [*dict.fromkeys(shape.joined("key", a.path) for a in loose)]
         if not self._merging:
-            self._problems.append(
-                f"keys that differ only in {names} would fall together: say collide: merge, with sum, max, min or "
-                "or for every value field; or drop it with {was: …} where it always held the same"
-            )
+            self._faults.append(Fault(message=texts.KEYS_COLLIDE(fields=names)))
         else:
-            self._problems += self._unmerged()
-            self._lossy.append(f"entries that differ only in {names} become one")
+            self._faults += self._unmerged()
+            self._lossy.append(texts.ENTRIES_MERGED(fields=names))
         return True
 
     def _expected(self) -> Iterator[str]:
         tree = self._source.key
         for guard in self._steps["key"].guards:
-            yield f"key.{_named(tree, guard.at)} is {_shown(_type_at(tree, guard.at), guard.data)}"
+            value = _shown(_type_at(tree, guard.at), guard.data)
+            yield texts.ENTRY_HOLDS(field=f"key.{_named(tree, guard.at)}", value=value)
 
     def _fits(self, side: str, rules: Sequence[Rule]) -> Iterator[str]:
         """Fields that get smaller; of a count the engine looks always (rl_fits)."""
         old, new = _tree(self._source, side), _tree(self._target, side)
         for r in rules:
             if r.dst_size < r.src_size and (r.checked or r.op is Op.SUM) and r.op not in (Op.CONST, Op.EXPECT):
-                yield f"{shape.joined(side, _named(old, r.src_off))} fits {shape.type_text(_type_at(new, r.dst_off))}"
+                smaller = shape.type_text(_type_at(new, r.dst_off))
+                yield texts.ENTRY_FITS(field=shape.joined(side, _named(old, r.src_off)), type=smaller)
 
-    def _unmerged(self) -> Iterator[str]:
+    def _unmerged(self) -> Iterator[Fault]:
         for atom in shape.atoms(self._target.value):
             word = emit.merge_word(self._target.merge, atom.path)
             taken = [p for p in emit.parts(self._steps["value"], atom.at, atom.end) if p.src >= 0]
             if taken and emit.MERGES[word] not in emit.JOINING:
-                yield f"{shape.joined('value', atom.path)}: {word} cannot make one of several entries (collide: merge)"
+                yield Fault(message=texts.MERGE_NOT_JOINING(word=word), side="value", path=atom.path)
 
     def _lost(self, side: str) -> Iterator[str]:
         tree = _tree(self._source, side)
         held = shape.mask(tree.size, _sources(self._steps[side].pieces))
         for atom in left_over(tree, held):
             for named in _each(side, atom, held):
-                yield f"{named} has no place in version {self._target.version}"
+                yield texts.FIELD_NOT_KEPT(field=named, version=self._target.version)
 
     def _made_up(self, side: str) -> Iterator[str]:
         """What the version gone back to has, and the one left behind did not keep."""
@@ -222,8 +227,8 @@ class _Writer:
         held = shape.mask(tree.size, [(p.at, p.end) for p in step.pieces if p.src >= 0])
         for atom in left_over(tree, held):
             data = b"".join(p.data for p in emit.parts(step, atom.at, atom.end) if p.src < 0)
-            was = _shown(atom.type, data) if len(data) == atom.type.size and atom.count == 1 else "zero"
-            yield f"{_at(side, atom)} comes back as {was}"
+            was = _shown(atom.type, data) if len(data) == atom.type.size and atom.count == 1 else texts.ZERO()
+            yield texts.FIELD_RESTORED_AS(field=_at(side, atom), value=was)
 
     def _lines(self, side: str) -> Iterator[tuple[str, bool]]:
         """Field by field, for the plan; and whether it stays as it is, so that there is nothing more to say."""
@@ -233,14 +238,14 @@ class _Writer:
             if atom.path in told:  # one element of an array speaks for all
                 continue
             told.add(atom.path)
-            how = ["starts unlocked"] if atom.type.special else list(_origin(atom, step, old))
+            how: list[str] = [texts.STARTS_UNLOCKED()] if atom.type.special else list(_origin(atom, step, old))
             merges = side == "value" and any(p.src >= 0 for p in emit.parts(step, atom.at, atom.end))
             if merges:
                 how.append(emit.merge_word(self._target.merge, atom.path))
             same = not (atom.type.special or merges) and _stays(atom, step, old)
-            yield f"{_at(side, atom)}: {', '.join(how)}", same
+            yield texts.FIELD_LINE(field=_at(side, atom), changes=how), same
         for atom in left_over(old, shape.mask(old.size, _sources(step.pieces))):
-            yield f"{_at(side, atom)}: dropped", False
+            yield texts.FIELD_LINE(field=_at(side, atom), changes=texts.DROPPED()), False
 
 
 def _origin(atom: Atom, step: Step, old: TypeTree) -> Iterator[str]:
@@ -248,18 +253,19 @@ def _origin(atom: Atom, step: Step, old: TypeTree) -> Iterator[str]:
     taken = [p for p in found if p.src >= 0]
     if not taken:
         data = b"".join(p.data for p in found)
-        shown = _shown(atom.type, data) if len(data) == atom.type.size and atom.count == 1 else "zero"
-        yield f"starts as {shown if any(data) else 'zero'}"
+        told = any(data) and len(data) == atom.type.size and atom.count == 1
+        yield texts.STARTS_AS(value=_shown(atom.type, data) if told else texts.ZERO())
         return
     name, p = _named(old, taken[0].src), taken[0]
     if name != atom.path:
-        yield f"was {name or 'the whole'}"
+        yield texts.WAS(field=name) if name else texts.WAS_WHOLE()
     if p.src != p.at:
-        yield f"offset {p.src} → {p.at}"
+        yield texts.OFFSET_CHANGED(old=p.src, new=p.at)
     if p.size != p.src_size:
-        yield f"size {p.src_size} → {p.size}" + (", must fit" if p.checked else "")
+        changed = texts.SIZE_CHANGED_MUST_FIT if p.checked else texts.SIZE_CHANGED
+        yield changed(old=p.src_size, new=p.size)
     if _stays(atom, step, old):
-        yield "as it is"
+        yield texts.UNCHANGED()
 
 
 def _stays(atom: Atom, step: Step, old: TypeTree) -> bool:
@@ -294,7 +300,7 @@ def _atom_at(tree: TypeTree, at: int) -> Atom | None:
 
 def _named(tree: TypeTree, at: int) -> str:
     found = _atom_at(tree, at)
-    return found.path if found else f"byte {at}"
+    return found.path if found else texts.BYTE(offset=at)
 
 
 def _type_at(tree: TypeTree, at: int) -> TypeTree:
@@ -307,4 +313,4 @@ def _shown(tree: TypeTree, data: bytes) -> str:
     if tree.kind in ("int", "bool", "char", "enum") and len(data) == tree.size:
         value = int.from_bytes(data, "big" if tree.order == "big" else "little", signed=tree.signed)
         return next((name for name, number in tree.enumerators if number == value), str(value))
-    return f"hex:{data.hex()}" if any(data) else "zero"
+    return f"hex:{data.hex()}" if any(data) else texts.ZERO()

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from reloader.layouts import texts
+from reloader.message import Message
 from reloader.state import shape
 from reloader.state.pieces import Guard, Piece, Step
 from reloader.state.rules import Op, Rule
@@ -28,18 +30,16 @@ def merge_word(merge: Mapping[str, str], path: str) -> str:
     return merge.get(path, "keep_new")
 
 
-def merge_problem(atom: Atom, op: Op) -> str:
-    """Why a field's own type cannot be merged so; empty when it can."""
+def merge_problem(atom: Atom, op: Op) -> Message | None:
+    """Why a field's own type cannot be merged so; None when it can."""
     word, t = op.name.lower(), atom.type
     if op not in JOINING:
-        return ""
+        return None
     if t.kind != "int" or t.order == "big":
-        return f"{word} needs an integer in the machine's own byte order; say keep_new or keep_old"
+        return texts.MERGE_NEEDS_INTEGER(word=word)
     if t.size not in ATOMIC:
-        return f"{word} works on 4 and 8 bytes: there is no atomic instruction for {t.size}"
-    if atom.at % t.size:
-        return f"{word} needs the field at a multiple of its size (packed struct?)"
-    return ""
+        return texts.MERGE_SIZE(word=word, size=t.size)
+    return texts.MERGE_UNALIGNED(word=word) if atom.at % t.size else None
 
 
 def parts(step: Step, start: int, end: int) -> Iterator[Piece]:
@@ -85,7 +85,7 @@ class ValueRules:
     """Rules for a value by each field's merge rule; `problems` says which rules no instruction can do."""
 
     def __init__(self, step: Step, old: TypeTree, new: TypeTree, merge: Mapping[str, str], most: int) -> None:
-        self.problems: list[tuple[str, str]] = []  # (path, why)
+        self.problems: list[tuple[str, Message]] = []  # (path, why)
         self._step, self._old, self._new = step, old, new
         made = [(op, p) for a in _plain(new) for op, p in self._pieces(a, MERGES[merge_word(merge, a.path)])]
         self.rules = _repeated([r for op, p in made for r in _rules_of(op, p)])
@@ -114,20 +114,19 @@ class ValueRules:
             yield from ((wanted, p) for p in (mine if wanted in JOINING else _runs(mine, self._old, self._new)))
 
 
-def _source_problem(found: Sequence[Piece], size: int, op: Op, target: TypeTree) -> str:
+def _source_problem(found: Sequence[Piece], size: int, op: Op, target: TypeTree) -> Message | None:
     word = op.name.lower()
     if all(p.src < 0 for p in found):
-        return ""
+        return None
     if len(found) != 1 or found[0].size != size:
-        return f"{word} needs one number on both sides, and this is put together of several"
+        return texts.MERGE_OF_PARTS(word=word)
     p = found[0]
     if op is Op.SUM and p.src_size not in ATOMIC:
-        return f"sum takes its count by one exchange, which works on 4 and 8 bytes, not {p.src_size}"
+        return texts.SUM_EXCHANGE_SIZE(size=p.src_size)
     if p.src % p.src_size:
-        return f"{word} needs the field at a multiple of its size (packed struct?)"
-    if op in (Op.MAX, Op.MIN) and not p.raw and p.signed != target.signed:
-        return f"{word} of a number that changes its sign means nothing"
-    return ""
+        return texts.MERGE_UNALIGNED(word=word)
+    turned = op in (Op.MAX, Op.MIN) and not p.raw and p.signed != target.signed
+    return texts.MERGE_SIGN_CHANGED(word=word) if turned else None
 
 
 def _runs(pieces: Sequence[Piece], old: TypeTree, new: TypeTree) -> Iterator[Piece]:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from reloader.message import Message
+from reloader.pipeline.registry import texts
 from reloader.spec.text import Steps, quoted
 from reloader.typetree import Member, TypeTree, map_of
 
@@ -17,12 +19,13 @@ _WIDTH = 110
 _SCALAR = re.compile(r"(u|s|be|le|f)(8|16|32|64|128)")
 _ORDER = {"be": "big", "le": "little"}
 _AGGREGATES = {"struct": "struct", "union": "union", "section": "datasec"}
+_KINDS = (*_AGGREGATES, "enum", "pointer", "array", "map")
 
 
 class LayoutProblem(ValueError):
     """A layout that cannot be: `steps` lead to the place, from the type's own root."""
 
-    def __init__(self, steps: Steps, message: str) -> None:
+    def __init__(self, steps: Steps, message: Message) -> None:
         super().__init__(message)
         self.steps = steps
         self.message = message
@@ -35,14 +38,14 @@ def read_type(data: Any, steps: Steps = ()) -> TypeTree:
     """A type as the schema lets it be written; LayoutProblem when it contradicts itself."""
     if isinstance(data, str):
         return _named(data)
-    kinds = [k for k in (*_AGGREGATES, "enum", "pointer", "array", "map") if k in data]
+    kinds = [k for k in _KINDS if k in data]
     if len(kinds) != 1:
-        raise LayoutProblem(steps, "one of struct, union, section, enum, pointer, array and map must stand here")
+        raise LayoutProblem(steps, texts.TYPE_NOT_CLEAR(kinds=_KINDS))
     kind = kinds[0]
     if kind == "map":
         return _nested(data, steps)
     if data.keys() & {"key", "value"}:
-        raise LayoutProblem(steps, "key and value belong to map")
+        raise LayoutProblem(steps, texts.KEY_OUTSIDE_MAP())
     if kind in _AGGREGATES:
         return _aggregate(kind, data, steps)
     if kind == "pointer":
@@ -53,21 +56,21 @@ def read_type(data: Any, steps: Steps = ()) -> TypeTree:
         return TypeTree(kind="array", size=element.size * count, element=element, count=count)
     size = _wanted(data, "size", steps)
     if size not in (1, 2, 4, 8):
-        raise LayoutProblem((*steps, "size"), "an enum has 1, 2, 4 or 8 bytes")
+        raise LayoutProblem((*steps, "size"), texts.ENUM_SIZE(size=size))
     values = tuple(data.get("values", {}).items())
     return TypeTree(kind="enum", name=data["enum"], size=size, signed=data.get("signed", False), enumerators=values)
 
 
 def _nested(data: Any, steps: Steps) -> TypeTree:
     if steps:
-        raise LayoutProblem(steps, "maps are held by a map of maps only, as its value")
+        raise LayoutProblem(steps, texts.MAP_NOT_OUTERMOST())
     key, value = (read_type(_given(data, side, steps), (*steps, side)) for side in ("key", "value"))
     return map_of(data["map"], key, value)
 
 
 def _given(data: Any, name: str, steps: Steps) -> Any:
     if name not in data:
-        raise LayoutProblem(steps, f"the field {name!r} is missing")
+        raise LayoutProblem(steps, texts.FIELD_MISSING(field=name))
     return data[name]
 
 
@@ -103,9 +106,9 @@ def _aggregate(kind: str, data: Any, steps: Steps) -> TypeTree:
         tree = read_type(item["type"], (*here, "type"))
         offset, bits = item["at"] * 8 + item.get("bit", 0), item.get("bits", 0)
         if "bit" in item and not bits:
-            raise LayoutProblem(here, "a bit-field needs its width: bits")
+            raise LayoutProblem(here, texts.BITS_MISSING())
         if offset + (bits or tree.size * 8) > size * 8:
-            raise LayoutProblem(here, f"ends beyond the {size} bytes of its {kind}")
+            raise LayoutProblem(here, texts.FIELD_BEYOND_END(size=size, kind=kind))
         members.append(Member(name=item.get("name", ""), offset_bits=offset, bits=bits, type=tree))
     return TypeTree(kind=_AGGREGATES[kind], name=data[kind], size=size, members=tuple(members))
 

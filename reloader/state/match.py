@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from reloader.frozen import frozen
+from reloader.layouts import texts
+from reloader.message import Message, Text
 from reloader.state import pieces, shape, units
 from reloader.state.pieces import Guard, Piece, Step
-from reloader.state.rules import FieldRule
+from reloader.state.rules import Fault, FieldRule
 from reloader.state.shape import Atom, joined, type_text
 from reloader.typetree import TypeTree
 
 NUMBERS = frozenset({"int", "bool", "char", "enum"})
 NO_RULE = FieldRule()
 LOSS = "{drop: true, accept_loss: true}"
-RESET = "a field only the kernel may write cannot be carried; take it out, keep the layout, or reset the map"
 
 
 @frozen
@@ -38,12 +39,12 @@ class Node:
 
 
 class Matcher:
-    """One side ("key" or "value") of one step; `problems` is empty when `step` is exact."""
+    """One side ("key" or "value") of one step; `faults` is empty when `step` is exact."""
 
     def __init__(self, side: str, old: TypeTree, new: TypeTree, rules: Mapping[str, FieldRule]) -> None:
         self.side = side
-        self.problems: list[str] = []
-        self.misread: list[str] = []  # fields whose bytes go along, and that the new layout reads otherwise or not
+        self.faults: list[Fault] = []
+        self.misread: list[Message] = []  # fields whose bytes go along, and that the new layout reads otherwise or not
         self._old, self._new, self._rules = old, new, rules
         self._pieces: list[Piece] = []
         self._guards: list[Guard] = []
@@ -56,7 +57,7 @@ class Matcher:
     def run(self) -> Step:
         for name, tree in (("old", self._old), ("new", self._new)):
             self._check_shape(name, tree)
-        if not self.problems:
+        if not self.faults:
             root = Node(path="", at=0, type=self._old)
             self._pair(root, Node(path="", at=0, type=self._new), self._rule(""))
             self._drops()
@@ -64,10 +65,10 @@ class Matcher:
             self._check_successors()
         return Step(pieces=pieces.ordered(self._pieces), guards=tuple(self._guards), returns=tuple(self._returns))
 
-    def _say(self, path: str, text: str) -> None:
-        problem = f"{joined(self.side, path)}: {text}"
-        if problem not in self.problems:  # once for all elements of an array
-            self.problems.append(problem)
+    def _say(self, path: str, message: Message) -> None:
+        fault = Fault(message=message, side=self.side, path=path)
+        if fault not in self.faults:  # once for all elements of an array
+            self.faults.append(fault)
 
     def _rule(self, path: str) -> FieldRule:
         if path in self._rules:
@@ -78,11 +79,11 @@ class Matcher:
         end, before = 0, ""
         for atom in shape.atoms(tree):
             if atom.at < end:
-                self._say(atom.path, f"shares bytes with {before} in the {name} layout")
+                self._say(atom.path, texts.SHARES_BYTES(other=before, layout=name))
             end, before = max(end, atom.end), atom.path
             special = shape.holds_special(atom.type)
             if special and not (atom.type.special and special in shape.LOCKS):
-                self._say(atom.path, f"holds a {special} in the {name} layout: {RESET}")
+                self._say(atom.path, texts.SPECIAL_FIELD(special=special, layout=name))
 
     # --- pairing
 
@@ -106,12 +107,12 @@ class Matcher:
     def _locks(self, old: Node, new: Node) -> None:
         """A lock starts open in every converted entry; no rule may touch it."""
         if old.type.name != new.type.name:
-            self._say(new.path, f"{type_text(old.type)} became {type_text(new.type)}, and a lock is nothing else")
+            self._say(new.path, texts.LOCK_CHANGED(old=type_text(old.type), new=type_text(new.type)))
 
     def _whole(self, old: Node, new: Node, rule: FieldRule) -> None:
         for node in (old, new):
             if special := shape.holds_special(node.type):
-                self._say(node.path, f"holds a {special}, so its bytes cannot be taken as they are")
+                self._say(node.path, texts.SPECIAL_NOT_COPIED(special=special))
         if not shape.same(old.type, new.type) and (units.is_unit(old.type) or units.is_unit(new.type)):
             self._shared(old, new, rule)
         else:
@@ -122,12 +123,11 @@ class Matcher:
         at, src, count = units.taken(old.type, new.type)
         wrong = units.misread(old.type, new.type)
         if wrong and not rule.accept_loss:
-            self._say(new.path, f"{', '.join(wrong)} would be misread; {{accept_loss: true}} beside cast accepts that")
+            self._say(new.path, texts.WOULD_BE_MISREAD(fields=wrong))
         place = joined(self.side, new.path.removesuffix(_last(new.path)).removesuffix("."))
-        self.misread += [f"{joined(place, what)} is misread" for what in wrong]
-        self.misread += [
-            f"{joined(place, name)} is not read any more" for name in units.unread(old.type, new.type, _last(new.path))
-        ]
+        unread = units.unread(old.type, new.type, _last(new.path))
+        self.misread += [texts.MISREAD(field=joined(place, what)) for what in wrong]
+        self.misread += [texts.NOT_READ(field=joined(place, name)) for name in unread]
         for start, end in ((0, at), (at + count, new.type.size)):
             if start < end:
                 self._pieces.append(pieces.filled(new.at + start, bytes(end - start)))
@@ -156,7 +156,7 @@ class Matcher:
             found = _descend(start, path)
             if found is not None:
                 return found
-        self._say(new.path, f"the version before has no field {name}")
+        self._say(new.path, texts.NO_SUCH_OLD_FIELD(field=name))
         return None
 
     def _field(self, source: Node | None, node: Node, rule: FieldRule) -> None:
@@ -168,27 +168,20 @@ class Matcher:
         elif source is not None:
             self._pair(source, node, rule)
         elif not rule.rename:
-            other = self._bits_near(node)
-            self._say(node.path, other or "is new: say {default: …}, or {rename: OLD} if it had another name")
+            near = self._bits_near(node) if node.type.kind == "bits" else ""
+            self._say(node.path, texts.BIT_FIELDS_CHANGED(old=near) if near else texts.FIELD_IS_NEW())
 
     def _bits_near(self, node: Node) -> str:
-        if node.type.kind != "bits":
-            return ""
+        """The old bit-fields that share a name with these."""
         names = set(node.type.name.split(","))
         olds = [a.type.name for a in shape.atoms(self._old) if a.type.kind == "bits"]
-        near = next((n for n in olds if names & set(n.split(","))), "")
-        if not near:
-            return ""
-        return (
-            f"bit-fields move whole and unchanged only, and these were {near}; "
-            f'say {{rename: "{near}", cast: true}} to take the bytes as they are'
-        )
+        return next((n for n in olds if names & set(n.split(","))), "")
 
     def _made_up(self, source: Node | None, node: Node, rule: FieldRule, data: bytes) -> None:
         if source is not None and rule.const is None:
-            self._say(node.path, "has a default, though the version before has it too; {const: …} puts it aside")
+            self._say(node.path, texts.DEFAULT_OF_OLD_FIELD())
         if len(data) != node.type.size:
-            self._say(node.path, f"{len(data)} bytes given for {node.type.size}")
+            self._say(node.path, texts.WRONG_SIZE(given=len(data), wanted=node.type.size))
             return
         if source is not None:
             self._let_go(source)
@@ -209,7 +202,7 @@ class Matcher:
             (a.count > b.count, rule.narrow, "narrow"),
         ):
             if grows and not wanted:
-                self._say(new.path, f"has {b.count} elements, not {a.count}: say {{{word}: true}}")
+                self._say(new.path, texts.ELEMENTS_CHANGED(new=b.count, old=a.count, word=word))
         shared = min(a.count, b.count) if a.size and b.size else 0
         if shape.same(a.element, b.element) and not shape.is_struct(shape.flat(a)[0]):
             self._take(pieces.raw(new.at, shared * b.element.size, old.at), new)
@@ -231,7 +224,7 @@ class Matcher:
     def _numbers(self, old: Node, new: Node, rule: FieldRule) -> None:
         a, b = old.type, new.type
         if wrong := _number_problem(a, b, rule):
-            self._say(new.path, f"{type_text(a)} became {type_text(b)}: {wrong}")
+            self._say(new.path, wrong)
             self._let_go(old)
         elif a.size != b.size and "big" in (a.order, b.order):  # bytes in front, the number at the end
             self._pieces.append(pieces.filled(new.at, bytes(b.size - a.size)))
@@ -244,18 +237,15 @@ class Matcher:
             self._take(piece, new)
 
     def _differs(self, old: Node, new: Node, rule: FieldRule) -> None:
-        a, b = type_text(old.type), type_text(new.type)
+        a, b = old.type, new.type
         self._let_go(old)
-        if units.is_unit(old.type) and units.is_unit(new.type) and old.type.size != new.type.size:
-            self._say(new.path, f"{a} became {b}: {{cast: true}} takes the bytes that both have")
-        elif "union" in (old.type.kind, new.type.kind) and old.type.size == new.type.size:
-            self._say(
-                new.path, f"{a} became {b}: which member is meant cannot be known; {{cast: true}} takes the bytes"
-            )
-        elif old.type.size == new.type.size and not rule.cast:
-            self._say(new.path, f"{a} became {b}: say {{cast: true}} to take its bytes as they are")
+        if units.is_unit(a) and units.is_unit(b) and a.size != b.size:
+            why = texts.UNIT_CHANGED
+        elif "union" in (a.kind, b.kind) and a.size == b.size:
+            why = texts.UNION_CHANGED
         else:
-            self._say(new.path, f"{a} ({old.type.size} bytes) cannot become {b} ({new.type.size} bytes)")
+            why = texts.TYPE_CHANGED if a.size == b.size and not rule.cast else texts.TYPE_CANNOT_CHANGE
+        self._say(new.path, why(old=type_text(a), new=type_text(b), old_size=a.size, new_size=b.size))
 
     # --- what is left
 
@@ -266,9 +256,9 @@ class Matcher:
             self._used.add(path)
             found = [n for n in _instances(Node(path="", at=0, type=self._old)) if n.path == path]
             if not found:
-                self._say(path, "is dropped, but the version before has no such field")
+                self._say(path, texts.DROPPED_FIELD_UNKNOWN())
             if self.side == "value" and rule.was is None and not rule.accept_loss and not _special(found):
-                self._say(path, f"would be lost, for a rollback too: say {LOSS}, or {{was: 0}} where it always held 0")
+                self._say(path, texts.DROP_LOSES_VALUES(loss=LOSS))
             for node in found:
                 self._drop(node, rule.was)
 
@@ -277,7 +267,7 @@ class Matcher:
         if was is None:
             return
         if len(was) != node.type.size:
-            self._say(node.path, f"{len(was)} bytes given for {node.type.size}")
+            self._say(node.path, texts.WRONG_SIZE(given=len(was), wanted=node.type.size))
             return
         for atom in shape.atoms(node.type, node.path, node.at):
             data = was[atom.at - node.at : atom.end - node.at]
@@ -288,38 +278,43 @@ class Matcher:
     def _check_rules(self) -> None:
         for path in self._rules.keys() - self._used:
             if shape.find(self._new, path) is None:
-                self._say(path, "has a rule, but this version has no such field")
+                self._say(path, texts.RULE_WITHOUT_FIELD())
             else:
-                self._say(path, "has a rule that means nothing: a rule above or below it decides")
+                self._say(path, texts.RULE_NOT_USED())
 
     def _check_successors(self) -> None:
         spans = sorted(self._taken)
         for (_, end, one), (start, _, other) in pairwise(spans):
             if start < end:
-                self._say(other, f"takes what {one} takes too; give one of them a default or const")
+                self._say(other, texts.SOURCE_TAKEN_TWICE(other=one))
         held = shape.mask(self._old.size, [*((a, b) for a, b, _ in spans), *self._gone])
         for atom in left_over(self._old, held):
             drop = LOSS if self.side == "value" else "{drop: true}"
-            self._say(atom.path, f"{type_text(atom.type)} is in the version before only: {drop}, or rename it")
+            self._say(atom.path, texts.FIELD_ONLY_BEFORE(type=type_text(atom.type), drop=drop))
 
 
-def _number_problem(a: TypeTree, b: TypeTree, rule: FieldRule) -> str:
-    """What keeps one number from becoming the other; empty when nothing does."""
+def _number_problem(a: TypeTree, b: TypeTree, rule: FieldRule) -> Message | None:
+    """What keeps one number from becoming the other; None when nothing does."""
+    why = _number_fault(a, b, rule)
+    return why(old=type_text(a), new=type_text(b)) if why else None
+
+
+def _number_fault(a: TypeTree, b: TypeTree, rule: FieldRule) -> Text | None:
     if needs_cast(a, b) and not rule.cast:
-        return "another meaning; {cast: true} if the value is to be taken as it is"
+        return texts.MEANING_CHANGED
     if a.kind != "bool" and b.kind == "bool":
-        return "not every number is true or false"
+        return texts.BOOLEAN_FROM_NUMBER
     if a.size < b.size and not rule.widen:
-        return "say {widen: true}"
+        return texts.WIDEN_NOT_SAID
     if a.size > b.size and not rule.narrow:
-        return "say {narrow: true}, and entries whose value does not fit stop the conversion"
+        return texts.NARROW_NOT_SAID
     if a.size != b.size and 16 in (a.size, b.size):
-        return "16 bytes are no number to the machine"
+        return texts.SIXTEEN_BYTES
     if a.size != b.size and a.order != b.order:
-        return "size and byte order cannot change in one version"
+        return texts.SIZE_AND_ORDER
     if a.size > b.size and (a.order == "big" or a.signed != b.signed):
-        return "a number in network order, or one that changes its sign, cannot be narrowed"
-    return ""
+        return texts.NARROW_NOT_POSSIBLE
+    return None
 
 
 def needs_cast(a: TypeTree, b: TypeTree) -> bool:

@@ -10,10 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reloader.frozen import frozen
+from reloader.layouts import texts
+from reloader.message import Message
 
 
 class Tangled(ValueError):
     """Two steps that no single rule can do."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 @frozen
@@ -101,7 +107,7 @@ def _through(first: Step, piece: Piece) -> list[Piece]:
         elif (start, end) == (p.at, p.end):
             out.append(replace(p, at=at))
         else:
-            raise Tangled("a part of a number that changed its size is moved elsewhere")
+            raise Tangled(texts.PART_MOVED())
     return out
 
 
@@ -131,7 +137,7 @@ def _number_through(first: Step, piece: Piece) -> Piece:
     if len(parts) == 1 and head is not None and not head.raw and (head.at, head.end) == (start, end):
         return _joined(head, piece)
     if head is None or any(p is None or not p.raw or p.at - p.src != head.at - head.src for p, _, _ in parts):
-        raise Tangled("a number is put together of parts, then changes its size")
+        raise Tangled(texts.PARTS_RESIZED())
     return replace(piece, src=head.src + start - head.at)
 
 
@@ -140,7 +146,7 @@ def _joined(inner: Piece, outer: Piece) -> Piece:
     if inner.signed != outer.signed and not (
         not inner.signed and inner.size > inner.src_size and outer.size > inner.src_size
     ):
-        raise Tangled("a number changes its size, its sign, and its size again")
+        raise Tangled(texts.SIZE_SIGN_SIZE())
     if inner.src_size == outer.size:
         return raw(outer.at, outer.size, inner.src)
     return Piece(
@@ -162,7 +168,7 @@ def _guard_through(first: Step, guard: Guard) -> list[Guard]:
             continue  # of no meaning in the middle, so it may be what is wanted
         if p.src < 0:
             if p.data[start - p.at : end - p.at] != want:
-                raise Tangled("every entry would be refused: a constant part is not what a later version expects")
+                raise Tangled(texts.CONSTANT_NOT_EXPECTED())
         elif p.raw:
             out.append(Guard(at=p.src + start - p.at, data=want))
         else:
@@ -174,5 +180,5 @@ def _number_guard(p: Piece, start: int, end: int, want: bytes) -> Guard:
     value = int.from_bytes(want, "little", signed=p.signed)
     data = number(value, p.src_size)
     if (start, end) != (p.at, p.end) or int.from_bytes(data, "little", signed=p.signed) != value:
-        raise Tangled("a part of a number that changed its size is expected to be constant")
+        raise Tangled(texts.PART_EXPECTED_CONSTANT())
     return Guard(at=p.src, data=data)

@@ -17,6 +17,8 @@ from reloader.errors import InputError, NotFoundError, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.frozen import frozen
 from reloader.layout import pin_name, registry_dirs
+from reloader.message import Message
+from reloader.pipeline.registry import texts
 from reloader.spec.text import Document, Steps, dotted
 from reloader.state import shape
 from reloader.state.compile import StateRefused, compile_conversion, invert
@@ -82,11 +84,7 @@ def load_registry(schema: str, search: Sequence[Path], inputs: Inputs = PLAIN, *
     `strict`: maps of which a file is wrong are left out, and named in Registry.broken."""
     folder = find_schema(schema, search)
     if folder is None:
-        where = ", ".join(str(p) for p in search)
-        raise NotFoundError(
-            f"no state schema {schema!r} in {where}",
-            hint=f"`reloader state new OBJECT --schema {schema}` writes the first file",
-        )
+        raise NotFoundError(texts.NO_SUCH_SCHEMA(schema=schema, folders=[str(p) for p in search]))
     return read_folder(schema, folder, inputs, strict=strict)
 
 
@@ -141,11 +139,9 @@ class _File:
     def place(self) -> tuple[str, int]:
         return self.body["metadata"]["map"], self.body["metadata"]["version"]
 
-    def problem(self, steps: Steps, message: str, hint: str = "", *, key: bool = False) -> Problem:
+    def problem(self, steps: Steps, message: Message, *, key: bool = False) -> Problem:
         mark = self.document.mark(steps, key=key)
-        return Problem(
-            file=self.path, line=mark.line, column=mark.column, path=dotted(steps), message=message, hint=hint
-        )
+        return Problem.at(self.path, message, mark.line, mark.column, dotted(steps))
 
 
 class _Reader:
@@ -168,7 +164,7 @@ class _Reader:
         for document in documents:
             problems += check(document, str(path), layout_schema)
         if len(documents) > 1:
-            problems.append(_whole_file(path, "holds more than one document"))
+            problems.append(Problem.at(str(path), texts.SEVERAL_DOCUMENTS()))
         self.problems += [*_questions(path, data), *problems]
         if not problems:
             self._keep(path, documents[0])
@@ -183,9 +179,7 @@ class _Reader:
             except LayoutProblem as wrong:
                 mark = document.mark(("layout", side, *wrong.steps))
                 where = dotted(("layout", side, *wrong.steps))
-                self.problems.append(
-                    Problem(file=str(path), line=mark.line, column=mark.column, path=where, message=wrong.message)
-                )
+                self.problems.append(Problem.at(str(path), wrong.message, mark.line, mark.column, where))
         if len(trees) == 2:
             self._file(_File(path=str(path), document=document, key=trees["key"], value=trees["value"]))
 
@@ -193,11 +187,12 @@ class _Reader:
         name, version = file.place
         wanted = file_name(name, version)
         if file.body["metadata"]["schema"] != self._schema:
-            self.problems.append(file.problem(("metadata", "schema"), f"lies in the folder of schema {self._schema}"))
+            self.problems.append(file.problem(("metadata", "schema"), texts.SCHEMA_OF_FOLDER(schema=self._schema)))
         if Path(file.path).name.replace(".yml", ".yaml") not in (wanted, f"{name}.{version}.yaml"):
-            self.problems.append(file.problem(("metadata",), f"the file of {name} version {version} is named {wanted}"))
+            misnamed = texts.FILE_NAME(map=name, version=version, name=wanted)
+            self.problems.append(file.problem(("metadata",), misnamed))
         elif version in self._files.setdefault(name, {}):
-            self.problems.append(file.problem(("metadata",), f"{name} version {version} is in another file too"))
+            self.problems.append(file.problem(("metadata",), texts.VERSION_TWICE(map=name, version=version)))
         else:
             self._files[name][version] = file
 
@@ -209,9 +204,8 @@ class _Reader:
             for number in sorted(files):
                 before = versions[-1] if versions else None
                 if before and before.version != number - 1:
-                    self.problems.append(
-                        files[number].problem(("metadata", "version"), f"version {number - 1} is missing")
-                    )
+                    missing = texts.VERSION_MISSING(version=number - 1)
+                    self.problems.append(files[number].problem(("metadata", "version"), missing))
                     break
                 versions.append(self._version(files[number], before))
             found[name] = tuple(versions)
@@ -234,7 +228,7 @@ class _Reader:
         )
         self.problems += _merge_problems(file, made.inside())
         if rules and number == 1:
-            self.problems.append(file.problem(("rules",), "there is no version before the first", key=True))
+            self.problems.append(file.problem(("rules",), texts.FIRST_WITHOUT_RULES(), key=True))
         if before and len(self.problems) == noted and not _bound(before, made):
             self.problems += _conversion_problems(file, before, made)
         return made
@@ -271,9 +265,9 @@ class _Reader:
             number = value if isinstance(value, int) else 0
             return (number & ((1 << 8 * tree.size) - 1)).to_bytes(tree.size, "little")
         try:
-            return encode(tree, value, path="", complete=False, hint="write it as a number, or hex:…")
+            return encode(tree, value, path="", complete=False, hint=texts.WRITE_NUMBER_OR_HEX())
         except ValueProblem as wrong:
-            self.problems.append(file.problem(steps, wrong.message, wrong.hint))
+            self.problems.append(file.problem(steps, wrong.message))
             return None
 
 
@@ -302,27 +296,22 @@ def _side_fits(recorded: TypeTree, declared: TypeTree | None, size: int) -> bool
     return shape.same(recorded, declared) if declared is not None else recorded.size == size
 
 
-def _whole_file(path: Path, message: str) -> Problem:
-    return Problem(file=str(path), line=0, column=0, path="", message=message)
-
-
 def _questions(path: Path, data: bytes) -> Iterator[Problem]:
     for number, line in enumerate(data.decode(errors="replace").splitlines(), 1):
         if (at := line.find(QUESTION)) >= 0:
-            text = f"open question: {line[at + len(QUESTION) :].strip(' :')}"
-            hint = "write the answer and remove the comment"
-            yield Problem(file=str(path), line=number, column=at + 1, path="", message=text, hint=hint)
+            question = texts.QUESTION_OPEN(question=line[at + len(QUESTION) :].strip(" :"))
+            yield Problem.at(str(path), question, number, at + 1)
 
 
-def _contradiction(words: Mapping[str, Any]) -> str:
+def _contradiction(words: Mapping[str, Any]) -> Message | None:
     if "was" in words and not words.get("drop"):
-        return "was belongs to drop"
+        return texts.WAS_WITHOUT_DROP()
     if words.get("drop") and words.keys() - {"drop", "was", "accept_loss"}:
-        return "a field that is dropped can have no other rule"
+        return texts.DROP_NOT_ALONE()
     if "accept_loss" in words and not (words.get("drop") or words.get("cast")):
-        return "accept_loss belongs to drop or cast"
+        return texts.ACCEPT_LOSS_ALONE()
     made = [w for w in ("default", "const", "rename") if w in words]
-    return f"{' and '.join(made)} exclude each other" if len(made) > 1 else ""
+    return texts.RULES_EXCLUDE(rules=made) if len(made) > 1 else None
 
 
 def _merge(said: Any) -> dict[str, str]:
@@ -334,14 +323,14 @@ def _merge(said: Any) -> dict[str, str]:
 def _merge_problems(file: _File, made: LayoutVersion) -> Iterator[Problem]:
     for path in made.merge:
         if shape.find(made.value, path) is None:
-            yield file.problem(("merge", path), "the value has no such field", key=True)
+            yield file.problem(("merge", path), texts.MERGE_WITHOUT_FIELD(), key=True)
     seen = set()
     for atom in shape.atoms(made.value, most=2):
         word = merge_word(made.merge, atom.path)
         why = merge_problem(atom, MERGES[word])
         if why and not atom.type.special and atom.path not in seen:
             seen.add(atom.path)
-            yield file.problem(("merge", atom.path), f"{atom.path or 'the value'}: {why}")
+            yield file.problem(("merge", atom.path), why)
 
 
 def _conversion_problems(file: _File, before: LayoutVersion, made: LayoutVersion) -> Iterator[Problem]:
@@ -349,7 +338,6 @@ def _conversion_problems(file: _File, before: LayoutVersion, made: LayoutVersion
         compile_conversion(before, made)
         invert((before, made))
     except StateRefused as refused:
-        for reason in refused.reasons:
-            side, _, path = reason.partition(": ")[0].partition(".")
-            text = reason.partition(": ")[2] if side in ("key", "value") else reason
-            yield file.problem(("rules", side, path), text)
+        for fault in refused.faults:
+            place = (fault.side, fault.path or WHOLE) if fault.side else ()
+            yield file.problem(("rules", *place), fault.message)

@@ -1,6 +1,6 @@
 """Layout versions and compiled conversions as data; wishes, plans, the journal and the engine carry them.
 
-Light, as every command imports it. compile.py makes conversions, registry.py versions. Imports typetree, kernel.
+Light, as every command imports it. compile.py makes conversions, registry.py versions. Imports typetree, texts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from enum import IntEnum
 
 from reloader.frozen import frozen
 from reloader.kernel import MapType
+from reloader.layouts import texts
+from reloader.message import Message
 from reloader.typetree import TypeTree, entry_of, identity
 
 MAX_VALUE_RULES = 64  # reloader_rules.h has the same limits
@@ -22,12 +24,36 @@ RULE_SIZE = 16  # struct rl_rule
 REMEMBERED = frozenset({MapType.HASH, MapType.PERCPU_HASH})  # without a bridge: which keys were copied is kept in mind
 
 
-class StateRefused(ValueError):
-    """State cannot be carried over by these rules; `reasons` holds all of them."""
+@frozen
+class Fault:
+    """Why a step between two layouts is refused, and which field it is about."""
 
-    def __init__(self, reasons: tuple[str, ...]) -> None:
-        super().__init__("\n".join(reasons))
-        self.reasons = reasons
+    message: Message
+    side: str = ""  # "key" or "value"; empty: both
+    path: str = ""  # below the side; empty: all of it
+    step: tuple[int, int] | None = None  # the versions, where a chain has several steps
+
+    @property
+    def field(self) -> str:
+        """The field from the entry's root, as `value.packets`."""
+        return f"{self.side}.{self.path}" if self.path else self.side
+
+    def text(self) -> Message:
+        """The message with its place and hint, for one line."""
+        found = self.message
+        if self.side:
+            at = texts.AT_FIELD_WITH_HINT if found.hint else texts.AT_FIELD
+            found = at(field=self.field, why=found, advice=found.hint)
+        return texts.AT_STEP(old=self.step[0], new=self.step[1], why=found) if self.step else found
+
+
+class StateRefused(ValueError):
+    """State cannot be carried over by these rules; `reasons` holds all of them, `faults` those of fields."""
+
+    def __init__(self, found: Sequence[Fault | str]) -> None:
+        self.faults = tuple(one for one in found if isinstance(one, Fault))
+        self.reasons = tuple(one.text() if isinstance(one, Fault) else one for one in found)
+        super().__init__("\n".join(self.reasons))
 
 
 class Op(IntEnum):
@@ -132,7 +158,7 @@ class LayoutVersion:
         return self.key if self.value.kind == "map" else None
 
 
-def outer_problem(chain: Sequence[LayoutVersion]) -> str:
-    """What rules cannot change of a map of maps; empty when nothing of it changes."""
+def outer_problem(chain: Sequence[LayoutVersion]) -> Fault | None:
+    """What rules cannot change of a map of maps; None when nothing of it changes."""
     digests = {repr((v.outer() and identity(v.outer()), v.value.name if v.outer() else "")) for v in chain}
-    return "key: the key of a map of maps, and the type of the maps in it, cannot change" if len(digests) > 1 else ""
+    return Fault(message=texts.OUTER_CHANGED(), side="key") if len(digests) > 1 else None

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from reloader.elf import ElfMap
 from reloader.kernel import MapType
+from reloader.pipeline.registry import texts
 from reloader.spec.model import Role
 from reloader.spec.roles import suggested_role
 from reloader.spec.schema import API_VERSION
@@ -84,14 +85,13 @@ def text(new: LayoutVersion, old: LayoutVersion | None, *, by_hand: bool = False
 
 
 def _by_hand(new: LayoutVersion, old: LayoutVersion | None) -> Iterator[str]:
-    yield f"{QUESTION}: no BTF describes {new.map}; write the fields of its key and value, as in state/README.md"
+    yield f"{QUESTION}: {texts.BY_HAND(map=new.map)}"
     yield "# fields: [{name: packets, type: u64, at: 0}]"
     yield "# and below the layout, merge: {packets: sum}" + (", rules: {value: {…}}" if old else "")
 
 
 def _head(new: LayoutVersion, old: LayoutVersion | None) -> Iterator[str]:
-    what = f"the differences from version {old.version} are under rules" if old else "the first version"
-    yield f"# Written by `reloader state new`: {what}. Review it like a database migration."
+    yield texts.NEXT_VERSION(old=old.version) if old else texts.FIRST_VERSION()
     yield f"apiVersion: {API_VERSION}"
     yield f"kind: {KIND}"
     yield f"metadata: {{schema: {quoted(new.schema)}, map: {quoted(new.map)}, version: {new.version}}}"
@@ -99,7 +99,7 @@ def _head(new: LayoutVersion, old: LayoutVersion | None) -> Iterator[str]:
 
 def _layout(new: LayoutVersion, old: LayoutVersion | None) -> Iterator[str]:
     if old and layout_digest(old.key, old.value) == layout_digest(new.key, new.value):
-        yield f"{QUESTION}: the layout is the same; what means something else now? Below, what becomes of old values?"
+        yield f"{QUESTION}: {texts.SAME_LAYOUT()}"
         yield "# meaning: …"
     yield "layout:"
     for side, tree in (("key", new.key), ("value", new.value)):
@@ -113,31 +113,32 @@ def _merges(new: LayoutVersion, old: LayoutVersion | None) -> list[str]:
     found = list(merges(new.value, old.merge if old else {}))
     if not found:
         return []
-    lines = ["merge:  # where both versions wrote an entry"]
+    lines = [f"merge:  # {texts.MERGE_COMMENT()}"]
     for path, word, certain in found:
         name = quoted(path) if path else "."
         if certain:
             lines.append(f"  {name}: {word}")
         else:
-            lines.append(f"  {QUESTION}: how do two values of {path or 'it'} become one?")
+            question = texts.MERGE_QUESTION(field=path) if path else texts.MERGE_QUESTION_WHOLE()
+            lines.append(f"  {QUESTION}: {question}")
             lines.append(f"  # {name}: sum | max | min | or | keep_new | keep_old")
     return lines
 
 
 def _rules(old: LayoutVersion, new: LayoutVersion) -> Iterator[str]:
     if held := shape.holds_bound(old.value) or shape.holds_bound(new.value):
-        yield f"# No rule carries entries beside a {held}, which only the kernel writes: `apply --reset` starts empty."
+        yield texts.RULES_NOT_POSSIBLE(special=held)
         return
     made = Suggestion(old, new)
     yield "rules:" + ("" if made.questions or any(made.rules.values()) else " {}")
     for side in ("key", "value"):
-        asked = [q for q in made.questions if q[0] == side]
+        asked = [q for q in made.questions if q.side == side]
         if not asked and not made.rules[side]:
             continue
         yield f"  {side}:"
         for path, words in made.rules[side].items():
             said = ", ".join(f"{w}: {str(v).lower()}" for w, v in words.items())
-            yield f"    {quoted(path)}: {{{said}}}" + ("  # padding" if "drop" in words else "")
-        for _, _, question, answers in asked:
-            yield f"    {QUESTION}: {question}"
-            yield from (f"    # {answer}" for answer in answers)
+            yield f"    {quoted(path)}: {{{said}}}" + (f"  # {texts.PADDING_COMMENT()}" if "drop" in words else "")
+        for question in asked:
+            yield f"    {QUESTION}: {question.message}"
+            yield from (f"    # {answer}" for answer in question.answers)

@@ -6,9 +6,12 @@ Used by scaffold.py. Pure; imports typetree and state.{match,shape,emit,compile,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from reloader.frozen import frozen
+from reloader.message import Message
+from reloader.pipeline.registry import texts
 from reloader.spec.text import quoted
 from reloader.state import shape, units
 from reloader.state.compile import StateRefused, compile_conversion, invert
@@ -29,12 +32,23 @@ _BY_NAME = (  # words that a field's name is made of → how such fields usually
 )
 
 
+@frozen
+class Question:
+    """What only the author knows, with the answers to choose from."""
+
+    side: str
+    path: str  # of the field; "." for the whole
+    message: Message
+    answers: tuple[str, ...] = ()
+    about: frozenset[str] = frozenset()  # paths of the fields that an answer decides
+
+
 class Suggestion:
-    """Rules for one step; `questions` are (side, field, what is asked, answers to choose from)."""
+    """Rules for one step, and questions."""
 
     def __init__(self, old: LayoutVersion, new: LayoutVersion) -> None:
         self.rules: dict[str, dict[str, dict[str, object]]] = {"key": {}, "value": {}}
-        self.questions: list[tuple[str, str, str, tuple[str, ...]]] = []
+        self.questions: list[Question] = []
         self._side = "key"
         for self._side, before, after in (("key", old.key, new.key), ("value", old.value, new.value)):
             self._pair(before, after, "")
@@ -43,8 +57,12 @@ class Suggestion:
     def _rule(self, path: str, **words: object) -> None:
         self.rules[self._side][path or "."] = words
 
-    def _ask(self, path: str, text: str, *answers: str) -> None:
-        self.questions.append((self._side, path or ".", text, answers))
+    def _ask(self, path: str, message: Message, *answers: str, about: Iterable[str] = ()) -> None:
+        """`about`: other fields that an answer decides."""
+        fields = frozenset([path, *about])
+        self.questions.append(
+            Question(side=self._side, path=path or ".", message=message, answers=answers, about=fields)
+        )
 
     def _pair(self, old: TypeTree, new: TypeTree, path: str) -> None:
         if old.special or new.special:
@@ -61,14 +79,13 @@ class Suggestion:
     def _same_bytes(self, old: TypeTree, new: TypeTree, path: str, *, const: str) -> None:
         """`const`: the field that can be given one value instead; empty: none."""
         wrong, cut = units.misread(old, new), old.size > new.size
-        text = f"{path or 'it'} was {type_text(old)} and is {type_text(new)}: the same bytes?"
-        if wrong:
-            text += f" Misread would be {', '.join(wrong)}"
+        asked = texts.SAME_BYTES_MISREAD if wrong else texts.SAME_BYTES
+        message = asked(field=path or self._side, old=type_text(old), new=type_text(new), misread=wrong)
         words = "{cast: true, accept_loss: true}" if wrong else "{cast: true}"
         answers = [f"{quoted(path) if path else '.'}: {words}"]
         if not cut and const and old.size == new.size:
-            answers.append(f"{quoted(const)}: {{const: 0}}  # the old values are lost")
-        self._ask(path, text, *answers)
+            answers.append(f"{quoted(const)}: {{const: 0}}  # {texts.OLD_VALUES_LOST()}")
+        self._ask(path, message, *answers, about=[const])
 
     def _structs(self, old: TypeTree, new: TypeTree, path: str) -> None:
         before = {f.name: f for f in shape.fields(old)}
@@ -112,14 +129,14 @@ class Suggestion:
         drops = "".join(f"; {quoted(joined(path, g.name))}: {self._drop_words()}" for g in lost)
         start = "{const: 0}" if self._side == "key" else "{default: 0}"
         gone = "".join(f"; {quoted(joined(path, g.name))}: {self._drop_words()}" for g in olds)
-        text = f"{here} has the place or the names of {was}: are they the same bytes?"
-        if wrong:
-            text += f" Misread would be {', '.join(wrong)}"
-        elif lost:
-            text += f" Not all of {', '.join(joined(path, g.name) for g in lost)} has a place"
+        some = texts.SAME_UNIT_LOSES if lost else texts.SAME_UNIT
+        asked = texts.SAME_UNIT_MISREAD if wrong else some
+        losing = [joined(path, g.name) for g in lost]
         self._ask(
-            here, text, f"{quoted(here)}: {{rename: {quoted(was)}, cast: true{accept}}}{drops}",
+            here, asked(field=here, old=was, misread=wrong, lost=losing),
+            f"{quoted(here)}: {{rename: {quoted(was)}, cast: true{accept}}}{drops}",
             f"{quoted(here)}: {start}{gone}",
+            about=[was, *losing, *(joined(path, g.name) for g in olds)],
         )  # fmt: skip
 
     def _drop_words(self) -> str:
@@ -131,13 +148,14 @@ class Suggestion:
         twins = [f for f in akin if shape.same(f.type, new.type)] or akin
         start = "{const: 0}" if self._side == "key" else "{default: 0}"
         if twins:
-            names = " or ".join(joined(path, f.name) for f in twins)
+            names = [joined(path, f.name) for f in twins]
             renames = [f"{here}: {{rename: {quoted(joined(path, f.name))}{_resized(f, new)}}}" for f in twins]
             drops = "; ".join(f"{joined(path, f.name)}: {self._drop_words()}" for f in twins)
-            self._ask(here, f"is {here} what was {names}, or is it new?", *renames, f"{here}: {start}; {drops}")
+            question = texts.RENAMED_OR_NEW(field=here, olds=names)
+            self._ask(here, question, *renames, f"{here}: {start}; {drops}", about=names)
             return [f for f in gone if f not in twins]
         if self._side == "key" and not units.is_padding(new.name):
-            self._ask(here, f"what is {here} in keys that have no such field yet?", f"{here}: {start}")
+            self._ask(here, texts.KEY_FIELD_NEW(field=here), f"{here}: {start}")
         else:
             self._rule(here, default=0)
         return gone
@@ -149,12 +167,12 @@ class Suggestion:
             self._rule(here, drop=True, was=0)
         elif self._side == "value":
             self._ask(
-                here, f"{here} is not in the new layout: may its values be lost, for a rollback too?",
-                f"{quoted(here)}: {LOSS}", f"{quoted(here)}: {{drop: true, was: 0}}  # where it always held 0",
+                here, texts.FIELD_DROPPED(field=here),
+                f"{quoted(here)}: {LOSS}", f"{quoted(here)}: {{drop: true, was: 0}}  # {texts.ALWAYS_ZERO()}",
             )  # fmt: skip
         else:
             self._ask(
-                here, f"{here} is no more in the key: was it always the same, or do keys fall together?",
+                here, texts.KEY_FIELD_DROPPED(field=here),
                 f"{here}: {{drop: true, was: 0}}", f"{here}: {{drop: true}}; and under rules: collide: merge",
             )  # fmt: skip
 
@@ -168,8 +186,8 @@ class Suggestion:
         if old.count < new.count:
             self._rule(path, widen=True)
         elif old.count > new.count:
-            text = f"{path} has {new.count} elements, not {old.count}: may the others be lost?"
-            self._ask(path, text, f"{path}: {{narrow: true}}")
+            question = texts.ARRAY_SHORTER(field=path or self._side, new=new.count, old=old.count)
+            self._ask(path, question, f"{path}: {{narrow: true}}")
         before, after = shape.flat(old)[0], shape.flat(new)[0]
         if shape.is_struct(after):
             self._pair(old.element, new.element, path + "[]")
@@ -184,9 +202,9 @@ class Suggestion:
             self._rule(path, widen=True)
         elif words:
             answer = ", ".join(f"{w}: true" for w in words)
-            note = " (a value that does not fit stops the conversion)" if "narrow" in words else ""
-            text = f"{path or 'it'} was {type_text(old)} and is {type_text(new)}: the same number?{note}"
-            self._ask(path, text, f"{path or '.'}: {{{answer}}}")
+            asked = texts.SAME_NUMBER_NARROW if "narrow" in words else texts.SAME_NUMBER
+            question = asked(field=path or self._side, old=type_text(old), new=type_text(new))
+            self._ask(path, question, f"{path or '.'}: {{{answer}}}")
 
     def _ask_the_rest(self, old: LayoutVersion, new: LayoutVersion) -> None:
         """Whatever these rules leave open, in the compiler's words."""
@@ -195,17 +213,15 @@ class Suggestion:
             compile_conversion(old, trial)
             invert((old, trial))
         except StateRefused as refused:
-            for reason in refused.reasons:
-                side, _, path = reason.partition(": ")[0].partition(".")
-                if not self._mentioned(side, path):
-                    self.questions.append((side if side in self.rules else "key", path or ".", reason, ()))
+            for fault in refused.faults:
+                if not self._asked(fault.side, fault.path):
+                    question = Question(side=fault.side or "key", path=fault.path or ".", message=fault.text())
+                    self.questions.append(question)
 
-    def _mentioned(self, side: str, path: str) -> bool:
-        """Whether a question about this field stands already."""
-        word = re.compile(rf"(?<![\w.]){re.escape(path)}(?![\w.])")
-        if any(s == side and path.startswith(f"{asked}[]") for s, asked, _, _ in self.questions):
-            return True  # of the whole array
-        return any(s == side and word.search(" ".join([text, *answers])) for s, _, text, answers in self.questions)
+    def _asked(self, side: str, path: str) -> bool:
+        """Whether a question decides about this field already, or about the array that it is in."""
+        mine = [q for q in self.questions if q.side == side]
+        return any(path in q.about or path.startswith(f"{q.path}[]") for q in mine)
 
 
 def _akin(gone: Field, new: Field, *, numbers: bool) -> bool:

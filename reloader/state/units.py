@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator
 from itertools import pairwise
 
 from reloader.frozen import frozen
+from reloader.layouts import texts
+from reloader.message import Message
 from reloader.state import shape
 from reloader.state.shape import Field
 from reloader.typetree import TypeTree, identity
@@ -78,7 +80,7 @@ def taken(old: TypeTree, new: TypeTree) -> tuple[int, int, int]:
     return start, start + shift, max(min(new.size - start, old.size - start - shift), 0)
 
 
-def misread(old: TypeTree, new: TypeTree) -> list[str]:
+def misread(old: TypeTree, new: TypeTree) -> list[Message]:
     """What of an old unit the new one reads as something else, in words: bits that changed places under their name, or
     that another field has a part of."""
     at, src, count = taken(old, new)
@@ -86,7 +88,7 @@ def misread(old: TypeTree, new: TypeTree) -> list[str]:
     if not news or not olds:
         return []  # a number or an array of bytes: all of them, as they are
     told = ((p.name, _misread(p, 8 * (at - src), olds, news, union=old.kind == "union")) for p in olds if not p.pad)
-    return [f"{name} ({why})" for name, why in told if why]
+    return [texts.MISREAD_FIELD(field=name, why=why) for name, why in told if why]
 
 
 def _within(unit: TypeTree, at: int, count: int) -> list[Part]:
@@ -95,6 +97,7 @@ def _within(unit: TypeTree, at: int, count: int) -> list[Part]:
 
 
 def _misread(old: Part, moved: int, olds: list[Part], news: list[Part], *, union: bool) -> str:
+    """How bits are misread; empty when they are not."""
     start, end = old.start + moved, old.end + moved
     same = next((n for n in news if n.name == old.name), None)
     if same is not None and old.union and same.union and same.start == start:
@@ -104,15 +107,17 @@ def _misread(old: Part, moved: int, olds: list[Part], news: list[Part], *, union
             not union and _grown(old, same, moved, olds)
         ):
             return ""
-        places = f"bits {old.start}–{old.end - 1} → {same.start - moved}–{same.end - 1 - moved}"
-        return "another type" if (same.start, same.end) == (start, end) else places
+        if (same.start, same.end) == (start, end):
+            return texts.MEANS_ANOTHER_TYPE()
+        now = f"{same.start - moved}–{same.end - 1 - moved}"
+        return texts.BITS_MOVED(old=f"{old.start}–{old.end - 1}", new=now)
     if union:
         return ""
     over = [n for n in news if n.start < end and n.end > start and not n.pad]
     names = {o.name for o in olds}
     if not over or (len(over) == 1 and (over[0].start, over[0].end) == (start, end) and over[0].name not in names):
         return ""  # renamed, or no field of the new layout has its bits
-    return f"its bits are read as {', '.join(n.name for n in over)}"
+    return texts.BITS_READ_AS(fields=[n.name for n in over])
 
 
 def _grown(old: Part, new: Part, moved: int, olds: list[Part]) -> bool:

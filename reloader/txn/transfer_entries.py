@@ -44,7 +44,7 @@ def contents(path: Path) -> tuple[dict[str, tuple[Exported, int]], Signature]:
                 found[one.map] = (one, sum(len(keys) // one.key_size for keys, _ in pieces))
             return found, judge.signatures[str(path)]
     except archive.Damaged as error:
-        raise InputError([Problem(file=str(path), line=0, column=0, path="", message=str(error))]) from error
+        raise InputError([Problem.at(str(path), error.message)]) from error
     except UnfitFile as error:
         raise InputError([unreadable(str(path), error)]) from error
 

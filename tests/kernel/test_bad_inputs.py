@@ -142,7 +142,7 @@ WRONG: dict[str, Wrong] = {
     ),
     "key twice in a map": Wrong(
         change=lambda s: s["maps"]["blocklist"].update(entries=s["maps"]["blocklist"]["entries"] * 2),
-        says="the same key as at",
+        says="has the same key",
     ),
     "more entries than fit": Wrong(
         change=lambda s: s["maps"]["blocklist"].update(

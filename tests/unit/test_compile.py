@@ -184,7 +184,7 @@ BAD = [
         "{key: 7, value: {",
         "15:17",
         "spec.maps.policies.entries[1].key",
-        "same key as at 14:11",
+        "14:11 has the same key",
         "",
     ),
     ("key: 10.0.0.0/8", "key: 10.0.0.1/8", "16:47", "spec.maps.blocklist.entries[0].key", "beyond", "10.0.0.0/8"),
@@ -198,7 +198,14 @@ BAD = [
         "",
     ),
     ("{key: 3, value: 9}", "{key: 4, value: 9}", "18:43", "spec.maps.slots.entries[0].key", "outside the array", ""),
-    ("{key: network}", "{kye: network}", "19:40", "spec.maps.unsaid.byteorder.kye", "no field 'kye'", "key.field"),
+    (
+        "{key: network}",
+        "{kye: network}",
+        "19:40",
+        "spec.maps.unsaid.byteorder.kye",
+        "'kye' does not exist",
+        "key.field",
+    ),
     ("byteorder: {key: network}, ", "", "19:44", "spec.maps.unsaid.entries[0].key", "byte order", "byteorder:"),
     (
         "role: config\n",
@@ -250,7 +257,7 @@ def test_findings_in_a_csv_point_into_it(place: Path) -> None:
     assert (problem.file, problem.line, problem.path) == (str(place / "b.csv"), 3, "value")
     (place / "b.csv").write_text("key,value\n10.0.0.0/8,1\n\n10.1.0.0/16,1\n10.0.0.0/8,2\n")
     (problem,) = problems_of(place, text)
-    assert (problem.line, problem.message) == (5, "the same key as in line 2")
+    assert (problem.line, problem.message) == (5, "line 2 has the same key")
 
 
 def test_all_problems_at_once(place: Path) -> None:

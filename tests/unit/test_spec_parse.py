@@ -98,6 +98,7 @@ def test_together_with_is_made_symmetric_and_transitive() -> None:
 
 
 BAD = [
+    ("rate_below: 1/s, ", "", "33:9", "spec.health.checks[0]", "bound-missing", "at least one of above"),
     ("reloader/v1", "reloader/v2", "2:13", "apiVersion", "wrong-constant", ""),
     ("kind: Pipeline", "kind: SockLB", "3:7", "kind", "wrong-constant", ""),
     ("{name: edge}", "{name: Edge}", "4:18", "metadata.name", "invalid-text", "a small letter"),
