@@ -24,8 +24,9 @@ from bench.stage import BUILT
 from lab.sandbox import LabError, Sandbox
 from lab.traffic import Generator
 from reloader import effects
+from reloader.host import Host
 from reloader.layout import Layout
-from reloader.lock import writer_lock
+from reloader.lock import writer_of
 from reloader.spec.compile import Compiled, compile_file
 from reloader.txn.intake import Intake
 from reloader.txn.lifecycle_apply import apply as apply_version
@@ -89,7 +90,7 @@ class Edge:
 
     def __init__(self, sandbox: Sandbox, objects: dict[int, str]) -> None:
         self.sandbox = sandbox
-        self.layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
+        self.host = Host(kernel=KERNEL, paths=Layout(bpffs=sandbox.bpffs, records=sandbox.records))
         folder = sandbox.dir / objects[1]
         shutil.copytree(LAYOUTS, folder / "state")
         self.compiled = {number: self._compile(folder, name) for number, name in objects.items()}
@@ -104,8 +105,8 @@ class Edge:
     def apply(self, version: int) -> None:
         made = self.compiled[version]
         blobs = {**made.objects, **made.entries}
-        with writer_lock(self.layout) as lock:
-            apply_version(KERNEL, self.layout, Intake(wish=made.wish, blobs=blobs, lossy_rollback=True), lock)
+        with writer_of(self.host) as writer:
+            apply_version(writer, Intake(wish=made.wish, blobs=blobs, lossy_rollback=True))
         self.version = version
 
     def turn(self) -> None:
@@ -113,13 +114,13 @@ class Edge:
         self.apply(3 - self.version)
 
     def rollback(self) -> None:
-        with writer_lock(self.layout) as lock:
-            roll_back(KERNEL, self.layout, "edge", None, lock)
+        with writer_of(self.host) as writer:
+            roll_back(writer, "edge", None)
         self.version = 3 - self.version
 
     def remove(self) -> None:
-        with writer_lock(self.layout) as lock:
-            remove_pipeline(KERNEL, self.layout, "edge", lock, drop_state=True)
+        with writer_of(self.host) as writer:
+            remove_pipeline(writer, "edge", drop_state=True)
 
     def counts(self) -> Counts:
         with KERNEL.pins.get(f"{self.sandbox.bpffs}/edge/pub/counters") as fd:

@@ -20,6 +20,7 @@ from lab.naive import DROP
 from lab.sandbox import LabError, Sandbox
 from lab.traffic import FLOW_COUNTERS, Generator, settle
 from reloader.bpf.live import LiveKernel
+from reloader.host import Host
 from reloader.kernel import Fd, Kernel, Loaded, LoadRequest, XdpMode
 from reloader.layout import Layout
 from reloader.plan import ops
@@ -139,7 +140,7 @@ class LinkUpdate(Way):
         self.kernel.pins.mkdir(os.path.dirname(self.path))
         with self.create_link() as link:
             self.kernel.pins.pin(link, self.path)
-        self.bench = Bench(kernel=self.kernel, layout=self.pair.layout, pipeline="bench", wish=None)
+        self.bench = Bench(host=Host(kernel=self.kernel, paths=self.pair.layout), pipeline="bench", wish=None)
 
     def swap(self) -> None:
         old = self.pair.pin()

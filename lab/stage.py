@@ -31,6 +31,7 @@ from lab.sandbox import Sandbox
 from reloader import cli, records
 from reloader.bpf import netns
 from reloader.bpf.live import LiveKernel
+from reloader.host import Host
 from reloader.kernel import Fd
 from reloader.layout import Layout
 
@@ -91,6 +92,10 @@ class Stage:
     @property
     def layout(self) -> Layout:
         return Layout(bpffs=self.sandbox.bpffs, records=self.records)
+
+    @property
+    def host(self) -> Host:
+        return Host(kernel=self.kernel, paths=self.layout)
 
     @property
     def file(self) -> Path:

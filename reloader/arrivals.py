@@ -12,8 +12,8 @@ from contextlib import ExitStack
 
 from reloader.errors import KernelError, MissingFeature
 from reloader.frozen import frozen
+from reloader.host import Host
 from reloader.kernel import Fd, Kernel
-from reloader.layout import Layout
 from reloader.observe import Observed
 from reloader.pin_folders import pinned
 from reloader.spec.wish import WishAttachment
@@ -45,42 +45,38 @@ class Arrival:
 Place = tuple[str, str]  # pipeline, attachment id
 
 
-def sample(
-    kernel: Kernel, layout: Layout, seen: Mapping[str, Observed], wanted: Collection[Place]
-) -> dict[Place, Arrival]:
+def sample(host: Host, seen: Mapping[str, Observed], wanted: Collection[Place]) -> dict[Place, Arrival]:
     """One sample of all that are wanted and where our link runs. `seen`: by pipeline. Empty without the permission to
     count. Where the first look finds that no packet reached a program, a second one has to find the same."""
-    first = _sample(kernel, layout, seen, wanted)
+    first = _sample(host, seen, wanted)
     doubtful = [place for place, one in first.items() if one.none_reached]
-    return {**first, **_sample(kernel, layout, seen, doubtful)}
+    return {**first, **_sample(host, seen, doubtful)}
 
 
-def _sample(
-    kernel: Kernel, layout: Layout, seen: Mapping[str, Observed], wanted: Collection[Place]
-) -> dict[Place, Arrival]:
+def _sample(host: Host, seen: Mapping[str, Observed], wanted: Collection[Place]) -> dict[Place, Arrival]:
     if not wanted:
         return {}
     with ExitStack() as opened:
         try:
-            opened.enter_context(kernel.progs.count_runs())
+            opened.enter_context(host.kernel.progs.count_runs())
         except KernelError:  # no permission
             return {}
         found = [
             (place, opened.enter_context(fd), attachment)
             for name, one in seen.items()
             for attachment in _running(one)
-            if (place := (name, attachment.id)) in wanted and (fd := _program(kernel, layout, one, attachment))
+            if (place := (name, attachment.id)) in wanted and (fd := _program(host, one, attachment))
         ]
-        runs = {place: kernel.progs.info(fd).run_cnt for place, fd, _ in found}
-        packets = {place: _packets(kernel, attachment) for place, _, attachment in found}
+        runs = {place: host.kernel.progs.info(fd).run_cnt for place, fd, _ in found}
+        packets = {place: _packets(host.kernel, attachment) for place, _, attachment in found}
         started = time.monotonic()
         time.sleep(WINDOW)
-        after = {place: _packets(kernel, attachment) for place, _, attachment in found}
+        after = {place: _packets(host.kernel, attachment) for place, _, attachment in found}
         seconds = time.monotonic() - started
         time.sleep(SETTLE)
         return {
             place: Arrival(
-                runs=kernel.progs.info(fd).run_cnt - runs[place],
+                runs=host.kernel.progs.info(fd).run_cnt - runs[place],
                 packets=max(0, after[place] - packets[place]),
                 seconds=seconds,
             )
@@ -95,10 +91,10 @@ def _running(seen: Observed) -> Iterator[WishAttachment]:
             yield attachment
 
 
-def _program(kernel: Kernel, layout: Layout, seen: Observed, attachment: WishAttachment) -> Fd | None:
+def _program(host: Host, seen: Observed, attachment: WishAttachment) -> Fd | None:
     assert seen.generation
-    pin = layout.prog_pin(seen.generation.wish.pipeline, seen.generation.load, attachment.program)
-    return pinned(kernel, pin)
+    pin = host.paths.prog_pin(seen.generation.wish.pipeline, seen.generation.load, attachment.program)
+    return pinned(host.kernel, pin)
 
 
 def _packets(kernel: Kernel, attachment: WishAttachment) -> int:

@@ -14,7 +14,7 @@ from reloader.arrivals import Arrival, arrival_json, sample, unreached
 from reloader.diagnosis import Finding
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, PermissionRefused
 from reloader.files import listing
-from reloader.kernel import Kernel
+from reloader.host import Host
 from reloader.layout import Layout, public_name
 from reloader.lost import is_lost, unrecorded
 from reloader.observe import Observed, SeenAttachment, observe, panic_of
@@ -27,12 +27,12 @@ from reloader.spec.wish import WishAttachment
 ROOM = 16 << 20  # bytes on the disk of the records, below which it is nearly full
 
 
-def disk(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
-    if not layout.records.is_dir():
+def disk(host: Host) -> Iterator[Finding]:
+    if not host.paths.records.is_dir():
         return
-    room = os.statvfs(layout.records)
+    room = os.statvfs(host.paths.records)
     free = room.f_bavail * room.f_frsize
-    what = f"{free >> 20} MiB free where {layout.records} lies"
+    what = f"{free >> 20} MiB free where {host.paths.records} lies"
     if free >= ROOM and (room.f_favail or not room.f_files):
         yield Finding(check="disk", ok=True, what=what)
     else:
@@ -40,10 +40,10 @@ def disk(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
         yield Finding(check="disk", ok=False, what=what if room.f_favail else "no inode is free", hint=hint)
 
 
-def unexplained(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+def unexplained(host: Host) -> Iterator[Finding]:
     """Pipelines that the kernel has and the records do not."""
     try:
-        found = unrecorded(kernel, layout)
+        found = unrecorded(host)
     except (KernelError, OSError):
         return  # said by the check of the bpf filesystem
     for name in found:
@@ -52,44 +52,44 @@ def unexplained(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
         yield Finding(check="pipeline", ok=False, what=what, hint=hint)
 
 
-def pipelines(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+def pipelines(host: Host) -> Iterator[Finding]:
     """Every recorded pipeline; what is damaged in one says nothing of the others."""
-    folders = [p.name for p in listing(layout.pipelines_dir)]
+    folders = [p.name for p in listing(host.paths.pipelines_dir)]
     for name in folders:
-        found = list(_pipeline(kernel, layout, name))
+        found = list(_pipeline(host, name))
         yield from found or [Finding(check="pipeline", ok=True, what=f"{name}: as recorded")]
 
 
-def _pipeline(kernel: Kernel, layout: Layout, name: str) -> Iterator[Finding]:
-    if records.open_journals(layout, name):
+def _pipeline(host: Host, name: str) -> Iterator[Finding]:
+    if records.open_journals(host.paths, name):
         yield _bad(name, "a transaction did not end", f"`reloader recover {name}` finishes it or takes it back")
     try:
-        seen = observe(kernel, layout, None, name)
+        seen = observe(host, None, name)
     except (NeedsHuman, NotFoundError) as error:
-        yield _bad(name, error.message, _for_damage(kernel, layout, name))
+        yield _bad(name, error.message, _for_damage(host, name))
         return
     except (MissingFeature, KernelError):
         return  # no bpf filesystem, or no permission: said by other checks
     if seen.generation is not None:
-        yield from _serving(kernel, layout, name, seen, seen.generation)
+        yield from _serving(host, name, seen, seen.generation)
     elif seen.state_restarted and seen.lost:
         yield _bad(
             name, f"parked state went with the restart: {', '.join(seen.lost)}", f"`reloader remove {name} --state`"
         )
 
 
-def _for_damage(kernel: Kernel, layout: Layout, name: str) -> str:
-    if is_lost(kernel, layout, name):
+def _for_damage(host: Host, name: str) -> str:
+    if is_lost(host, name):
         return f"`reloader recover {name}` makes it again from the kernel, with what is whole of the records"
-    return f"put {layout.record_dir(name)} back from a backup, or remove it and apply the YAML"
+    return f"put {host.paths.record_dir(name)} back from a backup, or remove it and apply the YAML"
 
 
-def _serving(kernel: Kernel, layout: Layout, name: str, seen: Observed, generation: Generation) -> Iterator[Finding]:
-    yield from _blobs(layout, name, generation)
+def _serving(host: Host, name: str, seen: Observed, generation: Generation) -> Iterator[Finding]:
+    yield from _blobs(host.paths, name, generation)
     if seen.rebooted:
         yield _bad(name, "the kernel was restarted, and nothing of it serves", f"`reloader recover --boot {name}`")
         return
-    if not _any_pin(kernel, layout, name):
+    if not _any_pin(host, name):
         yield _bad(
             name, "not one pin is left: the bpf filesystem was unmounted, or emptied", _start_again(seen, generation)
         )
@@ -101,11 +101,11 @@ def _serving(kernel: Kernel, layout: Layout, name: str, seen: Observed, generati
         yield _bad(name, f"the last attempt failed: {seen.current.last_error}", "mend the file, then apply it")
 
 
-def foreign_folders(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+def foreign_folders(host: Host) -> Iterator[Finding]:
     """Pin folders of others below ours, those of pipelines without a record among them."""
     try:
-        found = pinned_pipelines(kernel, layout)
-        weak = weak_folders(kernel, layout, *found)
+        found = pinned_pipelines(host)
+        weak = weak_folders(host, *found)
     except (KernelError, OSError, PermissionRefused):
         return  # said by the check of the bpf filesystem
     for folder in weak:
@@ -114,8 +114,8 @@ def foreign_folders(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
         yield Finding(check="pins", ok=True, what="no other user can change a pin folder")
 
 
-def _any_pin(kernel: Kernel, layout: Layout, name: str) -> bool:
-    return bool(kernel.pins.listdir(layout.pipeline_pins(name)))
+def _any_pin(host: Host, name: str) -> bool:
+    return bool(host.kernel.pins.listdir(host.paths.pipeline_pins(name)))
 
 
 def _start_again(seen: Observed, generation: Generation) -> str:
@@ -208,16 +208,16 @@ def _bad(name: str, what: str, hint: str) -> Finding:
     return Finding(check="pipeline", ok=False, what=f"{name}: {what}", hint=hint)
 
 
-def hooks(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+def hooks(host: Host) -> Iterator[Finding]:
     """The others on our hooks, and whether packets reach our programs: one short sample for all."""
     seen, names = {}, list[str]()
     with suppress(PermissionRefused):  # said by the check of the records
-        names = records.pipelines(layout)
+        names = records.pipelines(host.paths)
     for name in names:
         with suppress(NeedsHuman, NotFoundError, MissingFeature, PermissionRefused, KernelError):  # said by pipelines()
-            seen[name] = observe(kernel, layout, None, name)
+            seen[name] = observe(host, None, name)
     places = [(name, key) for name, one in seen.items() for key in one.attachments]
-    arrivals = sample(kernel, layout, seen, places)
+    arrivals = sample(host, seen, places)
     for name, one in seen.items():
         for attachment in one.generation.wish.attachments if one.generation else ():
             there, place = one.attachments[attachment.id], (name, attachment.id)

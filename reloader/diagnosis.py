@@ -1,7 +1,7 @@
 """What is wrong with this host, and what to do about it: one small check each, none changes anything.
 
-A check takes the kernel and the layout and yields findings; CHECKS has them in the order they are printed.
-Called by commands/doctor.py; imports kernel, layout, records, trial, spec.host and errors.
+A check takes the host and yields findings; CHECKS has them in the order they are printed.
+Called by commands/doctor.py; imports host, kernel, records, trial, spec.host and errors.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import field
 from reloader import records
 from reloader.errors import InputError, KernelError, PermissionRefused
 from reloader.frozen import frozen
-from reloader.kernel import Feature, Kernel, Presence
-from reloader.layout import Layout
+from reloader.host import Host
+from reloader.kernel import Feature, Presence
 from reloader.lock import run_dir_error
 from reloader.record_folder import records_error
 from reloader.spec.host import declared
@@ -35,21 +35,21 @@ class Finding:
 
 
 PRIVILEGES = ("cap_bpf", "cap_net_admin", "cap_perfmon")
-Check = Callable[[Kernel, Layout], Iterator[Finding]]
+Check = Callable[[Host], Iterator[Finding]]
 
 
-def examine(kernel: Kernel, layout: Layout) -> tuple[Finding, ...]:
+def examine(host: Host) -> tuple[Finding, ...]:
     """All checks, in order."""
     from reloader import checkup  # which makes findings of its own
 
-    found = (one for check in (*CHECKS, *checkup.CHECKS) for one in _findings(check, kernel, layout))
+    found = (one for check in (*CHECKS, *checkup.CHECKS) for one in _findings(check, host))
     return tuple({(f.check, f.what): f for f in found}.values())
 
 
-def _findings(check: Check, kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+def _findings(check: Check, host: Host) -> Iterator[Finding]:
     """What a check finds; what this user may not read is a finding, and the other checks go on."""
     try:
-        yield from check(kernel, layout)
+        yield from check(host)
     except (OSError, PermissionRefused) as error:
         if isinstance(error, OSError) and error.errno not in (errno.EACCES, errno.EPERM):
             raise
@@ -76,25 +76,25 @@ def from_features(features: tuple[Feature, ...]) -> Iterator[Finding]:
         yield Finding(check="privileges", ok=True, what=f"{', '.join(PRIVILEGES).upper()} are there")
 
 
-def _bpffs(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+def _bpffs(host: Host) -> Iterator[Finding]:
     try:
-        mounted = kernel.pins.is_bpffs(layout.bpffs)
+        mounted = host.kernel.pins.is_bpffs(host.paths.bpffs)
     except KernelError as error:
         yield Finding(check="bpffs", ok=False, what=str(error), hint="ask again as root")
         return
     if mounted:
-        yield Finding(check="bpffs", ok=True, what=f"{layout.bpffs} is on a bpf filesystem")
+        yield Finding(check="bpffs", ok=True, what=f"{host.paths.bpffs} is on a bpf filesystem")
     else:
         hint = "mount -t bpf bpf /sys/fs/bpf, or name another with --bpffs"
-        yield Finding(check="bpffs", ok=False, what=f"{layout.bpffs} is on no bpf filesystem", hint=hint)
+        yield Finding(check="bpffs", ok=False, what=f"{host.paths.bpffs} is on no bpf filesystem", hint=hint)
 
 
-def _records(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+def _records(host: Host) -> Iterator[Finding]:
     """There and ours, or not there yet."""
-    path = layout.records
+    path = host.paths.records
     parent = next(p for p in (path, *path.parents) if p.exists())
     try:
-        error = records_error(layout)
+        error = records_error(host.paths)
     except NotADirectoryError:
         hint = "name a folder with --records"
         yield Finding(check="records", ok=False, what=f"{path} is not a folder", hint=hint, reason="not-a-directory")
@@ -110,22 +110,22 @@ def _records(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
         yield Finding(check="records", ok=False, what=f"{path} cannot be written", hint=hint)
 
 
-def _locks(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+def _locks(host: Host) -> Iterator[Finding]:
     """Whether lock files can be made where no other user can hold them."""
-    if error := run_dir_error(layout):
+    if error := run_dir_error(host.paths):
         yield Finding(check="locks", ok=False, what=error.message, hint=error.hint)
 
 
-def _trials(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+def _trials(host: Host) -> Iterator[Finding]:
     """Whether every generation that is unconfirmed has somebody who sees to it."""
-    names = records.on_trial(layout)
+    names = records.on_trial(host.paths)
     for name in names:
-        current = records.read_current(layout, name)
+        current = records.read_current(host.paths, name)
         trial = current.trial if current else None
-        if trial is None or (guarded(trial) and not overdue(trial, kernel.boot_id())):
+        if trial is None or (guarded(trial) and not overdue(trial, host.kernel.boot_id())):
             continue
         what = f"{name}: generation {trial.generation} is unconfirmed and its guard is gone or stuck"
-        late = overdue(trial, kernel.boot_id())
+        late = overdue(trial, host.kernel.boot_id())
         hint = (
             f"too late to confirm: `reloader recover {name}` ends its trial"
             if late
@@ -137,18 +137,18 @@ def _trials(kernel: Kernel, layout: Layout) -> Iterator[Finding]:
         yield Finding(check="trials", ok=True, what=f"unconfirmed and guarded: {', '.join(names)}")
 
 
-def _host_file(_kernel: Kernel, layout: Layout) -> Iterator[Finding]:
+def _host_file(host: Host) -> Iterator[Finding]:
     """The commands that pipelines may name, if this host declares any."""
-    if not layout.host_file.exists():
+    if not host.paths.host_file.exists():
         return
     try:
-        found = declared(layout.host_file)
+        found = declared(host.paths.host_file)
     except (InputError, PermissionRefused) as error:
-        hint = f"no command is taken from {layout.host_file} before that is mended; {error.hint}".rstrip("; ")
+        hint = f"no command is taken from {host.paths.host_file} before that is mended; {error.hint}".rstrip("; ")
         yield Finding(check="host", ok=False, what=f"{error.message}: {'; '.join(error.lines)}", hint=hint)
     else:
         yield Finding(
-            check="host", ok=True, what=f"{layout.host_file} declares {', '.join(sorted(found)) or 'nothing'}"
+            check="host", ok=True, what=f"{host.paths.host_file} declares {', '.join(sorted(found)) or 'nothing'}"
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from reloader.elf import ElfError, read_object
 from reloader.errors import KernelError
+from reloader.host import Host
 from reloader.kernel import NESTED_TYPES, Kernel, MapType
 from reloader.layout import Layout
 from reloader.observe import SeenMap, opened
@@ -24,16 +25,14 @@ from reloader.spec.wish import WishMap
 ID = 4  # bytes of a kernel id, as a map of handles shows it
 
 
-def handles(
-    kernel: Kernel, layout: Layout, generation: Generation, was: WishMap, live: SeenMap
-) -> Iterator[tuple[dict[str, Any], bool]]:
+def handles(host: Host, generation: Generation, was: WishMap, live: SeenMap) -> Iterator[tuple[dict[str, Any], bool]]:
     """Each entry of a map of handles, and whether the object itself declares it."""
     static: dict[int, str] | None = None
-    with opened(kernel, live) as fd:
-        for key, value in kernel.maps.filled(fd):
+    with opened(host.kernel, live) as fd:
+        for key, value in host.kernel.maps.filled(fd):
             if static is None:
-                static = declared(layout, generation, was.name)
-            yield _row(kernel, live, key, value), _is_ours(generation, was, static, key, value)
+                static = declared(host.paths, generation, was.name)
+            yield _row(host.kernel, live, key, value), _is_ours(generation, was, static, key, value)
 
 
 def declared(layout: Layout, generation: Generation, name: str) -> dict[int, str]:

@@ -13,6 +13,7 @@ from typing import Any
 from reloader import records
 from reloader.errors import NotFoundError, RefusedChange
 from reloader.handles import declared, handles
+from reloader.host import Host
 from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Kernel, MapType
 from reloader.layout import Layout, public_name
 from reloader.observe import Observed, SeenMap, observe
@@ -46,37 +47,35 @@ def contents(layout: Layout, pipeline: str, number: int | None, name: str) -> di
     return _document(generation, wanted, rows, live=False)
 
 
-def live_contents(kernel: Kernel, layout: Layout, pipeline: str, name: str) -> dict[str, Any]:
+def live_contents(host: Host, pipeline: str, name: str) -> dict[str, Any]:
     """What the live map holds; of a config map with what the generation lists otherwise."""
-    generation, seen = _serving(kernel, layout, pipeline)
+    generation, seen = _serving(host, pipeline)
     wanted, there = _map(generation, name), seen.maps.get(name)
     if there is None:
         raise NotFoundError(f"{pipeline}: map {name} is not there", hint=f"`reloader diff {pipeline} --live`")
     if there.info.type in HANDLE_TYPES:
-        return _document(generation, wanted, _handle_rows(kernel, layout, generation, wanted, there), live=True)
+        return _document(generation, wanted, _handle_rows(host, generation, wanted, there), live=True)
     if there.info.type not in PLAIN_TYPES:
         kind = MapType(there.info.type).name.lower() if there.info.type in set(MapType) else str(there.info.type)
         raise RefusedChange(f"{pipeline}: map {name} is a {kind}, which has no entries to show")
-    held = _held(kernel, there)
+    held = _held(host.kernel, there)
     if wanted.entries is None:
         rows = [_row(wanted, (there.key, there.value), SAME, k, v, None) for k, v in held.items()]
     else:
-        rows = list(_compared(wanted, there, held, _listed(layout, wanted)))
+        rows = list(_compared(wanted, there, held, _listed(host.paths, wanted)))
     return _document(generation, wanted, rows, live=True)
 
 
-def _handle_rows(
-    kernel: Kernel, layout: Layout, generation: Generation, wanted: WishMap, there: SeenMap
-) -> list[dict[str, Any]]:
+def _handle_rows(host: Host, generation: Generation, wanted: WishMap, there: SeenMap) -> list[dict[str, Any]]:
     """What a map of handles holds, and what the object declares and is not there. Only of programs and maps that a
     load declares does a generation say what there should be."""
     judged = wanted.role is not Role.STATE and wanted.type in (MapType.PROG_ARRAY, *NESTED_TYPES)
     rows, found = list[dict[str, Any]](), set[Any]()
-    for entry, ours in handles(kernel, layout, generation, wanted, there):
+    for entry, ours in handles(host, generation, wanted, there):
         key = entry.pop("key")
         found.add(key if isinstance(key, int) else str(key))
         rows.append({"state": SAME if ours or not judged else EXTRA, "key": key, **({"value": entry} if entry else {})})
-    for index, name in declared(layout, generation, wanted.name).items() if judged else ():
+    for index, name in declared(host.paths, generation, wanted.name).items() if judged else ():
         if index not in found:
             rows.append({"state": MISSING, "key": index, "listed": name})
     return rows
@@ -94,12 +93,12 @@ def _document(generation: Generation, wanted: WishMap, rows: list[dict[str, Any]
     }
 
 
-def _serving(kernel: Kernel, layout: Layout, pipeline: str) -> tuple[Generation, Observed]:
-    current = current_of(layout, pipeline)
+def _serving(host: Host, pipeline: str) -> tuple[Generation, Observed]:
+    current = current_of(host.paths, pipeline)
     if not current.generation:
         raise NotFoundError(f"{pipeline} is removed; nothing of it serves")
-    generation = records.read_generation(layout, pipeline, current.generation)
-    return generation, observe(kernel, layout, generation.wish, pipeline)
+    generation = records.read_generation(host.paths, pipeline, current.generation)
+    return generation, observe(host, generation.wish, pipeline)
 
 
 def _map(generation: Generation, name: str) -> WishMap:
@@ -168,17 +167,17 @@ def _shown(tree: TypeTree | None, data: bytes, orders: Mapping[str, str]) -> Any
 # drift
 
 
-def drift(kernel: Kernel, layout: Layout, pipeline: str) -> tuple[int, list[str]]:
+def drift(host: Host, pipeline: str) -> tuple[int, list[str]]:
     """The current generation, and lines that say what the kernel shows otherwise."""
-    generation, seen = _serving(kernel, layout, pipeline)
+    generation, seen = _serving(host, pipeline)
     if seen.rebooted:
         return generation.number, ["- all of it: the kernel was restarted"]
     return generation.number, [
         *_program_lines(generation, seen),
         *(f"~ attachment {a}: {words}" for a, words in astray(seen).items()),
-        *_map_lines(kernel, layout, generation, seen),
-        *_entry_lines(layout, generation, seen),
-        *_handle_lines(kernel, layout, generation, seen),
+        *_map_lines(host, generation, seen),
+        *_entry_lines(host.paths, generation, seen),
+        *_handle_lines(host, generation, seen),
     ]
 
 
@@ -191,7 +190,7 @@ def _program_lines(generation: Generation, seen: Observed) -> Iterator[str]:
     yield from (f"~ program {name}: its pin is gone, it is not" for name in seen.unpinned_progs)
 
 
-def _map_lines(kernel: Kernel, layout: Layout, generation: Generation, seen: Observed) -> Iterator[str]:
+def _map_lines(host: Host, generation: Generation, seen: Observed) -> Iterator[str]:
     for name, known in generation.maps.items():
         there = seen.maps.get(name)
         if there is None:
@@ -201,17 +200,17 @@ def _map_lines(kernel: Kernel, layout: Layout, generation: Generation, seen: Obs
             yield f"~ map {name}: its pin is gone, the map is not"
         if there.info.id != known.id:
             yield f"~ map {name}: another map is pinned (id {known.id} → {there.info.id})"
-        if (public := _public(kernel, layout, generation, name)) not in (there.info.id, None):
+        if (public := _public(host, generation, name)) not in (there.info.id, None):
             yield f"~ map {name}: {public_name(name)} is another map (id {public})"
     yield from (f"~ map {name}: {public_name(name)} is gone" for name in seen.unpublished)
 
 
-def _public(kernel: Kernel, layout: Layout, generation: Generation, name: str) -> int | None:
-    fd = pinned(kernel, layout.pub_pin(generation.wish.pipeline, name))
+def _public(host: Host, generation: Generation, name: str) -> int | None:
+    fd = pinned(host.kernel, host.paths.pub_pin(generation.wish.pipeline, name))
     if fd is None:
         return None
     with fd:
-        return kernel.maps.info(fd).id
+        return host.kernel.maps.info(fd).id
 
 
 def _entry_lines(layout: Layout, generation: Generation, seen: Observed) -> Iterator[str]:
@@ -225,13 +224,13 @@ def _entry_lines(layout: Layout, generation: Generation, seen: Observed) -> Iter
             yield f"~ map {wanted.name}: and {counted(len(rows) - MOST, 'more entry', 'more entries')}"
 
 
-def _handle_lines(kernel: Kernel, layout: Layout, generation: Generation, seen: Observed) -> Iterator[str]:
+def _handle_lines(host: Host, generation: Generation, seen: Observed) -> Iterator[str]:
     """Entries of program arrays that the object does not declare, or whose declared program is missing."""
     for wanted in generation.wish.maps:
         there = seen.maps.get(wanted.name)
         if wanted.type != MapType.PROG_ARRAY or there is None or wanted.role is Role.EXTERNAL:
             continue
-        rows = [r for r in _handle_rows(kernel, layout, generation, wanted, there) if r["state"] != SAME]
+        rows = [r for r in _handle_rows(host, generation, wanted, there) if r["state"] != SAME]
         yield from (f"~ map {wanted.name}: {words(row)}" for row in rows[:MOST])
         if len(rows) > MOST:
             yield f"~ map {wanted.name}: and {counted(len(rows) - MOST, 'more entry', 'more entries')}"

@@ -8,7 +8,7 @@ and locks the own pin folder as well, so that a service without such a directory
 Lock files stay where they are: one for each device number, in memory until the next boot. One that is deleted or
 replaced while it is held lets no second writer in, see `_require_sole`.
 
-Imports errors, files, layout, record_folder and trust.
+Imports errors, files, host, layout, record_folder and trust.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from pathlib import Path
 
 from reloader.errors import LIMITS, LockedError, PermissionRefused, ReloaderError
 from reloader.files import make_folders
+from reloader.frozen import frozen
+from reloader.host import Host
+from reloader.kernel import Kernel
 from reloader.layout import Layout
 from reloader.record_folder import RECORDS, require_own_contents
 from reloader.trust import open_trusted_folder, require_ours
@@ -36,9 +39,28 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 @dataclass(frozen=True, slots=True)
 class WriterLock:
-    """Held by whoever may cause effects; functions that do ask for it."""
+    """The held lock itself; `Writer` is what functions ask for."""
 
     fd: int
+
+
+@frozen
+class Writer:
+    """A host and its held lock. A function that causes effects takes one."""
+
+    host: Host
+    lock: WriterLock
+
+    def __post_init__(self) -> None:
+        assert self.lock.fd >= 0
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.host.kernel
+
+    @property
+    def paths(self) -> Layout:
+        return self.host.paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +83,13 @@ def writer_lock(layout: Layout) -> Iterator[WriterLock]:
         fd = _lock_records(held, layout)
         _lock_bpffs(held, layout)
         yield WriterLock(fd)  # closing releases the locks, as does the death of the process
+
+
+@contextmanager
+def writer_of(host: Host) -> Iterator[Writer]:
+    """Take the writer lock of a host at once. Errors: those of `writer_lock`."""
+    with writer_lock(host.paths) as lock:
+        yield Writer(host=host, lock=lock)
 
 
 def run_dir_error(layout: Layout) -> ReloaderError | None:

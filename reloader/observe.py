@@ -15,6 +15,7 @@ from reloader.btf import Btf, TypeTree, layout_digest
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, PermissionRefused
 from reloader.frozen import frozen
 from reloader.hooks import HOOKS
+from reloader.host import Host
 from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout, pin_name, read_panic_pin, read_state_pin
 from reloader.neighbours import Foreign, Neighbour, on_tcx, on_xdp
@@ -101,23 +102,24 @@ class Observed:
         return self.current is not None and self.current.boot_id not in ("", self.boot_id)
 
 
-def observe(kernel: Kernel, layout: Layout, wish: Wish | None, pipeline: str) -> Observed:
+def observe(host: Host, wish: Wish | None, pipeline: str) -> Observed:
     """Read records and kernel for `pipeline`. `wish` None: only what is recorded (for remove and status)."""
-    require_bpffs(kernel, layout)
+    kernel, layout = host.kernel, host.paths
+    require_bpffs(host)
     current = records.read_current(layout, pipeline)
     live = current is not None and current.generation > 0
     generation = records.read_generation(layout, pipeline, current.generation) if current and live else None
     wished = {a.id: a for a in wish.attachments} if wish else {}
     recorded = {a.id: a for a in generation.wish.attachments} if generation else {}
     maps, lost = _maps(kernel, current, generation, wish)
-    found, sides = inventory(kernel, layout, pipeline), side_pins(layout, generation) if generation else ()
-    progs, unpinned = _programs(kernel, layout, pipeline, generation)
+    found, sides = inventory(host, pipeline), side_pins(layout, generation) if generation else ()
+    progs, unpinned = _programs(host, pipeline, generation)
     return Observed(
         boot_id=kernel.boot_id(),
         current=current,
         generation=generation,
         attachments={
-            key: _attachment(kernel, layout, pipeline, attachment) for key, attachment in {**recorded, **wished}.items()
+            key: _attachment(host, pipeline, attachment) for key, attachment in {**recorded, **wished}.items()
         },
         progs=progs,
         unpinned_progs=unpinned,
@@ -171,13 +173,13 @@ def _strays(found: Pins, current: Current | None) -> tuple[str, ...]:
     return tuple(pin.path for pin in found.state if pin.path not in known)
 
 
-def require_bpffs(kernel: Kernel, layout: Layout) -> None:
+def require_bpffs(host: Host) -> None:
     """MissingFeature (69) unless pins can be made where the layout wants them."""
-    with privileged(layout):
-        if kernel.pins.is_bpffs(layout.bpffs):
+    with privileged(host.paths):
+        if host.kernel.pins.is_bpffs(host.paths.bpffs):
             return
     raise MissingFeature(
-        f"{layout.bpffs} is not on a bpf filesystem",
+        f"{host.paths.bpffs} is not on a bpf filesystem",
         hint="mount one (mount -t bpf bpf /sys/fs/bpf), or pass --bpffs DIR below a mounted one",
     )
 
@@ -195,13 +197,14 @@ def privileged(layout: Layout) -> Iterator[None]:
         raise
 
 
-def _attachment(kernel: Kernel, layout: Layout, pipeline: str, attachment: WishAttachment) -> SeenAttachment:
+def _attachment(host: Host, pipeline: str, attachment: WishAttachment) -> SeenAttachment:
+    kernel = host.kernel
     target = attachment.target
     try:
         interface = kernel.net.interface(target["interface"], target.get("netns"))
     except MissingFeature:  # the namespace is gone; so is the interface
         interface = None
-    link = _link(kernel, layout.link_pin(pipeline, attachment.id))
+    link = _link(kernel, host.paths.link_pin(pipeline, attachment.id))
     hook = HOOKS[attachment.type]
     several, missing = hook.SEVERAL, "" if link else hook.missing(kernel.links)
     runs = link.prog_id if several and link else interface.xdp_prog_id if interface and not several else 0
@@ -213,17 +216,17 @@ def _attachment(kernel: Kernel, layout: Layout, pipeline: str, attachment: WishA
         seen = replace(seen, neighbours=on_xdp(kernel, interface))
     if not interface or not owner or several or seen.alive:
         return seen
-    return replace(seen, foreign=_foreign(kernel, layout, interface))
+    return replace(seen, foreign=_foreign(host, interface))
 
 
-def _foreign(kernel: Kernel, layout: Layout, interface: Interface) -> Foreign:
-    number, away = interface.xdp_prog_id, _in_other_namespaces(layout, interface.netns)
-    links = (link for link in kernel.links.all() if (link.prog_id, link.ifindex) == (number, interface.ifindex))
+def _foreign(host: Host, interface: Interface) -> Foreign:
+    number, away = interface.xdp_prog_id, _in_other_namespaces(host.paths, interface.netns)
+    links = (link for link in host.kernel.links.all() if (link.prog_id, link.ifindex) == (number, interface.ifindex))
     link = next((link for link in links if link.id not in away), None)
-    holders = kernel.holders("link", link.id) if link else kernel.holders("prog", number)
+    holders = host.kernel.holders("link", link.id) if link else host.kernel.holders("prog", number)
     whose = ""
     with suppress(KernelError):  # not to be looked up by its id, or gone
-        whose = kernel.progs.metadata(number).get("pipeline", "")
+        whose = host.kernel.progs.metadata(number).get("pipeline", "")
     return Foreign(prog_id=number, link_id=link.id if link else 0, holders=holders, pipeline=whose)
 
 
@@ -256,17 +259,15 @@ def _owner(kernel: Kernel, prog_id: int) -> str:
     return f"program {name!r} (id {prog_id}{f', pipeline {pipeline}' if pipeline else ''})"
 
 
-def _programs(
-    kernel: Kernel, layout: Layout, pipeline: str, generation: Generation | None
-) -> tuple[dict[str, int], tuple[str, ...]]:
+def _programs(host: Host, pipeline: str, generation: Generation | None) -> tuple[dict[str, int], tuple[str, ...]]:
     """The programs of the current load that are there, and which of them have lost their pin."""
     seen, unpinned = {}, []
     for program, recorded in generation.progs.items() if generation else ():
-        fd = pinned(kernel, layout.prog_pin(pipeline, generation.load, program)) if generation else None
+        fd = pinned(host.kernel, host.paths.prog_pin(pipeline, generation.load, program)) if generation else None
         if fd is not None:
             with fd:
-                seen[program] = kernel.progs.info(fd).id
-        elif generation and generation.boot_id == kernel.boot_id() and _is_there(kernel, recorded):
+                seen[program] = host.kernel.progs.info(fd).id
+        elif generation and generation.boot_id == host.kernel.boot_id() and _is_there(host.kernel, recorded):
             seen[program] = recorded
             unpinned.append(program)
     return seen, tuple(unpinned)

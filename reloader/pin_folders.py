@@ -2,7 +2,7 @@
 
 A user who owns such a folder, or may write to it, can remove a link's pin and with it the program from its hook: that
 is refused before a change, and shown by doctor. Used by observe.py, standing.py, txn/ and checkup.py. Imports record,
-kernel, layout, trust, errors.
+host, kernel, trust, errors.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from reloader import record
 from reloader.errors import KernelError, PermissionRefused
+from reloader.host import Host
 from reloader.kernel import Fd, Kernel, WeakFolder
-from reloader.layout import Layout
 from reloader.trust import Judge
 
 REASON = "pin-folder-not-ours"
@@ -31,9 +31,9 @@ def pinned(kernel: Kernel, pin: str) -> Fd | None:
         raise
 
 
-def require_own_folders(kernel: Kernel, layout: Layout, pipeline: str) -> None:
+def require_own_folders(host: Host, pipeline: str) -> None:
     """PermissionRefused (77) when another user could exchange or remove what is pinned for the pipeline."""
-    if weak := weak_folders(kernel, layout, pipeline):
+    if weak := weak_folders(host, pipeline):
         raise PermissionRefused(
             f"{pipeline}: other users could change what is pinned in {weak[0].path}; nothing was touched",
             detail=tuple(map(describe_weak, weak)),
@@ -43,17 +43,17 @@ def require_own_folders(kernel: Kernel, layout: Layout, pipeline: str) -> None:
         )
 
 
-def weak_folders(kernel: Kernel, layout: Layout, *pipelines: str) -> tuple[WeakFolder, ...]:
+def weak_folders(host: Host, *pipelines: str) -> tuple[WeakFolder, ...]:
     """Folders of these pipelines, and on the way to them, that other users could change."""
     try:
-        if not kernel.pins.is_bpffs(layout.bpffs):
+        if not host.kernel.pins.is_bpffs(host.paths.bpffs):
             return ()  # nothing is pinned there
-        found = kernel.pins.weak_folders(layout.bpffs, pipelines)
-        return (*_weak_on_the_way(layout.bpffs, {folder.path for folder in found}), *found)
+        found = host.kernel.pins.weak_folders(host.paths.bpffs, pipelines)
+        return (*_weak_on_the_way(host.paths.bpffs, {folder.path for folder in found}), *found)
     except KernelError as error:
         if error.errno not in (errno.EACCES, errno.EPERM):
             raise
-        what = f"no permission to look at {layout.bpffs}: {error}"
+        what = f"no permission to look at {host.paths.bpffs}: {error}"
         raise PermissionRefused(what, hint="run as root, or pass --bpffs DIR") from error
 
 

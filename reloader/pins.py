@@ -1,6 +1,6 @@
 """The pins of one pipeline: one inventory for every reader. Reads only.
 
-The check that answers "nothing to do" does not come here. Used by observe, lost and txn/. Imports kernel, layout.
+The check that answers "nothing to do" does not come here. Used by observe, lost and txn/. Imports host, kernel, layout.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 
 from reloader.frozen import frozen
+from reloader.host import Host
 from reloader.kernel import Kernel, LinkInfo, ProgInfo
 from reloader.layout import (
     BRIDGE,
@@ -23,7 +24,6 @@ from reloader.layout import (
     RESCUE_PROGRAMS,
     STATE,
     TAKEN,
-    Layout,
 )
 
 
@@ -87,14 +87,15 @@ class Pins:
     unknown: tuple[Pin, ...]  # files and folders where reloader makes none
 
 
-def inventory(kernel: Kernel, layout: Layout, pipeline: str) -> Pins:
+def inventory(host: Host, pipeline: str) -> Pins:
     """Return all pins of a pipeline. Lists each existing folder once; skips what another process removes meanwhile."""
+    kernel, layout = host.kernel, host.paths
     top = _contents(kernel, layout.pipeline_pins(pipeline))
-    found = _of_kinds(kernel, layout, pipeline, OF_A_PIPELINE, top)
+    found = _of_kinds(host, pipeline, OF_A_PIPELINE, top)
     rescue = _contents(kernel, layout.rescue_pins(pipeline)) if layout.rescue_pins(pipeline) in top else ()
-    rescued = _of_kinds(kernel, layout, pipeline, OF_A_RESCUE, rescue)
+    rescued = _of_kinds(host, pipeline, OF_A_RESCUE, rescue)
     numbered = _contents(kernel, layout.loads_pins(pipeline)) if layout.loads_pins(pipeline) in top else ()
-    loads = {number: _load(kernel, layout, pipeline, number) for number in _load_numbers(numbered)}
+    loads = {number: _load(host, pipeline, number) for number in _load_numbers(numbered)}
     known = {layout.rescue_pins(pipeline), layout.loads_pins(pipeline), *(load.path for load in loads.values())}
     known |= {layout.pin_folder(pipeline, kind) for kind in (*OF_A_PIPELINE, *OF_A_RESCUE)}
     known |= {layout.pin_folder(pipeline, kind, number) for kind in OF_A_LOAD for number in loads}
@@ -114,19 +115,19 @@ def inventory(kernel: Kernel, layout: Layout, pipeline: str) -> Pins:
     )
 
 
-def listed(kernel: Kernel, layout: Layout, pipeline: str, kind: PinKind, load: int = 0) -> tuple[Pin, ...]:
+def listed(host: Host, pipeline: str, kind: PinKind, load: int = 0) -> tuple[Pin, ...]:
     """Return the pins of one kind, sorted by name; `load`: for the kinds that each load has of its own."""
-    return tuple(_pin(path, kind, load) for path in _contents(kernel, layout.pin_folder(pipeline, kind, load)))
+    return tuple(_pin(path, kind, load) for path in _contents(host.kernel, host.paths.pin_folder(pipeline, kind, load)))
 
 
-def loads_of(kernel: Kernel, layout: Layout, pipeline: str) -> list[int]:
+def loads_of(host: Host, pipeline: str) -> list[int]:
     """Return the numbers of the loads that have a folder, in ascending order."""
-    return _load_numbers(_contents(kernel, layout.loads_pins(pipeline)))
+    return _load_numbers(_contents(host.kernel, host.paths.loads_pins(pipeline)))
 
 
-def pinned_pipelines(kernel: Kernel, layout: Layout) -> list[str]:
+def pinned_pipelines(host: Host) -> list[str]:
     """Return the pipelines that have a folder of pins, whether they are recorded or not."""
-    return [name for name in kernel.pins.listdir(layout.bpffs) if PIPELINE_NAME.match(name)]
+    return [name for name in host.kernel.pins.listdir(host.paths.bpffs) if PIPELINE_NAME.match(name)]
 
 
 def program_infos(kernel: Kernel, pins: Iterable[Pin]) -> Iterator[tuple[Pin, ProgInfo]]:
@@ -145,10 +146,10 @@ def link_infos(kernel: Kernel, pins: Iterable[Pin]) -> Iterator[tuple[Pin, LinkI
         yield pin, info
 
 
-def _load(kernel: Kernel, layout: Layout, pipeline: str, number: int) -> LoadPins:
-    path = layout.load_pins(pipeline, number)
-    contents = _contents(kernel, path)
-    found = _of_kinds(kernel, layout, pipeline, OF_A_LOAD, contents, number)
+def _load(host: Host, pipeline: str, number: int) -> LoadPins:
+    path = host.paths.load_pins(pipeline, number)
+    contents = _contents(host.kernel, path)
+    found = _of_kinds(host, pipeline, OF_A_LOAD, contents, number)
     return LoadPins(
         path=path,
         programs=found[PinKind.PROGRAM],
@@ -159,11 +160,11 @@ def _load(kernel: Kernel, layout: Layout, pipeline: str, number: int) -> LoadPin
 
 
 def _of_kinds(
-    kernel: Kernel, layout: Layout, pipeline: str, kinds: Iterable[PinKind], there: Collection[str], load: int = 0
+    host: Host, pipeline: str, kinds: Iterable[PinKind], there: Collection[str], load: int = 0
 ) -> dict[PinKind, tuple[Pin, ...]]:
     """The pins of each kind; only folders among the paths `there` are listed."""
-    exists = {kind: layout.pin_folder(pipeline, kind, load) in there for kind in kinds}
-    return {kind: listed(kernel, layout, pipeline, kind, load) if exists[kind] else () for kind in exists}
+    exists = {kind: host.paths.pin_folder(pipeline, kind, load) in there for kind in kinds}
+    return {kind: listed(host, pipeline, kind, load) if exists[kind] else () for kind in exists}
 
 
 def _contents(kernel: Kernel, folder: str) -> tuple[str, ...]:

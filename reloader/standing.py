@@ -16,34 +16,35 @@ from reloader.plan.entries import digest_of, join_records, live_entries, owned, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from reloader.host import Host
     from reloader.kernel import Kernel
     from reloader.layout import Layout
     from reloader.records import Current, LinkRecord
     from reloader.spec.wish import Kept
 
 
-def in_force(kernel: Kernel, layout: Layout, pipeline: str, wish_digest: str) -> int:
+def in_force(host: Host, pipeline: str, wish_digest: str) -> int:
     """The generation that serves this very wish, by records, links and config contents; 0 when there is none,
     or something is left to be done about it."""
-    return all_in_force(kernel, layout, {pipeline: wish_digest}).get(pipeline, 0)
+    return all_in_force(host, {pipeline: wish_digest}).get(pipeline, 0)
 
 
-def all_in_force(kernel: Kernel, layout: Layout, wishes: Mapping[str, str]) -> dict[str, int]:
+def all_in_force(host: Host, wishes: Mapping[str, str]) -> dict[str, int]:
     """Pipeline → generation, when for each pipeline the wish of that digest is in force; empty when one is not."""
     found: list[Current] = []
     for pipeline, digest in wishes.items():
-        current = _recorded(layout, pipeline, digest)
+        current = _recorded(host.paths, pipeline, digest)
         if current is None:
             return {}
         found.append(current)
     links = [link for current in found for link in current.links.values()]
     stands = (
-        not weak_folders(kernel, layout, *wishes)
-        and all(kernel.pins.exists(pin) for current in found for pin in current.pins)
-        and all(_link_holds(kernel, link) for link in links)
-        and places_hold(kernel, links)
+        not weak_folders(host, *wishes)
+        and all(host.kernel.pins.exists(pin) for current in found for pin in current.pins)
+        and all(_link_holds(host.kernel, link) for link in links)
+        and places_hold(host.kernel, links)
         and all(
-            _entries_hold(kernel, pin, digest, current.kept.get(pin, ()))
+            _entries_hold(host.kernel, pin, digest, current.kept.get(pin, ()))
             for current in found
             for pin, digest in current.entries.items()
         )

@@ -12,7 +12,8 @@ from typing import Any
 from reloader import records
 from reloader.arrivals import Arrival, arrival_json, sample, unreached
 from reloader.errors import NeedsHuman, NotFoundError
-from reloader.kernel import PLAIN_TYPES, Kernel, MapType
+from reloader.host import Host
+from reloader.kernel import PLAIN_TYPES, MapType
 from reloader.layout import Layout
 from reloader.observe import Observed, SeenAttachment, observe, panic_of
 from reloader.pin_folders import pinned
@@ -52,26 +53,26 @@ class State(StrEnum):
     SERVING = "serving"
 
 
-def collect(kernel: Kernel, layout: Layout, names: list[str]) -> list[dict[str, Any]]:
+def collect(host: Host, names: list[str]) -> list[dict[str, Any]]:
     """One entry per pipeline (schemas/status.schema.json); NotFoundError for a name nobody recorded."""
-    known = records.pipelines(layout)
+    known = records.pipelines(host.paths)
     unknown = [n for n in names if n not in known]
     if unknown:
         hint = f"known pipelines: {', '.join(known) or 'none'}"
         raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=hint)
-    return [_status(kernel, layout, name) for name in names or known]
+    return [_status(host, name) for name in names or known]
 
 
-def _status(kernel: Kernel, layout: Layout, name: str) -> dict[str, Any]:
+def _status(host: Host, name: str) -> dict[str, Any]:
     try:
-        seen = observe(kernel, layout, None, name)
+        seen = observe(host, None, name)
     except NeedsHuman as error:
         states = [State.DAMAGED.value]
         return {**_blank(name), "state": states[0], "states": states, "problems": [error.message]}
     generation = seen.generation
     drift = _drift(seen)
-    states = [state.value for state in _states(seen, drift, layout, name)]
-    problems = [*_problems(layout, seen, name), *drift]
+    states = [state.value for state in _states(seen, drift, host.paths, name)]
+    problems = [*_problems(host.paths, seen, name), *drift]
     body = {**_blank(name), "state": states[0], "states": states, "problems": problems, "notes": _notes(seen)}
     body["trial"] = _trial(seen)
     if generation is not None:
@@ -83,9 +84,9 @@ def _status(kernel: Kernel, layout: Layout, name: str) -> dict[str, Any]:
             "source": generation.wish.source_revision,
         }
     late = [(name, a) for a, there in seen.attachments.items() if _late(there)]
-    arrivals = {a: found for (_, a), found in sample(kernel, layout, {name: seen}, late).items()}
+    arrivals = {a: found for (_, a), found in sample(host, {name: seen}, late).items()}
     body["notes"] = [*body["notes"], *_beside(seen, arrivals)]
-    return {**body, "attachments": attachments_of(seen, arrivals), "maps": _maps(kernel, layout, seen, name)}
+    return {**body, "attachments": attachments_of(seen, arrivals), "maps": _maps(host, seen, name)}
 
 
 def _late(there: SeenAttachment) -> bool:
@@ -258,37 +259,35 @@ def _seen(seen: Observed, attachment: str) -> tuple[Sight, str]:
     return Sight.AS_RECORDED, "as recorded"
 
 
-def _maps(kernel: Kernel, layout: Layout, seen: Observed, name: str) -> list[dict[str, Any]]:
+def _maps(host: Host, seen: Observed, name: str) -> list[dict[str, Any]]:
     generation = seen.generation
     recorded = generation.maps if generation else {}
     kept = seen.current.state if seen.current else {}
-    rows = [_map(kernel, layout, name, m, r, generation) for m, r in recorded.items()]
-    parked = [_map(kernel, layout, name, m, r, None) for m, r in kept.items() if recorded.get(m) != r]
+    rows = [_map(host, name, m, r, generation) for m, r in recorded.items()]
+    parked = [_map(host, name, m, r, None) for m, r in kept.items() if recorded.get(m) != r]
     return rows + parked
 
 
-def _map(
-    kernel: Kernel, layout: Layout, pipeline: str, name: str, known: MapRecord, generation: Generation | None
-) -> dict[str, Any]:
-    pub = layout.pub_pin(pipeline, name)
+def _map(host: Host, pipeline: str, name: str, known: MapRecord, generation: Generation | None) -> dict[str, Any]:
+    pub = host.paths.pub_pin(pipeline, name)
     wanted = generation.wish.map(name) if generation else None
     row: dict[str, Any] = {
         "name": name,
         "role": wanted.role.value if wanted else Role.STATE.value,
         "parked": wanted is None,
         "pin": known.pin,
-        "pub": pub if wanted is not None and kernel.pins.exists(pub) else "",  # parked state is not published
+        "pub": pub if wanted is not None and host.kernel.pins.exists(pub) else "",  # parked state is not published
         "id": known.id,
         "type": "",
         "entries": None,
         "max_entries": 0,
     }
-    fd = pinned(kernel, known.pin)
+    fd = pinned(host.kernel, known.pin)
     if fd is None:
         return row
     with fd:
-        info = kernel.maps.info(fd)
-        entries = kernel.maps.count(fd) if info.type in PLAIN_TYPES else None
+        info = host.kernel.maps.info(fd)
+        entries = host.kernel.maps.count(fd) if info.type in PLAIN_TYPES else None
     kind = MapType(info.type).name.lower() if info.type in MapType.__members__.values() else str(info.type)
     return {**row, "id": info.id, "type": kind, "entries": entries, "max_entries": info.max_entries}
 

@@ -40,7 +40,7 @@ LAYERS = tuple(
         "pipeline layouts",
         "btf elf",
         "structs",
-        "files lock trust record_folder",
+        "files host lock trust record_folder",
         "kernel filters layout errors effects interrupts record streams typetree frozen message printable __init__",
     )
 )
@@ -50,7 +50,7 @@ TOUCHING = frozenset(
 )
 FENCE = "bpf"
 MAY_IMPORT_FENCE = frozenset({"cli", "__main__"})
-FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "lock", "record_folder", "trust"}
+FENCE_NEEDS = frozenset().union(*LAYERS[-4:]) - {"files", "host", "lock", "record_folder", "trust"}
 LEAVES = frozenset(
     {"errors", "effects", "interrupts", "layout", "record", "streams", "typetree", "frozen", "message", "printable"}
 )

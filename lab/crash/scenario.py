@@ -16,6 +16,7 @@ from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader import cli, records
 from reloader.bpf.live import LiveKernel
+from reloader.host import Host
 from reloader.kernel import ARRAY_TYPES, Fd, Loaded, LoadRequest, XdpMode
 from reloader.layout import BLOBS, Layout
 from reloader.spec.model import Role
@@ -115,6 +116,7 @@ class Scene:
         self.folder = folder
         self.kernel = LiveKernel()
         self.layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
+        self.host = Host(kernel=self.kernel, paths=self.layout)
         self.where = ["--bpffs", sandbox.bpffs, "--records", str(sandbox.records), "-q"]
         self._objects = {
             "v1": objects("programs/flow_count/flow_count"),
@@ -378,7 +380,7 @@ def _first_layout(scene: Scene) -> None:
 
 def _full_trie(scene: Scene) -> None:
     scene.call("apply", scene.yaml("nets1"))
-    filled.fill_trie(scene.kernel, scene.layout, PIPELINE)
+    filled.fill_trie(scene.host, PIPELINE)
     scene.send(0)
 
 
@@ -390,7 +392,7 @@ def _full_trie_converted(scene: Scene) -> None:
 
 def _tenants(scene: Scene) -> None:
     scene.call("apply", scene.yaml("tenants1"))
-    filled.fill_tenants(scene.kernel, scene.layout, PIPELINE)
+    filled.fill_tenants(scene.host, PIPELINE)
     scene.send(0)
 
 

@@ -75,7 +75,7 @@ def _apply_each(
 
     requests = [_request(args, path, one) for path, one in pairs]
     batch = Batch(
-        kernel=env.kernel, layout=env.layout, steps=steps, say=env.output.note, todo=requests,
+        host=env.host, steps=steps, say=env.output.note, todo=requests,
         confirm_within=confirm_within, results=results, not_started=env.not_started,
     )  # fmt: skip
     apply_each(batch)
@@ -116,29 +116,29 @@ def _report(env: Environment, results: list[Result]) -> int:
 
 def confirm(args: argparse.Namespace, env: Environment) -> int:
     """The generation on trial stays."""
-    from reloader.lock import writer_lock
+    from reloader.lock import writer_of
     from reloader.txn import trial
     from reloader.txn.ready import ready
 
-    with writer_lock(env.layout) as lock:
-        recovered = ready(env.kernel, env.layout, args.pipeline, lock)
+    with writer_of(env.host) as writer:
+        recovered = ready(writer, args.pipeline)
         for line in recovered:
             env.output.note(line)
-        generation = trial.confirm(env.layout, args.pipeline, lock)
+        generation = trial.confirm(writer, args.pipeline)
     env.output.print(f"{args.pipeline}: generation {generation} is confirmed")
     env.output.document("Confirmation", {"pipeline": args.pipeline, "generation": generation})
     return 0
 
 
 def rollback(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.lock import writer_lock
+    from reloader.lock import writer_of
     from reloader.txn.lifecycle_rollback import rollback as roll_back
 
     steps = SlowSteps(env.output)
     try:
-        with writer_lock(env.layout) as lock:
+        with writer_of(env.host) as writer:
             result = roll_back(
-                env.kernel, env.layout, args.pipeline, args.to, lock,
+                writer, args.pipeline, args.to,
                 progress=steps, tests=not args.skip_tests, leave_out=args.allow_lossy_rollback, reset=args.reset,
             )  # fmt: skip
     finally:
@@ -147,11 +147,11 @@ def rollback(args: argparse.Namespace, env: Environment) -> int:
 
 
 def remove(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.lock import writer_lock
+    from reloader.lock import writer_of
     from reloader.txn.lifecycle_remove import remove as remove_pipeline
 
-    with writer_lock(env.layout) as lock:
-        result = remove_pipeline(env.kernel, env.layout, args.pipeline, lock, drop_state=args.state)
+    with writer_of(env.host) as writer:
+        result = remove_pipeline(writer, args.pipeline, drop_state=args.state)
     return _report(env, [result])
 
 
@@ -160,7 +160,7 @@ def panic(args: argparse.Namespace, env: Environment) -> int:
     from reloader.spec.words import Panic
     from reloader.txn.panic import panic as panic_now
 
-    done = panic_now(env.kernel, env.layout, args.pipeline, Panic(args.stance) if args.stance else None)
+    done = panic_now(env.host, args.pipeline, Panic(args.stance) if args.stance else None)
     what = {Panic.OPEN: "every packet passes", Panic.CLOSED: "no packet passes"}[done.stance]
     env.output.print(f"{done.pipeline}: panic {done.stance}: {what} at {', '.join(done.attachments)}")
     env.output.note(f"`reloader apply FILE` or `reloader rollback {args.pipeline}` ends it")

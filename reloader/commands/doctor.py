@@ -19,7 +19,7 @@ def doctor(args: argparse.Namespace, env: Environment) -> int:
     from reloader import diagnosis
 
     features = env.kernel.features()
-    findings = (*diagnosis.from_features(features), *diagnosis.examine(env.kernel, env.layout))
+    findings = (*diagnosis.from_features(features), *diagnosis.examine(env.host))
     _show_findings(env.output, findings)
     if args.features:
         env.output.print()

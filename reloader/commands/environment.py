@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from reloader.errors import InputError, ReloaderError
+from reloader.host import Host
 from reloader.kernel import Kernel
 from reloader.layout import HOST_FILE, Layout
 from reloader.printable import lines_of, printable
@@ -143,6 +144,10 @@ class Environment:
         if not self._kernel:
             self._kernel.append(self.make_kernel())
         return self._kernel[0]
+
+    @property
+    def host(self) -> Host:
+        return Host(kernel=self.kernel, paths=self.layout)
 
 
 class SlowSteps:

@@ -90,8 +90,7 @@ def _attempts(env: Environment, stop: _Stop) -> Attempts:
 
     return Attempts(
         Setting(
-            kernel=env.kernel,
-            layout=env.layout,
+            host=env.host,
             read=lambda path: load_wishes(path, env.layout),
             named=_named,
             say=env.output.line,

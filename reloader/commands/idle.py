@@ -31,7 +31,7 @@ def _all_in_force(found: list[tuple[str, str]], env: Environment) -> bool:
 
     if records_error(env.layout):  # refused under the lock
         return False
-    generations = all_in_force(env.kernel, env.layout, dict(found))
+    generations = all_in_force(env.host, dict(found))
     if len(generations) < len(found):
         return False
     for pipeline, generation in generations.items():

@@ -21,7 +21,7 @@ def show_map(args: argparse.Namespace, env: Environment) -> int:
     if args.live and args.generation is not None:
         raise UsageError("--live is about what serves now, not about a stored generation")
     if args.live:
-        body = live.live_contents(env.kernel, env.layout, args.pipeline, args.map)
+        body = live.live_contents(env.host, args.pipeline, args.map)
     else:
         body = live.contents(env.layout, args.pipeline, args.generation, args.map)
     _print_map(env, body)
@@ -47,7 +47,7 @@ def show_drift(args: argparse.Namespace, env: Environment) -> int:
         raise UsageError("two generations, or --live", hint=f"`reloader history {args.pipeline}` lists them")
     if args.old is not None:
         raise UsageError("--live compares the current generation; it takes no numbers")
-    number, lines = live.drift(env.kernel, env.layout, args.pipeline)
+    number, lines = live.drift(env.host, args.pipeline)
     for line in lines:
         env.output.print((line, COLOURS.get(line[0], "")))
     if not lines:

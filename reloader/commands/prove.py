@@ -83,7 +83,7 @@ def _results(env: Environment, one: Compiled, active: Generation | None) -> tupl
     if one.wish.tests is None:
         return ()
     bench = Bench(
-        kernel=env.kernel, layout=env.layout, pipeline=one.wish.pipeline, wish=one.wish, blobs=one.blobs
+        host=env.host, pipeline=one.wish.pipeline, wish=one.wish, blobs=one.blobs
     )  # fmt: skip
     with privileged(env.layout):
         try:

@@ -75,8 +75,8 @@ def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tu
         lossy, theirs = args.allow_lossy_rollback, args.take_over
         request = intake(path, one, reset=args.reset, lossy_rollback=lossy, take_over=theirs, prune=args.prune)
         try:
-            plans.append(plan_change(env.kernel, env.layout, request))
-            on_trial.checkable(env.kernel, env.layout, one.wish)
+            plans.append(plan_change(env.host, request))
+            on_trial.checkable(env.host, one.wish)
         except ReloaderError as error:
             errors.append(error)
     return plans, errors
@@ -98,7 +98,7 @@ def status(args: argparse.Namespace, env: Environment) -> int:
     """Every pipeline, as records and kernel tell."""
     from reloader import status as status_of
 
-    found = status_of.collect(env.kernel, env.layout, args.pipelines)
+    found = status_of.collect(env.host, args.pipelines)
     if not found:
         env.output.print("no pipelines")
     for one in found:

@@ -21,7 +21,7 @@ def export(args: argparse.Namespace, env: Environment) -> int:
     steps = SlowSteps(env.output)
     try:
         with writer_lock(env.layout):
-            seen = transfer.look(env.kernel, env.layout, args.pipeline)
+            seen = transfer.look(env.host, args.pipeline)
             maps = transfer.chosen(seen, args.pipeline, args.map)
             for name in [n for n, m in maps.items() if transfer.exportable(m)]:
                 why = f"{args.pipeline}: state map {name} is left out: {transfer.exportable(maps.pop(name))}"
@@ -44,14 +44,14 @@ def export(args: argparse.Namespace, env: Environment) -> int:
 
 def import_(args: argparse.Namespace, env: Environment) -> int:
     from reloader.commands.render import line_json
-    from reloader.lock import writer_lock
+    from reloader.lock import writer_of
     from reloader.txn import importing
 
     steps = SlowSteps(env.output)
     order = importing.Order(pipeline=args.pipeline, file=Path(args.file), only=args.map, merge=args.merge)
     try:
-        with writer_lock(env.layout) as lock:
-            done = importing.bring_in(env.kernel, env.layout, order, lock, progress=steps)
+        with writer_of(env.host) as writer:
+            done = importing.bring_in(writer, order, progress=steps)
     finally:
         steps.done()
     for line in done.recovered:

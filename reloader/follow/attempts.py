@@ -26,9 +26,10 @@ from reloader.errors import (
     ReloaderError,
 )
 from reloader.frozen import frozen
-from reloader.kernel import Interface, Kernel
+from reloader.host import Host, OnHost
+from reloader.kernel import Interface
 from reloader.layout import Layout
-from reloader.lock import WriterLock, writer_lock
+from reloader.lock import Writer, writer_of
 from reloader.pin_folders import pinned
 from reloader.records import Cause, Current
 from reloader.spec.wish import Compiled, Wish
@@ -51,11 +52,10 @@ class Steps(Protocol):
 
 
 @frozen
-class Setting:
+class Setting(OnHost):
     """What attempts work in."""
 
-    kernel: Kernel
-    layout: Layout
+    host: Host
     read: Callable[[Path], Sequence[Compiled]]  # InputError: a bad text
     named: Callable[[Path], Collection[str]]  # files that a text names which does not compile
     say: Callable[[str], None]
@@ -136,14 +136,14 @@ class Attempts:
         """The records of a file's pipelines say that it does not compile; LockedError: try it all again later."""
         names = [n for n in self._names.get(path, ()) if self._owner.get(n, path) == path]
         if names:
-            with writer_lock(self._in.layout) as lock:
+            with writer_of(self._in.host) as writer:
                 for name in names:
-                    self._note(name, path, "", error, lock)
+                    self._note(name, path, "", error, writer)
 
-    def _note(self, name: str, path: str, digest: str, error: ReloaderError | OSError, lock: WriterLock) -> None:
+    def _note(self, name: str, path: str, digest: str, error: ReloaderError | OSError, writer: Writer) -> None:
         text = _in_one_line(error)
         with contextlib.suppress(NeedsHuman, PermissionRefused, OSError):  # the error itself is what matters
-            note_attempt(self._in.layout, name, path, digest, text, lock)
+            note_attempt(writer, name, path, digest, text)
 
     def _claim(self, path: str, last: _Last) -> None:
         """One file defines a pipeline; what a file no longer defines becomes an orphan."""
@@ -166,10 +166,10 @@ class Attempts:
             return
         last.world = self._world(path, last)
         watched = self._prepared(path, one)
-        with writer_lock(self._in.layout) as lock:
+        with writer_of(self._in.host) as writer:
             was = records.read_current(self._in.layout, name)
-            result = self._carry_out(path, one, was, watched, lock)
-            note_attempt(self._in.layout, name, path, digest, "", lock)
+            result = self._carry_out(path, one, was, watched, writer)
+            note_attempt(writer, name, path, digest, "")
         if watched is not None and result.unconfirmed:
             on_trial.leave(watched)
             self._trials[name] = result.generation
@@ -192,13 +192,13 @@ class Attempts:
             told = f"generation {current.last_generation} failed its trial and is off; left so until an edit"
             self._in.say(f"{name}: {told}")
             return True
-        if panicking(self._in.kernel, self._in.layout, name):
+        if panicking(self._in.host, name):
             self._in.say(f"{name}: in a panic, and left so until an edit")
             return True
         if self._in.kernel.pins.listdir(self._in.layout.rescue_pins(name)):
             self._in.say(f"{name}: put into service by a rescue script, and left so until an edit")
             return True
-        if not is_unchanged(self._in.kernel, self._in.layout, name, current.wish):
+        if not is_unchanged(self._in.host, name, current.wish):
             return False
         if current.wish != digest:
             self._in.say(f"{name}: generation {current.generation} serves, {self._why(current)}; left so until an edit")
@@ -219,26 +219,26 @@ class Attempts:
     def _prepared(self, path: str, one: Compiled) -> on_trial.Watched | None:
         """What its trial needs; a file whose checks cannot be made is bad, and remembered as such."""
         try:
-            return on_trial.prepare(self._in.kernel, self._in.layout, one.wish)
+            return on_trial.prepare(self._in.host, one.wish)
         except LockedError:  # the generation that serves is on trial: nothing was tried yet
             raise
         except (ReloaderError, OSError) as error:
-            with writer_lock(self._in.layout) as lock:
-                self._note(one.wish.pipeline, path, one.wish.digest(), error, lock)
+            with writer_of(self._in.host) as writer:
+                self._note(one.wish.pipeline, path, one.wish.digest(), error, writer)
             raise
 
     def _carry_out(
-        self, path: str, one: Compiled, was: Current | None, watched: on_trial.Watched | None, lock: WriterLock
+        self, path: str, one: Compiled, was: Current | None, watched: on_trial.Watched | None, writer: Writer
     ) -> Result:
         where, digest = self._in, one.wish.digest()
         try:
             intake = self._intake(path, one, digest, was)
-            return on_trial.apply(where.kernel, where.layout, intake, lock, watched, progress=where.steps)
+            return on_trial.apply(writer, intake, watched, progress=where.steps)
         except LockedError:  # the generation that serves is on trial: nothing was tried yet
             raise
         except (ReloaderError, OSError) as error:
             if not where.stopping():  # an interrupted attempt was none
-                self._note(one.wish.pipeline, path, digest, error, lock)
+                self._note(one.wish.pipeline, path, digest, error, writer)
             raise
         finally:
             where.steps.done()
@@ -263,9 +263,9 @@ class Attempts:
         names = sorted(n for n in names if self._owner.get(n, path) == path)
         if not names:
             return
-        with writer_lock(self._in.layout) as lock:
+        with writer_of(self._in.host) as writer:
             for name in names:
-                generation = note_orphan(self._in.layout, name, lock)
+                generation = note_orphan(writer, name)
                 if generation:
                     self._in.say(
                         f"{name}: orphaned; generation {generation} runs on (`reloader remove {name}` lets go)"

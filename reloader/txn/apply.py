@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, assert_never
 
 from reloader import records
 from reloader.errors import KernelError
-from reloader.kernel import ENOTSUPP, NESTED_TYPES, Fd, Kernel, Loaded, LoadRequest
-from reloader.layout import Layout, load_folders
+from reloader.host import Host, OnHost
+from reloader.kernel import ENOTSUPP, NESTED_TYPES, Fd, Loaded, LoadRequest
+from reloader.layout import load_folders
 from reloader.observe import Observed
 from reloader.plan import ops
 from reloader.plan.entries import EntryDiff, split_records
@@ -40,11 +41,10 @@ def silent(_: str) -> None:
 
 
 @dataclass(slots=True, kw_only=True)
-class Bench:
+class Bench(OnHost):
     """What ops work with: the kernel, the stored blobs, and the descriptors of this transaction's load."""
 
-    kernel: Kernel
-    layout: Layout
+    host: Host
     pipeline: str
     wish: Wish | None
     blobs: dict[str, bytes] = field(default_factory=dict)  # digest -> bytes not stored yet
@@ -134,8 +134,8 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.OweDrainBack():
             pass  # a mark in the journal: from here on its undo is owed
         case ops.EndPanic():
-            links.end_panic(bench.kernel, bench.layout, bench.pipeline)
-            rescued.end(bench.kernel, bench.layout, bench.pipeline)
+            links.end_panic(bench.host, bench.pipeline)
+            rescued.end(bench.host, bench.pipeline)
         case ops.DropFolder():
             _drop_folder(bench, op.path)
             _prune_folders(bench, os.path.dirname(op.path))
@@ -145,7 +145,7 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.Publish():
             _publish(bench, op)
         case ops.Share():
-            sharing.share(bench.kernel, bench.layout, bench.pipeline, op.group)
+            sharing.share(bench.host, bench.pipeline, op.group)
         case ops.Freeze():
             _freeze(bench, op)
         case ops.Barrier():

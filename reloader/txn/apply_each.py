@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from reloader.errors import NeedsHuman, ReloaderError
-from reloader.kernel import Kernel
-from reloader.layout import Layout
-from reloader.lock import WriterLock
+from reloader.host import Host, OnHost
+from reloader.lock import Writer
 from reloader.printable import counted
 from reloader.txn import trial
 from reloader.txn.carry_out import Result
@@ -38,11 +37,10 @@ class Steps(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class Batch:
+class Batch(OnHost):
     """What is to be applied, and how far that came; the lists tell it also after an error."""
 
-    kernel: Kernel
-    layout: Layout
+    host: Host
     steps: Steps
     say: Callable[[str], None]
     todo: list[Intake]
@@ -59,12 +57,12 @@ def apply_each(batch: Batch) -> None:
         prepared = _prepared(batch)
         watched: Watched | None = None
         try:
-            with trial.lock_in_turn(batch.layout, patience) as lock:
+            with trial.lock_in_turn(batch.host, patience) as writer:
                 while batch.todo and not (watched and watched.guard):
                     request, watched = batch.todo.pop(0), prepared.pop(0)
                     batch.not_started[:] = [later.wish.pipeline for later in batch.todo]
                     try:
-                        batch.results.append(_apply_one(batch, request, watched, lock))
+                        batch.results.append(_apply_one(batch, request, watched, writer))
                         if batch.results[-1].interrupted and batch.todo:
                             raise KeyboardInterrupt
                     except NeedsHuman as error:
@@ -94,19 +92,19 @@ def _prepared(batch: Batch) -> list[Watched | None]:
         from reloader.txn import on_trial
 
         try:
-            prepared.append(on_trial.prepare(batch.kernel, batch.layout, request.wish, batch.confirm_within))
+            prepared.append(on_trial.prepare(batch.host, request.wish, batch.confirm_within))
         except NeedsHuman as error:
             batch.failed.append(error)
             batch.todo.remove(request)
     return prepared
 
 
-def _apply_one(batch: Batch, request: Intake, watched: Watched | None, lock: WriterLock) -> Result:
+def _apply_one(batch: Batch, request: Intake, watched: Watched | None, writer: Writer) -> Result:
     if watched is None:
-        return apply_version(batch.kernel, batch.layout, request, lock, progress=batch.steps)
+        return apply_version(writer, request, progress=batch.steps)
     from reloader.txn import on_trial
 
-    return on_trial.apply(batch.kernel, batch.layout, request, lock, watched, progress=batch.steps)
+    return on_trial.apply(writer, request, watched, progress=batch.steps)
 
 
 def _take_back(watched: Watched | None, results: list[Result]) -> None:

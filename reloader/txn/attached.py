@@ -1,7 +1,7 @@
 """What the links of a pipeline run, asked of the kernel: an outcome is told from it, not from what was meant to be.
 
 A panic takes no lock and may come at any moment of a transaction. Called by transaction.py and aftermath.py.
-Imports kernel, layout, records, panic.
+Imports host, kernel, records, panic.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reloader.errors import ReloaderError
+from reloader.host import Host
 from reloader.kernel import Kernel
-from reloader.layout import Layout
 from reloader.pin_folders import pinned
 from reloader.records import Current, Generation
 from reloader.txn.panic import panicking
@@ -38,18 +38,18 @@ def displaced(kernel: Kernel, current: Current, programs: Mapping[str, int] | No
     return found
 
 
-def require_own(kernel: Kernel, layout: Layout, generation: Generation, current: Current) -> None:
+def require_own(host: Host, generation: Generation, current: Current) -> None:
     """ReloaderError when a link does not run this generation's program, though the plan's swaps are done."""
     wanted = {a.id: generation.progs.get(a.program, 0) for a in generation.wish.attachments}
-    other = displaced(kernel, current, wanted)
+    other = displaced(host.kernel, current, wanted)
     if other:
-        reason, why = reason_of(kernel, layout, current.pipeline)
+        reason, why = reason_of(host, current.pipeline)
         places = ", ".join(sorted(other))
         raise ReloaderError(f"{why} at {places}", reason=reason, values={"attachments": other})
 
 
-def reason_of(kernel: Kernel, layout: Layout, pipeline: str) -> tuple[str, str]:
+def reason_of(host: Host, pipeline: str) -> tuple[str, str]:
     """Why a link runs another program: a stable word, and a sentence."""
-    if panicking(kernel, layout, pipeline):
+    if panicking(host, pipeline):
         return PANICKED, "a panic program is attached"
     return DISPLACED, "another program is attached"

@@ -8,27 +8,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reloader import records
-from reloader.layout import Layout
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 
 
-def note_attempt(layout: Layout, pipeline: str, source: str, digest: str, error: str, lock: WriterLock) -> None:
+def note_attempt(writer: Writer, pipeline: str, source: str, digest: str, error: str) -> None:
     """Remember what a source tried last and how that went; without a digest it was no wish at all."""
-    assert lock.fd >= 0
-    before = records.read_current(layout, pipeline)
+    before = records.read_current(writer.paths, pipeline)
     if before is None:
         return
     tried = {**before.tried, source: digest} if source and digest else before.tried
     after = replace(before, tried=tried, last_error=error, orphaned=before.orphaned and not source)
     if after != before:
-        records.write_current(layout, after)
+        records.write_current(writer.paths, after)
 
 
-def note_orphan(layout: Layout, pipeline: str, lock: WriterLock) -> int:
+def note_orphan(writer: Writer, pipeline: str) -> int:
     """Remember that a pipeline's file is gone: the generation that runs on; 0 when that is no news."""
-    assert lock.fd >= 0
-    before = records.read_current(layout, pipeline)
+    before = records.read_current(writer.paths, pipeline)
     if before is None or before.orphaned or not before.generation:
         return 0
-    records.write_current(layout, replace(before, orphaned=True))
+    records.write_current(writer.paths, replace(before, orphaned=True))
     return before.generation

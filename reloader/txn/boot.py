@@ -18,9 +18,9 @@ from reloader.errors import (
     TestsFailed,
     VerifierRejected,
 )
-from reloader.kernel import Kernel
+from reloader.host import Host
 from reloader.layout import Layout
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 from reloader.records import Cause, Current, Generation
 from reloader.trial import failed
 from reloader.txn.carry_out import Result, quiet
@@ -34,54 +34,52 @@ from reloader.txn.way_back import ways_back
 REASON = "boot"
 
 
-def boot(
-    kernel: Kernel, layout: Layout, lock: WriterLock, names: Collection[str], *, progress: Progress = quiet
-) -> list[str]:
+def boot(writer: Writer, names: Collection[str], *, progress: Progress = quiet) -> list[str]:
     """Load the current generation of every pipeline that is not in force; a line for each. One that fails does not
     stop the others."""
-    known = records.pipelines(layout)
+    known = records.pipelines(writer.paths)
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=f"known pipelines: {', '.join(known) or 'none'}")
     todo = sorted(names) or known
-    return each(todo, lambda name: _boot_one(kernel, layout, lock, name, progress))
+    return each(todo, lambda name: _boot_one(writer, name, progress))
 
 
-def _boot_one(kernel: Kernel, layout: Layout, lock: WriterLock, name: str, progress: Progress) -> list[str]:
-    done = _ready(kernel, layout, name, lock)
-    current = records.read_current(layout, name)
+def _boot_one(writer: Writer, name: str, progress: Progress) -> list[str]:
+    done = _ready(writer, name)
+    current = records.read_current(writer.paths, name)
     if current is None or not current.generation:
         return done
     refused: VerifierRejected | TestsFailed | None = None
-    for generation in _candidates(kernel, layout, current):
+    for generation in _candidates(writer.host, current):
         try:
-            result = apply_version(kernel, layout, _intake(generation), lock, progress=progress)
+            result = apply_version(writer, _intake(generation), progress=progress)
         except (VerifierRejected, TestsFailed) as error:  # this kernel will not have what the last one ran
             refused = refused or error
             continue
-        return [*done, _told(layout, current, generation, result, refused)]
+        return [*done, _told(writer.paths, current, generation, result, refused)]
     raise refused or NothingSwapped(
         f"{name}: generation {current.generation} cannot be loaded, its objects are gone", hint="apply it from its YAML"
     )
 
 
-def _ready(kernel: Kernel, layout: Layout, name: str, lock: WriterLock) -> list[str]:
+def _ready(writer: Writer, name: str) -> list[str]:
     """What was unconfirmed goes back first; where this kernel refuses that, any version is better than none."""
     try:
-        return ready(kernel, layout, name, lock)
+        return ready(writer, name)
     except NoWayBack as error:
         return [error.message]
 
 
-def _candidates(kernel: Kernel, layout: Layout, current: Current) -> Iterator[Generation]:
+def _candidates(host: Host, current: Current) -> Iterator[Generation]:
     """What served last, then what served before it, each wish once. What failed its trial and could not be taken back
     is left in place while it serves; after a restart it is better than nothing, no more."""
     disproved = list[Generation]()
     with suppress(NotFoundError):
-        serving = records.read_generation(layout, current.pipeline, current.generation)
+        serving = records.read_generation(host.paths, current.pipeline, current.generation)
         disproved += [serving] if failed(serving.outcome) and not serving.rebuilt else []
-    yield from (one for one in disproved if one.boot_id == kernel.boot_id())
-    yield from ways_back(layout, current.pipeline, current.generation, pass_damaged=True)
+    yield from (one for one in disproved if one.boot_id == host.kernel.boot_id())
+    yield from ways_back(host.paths, current.pipeline, current.generation, pass_damaged=True)
     yield from disproved
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 from reloader import records
 from reloader.errors import NotFoundError, RefusedChange
 from reloader.frozen import frozen
-from reloader.kernel import Kernel
+from reloader.host import Host
 from reloader.layout import Layout
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 from reloader.observe import Observed, observe
 from reloader.plan.entries import EntryDiff
 from reloader.plan.model import Plan
@@ -67,16 +67,14 @@ class Post(Protocol):
         """Asked for the commit record; None: this change needs no trial."""
 
 
-def is_unchanged(kernel: Kernel, layout: Layout, pipeline: str, wish_digest: str) -> bool:
+def is_unchanged(host: Host, pipeline: str, wish_digest: str) -> bool:
     """The fast check: records, links and config contents say that this very wish is in force. Reads only."""
-    return in_force(kernel, layout, pipeline, wish_digest) > 0
+    return in_force(host, pipeline, wish_digest) > 0
 
 
 def apply_when_ready(
-    kernel: Kernel,
-    layout: Layout,
+    writer: Writer,
     intake: Intake,
-    lock: WriterLock,
     *,
     progress: Progress = quiet,
     post: Post | None = None,
@@ -84,20 +82,20 @@ def apply_when_ready(
 ) -> Result:
     started = time.monotonic()
     name = intake.wish.pipeline
-    if not intake.reset and not intake.take_over and is_unchanged(kernel, layout, name, intake.wish.digest()):
-        found = unchanged(layout, name, None, recovered)
+    if not intake.reset and not intake.take_over and is_unchanged(writer.host, name, intake.wish.digest()):
+        found = unchanged(writer.paths, name, None, recovered)
         if intake.blobs:
-            stored = records.read_generation(layout, name, found.generation)
-            storage.store_again(layout, stored, intake.blobs, write_script)
+            stored = records.read_generation(writer.paths, name, found.generation)
+            storage.store_again(writer.paths, stored, intake.blobs, write_script)
         return found
-    made, seen, request = plan_of(kernel, layout, intake)
+    made, seen, request = plan_of(writer.host, intake)
     if seen.generation is not None:
-        storage.store_again(layout, seen.generation, intake.blobs, write_script)
+        storage.store_again(writer.paths, seen.generation, intake.blobs, write_script)
     if not made.changes:
-        note_attempt(layout, name, intake.source, intake.wish.digest(), "", lock)
-        return unchanged(layout, name, made, recovered)
+        note_attempt(writer, name, intake.source, intake.wish.digest(), "")
+        return unchanged(writer.paths, name, made, recovered)
     blobs, diffs = {**intake.blobs, **made.blobs}, _planned(intake.wish, request)
-    bench = Bench(kernel=kernel, layout=layout, pipeline=name, wish=intake.wish, blobs=blobs, diffs=diffs, seen=seen)
+    bench = Bench(host=writer.host, pipeline=name, wish=intake.wish, blobs=blobs, diffs=diffs, seen=seen)
     bench.left_out |= made.left_out
     if post is not None:
         post.stand(made, seen)
@@ -107,8 +105,8 @@ def apply_when_ready(
         return generation, replace(current, trial=post.trial() if post is not None else None)
 
     trip = Trip(plan=made, bench=bench, finish=finish, progress=progress)
-    with privileged(kernel, made):
-        run(trip, kernel, layout, lock)
+    with privileged(writer.kernel, made):
+        run(trip, writer)
     seconds = {**trip.seconds, "total": time.monotonic() - started}
     return Result(
         pipeline=name, changed=True, generation=made.generation, plan=made, seconds=seconds, recovered=recovered,
@@ -131,24 +129,22 @@ def unchanged(layout: Layout, name: str, made: Plan | None = None, recovered: tu
 
 
 def remove_when_ready(
-    kernel: Kernel,
-    layout: Layout,
+    writer: Writer,
     pipeline: str,
-    lock: WriterLock,
     *,
     drop_state: bool = False,
     failed: str = "",
     progress: Progress = quiet,
 ) -> Result:
     """`failed`: why it has to go, if nobody asked for it; that is remembered, even where no state is."""
-    seen = observe(kernel, layout, None, pipeline)
+    seen = observe(writer.host, None, pipeline)
     if seen.current is None:
-        raise NotFoundError(f"no pipeline {pipeline}", hint=known(layout))
+        raise NotFoundError(f"no pipeline {pipeline}", hint=known(writer.paths))
     if not seen.current.generation and not drop_state and not seen.rescued:
         kept = "its state is parked" if seen.current.state else "its history is kept"
         raise RefusedChange(f"{pipeline} is removed already; only {kept}", hint="--state drops that too")
-    made, after = make_removal(seen, seen.current, layout, drop_state=drop_state, failed=failed)
+    made, after = make_removal(seen, seen.current, writer.paths, drop_state=drop_state, failed=failed)
     wish = seen.generation.wish if seen.generation else None
-    bench = Bench(kernel=kernel, layout=layout, pipeline=pipeline, wish=wish)
-    run(Trip(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), kernel, layout, lock)
+    bench = Bench(host=writer.host, pipeline=pipeline, wish=wish)
+    run(Trip(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), writer)
     return Result(pipeline=pipeline, changed=True, generation=0, plan=made, interrupted=bench.interrupted)

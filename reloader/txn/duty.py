@@ -16,8 +16,7 @@ from reloader import records
 from reloader.errors import NeedsHuman, ReloaderError
 from reloader.frozen import frozen
 from reloader.health import Figures, Standing, judge
-from reloader.kernel import Kernel
-from reloader.layout import Layout
+from reloader.host import Host, OnHost
 from reloader.records import Current, OutcomeKind, Trial, TrialOutcome
 from reloader.spec.checks import Health
 from reloader.txn import trial
@@ -40,9 +39,8 @@ class Over(Exception):
 
 
 @frozen
-class Duty:
-    kernel: Kernel
-    layout: Layout
+class Duty(OnHost):
+    host: Host
     pipeline: str
     health: Health | None
     before: Sequence[Figures]  # what the version before did; empty: nothing is known of it
@@ -55,8 +53,8 @@ def serve(duty: Duty, channel: Channel) -> None:
     if word is not None and not word.get("go"):
         return  # nothing was swapped
     if word is None:  # the command was killed: what it left is ended first, one way or the other
-        with trial.lock_in_turn(duty.layout) as lock, contextlib.suppress(ReloaderError, OSError):
-            ready(duty.kernel, duty.layout, duty.pipeline, lock)
+        with trial.lock_in_turn(duty.host) as writer, contextlib.suppress(ReloaderError, OSError):
+            ready(writer, duty.pipeline)
     try:
         reason = _watch(duty, channel)
     except Over:
@@ -120,7 +118,7 @@ def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
 def _detached(duty: Duty, current: Current) -> str:
     """Why the version is not healthy whatever its counters say; a panic in its place is no failure of it."""
     wrong = astray(duty.kernel, current.links)
-    if wrong and panicking(duty.kernel, duty.layout, duty.pipeline):
+    if wrong and panicking(duty.host, duty.pipeline):
         return ""
     return wrong
 
@@ -158,11 +156,11 @@ def _rest(duty: Duty, channel: Channel, seconds: float) -> bool:
 
 
 def _conclude(duty: Duty, channel: Channel, outcome: TrialOutcome) -> str:
-    with trial.lock_in_turn(duty.layout) as lock:
+    with trial.lock_in_turn(duty.host) as writer:
         current, _ = _mine(duty)
-        if panicking(duty.kernel, duty.layout, duty.pipeline):
+        if panicking(duty.host, duty.pipeline):
             outcome = trial.PANICKED
-        trial.conclude(duty.layout, current, outcome, lock)
+        trial.conclude(writer, current, outcome)
     channel.say(end="confirmed", outcome=outcome.words)
     return ""
 
@@ -181,17 +179,17 @@ def _send_home(duty: Duty, channel: Channel, reason: str) -> None:
             return
         else:
             return
-    with trial.lock_in_turn(duty.layout) as lock, contextlib.suppress(ReloaderError, OSError, Over):
+    with trial.lock_in_turn(duty.host) as writer, contextlib.suppress(ReloaderError, OSError, Over):
         current, _ = _mine(duty)
-        stuck = give_up(duty.layout, current, reason, failure, lock)
+        stuck = give_up(writer, current, reason, failure)
         channel.say(end="stuck", why=stuck.message, hint=stuck.hint)
 
 
 def _take_back(duty: Duty, channel: Channel, reason: str) -> None:
-    with trial.lock_in_turn(duty.layout) as lock:
-        recover(duty.kernel, duty.layout, duty.pipeline, lock)  # of a try that failed in the middle
+    with trial.lock_in_turn(duty.host) as writer:
+        recover(writer, duty.pipeline)  # of a try that failed in the middle
         current, _ = _mine(duty)
-        sent = end_trial(duty.kernel, duty.layout, current, reason, lock)
+        sent = end_trial(writer, current, reason)
         told = home(current, sent)
     if sent is None:
         channel.say(end="confirmed", outcome=told)

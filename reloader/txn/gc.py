@@ -20,10 +20,11 @@ from reloader.effects import lasting
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError
 from reloader.files import listing, read_regular
 from reloader.frozen import frozen
+from reloader.host import Host
 from reloader.interrupts import Held
-from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd, Kernel
+from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd
 from reloader.layout import BLOBS, FRAGMENTS, RECORD_SUFFIX, Layout
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 from reloader.pin_folders import describe_weak, weak_folders
 from reloader.pins import LoadPins, Pin, inventory, pinned_pipelines, program_infos
 from reloader.printable import counted
@@ -47,39 +48,37 @@ class Kept:
     why: str
 
 
-def look(kernel: Kernel, layout: Layout, lock: WriterLock) -> tuple[list[Dead], list[Kept]]:
+def look(writer: Writer) -> tuple[list[Dead], list[Kept]]:
     """All that could go, and what looks dead but is not certain to be."""
-    assert lock.fd >= 0
     found: list[Dead | Kept] = []
-    for name in pinned_pipelines(kernel, layout):
-        if _is_folder(layout.pipeline_pins(name)):
-            weak = weak_folders(kernel, layout, name)
-            found += [Kept(path=w.path, why=describe_weak(w)) for w in weak] or _Pipeline(kernel, layout, name).look()
-    found += [*_blobs(layout), *_compiled(layout), *_fragments(layout)]
+    for name in pinned_pipelines(writer.host):
+        if _is_folder(writer.paths.pipeline_pins(name)):
+            weak = weak_folders(writer.host, name)
+            found += [Kept(path=w.path, why=describe_weak(w)) for w in weak] or _Pipeline(writer.host, name).look()
+    found += [*_blobs(writer.paths), *_compiled(writer.paths), *_fragments(writer.paths)]
     return [f for f in found if isinstance(f, Dead)], [f for f in found if isinstance(f, Kept)]
 
 
-def remove(kernel: Kernel, layout: Layout, dead: list[Dead], lock: WriterLock) -> None:
+def remove(writer: Writer, dead: list[Dead]) -> None:
     """Pins before the folders that hold them. A signal that comes meanwhile is answered by the result."""
-    assert lock.fd >= 0
     with Held():
         for one in dead:
-            _remove(kernel, layout, one)
+            _remove(writer.host, one)
 
 
-def _remove(kernel: Kernel, layout: Layout, one: Dead) -> None:
+def _remove(host: Host, one: Dead) -> None:
     if one.kind == "pin":
-        kernel.pins.unpin(one.path)
-        _empty_folders(kernel, layout, os.path.dirname(one.path))
+        host.kernel.pins.unpin(one.path)
+        _empty_folders(host, os.path.dirname(one.path))
     elif one.kind == "folder":
-        _empty_folders(kernel, layout, one.path)
+        _empty_folders(host, one.path)
     else:
         lasting(f"gc {one.kind}", partial(Path(one.path).unlink, missing_ok=True))
 
 
-def _empty_folders(kernel: Kernel, layout: Layout, folder: str) -> None:
-    while folder.startswith(layout.bpffs + "/") and not kernel.pins.listdir(folder):
-        kernel.pins.rmdir(folder)
+def _empty_folders(host: Host, folder: str) -> None:
+    while folder.startswith(host.paths.bpffs + "/") and not host.kernel.pins.listdir(folder):
+        host.kernel.pins.rmdir(folder)
         folder = os.path.dirname(folder)
 
 
@@ -95,10 +94,10 @@ def _files(pins: Iterable[Pin]) -> list[Pin]:
 class _Pipeline:
     """The pins of one pipeline, beside what its records explain."""
 
-    def __init__(self, kernel: Kernel, layout: Layout, name: str) -> None:
-        self._kernel, self._layout, self._name = kernel, layout, name
-        self._root = layout.pipeline_pins(name)
-        self._pins = inventory(kernel, layout, name)
+    def __init__(self, host: Host, name: str) -> None:
+        self._kernel, self._layout, self._name = host.kernel, host.paths, name
+        self._root = host.paths.pipeline_pins(name)
+        self._pins = inventory(host, name)
 
     def look(self) -> list[Dead | Kept]:
         if records.open_journals(self._layout, self._name):

@@ -12,8 +12,7 @@ from pathlib import Path
 from reloader.errors import NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Kernel, MapType
-from reloader.layout import Layout
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 from reloader.observe import Observed, SeenMap, opened
 from reloader.plan.importing import Asked, Incoming, make_import
 from reloader.plan.model import Plan
@@ -46,25 +45,26 @@ class Imported:
     recovered: tuple[str, ...]  # what was ended first
 
 
-def bring_in(
-    kernel: Kernel, layout: Layout, order: Order, lock: WriterLock, *, progress: Callable[[str], None]
-) -> Imported:
+def bring_in(writer: Writer, order: Order, *, progress: Callable[[str], None]) -> Imported:
     """Bring the file's entries into the pipeline's live state maps."""
     progress(f"reading {order.file.name}")
     found, signature = transfer_entries.contents(order.file)
     held = _wanted(found, order)
-    recovered = ready(kernel, layout, order.pipeline, lock)
-    seen = transfer.look(kernel, layout, order.pipeline)
+    recovered = ready(writer, order.pipeline)
+    seen = transfer.look(writer.host, order.pipeline)
     generation, current = _serving(seen, order.pipeline)
     incoming = [
-        _incoming(kernel, seen, generation, (order.file, signature), one, entries) for one, entries in held.values()
+        _incoming(writer.kernel, seen, generation, (order.file, signature), one, entries)
+        for one, entries in held.values()
     ]
-    asked = Asked(file=str(order.file.absolute()), signature=signature, merge=order.merge, cpus=kernel.possible_cpus())
-    made = make_import(incoming, asked, current, generation, layout)
-    bench = Bench(kernel=kernel, layout=layout, pipeline=order.pipeline, wish=generation.wish)
+    asked = Asked(
+        file=str(order.file.absolute()), signature=signature, merge=order.merge, cpus=writer.kernel.possible_cpus()
+    )
+    made = make_import(incoming, asked, current, generation, writer.paths)
+    bench = Bench(host=writer.host, pipeline=order.pipeline, wish=generation.wish)
     left = {name: when for name, when in current.restarted.items() if name not in held}
     after = replace(current, restarted=left)
-    run(Trip(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), kernel, layout, lock)
+    run(Trip(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), writer)
     return Imported(plan=made, told=tuple(bench.told), recovered=tuple(recovered))
 
 

@@ -6,9 +6,7 @@ Called by commands/, follow/, boot.py and on_trial.py. Imports ready, carry_out,
 from __future__ import annotations
 
 from reloader import records
-from reloader.kernel import Kernel
-from reloader.layout import Layout
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 from reloader.txn import trial
 from reloader.txn.carry_out import Post, Result, apply_when_ready, quiet
 from reloader.txn.intake import Intake
@@ -17,17 +15,15 @@ from reloader.txn.transaction import Progress
 
 
 def apply(
-    kernel: Kernel,
-    layout: Layout,
+    writer: Writer,
     intake: Intake,
-    lock: WriterLock,
     *,
     progress: Progress = quiet,
     post: Post | None = None,
 ) -> Result:
     """Make the kernel look like the wish, or leave it as it was (see transaction.run for the errors)."""
-    recovered = tuple(ready(kernel, layout, intake.wish.pipeline, lock))
-    current = records.read_current(layout, intake.wish.pipeline)
+    recovered = tuple(ready(writer, intake.wish.pipeline))
+    current = records.read_current(writer.paths, intake.wish.pipeline)
     if current is not None and current.trial:
-        raise trial.refuse(current, kernel.boot_id())
-    return apply_when_ready(kernel, layout, intake, lock, progress=progress, post=post, recovered=recovered)
+        raise trial.refuse(current, writer.kernel.boot_id())
+    return apply_when_ready(writer, intake, progress=progress, post=post, recovered=recovered)

@@ -12,8 +12,8 @@ from reloader.errors import (
     NotFoundError,
     RefusedChange,
 )
+from reloader.host import Host
 from reloader.kernel import Kernel
-from reloader.layout import Layout
 from reloader.observe import Observed, observe
 from reloader.pin_folders import require_own_folders
 from reloader.plan.conversion import Pair
@@ -29,14 +29,14 @@ from reloader.txn.sharing import readers_of
 from reloader.txn.strangers import in_config, in_load, listings, overwritten
 
 
-def plan(kernel: Kernel, layout: Layout, intake: Intake) -> Plan:
+def plan(host: Host, intake: Intake) -> Plan:
     """What apply would do now. Changes nothing; RefusedChange or MissingFeature when it cannot be done."""
-    return plan_of(kernel, layout, intake)[0]
+    return plan_of(host, intake)[0]
 
 
-def plan_of(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Observed, Request]:
-    require_own_folders(kernel, layout, intake.wish.pipeline)
-    seen = observe(kernel, layout, intake.wish, intake.wish.pipeline)
+def plan_of(host: Host, intake: Intake) -> tuple[Plan, Observed, Request]:
+    require_own_folders(host, intake.wish.pipeline)
+    seen = observe(host, intake.wish, intake.wish.pipeline)
     unknown = sorted(set(intake.reset) - {m.name for m in intake.wish.maps})
     if unknown:
         raise NotFoundError(f"--reset names no map of {intake.wish.pipeline}: {', '.join(unknown)}")
@@ -45,19 +45,19 @@ def plan_of(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Obser
         why = f"{intake.wish.pipeline}: --reset {', '.join(foreign)}: an external map is not ours to empty"
         raise RefusedChange(why, hint="whoever pinned it empties it; nothing was touched")
     require_recorded(intake, seen)
-    readers = readers_of(layout, intake.wish, must_exist=not intake.origin)
-    wanted = listings(layout, intake, seen)
-    found = in_config(kernel, layout, intake, seen, wanted)
+    readers = readers_of(host.paths, intake.wish, must_exist=not intake.origin)
+    wanted = listings(host.paths, intake, seen)
+    found = in_config(host, intake, seen, wanted)
     diffs = _diffs(intake.wish, seen, wanted, found)
     request = Request(
         reset=intake.reset,
         diffs=diffs,
         foreign=found,
-        overwritten=overwritten(kernel, layout, seen, diffs, found),
+        overwritten=overwritten(host, seen, diffs, found),
         prune=intake.prune,
         way_back=intake.way_back,
-        conversions=_conversions(kernel, intake, seen),
-        counts=counts(kernel, seen, intake.reset),
+        conversions=_conversions(host.kernel, intake, seen),
+        counts=counts(host.kernel, seen, intake.reset),
         cgroup=memory_cgroup(),
         lossy_rollback=intake.lossy_rollback,
         leave_out=intake.leave_out,
@@ -68,8 +68,8 @@ def plan_of(kernel: Kernel, layout: Layout, intake: Intake) -> tuple[Plan, Obser
         notes=readers.notes,
     )
     if load_reason(intake.wish, seen, request):
-        request = replace(request, foreign={**found, **in_load(kernel, layout, intake, seen)})
-    return make_plan(intake.wish, seen, layout, request), seen, request
+        request = replace(request, foreign={**found, **in_load(host, intake, seen)})
+    return make_plan(intake.wish, seen, host.paths, request), seen, request
 
 
 def _conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pair | str]:

@@ -15,9 +15,7 @@ from reloader.errors import (
     NothingSwapped,
     RolledBack,
 )
-from reloader.kernel import Kernel
-from reloader.layout import Layout
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 from reloader.records import Cause
 from reloader.txn import trial
 from reloader.txn.carry_out import Result, apply_when_ready, quiet
@@ -28,11 +26,9 @@ from reloader.txn.way_back import rollback_target
 
 
 def rollback(
-    kernel: Kernel,
-    layout: Layout,
+    writer: Writer,
     pipeline: str,
     to: int | None,
-    lock: WriterLock,
     *,
     progress: Progress = quiet,
     tests: bool = True,
@@ -42,20 +38,20 @@ def rollback(
     """Apply a stored generation's wish again, from stored objects. `to` None: the one before the current. `tests`:
     whether it has to pass its own. `leave_out`: entries of state that its layout has no place for may go. `reset`: maps
     that start empty."""
-    recovered, sent = make_ready(kernel, layout, pipeline, lock)
+    recovered, sent = make_ready(writer, pipeline)
     if sent is not None and to is None:  # that was what it was asked for
         return replace(sent, recovered=tuple(recovered))
-    target = rollback_target(layout, pipeline, to)
-    current = records.read_current(layout, pipeline)
+    target = rollback_target(writer.paths, pipeline, to)
+    current = records.read_current(writer.paths, pipeline)
     intake = replace(
         again(target, f"rollback to {target.number}", Cause.ROLLBACK), tests=tests, leave_out=leave_out, reset=reset
     )
     try:
-        result = apply_when_ready(kernel, layout, intake, lock, progress=progress, recovered=tuple(recovered))
+        result = apply_when_ready(writer, intake, progress=progress, recovered=tuple(recovered))
     except (NothingSwapped, RolledBack) as error:
         if isinstance(error.__cause__, KernelError) and error.__cause__.errno == errno.ERANGE:
             error.hint = "--allow-lossy-rollback leaves these entries out and goes back"
         raise
     if current is not None and current.trial and result.changed:  # its guard sees that it was decided
-        trial.note_outcome(layout, current, trial.back(" by hand"))
+        trial.note_outcome(writer.paths, current, trial.back(" by hand"))
     return result

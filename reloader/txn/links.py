@@ -13,8 +13,8 @@ import time
 from reloader.errors import AttachRefused, KernelError, MissingFeature
 from reloader.frozen import frozen
 from reloader.hooks import HOOKS
+from reloader.host import Host
 from reloader.kernel import Interface, Kernel
-from reloader.layout import Layout
 from reloader.spec.wish import WishAttachment
 from reloader.txn import attaching
 
@@ -124,16 +124,16 @@ def clear_gate(kernel: Kernel, path: str) -> None:
         kernel.maps.delete_many(gate, [bytes(4)])
 
 
-def end_panic(kernel: Kernel, layout: Layout, pipeline: str) -> None:
+def end_panic(host: Host, pipeline: str) -> None:
     """A panic takes no lock, so one may have come after the swap: what it runs must stay to be known by."""
-    pins, folder, links = kernel.pins, layout.panic_pins(pipeline), layout.link_pins(pipeline)
+    pins, folder, links = host.kernel.pins, host.paths.panic_pins(pipeline), host.paths.link_pins(pipeline)
     running = set()
     for name in pins.listdir(links):
         with pins.get(f"{links}/{name}") as link:
-            running.add(kernel.links.info(link).prog_id)
+            running.add(host.kernel.links.info(link).prog_id)
     for name in pins.listdir(folder):
         with pins.get(f"{folder}/{name}") as program:
-            needed = kernel.progs.info(program).id in running
+            needed = host.kernel.progs.info(program).id in running
         if not needed:
             pins.unpin(f"{folder}/{name}")
     if not pins.listdir(folder):

@@ -15,10 +15,9 @@ from functools import partial
 from reloader import records
 from reloader.errors import NeedsHuman, NoWayBack, RefusedChange, RolledBack
 from reloader.health import Figures, compared
+from reloader.host import Host, OnHost
 from reloader.interrupts import HungUp, once_more
-from reloader.kernel import Kernel
-from reloader.layout import Layout
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 from reloader.observe import Observed
 from reloader.plan.model import Plan
 from reloader.records import Trial
@@ -42,11 +41,10 @@ PATIENCE = 60.0  # seconds to wait for the writer lock once our guard is gone
 
 
 @dataclass(slots=True)
-class Watched:
+class Watched(OnHost):
     """One change, and the guard of it. See carry_out.Post."""
 
-    kernel: Kernel
-    layout: Layout
+    host: Host
     wish: Wish
     confirm: float = 0.0  # seconds in which a person has to say so; 0: none needs to
     before: Sequence[Figures] = ()
@@ -67,7 +65,7 @@ class Watched:
         self._require_own_hooks(made)
         self._back_to, self.generation = serving.number if serving else 0, made.generation
         task = duty.Duty(
-            kernel=self.kernel, layout=self.layout, pipeline=self.wish.pipeline, health=self.wish.health,
+            host=self.host, pipeline=self.wish.pipeline, health=self.wish.health,
             before=self.before, commands=self.commands,
         )  # fmt: skip
         self.guard = guard.post(partial(duty.serve, task))
@@ -98,55 +96,55 @@ class Watched:
         return bool(current and current.trial and current.trial.guard == ours)
 
 
-def prepare(kernel: Kernel, layout: Layout, wish: Wish, confirm: float = 0.0) -> Watched | None:
+def prepare(host: Host, wish: Wish, confirm: float = 0.0) -> Watched | None:
     """What has to be known before the swap, found out without the writer lock: the host's commands, the counters,
     and what the version that serves does, where a check compares. None: this wish needs no trial."""
-    health, current = wish.health, records.read_current(layout, wish.pipeline)
-    if current is not None and current.trial and not trial.overdue(current.trial, kernel.boot_id()):
-        raise trial.refuse(current, kernel.boot_id())
+    health, current = wish.health, records.read_current(host.paths, wish.pipeline)
+    if current is not None and current.trial and not trial.overdue(current.trial, host.kernel.boot_id()):
+        raise trial.refuse(current, host.kernel.boot_id())
     if health is None:
-        return Watched(kernel, layout, wish, confirm) if confirm else None
-    commands = checkable(kernel, layout, wish)
-    before = _before(kernel, layout, wish, health) if health.compares else ()
-    return Watched(kernel, layout, wish, confirm, before, commands)
+        return Watched(host, wish, confirm) if confirm else None
+    commands = checkable(host, wish)
+    before = _before(host, wish, health) if health.compares else ()
+    return Watched(host, wish, confirm, before, commands)
 
 
-def checkable(kernel: Kernel, layout: Layout, wish: Wish) -> Mapping[str, tuple[str, ...]]:
+def checkable(host: Host, wish: Wish) -> Mapping[str, tuple[str, ...]]:
     """The host's commands that the checks name. An error says what of the checks this host cannot do: a command it
     does not declare, a counter its interface has not."""
     if wish.health is None:
         return {}
-    require_counters(kernel, wish.health)
-    require_statistics(kernel, wish.health)
+    require_counters(host.kernel, wish.health)
+    require_statistics(host.kernel, wish.health)
     if not wish.health.commands:
         return {}
     from reloader.spec.host import commands
 
-    return commands(layout.host_file, wish.health.commands)
+    return commands(host.paths.host_file, wish.health.commands)
 
 
-def _before(kernel: Kernel, layout: Layout, wish: Wish, health: Health) -> Sequence[Figures]:
+def _before(host: Host, wish: Wish, health: Health) -> Sequence[Figures]:
     """Two looks at the version that serves, about an interval apart; nothing where there is none, or it is this one."""
-    current = records.read_current(layout, wish.pipeline)
-    if current is None or not current.generation or in_force(kernel, layout, wish.pipeline, wish.digest()):
+    current = records.read_current(host.paths, wish.pipeline)
+    if current is None or not current.generation or in_force(host, wish.pipeline, wish.digest()):
         return ()
     subject = Subject(
-        kernel=kernel, generation=records.read_generation(layout, wish.pipeline, current.generation), commands={}
+        kernel=host.kernel,
+        generation=records.read_generation(host.paths, wish.pipeline, current.generation),
+        commands={},
     )
-    with counting(kernel, health):
+    with counting(host.kernel, health):
         first = look_before(subject, health)
         time.sleep(min(health.interval, LONGEST_BEFORE))
         return compared([first, look_before(subject, health)])
 
 
-def apply(
-    kernel: Kernel, layout: Layout, intake: Intake, lock: WriterLock, watched: Watched | None, *, progress: Progress
-) -> Result:
+def apply(writer: Writer, intake: Intake, watched: Watched | None, *, progress: Progress) -> Result:
     """lifecycle_apply.apply, under guard. A guard is left behind exactly when a generation is on trial."""
     if watched is None:
-        return apply_version(kernel, layout, intake, lock, progress=progress)
+        return apply_version(writer, intake, progress=progress)
     try:
-        result = apply_version(kernel, layout, intake, lock, progress=progress, post=watched)
+        result = apply_version(writer, intake, progress=progress, post=watched)
     except NeedsHuman:
         leave(watched)  # what is committed stands: the guard looks into the records and ends what we could not
         raise
@@ -259,12 +257,12 @@ def _decided(watched: Watched, result: Result) -> Result:
 
 def _take_over(watched: Watched, result: Result) -> Result:
     """The guard is dead and nobody judges any more: back, while we can."""
-    with trial.lock_in_turn(watched.layout, PATIENCE) as lock:
-        recover(watched.kernel, watched.layout, watched.wish.pipeline, lock)
+    with trial.lock_in_turn(watched.host, PATIENCE) as writer:
+        recover(writer, watched.wish.pipeline)
         current = records.read_current(watched.layout, watched.wish.pipeline)
         if current is None or not current.trial or current.trial.generation != result.generation:
             return _decided(watched, result)
-        sent = end_or_give_up(watched.kernel, watched.layout, current, KILLED, lock)
+        sent = end_or_give_up(writer, current, KILLED)
     if sent is None:
         return replace(result, outcome=trial.PANICKED.words, unconfirmed=0.0)
     told = home(current, sent)

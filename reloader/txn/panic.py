@@ -4,7 +4,7 @@ Takes no writer lock and writes no journal, since whoever holds the lock may be 
 link is swapped by compare-and-swap: a transaction under way finds a program that it did not expect and goes back. The
 pins below panic/ and the links themselves are the only record of it. It goes by the pins below links/, so that records
 which are lost or damaged do not stop it. The next `apply` ends it; watch and guards, which act by themselves, leave it.
-Run again, it goes on where it was killed. Imports kernel, layout, pins, records, hooks, errors.
+Run again, it goes on where it was killed. Imports host, kernel, layout, pins, records, hooks, errors.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from reloader import records
 from reloader.errors import KernelError, NeedsHuman, NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.hooks import type_of
+from reloader.host import Host
 from reloader.interrupts import Held
-from reloader.kernel import Fd, Kernel, LoadRequest
+from reloader.kernel import Fd, LoadRequest
 from reloader.layout import Layout, shipped_object
 from reloader.pin_folders import pinned, require_own_folders
 from reloader.pins import Pin, PinKind, link_infos, listed, loads_of, program_infos
@@ -39,21 +40,21 @@ class Panicked:
     attachments: dict[str, str]
 
 
-def panic(kernel: Kernel, layout: Layout, pipeline: str, stance: Panic | None) -> Panicked:
+def panic(host: Host, pipeline: str, stance: Panic | None) -> Panicked:
     """Swap every link of the pipeline to the program of its stance; NeedsHuman (4) when one could not be."""
-    current, wish, unsound = _recorded(layout, pipeline)
-    places = _places(kernel, layout, pipeline, current)
+    current, wish, unsound = _recorded(host.paths, pipeline)
+    places = _places(host, pipeline, current)
     if not places:
-        known = ", ".join(records.pipelines(layout)) or "none"
+        known = ", ".join(records.pipelines(host.paths)) or "none"
         raise NotFoundError(f"nothing of a pipeline {pipeline} is attached", hint=f"known pipelines: {known}")
     stance = stance or _declared(pipeline, wish, unsound)
-    if not all(kernel.pins.exists(layout.panic_pin(pipeline, _named(a, stance))) for a in places.values()):
-        require_own_folders(kernel, layout, pipeline)  # the programs are to be pinned first
+    if not all(host.kernel.pins.exists(host.paths.panic_pin(pipeline, _named(a, stance))) for a in places.values()):
+        require_own_folders(host, pipeline)  # the programs are to be pinned first
     done, pins = {}, {}
     with Held():  # a signal that comes now is answered by the result: every attachment panics
         for pin, attachment in places.items():
-            with _program(kernel, layout, pipeline, _named(attachment, stance)) as program:
-                done[attachment], pins[attachment] = _swap(kernel, layout, pipeline, pin, program), pin
+            with _program(host, pipeline, _named(attachment, stance)) as program:
+                done[attachment], pins[attachment] = _swap(host, pipeline, pin, program), pin
     if any(done.values()):
         told = [f"{a}: {why}" for a, why in done.items() if why]
         of = counted(len(done), "attachment")
@@ -77,18 +78,18 @@ def _recorded(layout: Layout, pipeline: str) -> tuple[Current | None, Wish | Non
         return current, None, str(error)
 
 
-def _places(kernel: Kernel, layout: Layout, pipeline: str, current: Current | None) -> dict[str, str]:
+def _places(host: Host, pipeline: str, current: Current | None) -> dict[str, str]:
     """Link pin → attachment: those that are there, and those that should be."""
-    pinned_links = {pin.path: pin.name for pin in listed(kernel, layout, pipeline, PinKind.LINK)}
+    pinned_links = {pin.path: pin.name for pin in listed(host, pipeline, PinKind.LINK)}
     recorded = {link.pin: attachment for attachment, link in (current.links if current else {}).items()}
     return {**pinned_links, **recorded}
 
 
-def panicking(kernel: Kernel, layout: Layout, pipeline: str) -> bool:
+def panicking(host: Host, pipeline: str) -> bool:
     """Whether an attachment of the pipeline runs a panic's program: what acts by itself leaves it so."""
-    serving = {info.id for _, info in program_infos(kernel, listed(kernel, layout, pipeline, PinKind.PANIC))}
-    places = listed(kernel, layout, pipeline, PinKind.LINK) if serving else ()
-    return any(link.prog_id in serving for _, link in link_infos(kernel, places))
+    serving = {info.id for _, info in program_infos(host.kernel, listed(host, pipeline, PinKind.PANIC))}
+    places = listed(host, pipeline, PinKind.LINK) if serving else ()
+    return any(link.prog_id in serving for _, link in link_infos(host.kernel, places))
 
 
 def _named(attachment: str, stance: Panic) -> str:
@@ -103,10 +104,10 @@ def _declared(pipeline: str, wish: Wish | None, unsound: str) -> Panic:
     return wish.panic
 
 
-def _program(kernel: Kernel, layout: Layout, pipeline: str, which: str) -> Fd:
+def _program(host: Host, pipeline: str, which: str) -> Fd:
     """Loaded once and pinned: a second panic, or one cut short, finds it there."""
-    pin, name = layout.panic_pin(pipeline, which), f"panic_{which}"
-    if (found := pinned(kernel, pin)) is not None:
+    pin, name = host.paths.panic_pin(pipeline, which), f"panic_{which}"
+    if (found := pinned(host.kernel, pin)) is not None:
         return found
     request = LoadRequest(
         objects=(shipped_object("panic").read_bytes(),),
@@ -114,27 +115,27 @@ def _program(kernel: Kernel, layout: Layout, pipeline: str, which: str) -> Fd:
         programs=(name,),
         metadata={"pipeline": pipeline, "panic": which},
     )
-    loaded = kernel.progs.load(request)
+    loaded = host.kernel.progs.load(request)
     try:
-        kernel.pins.mkdir(os.path.dirname(pin))
-        kernel.pins.pin(loaded.progs[name], pin)
+        host.kernel.pins.mkdir(os.path.dirname(pin))
+        host.kernel.pins.pin(loaded.progs[name], pin)
     except KernelError as error:
         if error.errno != errno.EEXIST:  # another panic was faster
             raise
     finally:
         loaded.close()
-    return kernel.pins.get(pin)
+    return host.kernel.pins.get(pin)
 
 
-def _swap(kernel: Kernel, layout: Layout, pipeline: str, pin: str, program: Fd) -> str:
+def _swap(host: Host, pipeline: str, pin: str, program: Fd) -> str:
     """Whatever the link runs now gives way; why it could not, empty when it did."""
-    fd = pinned(kernel, pin)
+    fd = pinned(host.kernel, pin)
     if fd is None:
         return f"its link's pin {pin} is gone"
     with fd:
         for _ in range(TRIES):
             try:
-                return _swap_once(kernel, layout, pipeline, fd, program)
+                return _swap_once(host, pipeline, fd, program)
             except KernelError as error:
                 if error.errno not in (errno.EPERM, errno.ENOENT):  # not what it ran a moment ago
                     return str(error)
@@ -142,40 +143,40 @@ def _swap(kernel: Kernel, layout: Layout, pipeline: str, pin: str, program: Fd) 
     return why
 
 
-def _swap_once(kernel: Kernel, layout: Layout, pipeline: str, link: Fd, program: Fd) -> str:
-    info = kernel.links.info(link)
+def _swap_once(host: Host, pipeline: str, link: Fd, program: Fd) -> str:
+    info = host.kernel.links.info(link)
     if not info.ifindex:
         return "its interface is gone"
-    if info.prog_id == kernel.progs.info(program).id:
+    if info.prog_id == host.kernel.progs.info(program).id:
         return ""
-    old = _by_pin(kernel, layout, pipeline, info.prog_id)
+    old = _by_pin(host, pipeline, info.prog_id)
     if old is None:
         try:
-            old = kernel.progs.by_id(info.prog_id)
+            old = host.kernel.progs.by_id(info.prog_id)
         except KernelError as error:
             if error.errno != errno.EPERM:
                 raise
             return f"it runs program {info.prog_id}, which has no pin here: to find it by its id takes CAP_SYS_ADMIN"
     with old:
-        kernel.links.update(link, new=program, old=old)
+        host.kernel.links.update(link, new=program, old=old)
     return ""
 
 
-def _by_pin(kernel: Kernel, layout: Layout, pipeline: str, number: int) -> Fd | None:
+def _by_pin(host: Host, pipeline: str, number: int) -> Fd | None:
     """A program of ours by its pin, for which no capability is asked."""
-    for pin in _program_pins(kernel, layout, pipeline):
-        found = pinned(kernel, pin.path)
+    for pin in _program_pins(host, pipeline):
+        found = pinned(host.kernel, pin.path)
         if found is None:  # another process took it away meanwhile
             continue
-        if kernel.progs.info(found).id == number:
+        if host.kernel.progs.info(found).id == number:
             return found
         found.close()
     return None
 
 
-def _program_pins(kernel: Kernel, layout: Layout, pipeline: str) -> Iterator[Pin]:
+def _program_pins(host: Host, pipeline: str) -> Iterator[Pin]:
     """The newest load first; a folder is listed only when the program was in none before it."""
-    for load in reversed(loads_of(kernel, layout, pipeline)):
-        yield from listed(kernel, layout, pipeline, PinKind.PROGRAM, load)
-        yield from listed(kernel, layout, pipeline, PinKind.BRIDGE, load)
-    yield from listed(kernel, layout, pipeline, PinKind.PANIC)
+    for load in reversed(loads_of(host, pipeline)):
+        yield from listed(host, pipeline, PinKind.PROGRAM, load)
+        yield from listed(host, pipeline, PinKind.BRIDGE, load)
+    yield from listed(host, pipeline, PinKind.PANIC)

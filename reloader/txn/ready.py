@@ -14,9 +14,8 @@ from reloader.errors import (
 )
 from reloader.files import listing
 from reloader.interrupts import Held
-from reloader.kernel import Kernel
 from reloader.layout import PIPELINE_NAME, Layout
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 from reloader.pin_folders import require_own_folders
 from reloader.txn import trial
 from reloader.txn.carry_out import Result, quiet
@@ -27,39 +26,35 @@ from reloader.txn.transaction import Progress
 from reloader.txn.way_back import known
 
 
-def ready(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> list[str]:
+def ready(writer: Writer, pipeline: str) -> list[str]:
     """What every change does first: end what a dead predecessor left, and take back what nobody confirmed in time.
     NoWayBack when that cannot be done; it is not tried again."""
-    return make_ready(kernel, layout, pipeline, lock)[0]
+    return make_ready(writer, pipeline)[0]
 
 
-def make_ready(
-    kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, progress: Progress = quiet
-) -> tuple[list[str], Result | None]:
+def make_ready(writer: Writer, pipeline: str, progress: Progress = quiet) -> tuple[list[str], Result | None]:
     """What was done, and the result of taking a forgotten version back, if there was one."""
-    require_own_folders(kernel, layout, pipeline)
-    done = recover(kernel, layout, pipeline, lock, progress)
-    current = records.read_current(layout, pipeline)
-    if current is None or not current.trial or not trial.overdue(current.trial, kernel.boot_id()):
+    require_own_folders(writer.host, pipeline)
+    done = recover(writer, pipeline, progress)
+    current = records.read_current(writer.paths, pipeline)
+    if current is None or not current.trial or not trial.overdue(current.trial, writer.kernel.boot_id()):
         return done, None
     with Held() as held:
-        sent = end_or_give_up(kernel, layout, current, FORGOTTEN, lock)
+        sent = end_or_give_up(writer, current, FORGOTTEN)
     if held.interrupted:
         raise KeyboardInterrupt
     done.append(f"{pipeline}: generation {current.trial.generation}: {FORGOTTEN}; {home(current, sent)}")
     return done, sent
 
 
-def recover_all(
-    kernel: Kernel, layout: Layout, lock: WriterLock, names: Collection[str], *, progress: Progress = quiet
-) -> list[str]:
+def recover_all(writer: Writer, names: Collection[str], *, progress: Progress = quiet) -> list[str]:
     """Recover the named pipelines (when none is named, all with an open journal or on trial); one bad one does not
     stop the rest."""
-    unknown = sorted(n for n in set(names) if not PIPELINE_NAME.match(n) or not layout.record_dir(n).is_dir())
+    unknown = sorted(n for n in set(names) if not PIPELINE_NAME.match(n) or not writer.paths.record_dir(n).is_dir())
     if unknown:
-        raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=known(layout))
-    todo = sorted(set(names) or {p.name for p in listing(layout.pipelines_dir) if _owes(layout, p.name)})
-    return each(todo, lambda name: _recovered(kernel, layout, name, lock, progress))
+        raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=known(writer.paths))
+    todo = sorted(set(names) or {p.name for p in listing(writer.paths.pipelines_dir) if _owes(writer.paths, p.name)})
+    return each(todo, lambda name: _recovered(writer, name, progress))
 
 
 def _owes(layout: Layout, pipeline: str) -> bool:
@@ -70,8 +65,8 @@ def _owes(layout: Layout, pipeline: str) -> bool:
         return True
 
 
-def _recovered(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, progress: Progress) -> list[str]:
+def _recovered(writer: Writer, pipeline: str, progress: Progress) -> list[str]:
     try:
-        return make_ready(kernel, layout, pipeline, lock, progress)[0]
+        return make_ready(writer, pipeline, progress)[0]
     except OSError as error:
         raise stopped(pipeline, error) from error

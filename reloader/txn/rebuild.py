@@ -13,9 +13,10 @@ from reloader import records
 from reloader.btf import Btf, TypeTree
 from reloader.errors import KernelError, NeedsHuman, NotFoundError
 from reloader.frozen import frozen
+from reloader.host import Host
 from reloader.kernel import Fd, Kernel, LinkInfo, MapInfo
 from reloader.layout import Layout, pin_name, read_inner_pin, read_pin_name, read_state_pin
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 from reloader.pin_folders import require_own_folders
 from reloader.pins import Pin, PinKind, Pins, inventory, link_infos, program_infos
 from reloader.plan import identity
@@ -59,20 +60,19 @@ class _Found:
     gates: tuple[str, ...]  # programs of that load that obey the generation a first hook hands on
 
 
-def rebuild(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> list[str]:
+def rebuild(writer: Writer, pipeline: str) -> list[str]:
     """Write the records again; a line for each thing that was found, or that nothing explains."""
-    assert lock.fd >= 0
-    require_own_folders(kernel, layout, pipeline)
-    if records.open_journals(layout, pipeline):
+    require_own_folders(writer.host, pipeline)
+    if records.open_journals(writer.paths, pipeline):
         raise NeedsHuman(
             f"{pipeline}: its records are damaged and a transaction is open",
-            hint=f"remove {layout.journals_dir(pipeline)}, then `reloader recover {pipeline}`",
+            hint=f"remove {writer.paths.journals_dir(pipeline)}, then `reloader recover {pipeline}`",
         )
-    found = _look(kernel, layout, pipeline)
-    generation = _stored(layout, pipeline, found) or _generation(kernel, pipeline, found)
-    links, unknown = _links(kernel, layout, generation, found)
-    current = _current(kernel, layout, pipeline, generation, found, links)
-    storage.put_record(layout, generation, current, rescue.write_script)
+    found = _look(writer.host, pipeline)
+    generation = _stored(writer.paths, pipeline, found) or _generation(writer.kernel, pipeline, found)
+    links, unknown = _links(writer.host, generation, found)
+    current = _current(writer.host, pipeline, generation, found, links)
+    storage.put_record(writer.paths, generation, current, rescue.write_script)
     state = ", ".join(sorted(current.state)) or "none"
     line = (
         f"{pipeline}: records rebuilt: generation {generation.number}, load {generation.load}, "
@@ -84,21 +84,21 @@ def rebuild(kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock) -> 
 # looking
 
 
-def _look(kernel: Kernel, layout: Layout, pipeline: str) -> _Found:
-    pins = inventory(kernel, layout, pipeline)
-    programs = list(_programs(kernel, pins, pipeline))
+def _look(host: Host, pipeline: str) -> _Found:
+    pins = inventory(host, pipeline)
+    programs = list(_programs(host.kernel, pins, pipeline))
     if not programs:
-        raise NeedsHuman(f"{pipeline}: no program below {layout.pipeline_pins(pipeline)} says whose it is")
-    links = {pin.path: info for pin, info in link_infos(kernel, pins.links)}
+        raise NeedsHuman(f"{pipeline}: no program below {host.paths.pipeline_pins(pipeline)} says whose it is")
+    links = {pin.path: info for pin, info in link_infos(host.kernel, pins.links)}
     load = _serving(programs, links)
     mine = {p.name: p for p in programs if p.load == load}
     held = {i for p in mine.values() for i in p.map_ids}
     trees: dict[int, Btf] = {}
-    state = list(_maps_of(kernel, pins.state, trees))
+    state = list(_maps_of(host.kernel, pins.state, trees))
     names = {pin_name(name): name for p in mine.values() for name in identity.roles(p.words)}
     files = {pin.path for pin in pins.loads[load].maps}
     newest_last = sorted(pins.loads[load].maps, key=lambda pin: read_inner_pin(pin.name)[1])
-    mine_too = ((read_inner_pin(pin.name)[0], m) for pin, m in _maps_of(kernel, newest_last, trees))
+    mine_too = ((read_inner_pin(pin.name)[0], m) for pin, m in _maps_of(host.kernel, newest_last, trees))
     maps = {_map_name(file, names): m for file, m in mine_too if not file.startswith("rl_")}
     used = {_map_name(read_state_pin(pin.name)[0], names): m for pin, m in state if m.info.id in held}
     parked = {_map_name(read_state_pin(pin.name)[0], names): m for pin, m in state if m.info.id not in held}
@@ -110,7 +110,7 @@ def _look(kernel: Kernel, layout: Layout, pipeline: str) -> _Found:
         links=links,
         maps={**maps, **used},
         parked=parked,
-        gates=tuple(p for p in sorted(mine) if layout.map_pin(pipeline, load, f"{GATE}_{p}") in files),
+        gates=tuple(p for p in sorted(mine) if host.paths.map_pin(pipeline, load, f"{GATE}_{p}") in files),
     )
 
 
@@ -204,15 +204,13 @@ def _wish_map(name: str, seen: _Map, role: Role) -> WishMap:
     )  # fmt: skip
 
 
-def _links(
-    kernel: Kernel, layout: Layout, generation: Generation, found: _Found
-) -> tuple[dict[str, LinkRecord], list[str]]:
+def _links(host: Host, generation: Generation, found: _Found) -> tuple[dict[str, LinkRecord], list[str]]:
     """Attachment → its link; and the pins of links that no attachment explains."""
     out: dict[str, LinkRecord] = {}
     for attachment in generation.wish.attachments:
-        pin = layout.link_pin(generation.wish.pipeline, attachment.id)
+        pin = host.paths.link_pin(generation.wish.pipeline, attachment.id)
         if pin in found.links:
-            out[attachment.id] = _link_record(kernel, attachment, pin, found.links[pin])
+            out[attachment.id] = _link_record(host.kernel, attachment, pin, found.links[pin])
     return out, sorted(found.links.keys() - {link.pin for link in out.values()})
 
 
@@ -227,11 +225,9 @@ def _link_record(kernel: Kernel, attachment: WishAttachment, pin: str, link: Lin
     )
 
 
-def _current(
-    kernel: Kernel, layout: Layout, pipeline: str, generation: Generation, found: _Found, links: dict[str, LinkRecord]
-) -> Current:
+def _current(host: Host, pipeline: str, generation: Generation, found: _Found, links: dict[str, LinkRecord]) -> Current:
     """`wish` stays empty: whatever is applied next goes the long way, and is recorded."""
-    numbers = records.generation_numbers(layout, pipeline)
+    numbers = records.generation_numbers(host.paths, pipeline)
     state = {m.name for m in generation.wish.maps if m.role is Role.STATE}
     return Current(
         pipeline=pipeline,
@@ -243,5 +239,5 @@ def _current(
             **{n: m.record for n, m in found.parked.items()},
             **{n: m for n, m in generation.maps.items() if n in state},
         },
-        boot_id=kernel.boot_id(),
+        boot_id=host.kernel.boot_id(),
     )

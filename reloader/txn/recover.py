@@ -16,10 +16,10 @@ from reloader import record
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman, ReloaderError
 from reloader.frozen import frozen
+from reloader.host import Host
 from reloader.interrupts import Held
-from reloader.kernel import Kernel
 from reloader.layout import BLOBS, FRAGMENTS, Layout
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 from reloader.plan.ops import Op
 from reloader.printable import counted
 from reloader.records import Current, Generation
@@ -81,20 +81,17 @@ def _ops(data: list[Any]) -> tuple[Op, ...]:
     return tuple(record.from_json(Op, item) for item in data)
 
 
-def recover(
-    kernel: Kernel, layout: Layout, pipeline: str, lock: WriterLock, progress: Callable[[str], None] = silent
-) -> list[str]:
+def recover(writer: Writer, pipeline: str, progress: Callable[[str], None] = silent) -> list[str]:
     """Bring a pipeline whose transaction died to entirely old or entirely new; one line per journal found.
 
     Signals are held back during this; one that came is raised afterwards."""
-    assert lock.fd >= 0
     try:
-        found = open_journals(layout.journals_dir(pipeline))
+        found = open_journals(writer.paths.journals_dir(pipeline))
         if not found:
             return []
         with Held() as held:
-            done = [_recover_one(kernel, layout, pipeline, path, progress) for path in found]
-            _sweep_fragments(layout, pipeline)
+            done = [_recover_one(writer.host, pipeline, path, progress) for path in found]
+            _sweep_fragments(writer.paths, pipeline)
             RECOVERED[pipeline] = done
     except OSError as error:
         raise stopped(pipeline, error) from error
@@ -113,10 +110,10 @@ def stopped(pipeline: str, error: OSError) -> NeedsHuman:
     )
 
 
-def _recover_one(kernel: Kernel, layout: Layout, pipeline: str, path: Path, progress: Callable[[str], None]) -> str:
+def _recover_one(host: Host, pipeline: str, path: Path, progress: Callable[[str], None]) -> str:
     lines = read_journal(path)
-    decision = after_restart(decide(lines), lines, kernel.boot_id())
-    bench = Bench(kernel=kernel, layout=layout, pipeline=pipeline, wish=decision.wish, commit=decision.commit)
+    decision = after_restart(decide(lines), lines, host.kernel.boot_id())
+    bench = Bench(host=host, pipeline=pipeline, wish=decision.wish, commit=decision.commit)
     bench.progress = progress
     bench.served = any(op.serving for op in decision.ops)
     bench.resumed = _links_were_back(lines)

@@ -1,7 +1,7 @@
 """After a generation's shell script (rescue.py): what it attached goes, once reloader serves again or lets go.
 
 It is known by the pins below rescue/; where it may sit, by the attachments of every stored generation. Called by
-apply.py, after the commit. Imports records, pins, hooks, kernel, layout.
+apply.py, after the commit. Imports records, pins, hooks, host, layout.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from collections.abc import Iterator
 from reloader import records
 from reloader.errors import MissingFeature, NeedsHuman, NotFoundError
 from reloader.hooks import HOOKS
-from reloader.kernel import Kernel
+from reloader.host import Host
 from reloader.layout import Layout
 from reloader.pins import OF_A_RESCUE, PinKind, listed
 from reloader.spec.wish import WishAttachment
 
 
-def end(kernel: Kernel, layout: Layout, pipeline: str) -> None:
+def end(host: Host, pipeline: str) -> None:
     """Detach first: killed in between, the pins still say what is to go."""
+    kernel, layout = host.kernel, host.paths
     root, pins = layout.rescue_pins(pipeline), kernel.pins
     if not pins.exists(root):
         return
     with contextlib.ExitStack() as opened:
-        pinned = listed(kernel, layout, pipeline, PinKind.RESCUE_PROGRAM)
+        pinned = listed(host, pipeline, PinKind.RESCUE_PROGRAM)
         held = [opened.enter_context(pins.get(pin.path)) for pin in pinned]
         programs = {kernel.progs.info(fd).id: fd for fd in held}
         for attachment in _places(layout, pipeline):

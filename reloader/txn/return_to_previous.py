@@ -13,9 +13,7 @@ from reloader.errors import (
     NoWayBack,
     ReloaderError,
 )
-from reloader.kernel import Kernel
-from reloader.layout import Layout
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 from reloader.records import Cause, Current, Generation, OutcomeKind, TrialOutcome
 from reloader.txn import trial
 from reloader.txn.carry_out import Result, apply_when_ready, remove_when_ready
@@ -32,53 +30,52 @@ def again(target: Generation, reason: str, cause: Cause) -> Intake:
     return Intake(wish=target.wish, reason=reason, cause=cause, origin=origin, lossy_rollback=True)
 
 
-def end_trial(kernel: Kernel, layout: Layout, current: Current, reason: str, lock: WriterLock) -> Result | None:
+def end_trial(writer: Writer, current: Current, reason: str) -> Result | None:
     """Nobody vouches for the generation on trial: it goes. None: a panic serves, which only a person ends; the trial
     is over then, and the version stays below it."""
-    if panicking(kernel, layout, current.pipeline):
+    if panicking(writer.host, current.pipeline):
         words = f"{trial.PANICKED.words} ({reason})"
-        trial.conclude(layout, current, replace(trial.PANICKED, words=words), lock)
+        trial.conclude(writer, current, replace(trial.PANICKED, words=words))
         return None
-    return _send_home(kernel, layout, current, reason, lock)
+    return _send_home(writer, current, reason)
 
 
-def _send_home(kernel: Kernel, layout: Layout, current: Current, reason: str, lock: WriterLock) -> Result:
+def _send_home(writer: Writer, current: Current, reason: str) -> Result:
     """What served before serves again, with the state as it is now; where nothing did, the version is taken off and
     its state parked."""
     on_trial = current.trial
     assert on_trial is not None
-    trial.note_outcome(layout, current, trial.back(f": {reason}"))
+    trial.note_outcome(writer.paths, current, trial.back(f": {reason}"))
     failed = f"generation {on_trial.generation} failed: {reason}"
     if not on_trial.back_to:
-        return remove_when_ready(kernel, layout, current.pipeline, lock, failed=failed)
-    target = records.read_generation(layout, current.pipeline, on_trial.back_to)
+        return remove_when_ready(writer, current.pipeline, failed=failed)
+    target = records.read_generation(writer.paths, current.pipeline, on_trial.back_to)
     # it served; what it is measured against is what failed
     once_more = again(target, f"rollback to {target.number}: {failed}", Cause.TRIAL)
     intake = replace(once_more, tests=False, leave_out=True)
-    sent = apply_when_ready(kernel, layout, intake, lock)
-    trial.note_outcome(layout, current, trial.back(f": {reason}{left_out(sent.left_out)}"))
+    sent = apply_when_ready(writer, intake)
+    trial.note_outcome(writer.paths, current, trial.back(f": {reason}{left_out(sent.left_out)}"))
     return sent
 
 
-def end_or_give_up(kernel: Kernel, layout: Layout, current: Current, reason: str, lock: WriterLock) -> Result | None:
+def end_or_give_up(writer: Writer, current: Current, reason: str) -> Result | None:
     """The same; when it cannot be done, the trial ends there: the version stays, and a person decides."""
     try:
-        return end_trial(kernel, layout, current, reason, lock)
+        return end_trial(writer, current, reason)
     except (ReloaderError, OSError) as failure:
-        raise give_up(layout, current, reason, failure, lock) from failure
+        raise give_up(writer, current, reason, failure) from failure
 
 
-def give_up(layout: Layout, current: Current, reason: str, failure: Exception, lock: WriterLock) -> NoWayBack:
+def give_up(writer: Writer, current: Current, reason: str, failure: Exception) -> NoWayBack:
     """The records say that the version stays although it failed; the error to raise."""
-    assert lock.fd >= 0
     assert current.trial is not None
     name, number = current.pipeline, current.trial.generation
     told = f"{reason}; taking it back failed: {failure}"
     with suppress(ReloaderError, OSError):
-        now = records.read_current(layout, name)
+        now = records.read_current(writer.paths, name)
         if now is not None and now.trial == current.trial:  # it may have got as far as its commit
             outcome = TrialOutcome(kind=OutcomeKind.STAYS, words=f"failed, and stays: {told}")
-            trial.conclude(layout, replace(now, last_error=told), outcome, lock)
+            trial.conclude(writer, replace(now, last_error=told), outcome)
     why = f"{name}: generation {number} failed: {reason}; taking it back failed: {failure}"
     return NoWayBack(why, hint=f"it serves; mend the cause, then `reloader rollback {name}` or apply another version")
 

@@ -3,7 +3,7 @@
 Of a pipeline with `share:` the group passes <bpffs> and <bpffs>/<pipeline>, lists pub/ and reads the pins in it; all
 other folders and pins stay their owner's alone. Pipelines below one <bpffs> may have different groups: then all users
 may pass that folder, and only its owner may list it. What lies above is not ours and stays as it is. Imports
-spec.share, kernel, layout.
+spec.share, host, layout.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import stat
 
 from reloader.errors import InputError, PermissionRefused
 from reloader.frozen import frozen
-from reloader.kernel import Kernel
+from reloader.host import Host
 from reloader.layout import Layout
 from reloader.spec.share import group_id, unknown_group
 from reloader.spec.wish import Wish
@@ -54,19 +54,20 @@ def readers_of(layout: Layout, wish: Wish, *, must_exist: bool) -> Readers:
     return Readers(group=group, notes=tuple(notes))
 
 
-def share(kernel: Kernel, layout: Layout, pipeline: str, group: int) -> None:
+def share(host: Host, pipeline: str, group: int) -> None:
     """Give the published maps of a pipeline to a group, or (-1) to none. May be run again."""
-    pub, shared = layout.pub_pins(pipeline), group >= 0
-    pins = [(f"{pub}/{name}", PIN if shared else PRIVATE_PIN) for name in kernel.pins.listdir(pub)]
+    pub, shared = host.paths.pub_pins(pipeline), group >= 0
+    pins = [(f"{pub}/{name}", PIN if shared else PRIVATE_PIN) for name in host.kernel.pins.listdir(pub)]
     folders = [(pub, FOLDER if shared else PRIVATE_FOLDER)]
-    folders.append((layout.pipeline_pins(pipeline), PASSAGE if shared else PRIVATE_FOLDER))
+    folders.append((host.paths.pipeline_pins(pipeline), PASSAGE if shared else PRIVATE_FOLDER))
     for path, mode in [*pins, *folders]:
-        kernel.pins.give(path, group, mode)
-    _give_passage(kernel, layout)
+        host.kernel.pins.give(path, group, mode)
+    _give_passage(host)
 
 
-def _give_passage(kernel: Kernel, layout: Layout) -> None:
+def _give_passage(host: Host) -> None:
     """The folder of all pipelines lets those groups pass that have maps to read below it."""
+    kernel, layout = host.kernel, host.paths
     if os.path.ismount(layout.bpffs):
         return
     found = {kernel.pins.readers(layout.pub_pins(name)) for name in kernel.pins.listdir(layout.bpffs)} - {-1}

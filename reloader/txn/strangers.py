@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from reloader import records
 from reloader.errors import KernelError, NeedsHuman, RefusedChange
 from reloader.handles import handles
+from reloader.host import Host
 from reloader.kernel import ARRAY_TYPES, Fd, Kernel
 from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap, opened, serving_map
@@ -41,23 +42,23 @@ Listings = Mapping[str, Mapping[bytes, bytes]]
 """Wished config map → its listed entries."""
 
 
-def in_config(kernel: Kernel, layout: Layout, intake: Intake, seen: Observed, listings: Listings) -> dict[str, Foreign]:
+def in_config(host: Host, intake: Intake, seen: Observed, listings: Listings) -> dict[str, Foreign]:
     """Config map of the serving load → what it holds that reloader did not write."""
     found = dict[str, Foreign]()
-    for was, live in _serving(kernel, seen):
+    for was, live in _serving(host.kernel, seen):
         if was.role is Role.CONFIG:
-            found |= _entries(kernel, layout, intake, was, live, listings, seen.cpus)
+            found |= _entries(host, intake, was, live, listings, seen.cpus)
     return found
 
 
-def in_load(kernel: Kernel, layout: Layout, intake: Intake, seen: Observed) -> dict[str, Foreign]:
+def in_load(host: Host, intake: Intake, seen: Observed) -> dict[str, Foreign]:
     """The same of maps that only a new load touches: of handles, and what programs cannot write."""
     generation, found = seen.generation, dict[str, Foreign]()
-    for was, live in _serving(kernel, seen):
+    for was, live in _serving(host.kernel, seen):
         if generation is not None and foreign.holds_handles(was):
-            found |= _handles(kernel, layout, generation, was, live)
+            found |= _handles(host, generation, was, live)
         elif was.role is not Role.CONFIG:
-            found |= _entries(kernel, layout, intake, was, live, {}, seen.cpus)
+            found |= _entries(host, intake, was, live, {}, seen.cpus)
     return found
 
 
@@ -84,13 +85,13 @@ def _of_load(kernel: Kernel, seen: Observed, generation: Generation, name: str) 
 
 
 def _entries(
-    kernel: Kernel, layout: Layout, intake: Intake, was: WishMap, live: SeenMap, listings: Listings, cpus: int
+    host: Host, intake: Intake, was: WishMap, live: SeenMap, listings: Listings, cpus: int
 ) -> dict[str, Foreign]:
     wanted = next((m for m in intake.wish.maps if m.name == was.name), None)
     listing = wanted if wanted and wanted.name in listings and same_keys(live, wanted) else None
     target = listings[was.name] if listing else {}
-    keys = _others(held(_meant(was, live, wanted), _contents(kernel, live)), target)
-    keys = _others(keys, _recorded(layout, was, live)) if keys else keys
+    keys = _others(held(_meant(was, live, wanted), _contents(host.kernel, live)), target)
+    keys = _others(keys, _recorded(host.paths, was, live)) if keys else keys
     if not keys:
         return {}
     spare: tuple[bytes, ...] = ()
@@ -102,21 +103,21 @@ def _entries(
 
 
 def overwritten(
-    kernel: Kernel, layout: Layout, seen: Observed, diffs: Mapping[str, EntryDiff], found: Mapping[str, Foreign]
+    host: Host, seen: Observed, diffs: Mapping[str, EntryDiff], found: Mapping[str, Foreign]
 ) -> dict[str, Foreign]:
     """Config map → entries that a change gives another value, although another process wrote the one they have.
 
     `found`: entries that the wish does not list, which are judged by themselves.
     """
     told = dict[str, Foreign]()
-    for was, live in _serving(kernel, seen):
+    for was, live in _serving(host.kernel, seen):
         diff = diffs.get(was.name)
         if diff is None or live is not seen.maps.get(was.name) or was.value_size != live.info.value_size:
             continue
         apart = frozenset(found[was.name].keys) if was.name in found else ()
         held = live.entries or {}
         changed = {k: held[k] for k in (*diff.put, *diff.delete) if k in held and k not in apart}
-        keys = _not_as_written(layout, was, changed)
+        keys = _not_as_written(host.paths, was, changed)
         if keys:
             shown = foreign.shown_keys(live.key, keys, was.orders("key"))
             told[was.name] = Foreign(map=was.name, count=len(keys), shown=shown, keys=keys)
@@ -185,8 +186,8 @@ def _recorded(layout: Layout, was: WishMap, live: SeenMap) -> Collection[bytes]:
 # handles
 
 
-def _handles(kernel: Kernel, layout: Layout, generation: Generation, was: WishMap, live: SeenMap) -> dict[str, Foreign]:
-    rows = [row for row, ours in handles(kernel, layout, generation, was, live) if not ours]
+def _handles(host: Host, generation: Generation, was: WishMap, live: SeenMap) -> dict[str, Foreign]:
+    rows = [row for row, ours in handles(host, generation, was, live) if not ours]
     shown = tuple(rows[: foreign.NAMED])
     return {was.name: Foreign(map=was.name, count=len(rows), shown=shown, handles=True)} if rows else {}
 
@@ -203,7 +204,7 @@ def check(bench: Bench, op: ops.CheckEntries) -> None:
         return
     was = generation.wish.map(op.map)
     if foreign.holds_handles(was):
-        found = _handles(bench.kernel, bench.layout, generation, was, live).get(op.map)
+        found = _handles(bench.host, generation, was, live).get(op.map)
     else:
         found = _newcomers(bench, op, was, live)
     if found is not None:

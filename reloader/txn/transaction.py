@@ -29,9 +29,8 @@ from reloader.errors import (
 )
 from reloader.frozen import frozen
 from reloader.interrupts import Held
-from reloader.kernel import Kernel
 from reloader.layout import Layout
-from reloader.lock import WriterLock
+from reloader.lock import Writer
 from reloader.plan.model import Plan
 from reloader.plan.ops import Op
 from reloader.printable import counted
@@ -70,15 +69,14 @@ def new_txn_name() -> str:
     return f"{time.time_ns():020d}-{os.getpid()}"
 
 
-def run(trip: Trip, kernel: Kernel, layout: Layout, lock: WriterLock) -> None:
+def run(trip: Trip, writer: Writer) -> None:
     """Carry out the plan or leave everything as it was.
 
     Raises NothingSwapped or VerifierRejected (exit 1), RolledBack (3), NeedsHuman (4).
     """
-    assert lock.fd >= 0
     trip.bench.progress = trip.progress
     with Held() as held:
-        _run(trip, layout, held)
+        _run(trip, writer.paths, held)
     trip.bench.interrupted = held.interrupted
 
 
@@ -126,7 +124,7 @@ def _commit(trip: Trip, journal: Journal) -> None:
         trip.bench.commit = trip.finish(trip.bench)
         generation, current = trip.bench.commit
         if generation is not None:
-            attached.require_own(trip.bench.kernel, trip.bench.layout, generation, current)
+            attached.require_own(trip.bench.host, generation, current)
         storage.reserve(trip.bench.layout, generation, current)
         journal.commit(record.to_json({"generation": generation, "current": current}))
         COMMITTED[current.pipeline] = current.generation
@@ -208,7 +206,7 @@ def _require_live(bench: Bench) -> None:
     if generation is None or current is None:
         return
     try:
-        attached.require_own(bench.kernel, bench.layout, generation, current)
+        attached.require_own(bench.host, generation, current)
     except (OSError, ReloaderError) as error:
         name, number = bench.pipeline, generation.number
         about = error if isinstance(error, ReloaderError) else ReloaderError(describe(error), reason="unknown")
@@ -314,7 +312,7 @@ def _about(plan: Plan, bench: Bench, error: BaseException) -> About:
     try:
         current = records.read_current(bench.layout, plan.pipeline)
         other = attached.displaced(bench.kernel, current) if current and current.generation else {}
-        if other and attached.panicking(bench.kernel, bench.layout, plan.pipeline):
+        if other and attached.panicking(bench.host, plan.pipeline):
             reason, values = attached.PANICKED, {**values, "live_generation": 0, "attachments": other}
     except (OSError, ReloaderError):  # the error that is on its way says more
         values["live_generation"] = None

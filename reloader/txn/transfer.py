@@ -11,8 +11,8 @@ from typing import IO
 
 from reloader.errors import NeedsHuman, NotFoundError
 from reloader.frozen import frozen
+from reloader.host import Host
 from reloader.kernel import PERCPU_TYPES, PLAIN_TYPES, Kernel, MapType
-from reloader.layout import Layout
 from reloader.observe import Observed, SeenMap, observe, opened
 from reloader.state import archive
 from reloader.state.archive import Exported
@@ -45,12 +45,12 @@ def exportable(seen: SeenMap) -> str:
     return f"a {kind} cannot be read without emptying it, or not at all"
 
 
-def look(kernel: Kernel, layout: Layout, pipeline: str) -> Observed:
+def look(host: Host, pipeline: str) -> Observed:
     """The pipeline as it stands; NotFoundError and NeedsHuman when it does not."""
-    seen = observe(kernel, layout, None, pipeline)
+    seen = observe(host, None, pipeline)
     if seen.current is None:
         raise NotFoundError(f"no pipeline {pipeline}", hint="see `reloader status`")
-    if open_journals(layout.journals_dir(pipeline)):
+    if open_journals(host.paths.journals_dir(pipeline)):
         why = f"{pipeline}: a transaction did not end; its counts may be in two maps"
         raise NeedsHuman(why, hint=f"`reloader recover {pipeline}` first")
     return seen

@@ -14,9 +14,10 @@ from dataclasses import replace
 
 from reloader import records
 from reloader.errors import LockedError, NotFoundError
+from reloader.host import Host
 from reloader.interrupts import Held
 from reloader.layout import Layout
-from reloader.lock import WriterLock, writer_lock
+from reloader.lock import Writer, writer_of
 from reloader.records import Current, OutcomeKind, TrialOutcome
 from reloader.trial import born, guarded, left, now, overdue
 
@@ -47,24 +48,23 @@ def back(how: str) -> TrialOutcome:
     return TrialOutcome(kind=OutcomeKind.BACK, words=f"rolled back{how}")
 
 
-def conclude(layout: Layout, current: Current, outcome: TrialOutcome, lock: WriterLock) -> None:
+def conclude(writer: Writer, current: Current, outcome: TrialOutcome) -> None:
     """The trial is over and its generation stays. The outcome first: without it the trial is only judged again."""
-    assert lock.fd >= 0
-    note_outcome(layout, current, outcome)
-    records.write_current(layout, replace(current, trial=None))
+    note_outcome(writer.paths, current, outcome)
+    records.write_current(writer.paths, replace(current, trial=None))
 
 
-def confirm(layout: Layout, pipeline: str, lock: WriterLock) -> int:
+def confirm(writer: Writer, pipeline: str) -> int:
     """A person says that what serves may stay: the generation. NotFoundError when nothing waits for that."""
-    current = records.read_current(layout, pipeline)
+    current = records.read_current(writer.paths, pipeline)
     if current is None:
-        known = ", ".join(records.pipelines(layout)) or "none"
+        known = ", ".join(records.pipelines(writer.paths)) or "none"
         raise NotFoundError(f"no pipeline {pipeline}", hint=f"known pipelines: {known}")
     if current.trial is None:
         where = f"generation {current.generation} serves" if current.generation else "it is removed"
         raise NotFoundError(f"{pipeline} has nothing to confirm: {where}", hint=f"see `reloader history {pipeline}`")
     with Held():  # two records: a signal that comes between them is too late
-        conclude(layout, current, CONFIRMED, lock)
+        conclude(writer, current, CONFIRMED)
     return current.generation
 
 
@@ -78,18 +78,18 @@ def note_outcome(layout: Layout, current: Current, outcome: TrialOutcome) -> Non
 
 
 @contextmanager
-def lock_in_turn(layout: Layout, patience: float = float("inf")) -> Iterator[WriterLock]:
+def lock_in_turn(host: Host, patience: float = float("inf")) -> Iterator[Writer]:
     """The writer lock, waited for: a guard's duty does not go away because another writes. LockedError when the
     patience is over."""
     with ExitStack() as held:
-        yield _taken(layout, held, time.monotonic() + patience)
+        yield _taken(host, held, time.monotonic() + patience)
 
 
-def _taken(layout: Layout, held: ExitStack, end: float) -> WriterLock:
+def _taken(host: Host, held: ExitStack, end: float) -> Writer:
     pause = PAUSE
     while True:
         try:
-            return held.enter_context(writer_lock(layout))
+            return held.enter_context(writer_of(host))
         except LockedError:
             if time.monotonic() >= end:
                 raise

@@ -17,7 +17,7 @@ import pytest
 
 from lab.stage import ROOT, Done, Stage, checked, hear_signals, wait_until
 from reloader import records
-from reloader.lock import writer_lock
+from reloader.lock import writer_of
 from reloader.txn.attempt_record import note_attempt, note_orphan
 from tests.kernel.test_bad_inputs import blocking
 from tests.support import faults
@@ -335,11 +335,11 @@ def test_v11_status_tells_states_apart(stage: Stage, monkeypatch: pytest.MonkeyP
 
     stage.apply(stage.spec("v1", panic="open"))
     assert states() == ["serving"]
-    with writer_lock(stage.layout) as lock:
-        note_attempt(stage.layout, "edge", "edge.yaml", "", "it does not compile", lock)
+    with writer_of(stage.host) as writer:
+        note_attempt(writer, "edge", "edge.yaml", "", "it does not compile")
     assert states() == ["failed-attempt"]
-    with writer_lock(stage.layout) as lock:
-        note_orphan(stage.layout, "edge", lock)
+    with writer_of(stage.host) as writer:
+        note_orphan(writer, "edge")
     assert states() == ["failed-attempt", "orphaned"]
     stage.call("panic", "edge")
     assert states() == ["panicked", "failed-attempt", "orphaned"]

@@ -11,6 +11,7 @@ import pytest
 from lab.sandbox import run
 from reloader import records
 from reloader.errors import KernelError
+from reloader.host import Host
 from reloader.layout import Layout
 from reloader.plan import ops
 from reloader.standing import in_force
@@ -32,7 +33,7 @@ def stands(stage: Stage) -> bool:
     """What the short check says of the very YAML that was applied."""
     current = records.read_current(layout_of(stage), "edge")
     assert current is not None
-    return in_force(stage.kernel, layout_of(stage), "edge", current.wish) > 0
+    return in_force(Host(kernel=stage.kernel, paths=layout_of(stage)), "edge", current.wish) > 0
 
 
 def layout_of(stage: Stage) -> Layout:
@@ -86,7 +87,7 @@ def test_a_live_link_is_never_unpinned_to_make_another(stage: Stage) -> None:
     generation = records.read_generation(layout, "edge", 1)
     attachment = generation.wish.attachments[0]
     pin = layout.link_pin("edge", attachment.id)
-    bench = Bench(kernel=stage.kernel, layout=layout, pipeline="edge", wish=generation.wish)
+    bench = Bench(host=Host(kernel=stage.kernel, paths=layout), pipeline="edge", wish=generation.wish)
     serving = stage.attached()
     op = ops.CreateLink(attachment=attachment, program=layout.prog_pin("edge", 1, "count_flows"), path=pin)
     with pytest.raises(KernelError) as caught:

@@ -17,6 +17,7 @@ import pytest
 from bench.entries import NEW, OLD, conversion
 from lab.sandbox import Sandbox
 from reloader.bpf.live import LiveKernel
+from reloader.host import Host
 from reloader.kernel import LoadRequest, MapInfo, MapType
 from reloader.layout import Layout
 from reloader.plan import ops
@@ -41,7 +42,7 @@ def drained(sandbox: Sandbox, compile_bpf: Callable[[str | Path], Path]) -> Iter
     )  # fmt: skip
     old, new = f"{sandbox.bpffs}/old", f"{sandbox.bpffs}/new"
     layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
-    bench = Bench(kernel=kernel, layout=layout, pipeline="edge", wish=None)
+    bench = Bench(host=Host(kernel=kernel, paths=layout), pipeline="edge", wish=None)
     target = kernel.maps.create(shape)
     variables = mmap.mmap(loaded.maps[".bss"].fileno(), mmap.PAGESIZE)
 

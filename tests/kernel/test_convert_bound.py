@@ -94,4 +94,4 @@ def test_it_serves_on_while_its_layout_stays_and_is_refused_when_it_changes(
         stage.apply("v2")
     for words in (CASES[case][3], "keep the layout, take it out, or give the contents up with --reset"):
         assert words in refused.value.detail
-    plan_change(stage.kernel, stage.layout, replace(stage.intake("v2"), reset=["subject"]))
+    plan_change(stage.host, replace(stage.intake("v2"), reset=["subject"]))

@@ -282,7 +282,7 @@ def test_a_reset_says_how_many_entries_it_drops(stage: Types, chance: random.Ran
     stage.start("hash")
     fill(stage, chance)
     intake = replace(stage.intake("v2"), reset=["hash"])
-    told = next(line for line in plan_change(stage.kernel, stage.layout, intake).lines if line.name == "hash")
+    told = next(line for line in plan_change(stage.host, intake).lines if line.name == "hash")
     assert "300 entries dropped" in told.notes
     assert told.state is not None
     assert (told.state.method, told.state.entries) == ("reset", 300)

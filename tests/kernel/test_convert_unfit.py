@@ -14,7 +14,7 @@ from lab.sandbox import Sandbox
 from reloader import records
 from reloader.errors import KernelError, NothingSwapped, RolledBack
 from reloader.kernel import PERCPU_TYPES
-from reloader.lock import writer_lock
+from reloader.lock import writer_of
 from reloader.plan import ops
 from reloader.records import Trial
 from reloader.txn import apply as apply_module
@@ -125,8 +125,8 @@ ONLY = r"keys without a place in the other layout: 2 \(only where key\.zone is 7
 
 
 def go_back(stage: Unfit, *, leave_out: bool) -> Result:
-    with writer_lock(stage.layout) as lock:
-        return roll_back(stage.kernel, stage.layout, "edge", None, lock, leave_out=leave_out)
+    with writer_of(stage.host) as writer:
+        return roll_back(writer, "edge", None, leave_out=leave_out)
 
 
 @pytest.mark.parametrize(("kind", "header"), KINDS)
@@ -196,8 +196,8 @@ def test_regress_a_failed_trial_finds_its_way_home(make: Make) -> None:
         guard_born=0,
     )  # fmt: skip
     on_trial = replace(current, trial=trial)
-    with writer_lock(stage.layout) as lock:
-        sent = end_trial(stage.kernel, stage.layout, on_trial, "a check failed", lock)
+    with writer_of(stage.host) as writer:
+        sent = end_trial(writer, on_trial, "a check failed")
     assert stage.numbers() == TEN
     told = "flows: 2 entries without a place in that layout left out"
     assert told in home(on_trial, sent)

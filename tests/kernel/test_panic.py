@@ -115,6 +115,7 @@ def test_an_apply_under_way_goes_back(stage: Stage) -> None:
         "import sys\n"
         "from reloader import cli, effects\n"
         "from reloader.bpf.live import LiveKernel\n"
+        "from reloader.host import Host\n"
         "from reloader.layout import Layout\n"
         "from reloader.txn.panic import panic\n"
         "layout = Layout(bpffs=sys.argv[sys.argv.index('--bpffs') + 1])\n"
@@ -124,7 +125,7 @@ def test_an_apply_under_way_goes_back(stage: Stage) -> None:
         "def gate(when, name):\n"
         "    if (when, name) == ('before', 'link.update') and not came:\n"
         "        came.append(name)\n"
-        "        panic(LiveKernel(), layout, 'edge', None)\n"
+        "        panic(Host(kernel=LiveKernel(), paths=layout), 'edge', None)\n"
         "effects.install(gate)\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )

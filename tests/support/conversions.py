@@ -15,9 +15,10 @@ from pathlib import Path
 from lab.sandbox import Sandbox
 from reloader.bpf.live import LiveKernel
 from reloader.frozen import frozen
+from reloader.host import Host
 from reloader.kernel import PERCPU_TYPES, Fd, Kernel
 from reloader.layout import Layout
-from reloader.lock import writer_lock
+from reloader.lock import writer_of
 from reloader.observe import Observed, SeenMap
 from reloader.plan.compat import MapShape, map_differences, wished_shape
 from reloader.plan.conversion import Pair
@@ -223,6 +224,7 @@ class Shifting:
         self.sandbox, self.folder, self.maps = sandbox, folder, maps
         self.kernel = LiveKernel()
         self.layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
+        self.host = Host(kernel=self.kernel, paths=self.layout)
         self.attached = {"count_flows": sandbox.rx}  # program -> where
         self.file = folder / "edge.yaml"
         self.lossy = False  # whether rules are fine whose way back loses something
@@ -259,21 +261,21 @@ class Shifting:
             (folder / file_name(map_name, number)).write_text(text)
 
     def plan(self, version: str) -> Plan:
-        return plan_change(self.kernel, self.layout, self.intake(version))
+        return plan_change(self.host, self.intake(version))
 
     def apply(self, version: str, progress: Progress = quiet) -> Result:
-        with writer_lock(self.layout) as lock:
-            done = apply_version(self.kernel, self.layout, self.intake(version), lock, progress=progress)
+        with writer_of(self.host) as writer:
+            done = apply_version(writer, self.intake(version), progress=progress)
         self.version = version
         return done
 
     def rollback(self) -> Result:
-        with writer_lock(self.layout) as lock:
-            return roll_back(self.kernel, self.layout, "edge", None, lock)
+        with writer_of(self.host) as writer:
+            return roll_back(writer, "edge", None)
 
     def recover(self) -> list[str]:
-        with writer_lock(self.layout) as lock:
-            return recover_all(self.kernel, self.layout, lock, [])
+        with writer_of(self.host) as writer:
+            return recover_all(writer, [])
 
     def pub(self, name: str) -> Fd:
         return self.kernel.pins.get(self.layout.pub_pin("edge", name))
@@ -315,5 +317,5 @@ def apply_in_process(words: list[str]) -> None:
     file, bpffs, kept = words
     made = compile_file(Path(file))[0]
     layout = Layout(bpffs=bpffs, records=Path(kept))
-    with writer_lock(layout) as lock:
-        apply_version(LiveKernel(), layout, Intake(wish=made.wish, blobs={**made.objects, **made.entries}), lock)
+    with writer_of(Host(kernel=LiveKernel(), paths=layout)) as writer:
+        apply_version(writer, Intake(wish=made.wish, blobs={**made.objects, **made.entries}))

@@ -137,7 +137,7 @@ def generation_of(stage: Stage, name: str = "") -> int:
 def on_trial(stage: Stage, name: str = "") -> Trial:
     """The trial, once it is open and the transaction that opened it is over."""
     wait_until(lambda: trial_of(stage, name) is not None, 20)
-    with lock_in_turn(stage.layout, 20):
+    with lock_in_turn(stage.host, 20):
         pass
     found = trial_of(stage, name)
     assert found is not None, "no trial was opened"

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from reloader.host import Host
 from reloader.kernel import Kernel
 from reloader.layout import Layout, load_folders, pin_name, read_inner_pin, read_pin_name, read_state_pin
 from reloader.pins import OF_A_LOAD, Pin, PinKind, inventory, loads_of, pinned_pipelines
@@ -33,7 +34,7 @@ def kernel(*paths: str) -> Any:
 
 
 def look(there: Any) -> Any:
-    return inventory(cast(Kernel, there), LAYOUT, NAME)
+    return inventory(Host(kernel=cast(Kernel, there), paths=LAYOUT), NAME)
 
 
 EVERYTHING = {
@@ -95,12 +96,12 @@ def test_what_is_not_ours_is_named() -> None:
 
 def test_loads_are_in_the_order_of_their_numbers() -> None:
     there = kernel("loads/10/progs/a", "loads/9/progs/a", "loads/x/progs/a")
-    assert list(look(there).loads) == loads_of(there, LAYOUT, NAME) == [9, 10]
+    assert list(look(there).loads) == loads_of(Host(kernel=there, paths=LAYOUT), NAME) == [9, 10]
 
 
 def test_pipelines_are_told_from_other_folders() -> None:
     there = cast(Kernel, Folders(["/bpf/edge/links/a", "/bpf/Other/x", "/bpf/core/links/a"]))
-    assert pinned_pipelines(there, LAYOUT) == ["core", "edge"]
+    assert pinned_pipelines(Host(kernel=there, paths=LAYOUT)) == ["core", "edge"]
 
 
 def test_names_are_read_as_they_were_written() -> None:
