@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
+from reloader.message import Message
+from reloader.structs import texts
 from reloader.typetree import SPECIAL, Leaf, Member, TypeTree, identity, layout_digest, leaves, map_of
 
 __all__ = [
@@ -30,6 +32,10 @@ MAX_TEXT = 1 << 16  # bytes of a source line
 
 class BtfError(ValueError):
     """The BTF is corrupt, or asks for more than any real program's does."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 class Kind(IntEnum):
@@ -110,18 +116,18 @@ class Btf:
     def parse(cls, blob: bytes) -> Btf:
         """Read the header and index all types; layouts are resolved when asked for."""
         if len(blob) < 24:
-            raise BtfError("BTF is shorter than its header")
+            raise BtfError(texts.BTF_TOO_SHORT())
         order = {b"\x9f\xeb": "<", b"\xeb\x9f": ">"}.get(bytes(blob[:2]))
         if order is None:
-            raise BtfError("not BTF: wrong magic number")
+            raise BtfError(texts.BTF_MAGIC())
         _, version, _, hdr_len, type_off, type_len, str_off, str_len = struct.unpack_from(order + "HBBIIIII", blob)
         if version != 1:
-            raise BtfError(f"BTF version {version} is unknown")
+            raise BtfError(texts.BTF_VERSION(version=version))
         if max(hdr_len + type_off + type_len, hdr_len + str_off + str_len) > len(blob) or hdr_len < 24:
-            raise BtfError("BTF is cut off: a section ends beyond it")
+            raise BtfError(texts.BTF_CUT_OFF())
         strings = bytes(blob[hdr_len + str_off : hdr_len + str_off + str_len])
         if str_len and (strings[0] or strings[-1]):
-            raise BtfError("BTF string section does not start and end with NUL")
+            raise BtfError(texts.BTF_STRINGS_NOT_CLOSED())
         start = hdr_len + type_off
         return cls(blob, order, _index_types(blob, order, start, start + type_len), strings)
 
@@ -131,18 +137,18 @@ class Btf:
 
     def raw(self, type_id: int) -> RawType:
         if not 0 <= type_id < len(self._types):
-            raise BtfError(f"BTF type {type_id} does not exist")
+            raise BtfError(texts.BTF_TYPE_MISSING(type=type_id))
         return self._types[type_id]
 
     def string(self, offset: int) -> str:
         """Any text: a source line may hold tabs. Names go through `name`, since they reach terminals."""
         end = self._strings.find(b"\0", offset, offset + MAX_TEXT)
         if not 0 <= offset < max(len(self._strings), 1) or (end < 0 and offset):
-            raise BtfError(f"BTF string offset {offset} is out of bounds")
+            raise BtfError(texts.BTF_STRING_BEYOND(offset=offset))
         try:
             text = self._strings[offset : max(end, 0)].decode("utf-8")
         except UnicodeDecodeError:
-            raise BtfError(f"BTF string at {offset} is not UTF-8") from None
+            raise BtfError(texts.BTF_STRING_NOT_UTF8(offset=offset)) from None
         return text
 
     def name(self, type_id: int) -> str:
@@ -151,7 +157,7 @@ class Btf:
     def _name(self, offset: int) -> str:
         text = self.string(offset)
         if not text.isprintable() or len(text) > MAX_NAME:
-            raise BtfError(f"BTF name at {offset} is not printable, or too long")
+            raise BtfError(texts.BTF_NAME_UNFIT(offset=offset))
         return text
 
     def of_kind(self, kind: Kind) -> Iterator[int]:
@@ -191,7 +197,7 @@ class Btf:
             if var.kind == Kind.FUNC:  # .ksyms lists external functions
                 continue
             if var.kind != Kind.VAR:
-                raise BtfError(f"data section {self.name(datasec_id)} lists BTF type {var_id}, which is no variable")
+                raise BtfError(texts.BTF_NOT_VARIABLE(section=self.name(datasec_id), type=var_id))
             found.append(SectionVariable(self.name(var_id), var.size_or_type, offset, size, self.word(var_id)))
         return tuple(found)
 
@@ -208,7 +214,7 @@ class Btf:
             elif raw.kind == Kind.TYPE_TAG:
                 tags.append(self.name(type_id))
             type_id = raw.size_or_type
-        raise BtfError(f"BTF type {type_id}: more than {MAX_DEPTH} typedefs and qualifiers in a row")
+        raise BtfError(texts.BTF_TYPEDEFS(type=type_id, limit=MAX_DEPTH))
 
     def is_volatile(self, type_id: int) -> bool:
         """Whether a variable's type is volatile; of an array, whether its elements are."""
@@ -219,7 +225,7 @@ class Btf:
             if raw.kind not in _SEEN_THROUGH and raw.kind != Kind.ARRAY:
                 return False
             type_id = self.word(type_id) if raw.kind == Kind.ARRAY else raw.size_or_type
-        raise BtfError(f"BTF type {type_id}: nested too deeply")
+        raise BtfError(texts.BTF_DEPTH(type=type_id))
 
     def tree(self, type_id: int) -> TypeTree:
         """The whole layout of a type; of a variable, that of its type."""
@@ -236,7 +242,7 @@ class Btf:
             nodes += below
             members.append(Member(name=v.name, offset_bits=v.offset * 8, type=tree))
             if v.offset + tree.size > size or nodes > MAX_NODES:
-                raise BtfError(f"variable {v.name} does not fit into section {name}")
+                raise BtfError(texts.BTF_VARIABLE_BEYOND(variable=v.name, section=name))
         return TypeTree(kind="datasec", name=name, size=size, members=tuple(members))
 
     def _tree(self, type_id: int, depth: int) -> _Built:
@@ -246,9 +252,9 @@ class Btf:
             target, names, tags = self.peel(type_id)
             known = self._trees[type_id] = self._build(target, names, tags, depth)
         if known is None or known.height + depth > MAX_DEPTH:
-            raise BtfError(f"BTF type {type_id}: nested too deeply, or within itself")
+            raise BtfError(texts.BTF_DEPTH(type=type_id))
         if known.tree.size > MAX_SIZE or known.nodes > MAX_NODES:
-            raise BtfError(f"BTF type {type_id}: too large")
+            raise BtfError(texts.BTF_TYPE_TOO_LARGE(type=type_id))
         return known
 
     def _build(self, type_id: int, names: tuple[str, ...], tags: tuple[str, ...], depth: int) -> _Built:
@@ -267,13 +273,13 @@ class Btf:
                 return _Built(tree, nodes + 1, height + 1)
             case Kind.STRUCT | Kind.UNION:
                 return self._struct(type_id, names, depth)
-        raise BtfError(f"BTF type {type_id} ({Kind(raw.kind).name.lower()}) has no size")
+        raise BtfError(texts.BTF_TYPE_SIZELESS(type=type_id, kind=Kind(raw.kind).name.lower()))
 
     def _scalar(self, type_id: int, names: tuple[str, ...]) -> TypeTree:
         raw, base = self.raw(type_id), self.name(type_id)
         size, name = raw.size_or_type, (names or (base,))[0]
         if size not in (1, 2, 4, 8, 16):
-            raise BtfError(f"BTF type {type_id}: a scalar of {size} bytes")
+            raise BtfError(texts.BTF_SCALAR_SIZE(type=type_id, size=size))
         if raw.kind == Kind.FLOAT:
             return TypeTree(kind="float", name=name, size=size, signed=True)
         encoding = (self.word(type_id) >> 24) & 0xF  # 1 signed, 2 char, 4 bool
@@ -298,7 +304,7 @@ class Btf:
     def _enum(self, type_id: int, names: tuple[str, ...]) -> TypeTree:
         raw = self.raw(type_id)
         if raw.size_or_type not in (1, 2, 4, 8):
-            raise BtfError(f"BTF type {type_id}: an enum of {raw.size_or_type} bytes")
+            raise BtfError(texts.BTF_ENUM_SIZE(type=type_id, size=raw.size_or_type))
         wide = raw.kind == Kind.ENUM64
         found = []
         for item in self.items(type_id, 12 if wide else 8):
@@ -317,7 +323,7 @@ class Btf:
             nodes, height = nodes + below, max(height, inner_height)
             bits, offset = self._old_bitfield(member_type, tree, offset, bits)
             if _misplaced(tree, offset, bits, raw.size_or_type) or nodes > MAX_NODES:
-                raise BtfError(f"BTF type {type_id}: member {name!r} does not fit")
+                raise BtfError(texts.BTF_MEMBER_BEYOND(type=type_id, member=name))
             members.append(Member(name=name, offset_bits=offset, bits=bits, type=tree))
         kind = "struct" if raw.kind == Kind.STRUCT else "union"
         name = self.name(type_id) or (names or ("",))[0]
@@ -346,14 +352,14 @@ def _index_types(blob: bytes, order: str, at: int, end: int) -> list[RawType]:
     head = struct.Struct(order + "III")
     while at < end:
         if at + 12 > end:
-            raise BtfError("BTF is cut off within a type")
+            raise BtfError(texts.BTF_TYPE_CUT_OFF())
         name_off, info, size_or_type = head.unpack_from(blob, at)
         kind, vlen = info >> 24 & 0x1F, info & 0xFFFF
         if not 0 < kind < len(_EXTRA):
-            raise BtfError(f"BTF type {len(types)} is of unknown kind {kind}")
+            raise BtfError(texts.BTF_KIND_UNKNOWN(type=len(types), kind=kind))
         fixed, each = _EXTRA[kind]
         types.append(RawType(kind, name_off, vlen, bool(info >> 31), size_or_type, at + 12))
         at += 12 + fixed + each * vlen
         if at > end or len(types) > MAX_TYPES:
-            raise BtfError("BTF is cut off within a type")
+            raise BtfError(texts.BTF_TYPE_CUT_OFF())
     return types

@@ -17,6 +17,7 @@ from reloader.elf.file import STB_LOCAL, STB_WEAK, STT_FUNC, ElfError, ElfFile, 
 from reloader.elf.maps import ElfMap, declared_maps, internal_maps, is_data, variables_of
 from reloader.elf.sections import section_type
 from reloader.frozen import frozen
+from reloader.structs.elf import texts
 
 __all__ = ["BtfError", "ElfError", "ElfMap", "ElfObject", "ElfProgram", "Fault", "Variable", "read_object"]
 
@@ -106,9 +107,11 @@ def read_object(data: bytes) -> ElfObject:
     btf = Btf.parse(elf.contents(blob)) if blob else None
     wrong: list[Fault] = []
     maps = (*declared_maps(elf, btf, wrong), *internal_maps(elf, btf))
-    _refuse_twins("map", [m.name for m in maps])
+    if twin := _twin([m.name for m in maps]):
+        raise ElfError(texts.TWO_MAPS(map=twin))
     programs = tuple(_programs(elf, btf, maps))
-    _refuse_twins("program", [p.name for p in programs])
+    if twin := _twin([p.name for p in programs]):
+        raise ElfError(texts.TWO_PROGRAMS(program=twin))
     outside = externs(elf, btf)
     wrong += find_faults(elf, maps, outside)
     if wrong:
@@ -125,12 +128,14 @@ def read_object(data: bytes) -> ElfObject:
     )
 
 
-def _refuse_twins(what: str, names: list[str]) -> None:
+def _twin(names: list[str]) -> str:
+    """The first name that occurs again; empty when none does."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise ElfError(f"the object has more than one {what} named {name}")
+            return name
         seen.add(name)
+    return ""
 
 
 def _license(elf: ElfFile) -> str:
@@ -154,12 +159,9 @@ def _programs(elf: ElfFile, btf: Btf | None, maps: tuple[ElfMap, ...]) -> Iterat
 
 def _program(section: Section, symbol: Symbol, maps: frozenset[str], programs: frozenset[str]) -> ElfProgram:
     if symbol.bind == STB_LOCAL:
-        raise ElfError(
-            f"program {symbol.name} is static; libbpf wants programs to be global",
-            reason="static_program", program=symbol.name,
-        )  # fmt: skip
+        raise ElfError(texts.PROGRAM_STATIC(program=symbol.name), reason="static_program")
     if symbol.value % 8 or symbol.size % 8 or not symbol.size or symbol.value + symbol.size > section.size:
-        raise ElfError(f"program {symbol.name} does not fit into its section {section.name}")
+        raise ElfError(texts.PROGRAM_BEYOND_SECTION(program=symbol.name, section=section.name))
     kind, frags = section_type(section.name)
     return ElfProgram(
         name=symbol.name,
@@ -185,7 +187,7 @@ def _constants(elf: ElfFile, btf: Btf) -> Iterator[Variable]:
                 continue
             tree = btf.tree(v.type_id)
             if v.offset + tree.size > section.size:
-                raise ElfError(f"variable {v.name} does not fit into section {section.name}")
+                raise ElfError(texts.VARIABLE_BEYOND_SECTION(variable=v.name, section=section.name))
             value = data[v.offset : v.offset + tree.size]
             weak = v.name in symbols and symbols[v.name].bind == STB_WEAK
             yield Variable(
@@ -206,10 +208,10 @@ def _line_records(btf: Btf, ext: bytes, section: str = "") -> Iterator[tuple[int
             name_off, count = struct.unpack_from("<II", ext, at)
             at += 8
             if record_size < 16 or count * record_size > end - at:
-                raise BtfError("line information is cut off")
+                raise BtfError(texts.LINES_CUT_OFF())
             if not section or btf.string(name_off) == section:
                 for i in range(count):
                     yield struct.unpack_from("<IIII", ext, at + i * record_size)
             at += count * record_size
     except struct.error:
-        raise BtfError("line information is cut off") from None
+        raise BtfError(texts.LINES_CUT_OFF()) from None

@@ -13,6 +13,7 @@ from itertools import pairwise
 from reloader.btf import Btf
 from reloader.elf.file import STT_FUNC, STT_SECTION, ElfError, ElfFile, Relocation, Section, Symbol
 from reloader.elf.maps import is_data
+from reloader.structs.elf import texts
 
 R_BPF_64_32 = 10  # a call
 OP_CALL = 0x85
@@ -89,7 +90,7 @@ class CodeReader:
     def _immediate(self, index: int, offset: int) -> int:
         code = self._code[index]
         if offset % 8 or offset + 8 > len(code):
-            raise ElfError("a relocation lies outside the code")
+            raise ElfError(texts.RELOCATION_BEYOND_CODE())
         found: int = struct.unpack_from("<i", code, offset + 4)[0]
         return found
 
@@ -118,9 +119,9 @@ def _functions(elf: ElfFile, index: int) -> list[tuple[int, int]]:
     for s in elf.by_section.get(index, []):
         if s.type == STT_FUNC and s.size:
             if s.value % 8 or s.value + s.size > size:
-                raise ElfError(f"function {s.name} lies outside its section")
+                raise ElfError(texts.FUNCTION_BEYOND_SECTION(function=s.name))
             found.add((s.value, s.value + s.size))
     ordered = sorted(found)
     if any(after[0] < before[1] for before, after in pairwise(ordered)):
-        raise ElfError(f"functions of section {elf.sections[index].name} overlap")
+        raise ElfError(texts.FUNCTIONS_OVERLAP(section=elf.sections[index].name))
     return ordered

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 from reloader.btf import Btf, Kind, TypeTree
 from reloader.elf.file import (
@@ -28,6 +29,7 @@ from reloader.elf.file import (
 from reloader.elf.maps import ElfMap, is_data
 from reloader.frozen import frozen
 from reloader.kernel import MapType
+from reloader.structs.elf import texts
 
 LARGEST = (1 << 31) - 1  # bytes of a map's value, INT_MAX
 PIN_NONE, PIN_BY_NAME = 0, 1
@@ -95,43 +97,31 @@ def find_faults(elf: ElfFile, maps: Sequence[ElfMap], outside: Sequence[Extern])
 
 def _sections(elf: ElfFile) -> Iterator[Fault]:
     for section in elf.sections:
-        name = section.name
-        values: dict[str, object] = {"section": section.name}
-        if name in (".struct_ops", ".struct_ops.link") and section.size:
-            yield Fault(
-                reason="struct_ops", message=f"section {name} declares struct_ops maps, which reloader does not load",
-                hint="put them into an object of their own, and load that by another tool", values=values,
-            )  # fmt: skip
-        if name == "version" and section.size != 4:
-            message = f"section version has {section.size} bytes; libbpf wants a __u32"
-            yield Fault(reason="version_section", message=message, hint="leave the section out", values=values)
-        if is_data(section) and section.size > LARGEST:
-            message = f"section {name} has {section.size} bytes; the kernel takes {LARGEST} in a map's value"
-            yield Fault(reason="section_too_large", message=message, hint="move data into a map", values=values)
+        name, size = section.name, section.size
+        if name in (".struct_ops", ".struct_ops.link") and size:
+            yield Fault.of("struct_ops", texts.STRUCT_OPS(section=name))
+        if name == "version" and size != 4:
+            yield Fault.of("version_section", texts.VERSION_SECTION(section=name, size=size))
+        if is_data(section) and size > LARGEST:
+            message = texts.SECTION_TOO_LARGE_FOR_MAP(section=name, size=size, limit=LARGEST)
+            yield Fault.of("section_too_large", message)
 
 
 def _map(elf: ElfFile, found: ElfMap) -> Iterator[Fault]:
-    values: dict[str, object] = {"map": found.name}
     section = elf.section(".maps")
     symbols = elf.by_section.get(section.index, []) if section else []
     if any(s.hidden for s in symbols if s.name == found.name):
-        message = f"map {found.name} is declared __hidden; libbpf takes it for static and refuses it"
-        yield Fault(reason="hidden_map", message=message, hint="remove __hidden", values=values)
+        yield Fault.of("hidden_map", texts.MAP_HIDDEN(map=found.name))
     if found.pinning not in (PIN_NONE, PIN_BY_NAME):
-        message = f"map {found.name}: pinning {found.pinning} is not a value that libbpf knows"
-        hint = "remove the attribute: reloader pins maps itself"
-        yield Fault(reason="map_pinning", message=message, hint=hint, values={**values, "pinning": found.pinning})
+        yield Fault.of("map_pinning", texts.MAP_PINNING(map=found.name, pinning=found.pinning))
     if found.inner and found.inner.pinning:
-        message = f"map {found.name}: its inner map declares pinning, which libbpf refuses"
-        yield Fault(reason="map_pinning", message=message, hint="remove the attribute", values=values)
+        yield Fault.of("map_pinning", texts.INNER_MAP_PINNED(map=found.name))
     if any(found.inner_values) and found.type == MapType.HASH_OF_MAPS and found.key_size != 4:
-        message = f"map {found.name}: `.values` of a hash of maps need keys of 4 bytes, not {found.key_size}"
-        hint = "make the key a __u32, or leave out `.values` and put the maps in from user space"
-        yield Fault(reason="map_values_key", message=message, hint=hint, values={**values, "key_size": found.key_size})
-    yield from _initial(elf, found, values)
+        yield Fault.of("map_values_key", texts.VALUES_KEY_SIZE(map=found.name, key_size=found.key_size))
+    yield from _initial(elf, found)
 
 
-def _initial(elf: ElfFile, found: ElfMap, values: dict[str, object]) -> Iterator[Fault]:
+def _initial(elf: ElfFile, found: ElfMap) -> Iterator[Fault]:
     """What `.values` name: entry programs, or maps, of this object."""
     entries = {
         s.name
@@ -142,9 +132,7 @@ def _initial(elf: ElfFile, found: ElfMap, values: dict[str, object]) -> Iterator
     }
     for name in filter(None, found.prog_array_values):
         if name not in entries:
-            message = f"map {found.name}: `.values` name {name}, which is not a program with a section of its own"
-            hint = 'write SEC("…") above it'
-            yield Fault(reason="map_values", message=message, hint=hint, values={**values, "value": name})
+            yield Fault.of("map_values", texts.VALUES_NOT_PROGRAM(map=found.name, value=name))
 
 
 def _externs(outside: Sequence[Extern]) -> Iterator[Fault]:
@@ -152,13 +140,9 @@ def _externs(outside: Sequence[Extern]) -> Iterator[Fault]:
         name = one.name
         known = name.startswith("CONFIG_") or name in FILLED_IN or (name.startswith("LINUX_") and one.weak)
         if one.section == KCONFIG and not known:
-            message = f"extern {name} (__kconfig): libbpf knows CONFIG_… and LINUX_KERNEL_VERSION only"
-            values: dict[str, object] = {"extern": name}
-            yield Fault(reason="kconfig_name", message=message, hint="use the option's own name", values=values)
+            yield Fault.of("kconfig_name", texts.KCONFIG_NAME(extern=name))
         if one.section == KCONFIG and one.type and not option_kind(one.type):
-            message = f"extern {name} (__kconfig): libbpf does not read an option into {one.type.text()}"
-            hint = "declare it bool, char, char[], an integer or enum libbpf_tristate"
-            yield Fault(reason="kconfig_type", message=message, hint=hint, values={"extern": name})
+            yield Fault.of("kconfig_type", texts.KCONFIG_TYPE(extern=name, type=one.type.text()))
 
 
 def option_kind(tree: TypeTree) -> str:
@@ -202,32 +186,21 @@ def _relocation(elf: ElfFile, section: Section, code: bytes, r: Relocation) -> I
         return  # an extern
     target = elf.sections[symbol.section] if 0 < symbol.section < len(elf.sections) else None
     name = symbol.name or (target.name if target else "")
-    values: dict[str, object] = {"symbol": name, "section": target.name if target else "", "in": section.name}
+    values: dict[str, Any] = {"symbol": name, "section": target.name if target else "", "in": section.name}
     if target is None:
-        message = f"section {section.name} uses {name}, which does not have a section"
-        hint = "initialise the variable, and compile with -fno-common"
-        yield Fault(reason="symbol_without_section", message=message, hint=hint, values=values)
+        yield Fault.of("symbol_without_section", texts.SYMBOL_WITHOUT_SECTION(**values))
     elif code[r.offset] == CALL:
         if target.name != TEXT:
             at = symbol.value + (_distance(code, r.offset) if symbol.type == STT_SECTION else 0)
             yield _call(section, elf.by_section.get(target.index, []), at)
     elif not (target.name == ".maps" or is_data(target) or target.name == TEXT):
-        if target.is_code:
-            message = f"section {section.name} takes the address of {name}, which is not a function in .text"
-            hint = "take the SEC() line from the function"
-        else:
-            old = target.name.partition("/")[0] == "maps"
-            what = "map" if old else "variable"
-            message = f"{what} {name} is in section {target.name}, which libbpf does not make a map of"
-            hint = (
-                'declare the map with BTF: SEC(".maps")' if old else "use .data.…, .rodata.… or .bss.… as its section"
-            )
-        yield Fault(reason="unknown_section", message=message, hint=hint, values=values)
+        old = target.name.partition("/")[0] == "maps"
+        data = texts.MAP_IN_OTHER_SECTION if old else texts.VARIABLE_IN_OTHER_SECTION
+        why = texts.ADDRESS_OUTSIDE_TEXT if target.is_code else data
+        yield Fault.of("unknown_section", why(**values))
 
 
 def _call(section: Section, symbols: Sequence[Symbol], target: int) -> Fault:
     called = next((s.name for s in symbols if s.type == STT_FUNC and s.value == target), "a function")
-    message = f"section {section.name} calls {called}, which is not in .text"
-    hint = "take the SEC() line from the function: libbpf calls into .text only"
-    values: dict[str, object] = {"in": section.name, "symbol": called}
-    return Fault(reason="call_outside_text", message=message, hint=hint, values=values)
+    values: dict[str, Any] = {"in": section.name, "symbol": called}
+    return Fault.of("call_outside_text", texts.CALL_OUTSIDE_TEXT(**values))

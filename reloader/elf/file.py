@@ -11,6 +11,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from reloader.frozen import frozen
+from reloader.message import hint_of, values_of
+from reloader.structs.elf import texts
 
 ET_REL = 1
 EM_BPF = 247
@@ -38,16 +40,20 @@ class Fault:
     hint: str = ""
     values: dict[str, object] = field(default_factory=dict)  # what it is about, as JSON values
 
+    @classmethod
+    def of(cls, reason: str, message: str) -> Fault:
+        """The fault with the message's hint and values."""
+        return cls(reason=reason, message=message, hint=hint_of(message), values=values_of(message))
+
 
 class ElfError(ValueError):
-    """The file is no BPF object we can read; the message says why. `faults`: every one that was found."""
+    """The file is not a BPF object we can read; the message says why. `faults`: every one that was found."""
 
-    def __init__(
-        self, message: str, *, faults: tuple[Fault, ...] = (), reason: str = "object", **values: object
-    ) -> None:
+    def __init__(self, message: str, *, faults: tuple[Fault, ...] = (), reason: str = "object") -> None:
         super().__init__(message)
-        hint = "it must be a BPF object compiled by clang -target bpf -g"
-        self.faults = faults or (Fault(reason=reason, message=message, hint=hint, values=values),)
+        self.message = message
+        hint = hint_of(message) or texts.NOT_A_BPF_OBJECT()
+        self.faults = faults or (Fault(reason=reason, message=message, hint=hint, values=values_of(message)),)
 
 
 @frozen
@@ -105,7 +111,7 @@ class ElfFile:
         relocations: defaultdict[int, list[Relocation]] = defaultdict(list)
         for section in sections:
             if section.type == SHT_RELA and not section.name.startswith(".rela.debug"):
-                raise ElfError(f"section {section.name} has relocations with addends, which BPF objects do not use")
+                raise ElfError(texts.RELOCATION_ADDENDS(section=section.name))
             if section.type == SHT_REL and not section.name.startswith((".rel.BTF", ".rel.debug", ".rel.eh_frame")):
                 relocations[section.info] += _read_relocations(data, section, symbols)
         return cls(data, sections, symbols, dict(by_section), dict(relocations))
@@ -127,13 +133,13 @@ class ElfFile:
 
 def _read_sections(data: bytes) -> tuple[Section, ...]:
     if len(data) < _HEADER.size:
-        raise ElfError("not an object file: shorter than an ELF header" if data else "the file is empty")
+        raise ElfError(texts.TOO_SHORT() if data else texts.FILE_EMPTY())
     ident, kind, machine, *_, at, _, _, _, _, entry_size, count, names_index = _HEADER.unpack_from(data)
     _check_identity(ident, kind, machine)
     if entry_size != _SECTION.size or not 0 < count < 0xFF00:
-        raise ElfError("the section table is missing or of an unknown form")
+        raise ElfError(texts.SECTION_TABLE_UNKNOWN())
     if at + count * entry_size > len(data):
-        raise ElfError("the file is cut off: its section table lies beyond the end")
+        raise ElfError(texts.SECTION_TABLE_CUT_OFF())
     rows = list(_SECTION.iter_unpack(data[at : at + count * entry_size]))
     names = _strings(data, rows, names_index)
     sections = tuple(
@@ -142,51 +148,51 @@ def _read_sections(data: bytes) -> tuple[Section, ...]:
     )
     for s in sections[1:]:
         if s.type != SHT_NOBITS and s.offset + s.size > len(data):
-            raise ElfError(f"the file is cut off: section {s.name} ends beyond it")
+            raise ElfError(texts.FILE_CUT_OFF(section=s.name))
         if s.size > MAX_SECTION:
-            message = f"section {s.name} has a size of {s.size} bytes"
-            raise ElfError(message, reason="section_too_large", section=s.name)
+            message = texts.SECTION_TOO_LARGE(section=s.name, size=s.size, limit=MAX_SECTION)
+            raise ElfError(message, reason="section_too_large")
     return sections
 
 
 def _check_identity(ident: bytes, kind: int, machine: int) -> None:
     if ident[:4] != b"\x7fELF":
-        raise ElfError("not an object file: no ELF magic number")
+        raise ElfError(texts.NOT_ELF())
     if ident[4] != 2:
-        raise ElfError("a 32-bit ELF file; BPF objects are 64-bit")
+        raise ElfError(texts.ELF_32())
     if ident[5] != 1:
-        raise ElfError("a big-endian ELF file; only little-endian BPF objects (-target bpf or bpfel) are read")
+        raise ElfError(texts.ELF_BIG_ENDIAN())
     if machine != EM_BPF:
-        raise ElfError(f"compiled for machine {machine}, not for BPF (clang -target bpf)")
+        raise ElfError(texts.OTHER_MACHINE(machine=machine))
     if kind != ET_REL:
-        raise ElfError(f"ELF type {kind}: not a relocatable object (clang -c)")
+        raise ElfError(texts.NOT_RELOCATABLE(type=kind))
 
 
 def _strings(data: bytes, rows: list[tuple[int, ...]], index: int) -> bytes:
     if not 0 < index < len(rows):
-        raise ElfError(f"string table {index} does not exist")
+        raise ElfError(texts.STRING_TABLE_MISSING(index=index))
     offset, size = rows[index][4], rows[index][5]
     if offset + size > len(data):
-        raise ElfError("the file is cut off: a string table ends beyond it")
+        raise ElfError(texts.STRING_TABLE_CUT_OFF())
     return data[offset : offset + size]
 
 
 def _name(strings: bytes, offset: int) -> str:
     end = strings.find(b"\0", offset, offset + MAX_NAME)
     if end < 0:
-        raise ElfError(f"name offset {offset} is out of bounds")
+        raise ElfError(texts.NAME_BEYOND(offset=offset))
     try:
         text = strings[offset:end].decode("utf-8")
     except UnicodeDecodeError:
-        raise ElfError(f"the name at {offset} is not UTF-8") from None
+        raise ElfError(texts.NAME_NOT_UTF8(offset=offset)) from None
     if not text.isprintable():
-        raise ElfError(f"the name at {offset} is not printable")
+        raise ElfError(texts.NAME_NOT_PRINTABLE(offset=offset))
     return text
 
 
 def _read_symbols(data: bytes, sections: tuple[Section, ...], table: Section) -> tuple[Symbol, ...]:
     if table.size % _SYMBOL.size or not 0 < table.link < len(sections):
-        raise ElfError("the symbol table is damaged")
+        raise ElfError(texts.SYMBOLS_DAMAGED())
     strings = sections[table.link]
     names = data[strings.offset : strings.offset + strings.size]
     found = []
@@ -194,7 +200,7 @@ def _read_symbols(data: bytes, sections: tuple[Section, ...], table: Section) ->
         data[table.offset : table.offset + table.size]
     ):
         if section >= len(sections) and section < SHN_LORESERVE:
-            raise ElfError(f"a symbol lies in section {section}, which does not exist")
+            raise ElfError(texts.SYMBOL_SECTION_MISSING(section=section))
         name, kind, bind = _name(names, name_off), info & 0xF, info >> 4
         hidden = other & 3 in (STV_INTERNAL, STV_HIDDEN)
         found.append(Symbol(name=name, type=kind, bind=bind, section=section, value=value, size=size, hidden=hidden))
@@ -203,10 +209,10 @@ def _read_symbols(data: bytes, sections: tuple[Section, ...], table: Section) ->
 
 def _read_relocations(data: bytes, section: Section, symbols: tuple[Symbol, ...]) -> list[Relocation]:
     if section.size % _RELOCATION.size:
-        raise ElfError(f"relocation section {section.name} is damaged")
+        raise ElfError(texts.RELOCATIONS_DAMAGED(section=section.name))
     found = []
     for offset, info in _RELOCATION.iter_unpack(data[section.offset : section.offset + section.size]):
         if info >> 32 >= len(symbols):
-            raise ElfError(f"relocation section {section.name} names symbol {info >> 32}, which does not exist")
+            raise ElfError(texts.RELOCATION_SYMBOL_MISSING(section=section.name, symbol=info >> 32))
         found.append(Relocation(offset=offset, type=info & 0xFFFFFFFF, symbol=symbols[info >> 32]))
     return found

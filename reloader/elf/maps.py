@@ -14,6 +14,8 @@ from reloader.btf import Btf, Kind, SectionVariable, TypeTree, map_of
 from reloader.elf.file import SHT_NOBITS, SHT_PROGBITS, ElfError, ElfFile, Fault, Relocation, Section
 from reloader.frozen import frozen
 from reloader.kernel import MapType
+from reloader.message import hint_of
+from reloader.structs.elf import texts
 
 F_RDONLY_PROG = 1 << 7
 F_MMAPABLE = 1 << 10
@@ -60,7 +62,7 @@ def variables_of(elf: ElfFile, btf: Btf, section: Section) -> tuple[SectionVaria
     for v in found:
         symbol = symbols.get(v.name) if v.linkage else None
         if v.linkage and symbol is None:
-            raise ElfError(f"variable {v.name} of section {section.name} has no symbol")
+            raise ElfError(texts.VARIABLE_WITHOUT_SYMBOL(variable=v.name, section=section.name))
         fixed.append(v._replace(offset=symbol.value) if symbol else v)
     return tuple(fixed)
 
@@ -80,7 +82,7 @@ def internal_maps(elf: ElfFile, btf: Btf | None) -> Iterator[ElfMap]:
     seen: set[str] = set()
     for section in filter(is_data, elf.sections):
         if section.name in seen:
-            raise ElfError(f"the object has more than one section {section.name}")
+            raise ElfError(texts.SECTION_TWICE(section=section.name))
         seen.add(section.name)
         constant = section.name.startswith(".rodata")
         variables = variables_of(elf, btf, section) if btf else ()
@@ -132,37 +134,37 @@ def declared_maps(elf: ElfFile, btf: Btf | None, wrong: list[Fault]) -> Iterator
     """The maps of the `.maps` section, in the order of the object. What is not right with one goes into `wrong`."""
     if (old := elf.section("maps")) is not None:
         names = sorted(elf.global_objects(old))
-        raise ElfError(
-            f"maps are declared in the old `maps` section ({', '.join(names)}); declare them with BTF: SEC(\".maps\")",
-            reason="legacy_maps", maps=names,
-        )  # fmt: skip
+        raise ElfError(texts.MAPS_LEGACY(maps=names), reason="legacy_maps")
     section = elf.section(".maps")
     if section is None or section.size == 0:
         return
     datasec = btf.find_datasec(".maps") if btf else None
     if btf is None or datasec is None:
-        raise ElfError("the .maps section has no BTF to describe its maps; compile with -g")
+        raise ElfError(texts.MAPS_WITHOUT_BTF())
     variables = variables_of(elf, btf, section)
     initial = _initial_values(elf.relocations.get(section.index, []), sorted(v.offset for v in variables))
     for v in variables:
         try:
             if v.linkage != 1:
-                raise ElfError(f"map {v.name} is static; libbpf wants maps to be global", reason="static_map")
+                raise ElfError(texts.MAP_STATIC(map=v.name), reason="static_map")
             found, values_at = _declared_map(btf, v.name, btf.peel(v.type_id)[0])
             held = initial[v.offset]
             yield _with_values(found, v.offset + values_at, held, section.index) if values_at >= 0 else found
         except ElfError as error:
-            wrong += (
-                replace(f, reason=f.reason.replace("object", "map"), values={"map": v.name, **f.values}, hint="")
-                for f in error.faults
-            )
+            wrong += [_of_map(fault, v.name) for fault in error.faults]
+
+
+def _of_map(fault: Fault, name: str) -> Fault:
+    """The fault as one of that map, which is declared with it or with a map inside it."""
+    reason, values = fault.reason.replace("object", "map"), {**fault.values, "map": name}
+    return replace(fault, reason=reason, hint=hint_of(fault.message), values=values)
 
 
 def _initial_values(relocations: list[Relocation], starts: list[int]) -> dict[int, list[Relocation]]:
     """The relocations of .maps by the offset of the map they lie in."""
     found: dict[int, list[Relocation]] = {start: [] for start in starts}
     if len(found) < len(starts):
-        raise ElfError("two maps lie at the same place")
+        raise ElfError(texts.MAPS_AT_ONE_PLACE())
     for r in relocations if starts else ():
         found[starts[max(bisect_right(starts, r.offset) - 1, 0)]].append(r)
     return found
@@ -171,14 +173,14 @@ def _initial_values(relocations: list[Relocation], starts: list[int]) -> dict[in
 def _declared_map(btf: Btf, name: str, struct_id: int) -> tuple[ElfMap, int]:
     """(the map a definition struct stands for, where in it the initial values lie)."""
     if btf.raw(struct_id).kind != Kind.STRUCT:
-        raise ElfError(f"map {name} is not declared by a struct")
+        raise ElfError(texts.MAP_NOT_STRUCT(map=name))
     numbers: dict[str, int] = {}
     trees: dict[str, TypeTree] = {}
     inner: ElfMap | None = None
     values_at = -1
     for field, type_id, offset, _ in btf.members(struct_id):
         if field in numbers or field in trees or (field == "values" and values_at >= 0):
-            raise ElfError(f"map {name}: attribute {field} stands there twice")
+            raise ElfError(texts.ATTRIBUTE_TWICE(map=name, attribute=field))
         if field in ("key", "value"):
             trees[field] = _side(btf, _pointee(btf, type_id, name, field), name, field)
         elif field in _NUMBERS:
@@ -186,7 +188,7 @@ def _declared_map(btf: Btf, name: str, struct_id: int) -> tuple[ElfMap, int]:
         elif field == "values":
             inner, values_at = _inner_map(btf, type_id, name), offset // 8
         else:
-            raise ElfError(f"map {name}: unknown attribute {field!r}")
+            raise ElfError(texts.ATTRIBUTE_UNKNOWN(map=name, attribute=field))
     return _assembled(name, numbers, trees, inner, values_at >= 0), values_at
 
 
@@ -194,17 +196,18 @@ def _assembled(
     name: str, numbers: dict[str, int], trees: dict[str, TypeTree], inner: ElfMap | None, has_values: bool
 ) -> ElfMap:
     if not numbers.get("type"):
-        raise ElfError(f"map {name} has no type")
+        raise ElfError(texts.MAP_WITHOUT_TYPE(map=name))
     if has_values and numbers["type"] not in (*_MAP_IN_MAP, MapType.PROG_ARRAY):
-        raise ElfError(f"map {name}: `.values` belong into maps of maps and program arrays only", reason="map_values")
+        raise ElfError(texts.VALUES_NOT_ALLOWED(map=name), reason="map_values")
     if has_values and numbers.get("value_size", 4) != 4:
-        size = numbers["value_size"]
-        raise ElfError(f"map {name}: value_size is {size}; beside `.values` it is 4", reason="map_value_size")
+        message = texts.VALUE_SIZE_OF_VALUES(map=name, size=numbers["value_size"])
+        raise ElfError(message, reason="map_value_size")
     sizes = {}
     for field in ("key", "value"):
         sizes[field] = numbers.get(f"{field}_size", trees[field].size if field in trees else 0)
         if field in trees and sizes[field] != trees[field].size:
-            raise ElfError(f"map {name}: {field}_size is {sizes[field]}, but its type has {trees[field].size} bytes")
+            wanted = trees[field].size
+            raise ElfError(texts.SIZE_DIFFERS(map=name, side=field, size=sizes[field], type_size=wanted))
     references = has_values or numbers["type"] in (*_MAP_IN_MAP, MapType.PROG_ARRAY)
     return ElfMap(
         name=name,
@@ -231,7 +234,7 @@ def _nested(inner: ElfMap) -> TypeTree | None:
 def _pointee(btf: Btf, type_id: int, name: str, field: str) -> int:
     raw = btf.raw(btf.peel(type_id)[0])
     if raw.kind != Kind.PTR:
-        raise ElfError(f"map {name}: attribute {field} is not written with __type()")
+        raise ElfError(texts.NOT_BY_TYPE(map=name, attribute=field))
     return raw.size_or_type
 
 
@@ -239,11 +242,8 @@ def _side(btf: Btf, type_id: int, name: str, field: str) -> TypeTree:
     """A key's or value's layout. clang knows of inner maps' types by name only, unless something else uses them."""
     peeled = btf.peel(type_id)[0]
     if btf.raw(peeled).kind == Kind.FWD:
-        struct = f"struct {btf.name(peeled)}"
-        raise ElfError(
-            f"map {name}: the BTF has the name of its {field}'s type, {struct}, and not its fields; clang leaves them"
-            f" out where only an inner map uses them (add `const volatile {struct} {btf.name(peeled)}_layout = {{}};`)"
-        )
+        named = btf.name(peeled)
+        raise ElfError(texts.FIELDS_LEFT_OUT(map=name, side=field, type=f"struct {named}", name=named))
     return btf.tree(type_id)
 
 
@@ -251,7 +251,7 @@ def _number(btf: Btf, type_id: int, name: str, field: str) -> int:
     """__uint(field, n) is a pointer to an array of n."""
     array = btf.peel(_pointee(btf, type_id, name, field))[0]
     if btf.raw(array).kind != Kind.ARRAY:
-        raise ElfError(f"map {name}: attribute {field} is not written with __uint()")
+        raise ElfError(texts.NOT_BY_UINT(map=name, attribute=field))
     return btf.word(array, 2)
 
 
@@ -259,13 +259,13 @@ def _inner_map(btf: Btf, type_id: int, name: str) -> ElfMap | None:
     """What `values` points to: the definition of inner maps, or functions (None)."""
     array = btf.peel(type_id)[0]
     if btf.raw(array).kind != Kind.ARRAY:
-        raise ElfError(f"map {name}: attribute values is not written with __array()")
+        raise ElfError(texts.NOT_BY_ARRAY(map=name, attribute="values"))
     target = btf.peel(_pointee(btf, btf.word(array), name, "values"))[0]
     if btf.raw(target).kind == Kind.FUNC_PROTO:
         return None
     inner = btf.name(target) or f"{name}.inner"
     if any(field == "values" for field, *_ in btf.members(target) if btf.raw(target).kind == Kind.STRUCT):
-        raise ElfError(f"map {name}: maps may be nested once only")
+        raise ElfError(texts.NESTED_TWICE(map=name))
     return replace(_declared_map(btf, inner, target)[0], name=inner)
 
 
@@ -275,9 +275,9 @@ def _with_values(found: ElfMap, start: int, relocations: list[Relocation], maps_
     for r in relocations:
         slot, rest = divmod(r.offset - start, 8)
         if rest or not 0 <= slot <= MAX_SLOT:
-            raise ElfError(f"map {found.name}: an initial value lies at an odd place")
+            raise ElfError(texts.INITIAL_VALUE_MISPLACED(map=found.name))
         if not r.symbol.name or (r.symbol.section == maps_index) != (found.inner is not None):
-            raise ElfError(f"map {found.name}: an initial value is neither a map nor a program of this object")
+            raise ElfError(texts.INITIAL_VALUE_UNKNOWN(map=found.name))
         names[slot] = r.symbol.name
     listed = tuple(names.get(i, "") for i in range(max(names, default=-1) + 1))
     return replace(found, inner_values=listed) if found.inner else replace(found, prog_array_values=listed)

@@ -1,4 +1,4 @@
-"""The words of this room: values that do not fit their types."""
+"""The words of this room: values that do not fit their types, and BTF that is damaged."""
 
 from __future__ import annotations
 
@@ -68,3 +68,28 @@ COLUMN_SHARES_BYTES_WITH_WHOLE = Text(
     "column-and-whole", "this column and the column of the whole share bytes", hint="remove one of them"
 )
 COLUMN_MISSING = Text("column-missing", "the column for this field is missing", hint="give every field of a key")
+
+# btf
+
+BTF_CUT_OFF = Text("btf-cut-off", "the BTF is cut off: a section ends beyond it")
+BTF_DEPTH = Text("btf-depth", "BTF type {type}: nested too deeply, or within itself")
+BTF_ENUM_SIZE = Text("btf-enum-size", "BTF type {type}: an enum of {size:byte}")
+BTF_KIND_UNKNOWN = Text("btf-kind-unknown", "BTF type {type} is of unknown kind {kind}")
+BTF_MAGIC = Text("btf-magic", "the data is not BTF: its magic number is wrong")
+BTF_MEMBER_BEYOND = Text("btf-member-beyond", "BTF type {type}: member {member!r} does not fit")
+BTF_NAME_UNFIT = Text("btf-name-unfit", "the BTF name at {offset} is not printable, or too long")
+BTF_NOT_VARIABLE = Text("btf-not-variable", "data section {section} lists BTF type {type}, which is not a variable")
+BTF_SCALAR_SIZE = Text("btf-scalar-size", "BTF type {type}: a scalar of {size:byte}")
+BTF_STRING_BEYOND = Text("btf-string-beyond", "the BTF string offset {offset} is out of bounds")
+BTF_STRING_NOT_UTF8 = Text("btf-string-not-utf8", "the BTF string at {offset} is not UTF-8")
+BTF_STRINGS_NOT_CLOSED = Text(
+    "btf-strings-not-closed", "the BTF string section does not start and end with a zero byte"
+)
+BTF_TOO_SHORT = Text("btf-too-short", "the BTF is shorter than its header")
+BTF_TYPE_CUT_OFF = Text("btf-type-cut-off", "the BTF is cut off within a type")
+BTF_TYPE_MISSING = Text("btf-type-missing", "BTF type {type} does not exist")
+BTF_TYPE_SIZELESS = Text("btf-type-sizeless", "BTF type {type} ({kind}) does not have a size")
+BTF_TYPE_TOO_LARGE = Text("btf-type-too-large", "BTF type {type}: too large")
+BTF_TYPEDEFS = Text("btf-typedefs", "BTF type {type}: more than {limit} typedefs and qualifiers in a row")
+BTF_VARIABLE_BEYOND = Text("btf-variable-beyond", "variable {variable} does not fit into section {section}")
+BTF_VERSION = Text("btf-version", "BTF version {version} is unknown")
