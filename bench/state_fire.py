@@ -25,7 +25,7 @@ from lab.sandbox import LabError, Sandbox
 from lab.traffic import Generator
 from reloader import effects
 from reloader.host import Host
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.lock import writer_of
 from reloader.spec.compile import Compiled, compile_file
 from reloader.txn.intake import Intake
@@ -90,7 +90,7 @@ class Edge:
 
     def __init__(self, sandbox: Sandbox, objects: dict[int, str]) -> None:
         self.sandbox = sandbox
-        self.host = Host(kernel=KERNEL, paths=Layout(bpffs=sandbox.bpffs, records=sandbox.records))
+        self.host = Host(kernel=KERNEL, paths=Paths(bpffs=sandbox.bpffs, records=sandbox.records))
         folder = sandbox.dir / objects[1]
         shutil.copytree(LAYOUTS, folder / "state")
         self.compiled = {number: self._compile(folder, name) for number, name in objects.items()}

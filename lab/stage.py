@@ -33,7 +33,7 @@ from reloader.bpf import netns
 from reloader.bpf.live import LiveKernel
 from reloader.host import Host
 from reloader.kernel import Fd
-from reloader.layout import Layout
+from reloader.layout import Paths
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = {
@@ -90,12 +90,12 @@ class Stage:
     # what is wanted
 
     @property
-    def layout(self) -> Layout:
-        return Layout(bpffs=self.sandbox.bpffs, records=self.records)
+    def paths(self) -> Paths:
+        return Paths(bpffs=self.sandbox.bpffs, records=self.records)
 
     @property
     def host(self) -> Host:
-        return Host(kernel=self.kernel, paths=self.layout)
+        return Host(kernel=self.kernel, paths=self.paths)
 
     @property
     def file(self) -> Path:
@@ -180,7 +180,7 @@ class Stage:
     # what is there
 
     def standing(self) -> Standing:
-        current = records.read_current(self.layout, self.name)
+        current = records.read_current(self.paths, self.name)
         kept = {"cache", "logs", "lock"}
         names = [p.relative_to(self.records) for p in self.records.rglob("*") if p.is_file()]
         return Standing(
@@ -196,7 +196,7 @@ class Stage:
         return found.xdp_prog_id if found else 0
 
     def pub(self, name: str) -> Fd:
-        return self.kernel.pins.get(self.layout.pub_pin(self.name, name))
+        return self.kernel.pins.get(self.paths.pub_pin(self.name, name))
 
     def items(self, name: str) -> dict[bytes, bytes]:
         """Contents of a published map."""

@@ -15,7 +15,7 @@ from reloader.diagnosis import Finding
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, PermissionRefused
 from reloader.files import listing
 from reloader.host import Host
-from reloader.layout import Layout, public_name
+from reloader.layout import Paths, public_name
 from reloader.lost import is_lost, unrecorded
 from reloader.observe import Observed, SeenAttachment, observe, panic_of
 from reloader.pin_folders import describe_weak, repair_command, weak_folders
@@ -124,9 +124,9 @@ def _start_again(seen: Observed, generation: Generation) -> str:
     return f"apply it again{f' with{reset}: what the state maps held is gone' if kept else ''}"
 
 
-def _blobs(layout: Layout, name: str, generation: Generation) -> Iterator[Finding]:
+def _blobs(paths: Paths, name: str, generation: Generation) -> Iterator[Finding]:
     """Whether a restart or a rollback would find what it needs."""
-    bad = [layout.blob_file(*one) for one in blobs_of(generation.wish) if not _whole(layout, *one)]
+    bad = [paths.blob_file(*one) for one in blobs_of(generation.wish) if not _whole(paths, *one)]
     if bad:
         what = f"stored files are missing or damaged: {', '.join(map(str, bad))}"
         damaged = [str(path) for path in bad if path.exists() or path.is_symlink()]
@@ -135,9 +135,9 @@ def _blobs(layout: Layout, name: str, generation: Generation) -> Iterator[Findin
         yield _bad(name, what, hint)
 
 
-def _whole(layout: Layout, blob: str, digest: str) -> bool:
+def _whole(paths: Paths, blob: str, digest: str) -> bool:
     try:
-        return blob_is_whole(layout, blob, digest)
+        return blob_is_whole(paths, blob, digest)
     except OSError:
         return False
 

@@ -115,14 +115,14 @@ def _after_interrupt(args: argparse.Namespace, environment: Environment) -> Relo
 
     if not _changes(args):
         return Interrupted("interrupted", reason="interrupted")
-    found = aftermath.look(environment.layout, environment.targets)
+    found = aftermath.look(environment.paths, environment.targets)
     return aftermath.of_interrupt(found, environment.not_started)
 
 
 def _after_failure(error: OSError, environment: Environment) -> ReloaderError:
     from reloader.commands import aftermath
 
-    found = aftermath.look(environment.layout, environment.targets)
+    found = aftermath.look(environment.paths, environment.targets)
     return aftermath.of_failure(found, error) or _system_error(error)
 
 

@@ -16,7 +16,7 @@ from reloader.elf import ElfError, read_object
 from reloader.errors import KernelError
 from reloader.host import Host
 from reloader.kernel import NESTED_TYPES, Kernel, MapType
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.observe import SeenMap, opened
 from reloader.records import Generation
 from reloader.spec.showing import show
@@ -35,11 +35,11 @@ def handles(host: Host, generation: Generation, was: WishMap, live: SeenMap) -> 
             yield _row(host.kernel, live, key, value), _is_ours(generation, was, static, key, value)
 
 
-def declared(layout: Layout, generation: Generation, name: str) -> dict[int, str]:
+def declared(paths: Paths, generation: Generation, name: str) -> dict[int, str]:
     """Index → program or map that the initialiser in the source puts there; empty when no stored object tells."""
     for one in generation.wish.objects:
         with suppress(OSError, ElfError):
-            data = layout.blob_file("objects", one.digest).read_bytes()
+            data = paths.blob_file("objects", one.digest).read_bytes()
             maps = read_object(data).maps if hashlib.sha256(data).hexdigest() == one.digest else ()
             found = next((m for m in maps if m.name == name), None)
             if found is not None:

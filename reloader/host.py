@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from reloader.frozen import frozen
 from reloader.kernel import Kernel
-from reloader.layout import Layout
+from reloader.layout import Paths
 
 
 @frozen
@@ -15,7 +15,7 @@ class Host:
     """The kernel that programs run in, and the paths of what is remembered about them."""
 
     kernel: Kernel
-    paths: Layout
+    paths: Paths
 
 
 class OnHost:
@@ -29,5 +29,5 @@ class OnHost:
         return self.host.kernel
 
     @property
-    def layout(self) -> Layout:
+    def paths(self) -> Paths:
         return self.host.paths

@@ -108,7 +108,7 @@ def load_folders(load_pins: str) -> tuple[str, ...]:
 
 
 @frozen
-class Layout:
+class Paths:
     """All paths below one bpffs directory and one record directory."""
 
     bpffs: str = DEFAULT_BPFFS

@@ -15,7 +15,7 @@ from reloader.errors import NotFoundError, RefusedChange
 from reloader.handles import declared, handles
 from reloader.host import Host
 from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Kernel, MapType
-from reloader.layout import Layout, public_name
+from reloader.layout import Paths, public_name
 from reloader.observe import Observed, SeenMap, observe
 from reloader.pin_folders import pinned
 from reloader.plan.entries import entry_diff, live_entries, split_records
@@ -34,16 +34,16 @@ MOST = 20  # entries of one map that diff names
 Types = tuple[TypeTree | None, TypeTree | None]  # of key and value; None: nothing describes it
 
 
-def contents(layout: Layout, pipeline: str, number: int | None, name: str) -> dict[str, Any]:
+def contents(paths: Paths, pipeline: str, number: int | None, name: str) -> dict[str, Any]:
     """What a stored generation lists for a config map."""
-    current = current_of(layout, pipeline)
-    generation = records.read_generation(layout, pipeline, number or current.generation)
+    current = current_of(paths, pipeline)
+    generation = records.read_generation(paths, pipeline, number or current.generation)
     wanted = _map(generation, name)
     if wanted.entries is None:
         raise NotFoundError(
             f"{pipeline}: generation {generation.number} lists no entries for {name}", hint="--live shows what it holds"
         )
-    rows = [_row(wanted, (wanted.key, wanted.value), SAME, k, v, None) for k, v in _listed(layout, wanted).items()]
+    rows = [_row(wanted, (wanted.key, wanted.value), SAME, k, v, None) for k, v in _listed(paths, wanted).items()]
     return _document(generation, wanted, rows, live=False)
 
 
@@ -109,9 +109,9 @@ def _map(generation: Generation, name: str) -> WishMap:
     return found[name]
 
 
-def _listed(layout: Layout, wanted: WishMap) -> dict[bytes, bytes]:
+def _listed(paths: Paths, wanted: WishMap) -> dict[bytes, bytes]:
     assert wanted.entries is not None
-    data = records.read_blob(layout, "entries", wanted.entries.digest)
+    data = records.read_blob(paths, "entries", wanted.entries.digest)
     return split_records(data, wanted.key_size, wanted.value_size)
 
 
@@ -213,12 +213,12 @@ def _public(host: Host, generation: Generation, name: str) -> int | None:
         return host.kernel.maps.info(fd).id
 
 
-def _entry_lines(layout: Layout, generation: Generation, seen: Observed) -> Iterator[str]:
+def _entry_lines(paths: Paths, generation: Generation, seen: Observed) -> Iterator[str]:
     for wanted in generation.wish.maps:
         there = seen.maps.get(wanted.name)
         if wanted.entries is None or there is None or there.entries is None:
             continue
-        rows = [r for r in _compared(wanted, there, there.entries, _listed(layout, wanted)) if _drifted(wanted, r)]
+        rows = [r for r in _compared(wanted, there, there.entries, _listed(paths, wanted)) if _drifted(wanted, r)]
         yield from (f"~ map {wanted.name}: {words(row)}" for row in rows[:MOST])
         if len(rows) > MOST:
             yield f"~ map {wanted.name}: and {counted(len(rows) - MOST, 'more entry', 'more entries')}"

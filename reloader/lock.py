@@ -27,7 +27,7 @@ from reloader.files import make_folders
 from reloader.frozen import frozen
 from reloader.host import Host
 from reloader.kernel import Kernel
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.record_folder import RECORDS, require_own_contents
 from reloader.trust import open_trusted_folder, require_ours
 
@@ -59,7 +59,7 @@ class Writer:
         return self.host.kernel
 
     @property
-    def paths(self) -> Layout:
+    def paths(self) -> Paths:
         return self.host.paths
 
 
@@ -73,15 +73,15 @@ class _Subject:
 
 
 @contextmanager
-def writer_lock(layout: Layout) -> Iterator[WriterLock]:
+def writer_lock(paths: Paths) -> Iterator[WriterLock]:
     """Take the host's writer lock at once.
 
     Errors: LockedError (exit 75) with the holder's process id; PermissionRefused (77) when a lock file or its folder
     is not ours.
     """
     with ExitStack() as held:
-        fd = _lock_records(held, layout)
-        _lock_bpffs(held, layout)
+        fd = _lock_records(held, paths)
+        _lock_bpffs(held, paths)
         yield WriterLock(fd)  # closing releases the locks, as does the death of the process
 
 
@@ -92,9 +92,9 @@ def writer_of(host: Host) -> Iterator[Writer]:
         yield Writer(host=host, lock=lock)
 
 
-def run_dir_error(layout: Layout) -> ReloaderError | None:
+def run_dir_error(paths: Paths) -> ReloaderError | None:
     """Why the folder of the lock files cannot be used; None when it can, or is still to be made. Changes nothing."""
-    for path in layout.run_dirs(os.geteuid(), os.environ.get("XDG_RUNTIME_DIR", "")):
+    for path in paths.run_dirs(os.geteuid(), os.environ.get("XDG_RUNTIME_DIR", "")):
         if not os.path.lexists(path):
             continue
         try:
@@ -104,13 +104,13 @@ def run_dir_error(layout: Layout) -> ReloaderError | None:
     return None
 
 
-def _lock_records(held: ExitStack, layout: Layout) -> int:
-    path = str(layout.records)
+def _lock_records(held: ExitStack, paths: Paths) -> int:
+    path = str(paths.records)
     try:
-        if not layout.records.is_dir():  # judged before it is made, lest a link of another user leads elsewhere
-            nearest = next(p for p in layout.records.absolute().parents if p.exists())
+        if not paths.records.is_dir():  # judged before it is made, lest a link of another user leads elsewhere
+            nearest = next(p for p in paths.records.absolute().parents if p.exists())
             require_ours([str(nearest)], what=RECORDS)
-        make_folders(layout.records)
+        make_folders(paths.records)
         folder = open_trusted_folder(path, what=RECORDS)
     except OSError as error:
         if error.errno not in REFUSED:
@@ -120,22 +120,22 @@ def _lock_records(held: ExitStack, layout: Layout) -> int:
     held.callback(os.close, folder)
     info = os.fstat(folder)
     subject = _Subject(f"records {info.st_dev}:{info.st_ino}", path, f"the record directory {path}")
-    fd = _take(held, folder, str(layout.lock_file), subject, {os.geteuid(), info.st_uid})
+    fd = _take(held, folder, str(paths.lock_file), subject, {os.geteuid(), info.st_uid})
     require_own_contents(folder, path)
     return fd
 
 
-def _lock_bpffs(held: ExitStack, layout: Layout) -> None:
+def _lock_bpffs(held: ExitStack, paths: Paths) -> None:
     """The pins below one device number have one writer."""
-    root = _existing(layout.bpffs)
+    root = _existing(paths.bpffs)
     info = os.stat(root)
     device, user = info.st_dev, os.geteuid()
     if root == "/" or (user and _filesystem(device) != "bpf"):
         return  # not on a bpf filesystem, which is told soon enough
-    subject = _Subject(f"bpffs {device}", str(layout.records), f"the bpf filesystem of {layout.bpffs}")
+    subject = _Subject(f"bpffs {device}", str(paths.records), f"the bpf filesystem of {paths.bpffs}")
     if user == 0:
-        path = layout.run_dirs(0)[0]
-        _take_below(held, _made_run_dir(path), layout.bpffs_lock(path, device), subject)
+        path = paths.run_dirs(0)[0]
+        _take_below(held, _made_run_dir(path), paths.bpffs_lock(path, device), subject)
         return
     if info.st_uid != user:
         raise PermissionRefused(
@@ -144,41 +144,41 @@ def _lock_bpffs(held: ExitStack, layout: Layout) -> None:
             reason="bpffs-not-ours",
             values={"path": root, "owner": info.st_uid, "user": user},
         )
-    runtime = _runtime_dir(layout, user)
+    runtime = _runtime_dir(paths, user)
     if runtime:
-        _take_below(held, _made_run_dir(runtime), layout.bpffs_lock(runtime, device), subject)
-    _lock_pin_folder(held, layout, subject, needed=not runtime)
+        _take_below(held, _made_run_dir(runtime), paths.bpffs_lock(runtime, device), subject)
+    _lock_pin_folder(held, paths, subject, needed=not runtime)
 
 
-def _lock_pin_folder(held: ExitStack, layout: Layout, subject: _Subject, *, needed: bool) -> None:
+def _lock_pin_folder(held: ExitStack, paths: Paths, subject: _Subject, *, needed: bool) -> None:
     """The user's own pin folder, if others cannot open it. `needed`: it is the only lock."""
-    make_folders(Path(layout.bpffs))
-    fd = os.open(layout.bpffs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    make_folders(Path(paths.bpffs))
+    fd = os.open(paths.bpffs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     held.callback(os.close, fd)
     info = os.fstat(fd)
     if info.st_mode & (stat.S_IRGRP | stat.S_IROTH):
         if needed:
             raise PermissionRefused(
                 f"user {os.geteuid()} does not have a runtime directory for lock files, and others can open"
-                f" {layout.bpffs}",
-                hint=f"chmod go-r {layout.bpffs}; or set XDG_RUNTIME_DIR to a folder of yours with mode 0700",
+                f" {paths.bpffs}",
+                hint=f"chmod go-r {paths.bpffs}; or set XDG_RUNTIME_DIR to a folder of yours with mode 0700",
                 reason="no-private-lock",
-                values={"path": layout.bpffs, "mode": f"{stat.S_IMODE(info.st_mode):04o}"},
+                values={"path": paths.bpffs, "mode": f"{stat.S_IMODE(info.st_mode):04o}"},
             )
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise _locked(subject, layout.bpffs, _holder(fd)) from None
-    if not _same(os.stat(layout.bpffs), info):  # `remove` of another process took the empty folder away
-        raise _locked(subject, layout.bpffs, 0)
+        raise _locked(subject, paths.bpffs, _holder(fd)) from None
+    if not _same(os.stat(paths.bpffs), info):  # `remove` of another process took the empty folder away
+        raise _locked(subject, paths.bpffs, 0)
 
 
-def _runtime_dir(layout: Layout, user: int) -> str:
+def _runtime_dir(paths: Paths, user: int) -> str:
     """The folder for lock files below this user's own runtime directory; empty when the user has none."""
-    if layout.run_dir:
-        return layout.run_dir
-    for path in layout.run_dirs(user, os.environ.get("XDG_RUNTIME_DIR", "")):
+    if paths.run_dir:
+        return paths.run_dir
+    for path in paths.run_dirs(user, os.environ.get("XDG_RUNTIME_DIR", "")):
         with suppress(OSError):
             info = os.lstat(os.path.dirname(path))
             if stat.S_ISDIR(info.st_mode) and info.st_uid == user and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

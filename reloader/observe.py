@@ -17,7 +17,7 @@ from reloader.frozen import frozen
 from reloader.hooks import HOOKS
 from reloader.host import Host
 from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
-from reloader.layout import Layout, pin_name, read_panic_pin, read_state_pin
+from reloader.layout import Paths, pin_name, read_panic_pin, read_state_pin
 from reloader.neighbours import Foreign, Neighbour, on_tcx, on_xdp
 from reloader.pin_folders import pinned
 from reloader.pins import Pins, inventory, program_infos
@@ -104,15 +104,15 @@ class Observed:
 
 def observe(host: Host, wish: Wish | None, pipeline: str) -> Observed:
     """Read records and kernel for `pipeline`. `wish` None: only what is recorded (for remove and status)."""
-    kernel, layout = host.kernel, host.paths
+    kernel, paths = host.kernel, host.paths
     require_bpffs(host)
-    current = records.read_current(layout, pipeline)
+    current = records.read_current(paths, pipeline)
     live = current is not None and current.generation > 0
-    generation = records.read_generation(layout, pipeline, current.generation) if current and live else None
+    generation = records.read_generation(paths, pipeline, current.generation) if current and live else None
     wished = {a.id: a for a in wish.attachments} if wish else {}
     recorded = {a.id: a for a in generation.wish.attachments} if generation else {}
     maps, lost = _maps(kernel, current, generation, wish)
-    found, sides = inventory(host, pipeline), side_pins(layout, generation) if generation else ()
+    found, sides = inventory(host, pipeline), side_pins(paths, generation) if generation else ()
     progs, unpinned = _programs(host, pipeline, generation)
     return Observed(
         boot_id=kernel.boot_id(),
@@ -131,7 +131,7 @@ def observe(host: Host, wish: Wish | None, pipeline: str) -> Observed:
         rescued=tuple(info.id for _, info in program_infos(kernel, found.rescue_programs)),
         panics={info.id: pin.path for pin, info in program_infos(kernel, found.panic)},
         unpublished=_unpublished(found, generation),
-        readers=kernel.pins.readers(layout.pub_pins(pipeline)),
+        readers=kernel.pins.readers(paths.pub_pins(pipeline)),
         cpus=kernel.possible_cpus(),
     )
 
@@ -156,11 +156,11 @@ def _sides_gone(found: Pins, sides: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(pin.rpartition("/")[2] for pin in sides if pin not in there)
 
 
-def side_pins(layout: Layout, generation: Generation) -> tuple[str, ...]:
+def side_pins(paths: Paths, generation: Generation) -> tuple[str, ...]:
     """Of our header's maps, by which packets find the side of each config map; none where no map has two."""
     names = [SLOTS + m.name for m in generation.wish.maps if m.flips]
     pipeline, load = generation.wish.pipeline, generation.load
-    return tuple(layout.map_pin(pipeline, load, n) for n in ((SIDE, *names) if names else ()))
+    return tuple(paths.map_pin(pipeline, load, n) for n in ((SIDE, *names) if names else ()))
 
 
 def _unpublished(found: Pins, generation: Generation | None) -> tuple[str, ...]:
@@ -185,7 +185,7 @@ def require_bpffs(host: Host) -> None:
 
 
 @contextmanager
-def privileged(layout: Layout) -> Iterator[None]:
+def privileged(paths: Paths) -> Iterator[None]:
     """Turn EPERM and EACCES of a first look into exit 77 instead of a traceback."""
     try:
         yield
@@ -230,12 +230,12 @@ def _foreign(host: Host, interface: Interface) -> Foreign:
     return Foreign(prog_id=number, link_id=link.id if link else 0, holders=holders, pipeline=whose)
 
 
-def _in_other_namespaces(layout: Layout, netns: str) -> set[int]:
+def _in_other_namespaces(paths: Paths, netns: str) -> set[int]:
     """Recorded links that sit elsewhere: the kernel tells a link's ifindex, but not of which namespace it is."""
     away = set()
-    for name in records.pipelines(layout):
+    for name in records.pipelines(paths):
         with suppress(NeedsHuman, NotFoundError):
-            current = records.read_current(layout, name)
+            current = records.read_current(paths, name)
             away |= {one.id for one in (current.links.values() if current else ()) if one.netns_id not in ("", netns)}
     return away
 

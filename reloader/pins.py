@@ -89,17 +89,17 @@ class Pins:
 
 def inventory(host: Host, pipeline: str) -> Pins:
     """Return all pins of a pipeline. Lists each existing folder once; skips what another process removes meanwhile."""
-    kernel, layout = host.kernel, host.paths
-    top = _contents(kernel, layout.pipeline_pins(pipeline))
+    kernel, paths = host.kernel, host.paths
+    top = _contents(kernel, paths.pipeline_pins(pipeline))
     found = _of_kinds(host, pipeline, OF_A_PIPELINE, top)
-    rescue = _contents(kernel, layout.rescue_pins(pipeline)) if layout.rescue_pins(pipeline) in top else ()
+    rescue = _contents(kernel, paths.rescue_pins(pipeline)) if paths.rescue_pins(pipeline) in top else ()
     rescued = _of_kinds(host, pipeline, OF_A_RESCUE, rescue)
-    numbered = _contents(kernel, layout.loads_pins(pipeline)) if layout.loads_pins(pipeline) in top else ()
+    numbered = _contents(kernel, paths.loads_pins(pipeline)) if paths.loads_pins(pipeline) in top else ()
     loads = {number: _load(host, pipeline, number) for number in _load_numbers(numbered)}
-    known = {layout.rescue_pins(pipeline), layout.loads_pins(pipeline), *(load.path for load in loads.values())}
-    known |= {layout.pin_folder(pipeline, kind) for kind in (*OF_A_PIPELINE, *OF_A_RESCUE)}
-    known |= {layout.pin_folder(pipeline, kind, number) for kind in OF_A_LOAD for number in loads}
-    paths = (*top, *rescue, *numbered, *(path for load in loads.values() for path in load.contents))
+    known = {paths.rescue_pins(pipeline), paths.loads_pins(pipeline), *(load.path for load in loads.values())}
+    known |= {paths.pin_folder(pipeline, kind) for kind in (*OF_A_PIPELINE, *OF_A_RESCUE)}
+    known |= {paths.pin_folder(pipeline, kind, number) for kind in OF_A_LOAD for number in loads}
+    contents = (*top, *rescue, *numbered, *(path for load in loads.values() for path in load.contents))
     return Pins(
         links=found[PinKind.LINK],
         state=found[PinKind.STATE],
@@ -111,7 +111,7 @@ def inventory(host: Host, pipeline: str) -> Pins:
         rescue_programs=rescued[PinKind.RESCUE_PROGRAM],
         rescue_maps=rescued[PinKind.RESCUE_MAP],
         rescue_contents=rescue,
-        unknown=tuple(_pin(path, PinKind.UNKNOWN) for path in paths if path not in known),
+        unknown=tuple(_pin(path, PinKind.UNKNOWN) for path in contents if path not in known),
     )
 
 

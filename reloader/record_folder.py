@@ -10,15 +10,15 @@ import os
 import shlex
 
 from reloader.errors import PermissionRefused
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.trust import Judge, open_trusted_folder
 
 RECORDS = "the record directory"
 
 
-def records_error(layout: Layout) -> PermissionRefused | None:
+def records_error(paths: Paths) -> PermissionRefused | None:
     """What other users could change; None when nothing, or the directory is missing. OSError as the system gives it."""
-    path = str(layout.records)
+    path = str(paths.records)
     try:
         folder = open_trusted_folder(path, what=RECORDS)
     except FileNotFoundError:

@@ -21,7 +21,7 @@ from reloader import record
 from reloader.errors import NeedsHuman, NotFoundError, OtherVersion
 from reloader.files import UnfitFile, listing, read_regular, write_atomic
 from reloader.frozen import frozen
-from reloader.layout import JOURNAL_SUFFIX, RECORD_SUFFIX, Layout, pipeline_of_record
+from reloader.layout import JOURNAL_SUFFIX, RECORD_SUFFIX, Paths, pipeline_of_record
 from reloader.spec.wish import Kept, Wish
 
 MOST = 256 << 20  # bytes of one record
@@ -179,64 +179,64 @@ def _damaged(path: Path, why: str) -> NeedsHuman:
     return NeedsHuman(f"record {path} is damaged: {why}", hint="restore it from a backup, or `reloader recover`")
 
 
-def read_current(layout: Layout, pipeline: str) -> Current | None:
+def read_current(paths: Paths, pipeline: str) -> Current | None:
     """The pipeline's place, or None if reloader never heard of it; NeedsHuman when the file is damaged."""
-    current = _read(layout.current_file(pipeline), Current)
+    current = _read(paths.current_file(pipeline), Current)
     assert current is None or isinstance(current, Current)
     if current is not None and current.pipeline != pipeline:
-        raise _damaged(layout.current_file(pipeline), f"it is of pipeline {current.pipeline}")
+        raise _damaged(paths.current_file(pipeline), f"it is of pipeline {current.pipeline}")
     if current is not None:
-        _require_own_pins(layout, current)
+        _require_own_pins(paths, current)
     return current
 
 
-def _require_own_pins(layout: Layout, current: Current) -> None:
+def _require_own_pins(paths: Paths, current: Current) -> None:
     """What a record names is unpinned one day: never anything but our own."""
-    own = f"{layout.pipeline_pins(current.pipeline)}/"
+    own = f"{paths.pipeline_pins(current.pipeline)}/"
     named = [*(link.pin for link in current.links.values()), *(kept.pin for kept in current.state.values())]
     for pin in (pin for pin in named if not pin.startswith(own) or ".." in pin):
         raise NeedsHuman(
-            f"record {layout.current_file(current.pipeline)} names {pin}, which is not below {own}",
+            f"record {paths.current_file(current.pipeline)} names {pin}, which is not below {own}",
             hint="is --bpffs the one that it was written with?",
         )
 
 
-def read_generation(layout: Layout, pipeline: str, number: int) -> Generation:
+def read_generation(paths: Paths, pipeline: str, number: int) -> Generation:
     """A stored generation; NotFoundError when it was pruned or never was."""
-    generation = _read(layout.generation_file(pipeline, number), Generation)
+    generation = _read(paths.generation_file(pipeline, number), Generation)
     if generation is None:
-        known = ", ".join(map(str, generation_numbers(layout, pipeline))) or "none"
+        known = ", ".join(map(str, generation_numbers(paths, pipeline))) or "none"
         raise NotFoundError(f"{pipeline} has no generation {number}", hint=f"stored generations: {known}")
     assert isinstance(generation, Generation)
     if (generation.wish.pipeline, generation.number) != (pipeline, number):
         whose = f"it is generation {generation.number} of {generation.wish.pipeline}"
-        raise _damaged(layout.generation_file(pipeline, number), whose)
+        raise _damaged(paths.generation_file(pipeline, number), whose)
     return generation
 
 
-def generation_numbers(layout: Layout, pipeline: str) -> list[int]:
+def generation_numbers(paths: Paths, pipeline: str) -> list[int]:
     """Stored generations, oldest first."""
-    found = listing(layout.generations_dir(pipeline), RECORD_SUFFIX)
+    found = listing(paths.generations_dir(pipeline), RECORD_SUFFIX)
     return sorted(int(p.stem) for p in found if p.stem.isdecimal())
 
 
-def open_journals(layout: Layout, pipeline: str) -> list[Path]:
+def open_journals(paths: Paths, pipeline: str) -> list[Path]:
     """Return the journals of transactions that did not end, oldest first."""
-    return listing(layout.journals_dir(pipeline), JOURNAL_SUFFIX)
+    return listing(paths.journals_dir(pipeline), JOURNAL_SUFFIX)
 
 
-def pipelines(layout: Layout) -> list[str]:
+def pipelines(paths: Paths) -> list[str]:
     """Every pipeline with records."""
-    return [p.name for p in listing(layout.pipelines_dir) if layout.current_file(p.name).exists()]
+    return [p.name for p in listing(paths.pipelines_dir) if paths.current_file(p.name).exists()]
 
 
-def on_trial(layout: Layout, names: Iterable[str] | None = None) -> list[str]:
+def on_trial(paths: Paths, names: Iterable[str] | None = None) -> list[str]:
     """Pipelines (of these, or of all) whose generation is unconfirmed; damaged records are left to whoever reads
     them."""
     found = []
-    for name in pipelines(layout) if names is None else names:
+    for name in pipelines(paths) if names is None else names:
         with suppress(NeedsHuman):
-            current = read_current(layout, name)
+            current = read_current(paths, name)
             found += [name] if current and current.trial else []
     return found
 
@@ -261,12 +261,12 @@ def _unsealed(data: bytes) -> bytes:
     return body + b"\n}"
 
 
-def write_generation(layout: Layout, generation: Generation) -> None:
-    write_atomic(layout.generation_file(generation.wish.pipeline, generation.number), _dump(generation))
+def write_generation(paths: Paths, generation: Generation) -> None:
+    write_atomic(paths.generation_file(generation.wish.pipeline, generation.number), _dump(generation))
 
 
-def write_current(layout: Layout, current: Current) -> None:
-    write_atomic(layout.current_file(current.pipeline), _dump(current))
+def write_current(paths: Paths, current: Current) -> None:
+    write_atomic(paths.current_file(current.pipeline), _dump(current))
 
 
 def room_for(generation: Generation | None, current: Current) -> int:
@@ -275,12 +275,12 @@ def room_for(generation: Generation | None, current: Current) -> int:
     return sum(-(-size // PAGE) * PAGE for size in sizes) + PAGE
 
 
-def blobs_needed(layout: Layout, pipeline: str) -> set[str]:
+def blobs_needed(paths: Paths, pipeline: str) -> set[str]:
     """Digests of all objects, entries and tests that a stored generation of the pipeline needs; NeedsHuman when one of
     the files is damaged, so that nobody knows."""
     needed: set[str] = set()
-    for number in generation_numbers(layout, pipeline):
-        needed |= _blobs_of(layout.generation_file(pipeline, number))
+    for number in generation_numbers(paths, pipeline):
+        needed |= _blobs_of(paths.generation_file(pipeline, number))
     return needed
 
 
@@ -303,9 +303,9 @@ def blobs_of(wish: Wish) -> list[tuple[str, str]]:
     return [*found, *([("tests", wish.tests.digest)] if wish.tests else [])]
 
 
-def read_blob(layout: Layout, blob: str, digest: str) -> bytes:
+def read_blob(paths: Paths, blob: str, digest: str) -> bytes:
     """A stored object, listing or test; NeedsHuman when it is damaged or missing."""
-    path = layout.blob_file(blob, digest)
+    path = paths.blob_file(blob, digest)
     remove = f"remove {path}, then apply the source files again"
     try:
         data = read_regular(path, MOST_OF_BLOB)
@@ -326,10 +326,10 @@ def _bad_blob(path: Path, how: str, why: str, hint: str) -> NeedsHuman:
     return NeedsHuman(f"{path} {why}", hint=hint, reason=f"stored-file-{how}", values={"file": str(path)})
 
 
-def blob_is_whole(layout: Layout, blob: str, digest: str) -> bool:
+def blob_is_whole(paths: Paths, blob: str, digest: str) -> bool:
     """Whether the stored file is regular and has the content that its name says; OSError when it cannot be read."""
     try:
-        read_blob(layout, blob, digest)
+        read_blob(paths, blob, digest)
     except NeedsHuman:
         return False
     return True

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from reloader.host import Host
     from reloader.kernel import Kernel
-    from reloader.layout import Layout
+    from reloader.layout import Paths
     from reloader.records import Current, LinkRecord
     from reloader.spec.wish import Kept
 
@@ -52,14 +52,14 @@ def all_in_force(host: Host, wishes: Mapping[str, str]) -> dict[str, int]:
     return {current.pipeline: current.generation for current in found} if stands else {}
 
 
-def _recorded(layout: Layout, pipeline: str, wish_digest: str) -> Current | None:
+def _recorded(paths: Paths, pipeline: str, wish_digest: str) -> Current | None:
     """The pipeline's record, if it says that this wish serves and that nothing is left to be done."""
-    current = records.read_current(layout, pipeline)
+    current = records.read_current(paths, pipeline)
     if current is None or not current.generation or current.wish != wish_digest:
         return None
     if current.orphaned or current.last_error or current.trial:  # all are to be cleared, or to be waited for
         return None
-    return None if records.open_journals(layout, pipeline) else current
+    return None if records.open_journals(paths, pipeline) else current
 
 
 def _link_holds(kernel: Kernel, wanted: LinkRecord) -> bool:

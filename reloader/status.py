@@ -14,7 +14,7 @@ from reloader.arrivals import Arrival, arrival_json, sample, unreached
 from reloader.errors import NeedsHuman, NotFoundError
 from reloader.host import Host
 from reloader.kernel import PLAIN_TYPES, MapType
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.observe import Observed, SeenAttachment, observe, panic_of
 from reloader.pin_folders import pinned
 from reloader.plan.compat import map_differences, wished_shape
@@ -160,14 +160,14 @@ def _trial(seen: Observed) -> dict[str, Any] | None:
     }
 
 
-def _states(seen: Observed, drift: list[str], layout: Layout, name: str) -> list[State]:
+def _states(seen: Observed, drift: list[str], paths: Paths, name: str) -> list[State]:
     """All that hold, the most serious first."""
     current = seen.current
     trial = current.trial if current else None
     late = trial is not None and overdue(trial, seen.boot_id)
     is_there = seen.generation is not None
     holds = {
-        State.UNFINISHED: bool(records.open_journals(layout, name)),
+        State.UNFINISHED: bool(records.open_journals(paths, name)),
         State.REMOVED: not is_there,
         State.REBOOTED: is_there and seen.rebooted,
         State.PANICKED: is_there and any(panic_of(there, seen) for there in seen.attachments.values()),
@@ -180,10 +180,10 @@ def _states(seen: Observed, drift: list[str], layout: Layout, name: str) -> list
     return [state for state, it_does in holds.items() if it_does] or [State.SERVING]
 
 
-def _problems(layout: Layout, seen: Observed, name: str) -> list[str]:
+def _problems(paths: Paths, seen: Observed, name: str) -> list[str]:
     """Beside what differs in the kernel."""
     problems = []
-    if records.open_journals(layout, name):
+    if records.open_journals(paths, name):
         problems.append(f"a transaction did not end; `reloader recover {name}` finishes it or takes it back")
     if seen.rebooted:
         problems.append("the kernel was restarted since; `reloader apply FILE` loads it again")
@@ -292,12 +292,12 @@ def _map(host: Host, pipeline: str, name: str, known: MapRecord, generation: Gen
     return {**row, "id": info.id, "type": kind, "entries": entries, "max_entries": info.max_entries}
 
 
-def history(layout: Layout, pipeline: str) -> list[dict[str, Any]]:
+def history(paths: Paths, pipeline: str) -> list[dict[str, Any]]:
     """Stored generations, oldest first (schemas/history.schema.json)."""
-    current = current_of(layout, pipeline)
+    current = current_of(paths, pipeline)
     rows = []
-    for number in records.generation_numbers(layout, pipeline):
-        generation = records.read_generation(layout, pipeline, number)
+    for number in records.generation_numbers(paths, pipeline):
+        generation = records.read_generation(paths, pipeline, number)
         rows.append(
             {
                 "generation": number,
@@ -314,19 +314,19 @@ def history(layout: Layout, pipeline: str) -> list[dict[str, Any]]:
     return rows
 
 
-def current_of(layout: Layout, pipeline: str) -> records.Current:
-    current = records.read_current(layout, pipeline)
+def current_of(paths: Paths, pipeline: str) -> records.Current:
+    current = records.read_current(paths, pipeline)
     if current is None:
-        known = ", ".join(records.pipelines(layout)) or "none"
+        known = ", ".join(records.pipelines(paths)) or "none"
         raise NotFoundError(f"no pipeline {pipeline}", hint=f"known pipelines: {known}")
     return current
 
 
-def show(layout: Layout, pipeline: str, number: int | None) -> dict[str, Any]:
+def show(paths: Paths, pipeline: str, number: int | None) -> dict[str, Any]:
     """One generation: the wish in force, ids, changes."""
-    current = current_of(layout, pipeline)
-    number = number or current.generation or max(records.generation_numbers(layout, pipeline), default=0)
-    generation = records.read_generation(layout, pipeline, number)
+    current = current_of(paths, pipeline)
+    number = number or current.generation or max(records.generation_numbers(paths, pipeline), default=0)
+    generation = records.read_generation(paths, pipeline, number)
     wish = generation.wish
     return {
         "pipeline": pipeline,
@@ -366,11 +366,11 @@ def _shown_map(generation: Generation, name: str) -> dict[str, Any]:
     }
 
 
-def diff(layout: Layout, pipeline: str, old: int, new: int) -> list[str]:
+def diff(paths: Paths, pipeline: str, old: int, new: int) -> list[str]:
     """Lines that say what generation `new` asks for otherwise than `old`."""
-    current_of(layout, pipeline)
-    before = records.read_generation(layout, pipeline, old).wish
-    after = records.read_generation(layout, pipeline, new).wish
+    current_of(paths, pipeline)
+    before = records.read_generation(paths, pipeline, old).wish
+    after = records.read_generation(paths, pipeline, new).wish
     return [
         *_set_diff("object", [o.digest[:12] for o in before.objects], [o.digest[:12] for o in after.objects]),
         *_set_diff("program", before.programs, after.programs),

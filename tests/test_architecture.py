@@ -185,27 +185,27 @@ def path_literals(module: ast.Module) -> Iterator[int]:
 
 
 def joined_paths(module: ast.Module) -> Iterator[int]:
-    """Lines that append to a path of the layout, or a folder's name to any path: by `/` or in an f-string."""
+    """Lines that append to a path of Paths, or a folder's name to any path: by `/` or in an f-string."""
     for node in ast.walk(module):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
             folder = isinstance(node.right, ast.Constant) and node.right.value in FOLDERS
-            if folder or asks_layout(node.left):
+            if folder or asks_paths(node.left):
                 yield node.lineno
         if isinstance(node, ast.JoinedStr):
             for part, following in zip(node.values, node.values[1:], strict=False):
                 text = following.value if isinstance(following, ast.Constant) else ""
                 appended = str(text).startswith("/") and (text != "/" or following is not node.values[-1])
-                if isinstance(part, ast.FormattedValue) and asks_layout(part.value) and appended:
+                if isinstance(part, ast.FormattedValue) and asks_paths(part.value) and appended:
                     yield node.lineno
 
 
-def asks_layout(node: ast.expr) -> bool:
-    """Whether the value is an attribute of a layout, or what a method of one returns."""
+def asks_paths(node: ast.expr) -> bool:
+    """Whether the value is an attribute of Paths, or what a method of one returns."""
     while isinstance(node, ast.Call | ast.Attribute):
         node = node.func if isinstance(node, ast.Call) else node.value
-        if isinstance(node, ast.Attribute) and node.attr in ("layout", "_layout"):
+        if isinstance(node, ast.Attribute) and node.attr in ("paths", "_paths"):
             return True
-    return isinstance(node, ast.Name) and node.id == "layout"
+    return isinstance(node, ast.Name) and node.id == "paths"
 
 
 @pytest.mark.parametrize(
@@ -217,9 +217,9 @@ def asks_layout(node: ast.expr) -> bool:
         'listing(folder, ".jsonl")',
         'for name in ("progs", "maps"): print(name)',
         '"/state/" in pin',
-        "layout.logs_dir / name",
-        "self._in.layout.record_dir(pipeline) / name",
-        'f"{bench.layout.load_pins(pipeline, 1)}/{name}"',
+        "paths.logs_dir / name",
+        "self._in.paths.record_dir(pipeline) / name",
+        'f"{bench.paths.load_pins(pipeline, 1)}/{name}"',
     ],
 )
 def test_a_path_piece_is_seen(source: str) -> None:
@@ -233,8 +233,8 @@ def test_a_path_piece_is_seen(source: str) -> None:
     [
         '"the group may read the maps in pub/"',
         '("spec", "maps", name)',
-        'f"{layout.records}: not there"',
-        'pin.startswith(f"{layout.pipeline_pins(name)}/")',
+        'f"{paths.records}: not there"',
+        'pin.startswith(f"{paths.pipeline_pins(name)}/")',
         "count / 1024",
         'def f():\n    "<bpffs>/<pipeline>/links/<attachment>"',
     ],

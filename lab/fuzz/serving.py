@@ -114,7 +114,7 @@ def records_by_hand(stage: Stage, count: int) -> Tally:
     dice, tally = dice_of("hand"), Tally()
     stage.apply(stage.spec("v1"))
     stage.apply(stage.spec("v1", rodata={"default_verdict": "XDP_PASS"}))
-    files = [stage.layout.current_file("edge"), *(stage.layout.generation_file("edge", n) for n in (1, 2))]
+    files = [stage.paths.current_file("edge"), *(stage.paths.generation_file("edge", n) for n in (1, 2))]
 
     def hurt(data: bytes) -> bytes:
         tree = json.loads(data)

@@ -32,7 +32,7 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
     try:
         confirm_within = _seconds(args.confirm_timeout)
         steps.reading(args.files)
-        pairs = compiled(args.files, env.layout)
+        pairs = compiled(args.files, env.paths)
         env.targets = [one.wish.pipeline for _, one in pairs]
         env.not_started = list(env.targets)
         _known_resets(args.reset, pairs)

@@ -91,7 +91,7 @@ def _attempts(env: Environment, stop: _Stop) -> Attempts:
     return Attempts(
         Setting(
             host=env.host,
-            read=lambda path: load_wishes(path, env.layout),
+            read=lambda path: load_wishes(path, env.paths),
             named=_named,
             say=env.output.line,
             steps=SlowSteps(env.output),
@@ -119,6 +119,6 @@ def _checked(args: argparse.Namespace, env: Environment) -> str:
     if not os.path.isdir(directory):
         problem = Problem(file=args.directory, line=0, column=0, path="", message="no such directory")
         raise InputError([problem])
-    with contextlib.suppress(LockedError), writer_lock(env.layout):  # PermissionRefused: never allowed to write
+    with contextlib.suppress(LockedError), writer_lock(env.paths):  # PermissionRefused: never allowed to write
         pass
     return directory

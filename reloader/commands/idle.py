@@ -18,7 +18,7 @@ def nothing_to_do(files: list[str], env: Environment) -> bool:
 
     found: list[tuple[str, str]] = []
     for path in yaml_files(files):
-        kept = known(path, env.layout)
+        kept = known(path, env.paths)
         if not kept:
             return False
         found += kept
@@ -29,7 +29,7 @@ def _all_in_force(found: list[tuple[str, str]], env: Environment) -> bool:
     from reloader.record_folder import records_error
     from reloader.standing import all_in_force
 
-    if records_error(env.layout):  # refused under the lock
+    if records_error(env.paths):  # refused under the lock
         return False
     generations = all_in_force(env.host, dict(found))
     if len(generations) < len(found):

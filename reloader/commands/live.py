@@ -23,7 +23,7 @@ def show_map(args: argparse.Namespace, env: Environment) -> int:
     if args.live:
         body = live.live_contents(env.host, args.pipeline, args.map)
     else:
-        body = live.contents(env.layout, args.pipeline, args.generation, args.map)
+        body = live.contents(env.paths, args.pipeline, args.generation, args.map)
     _print_map(env, body)
     env.output.document("MapContents", body)
     return 0

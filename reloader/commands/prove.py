@@ -63,10 +63,10 @@ def _active(env: Environment, pipeline: str) -> Generation | None:
     from reloader import records
 
     try:
-        current = records.read_current(env.layout, pipeline)
+        current = records.read_current(env.paths, pipeline)
         if current is None or not current.generation:
             return None
-        generation = records.read_generation(env.layout, pipeline, current.generation)
+        generation = records.read_generation(env.paths, pipeline, current.generation)
     except (OSError, ReloaderError) as error:
         env.output.note(f"{pipeline}: no budget can be measured: {error}")
         return None
@@ -85,7 +85,7 @@ def _results(env: Environment, one: Compiled, active: Generation | None) -> tupl
     bench = Bench(
         host=env.host, pipeline=one.wish.pipeline, wish=one.wish, blobs=one.blobs
     )  # fmt: skip
-    with privileged(env.layout):
+    with privileged(env.paths):
         try:
             wish = active.wish if active else None
             return proving.prove(env.kernel, one.wish, bench.blob, wish, "no version is active")

@@ -69,7 +69,7 @@ def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tu
 
     plans, errors = [], []
     steps.reading(args.files)
-    for path, one in compiled(args.files, env.layout):
+    for path, one in compiled(args.files, env.paths):
         _say_unfinished(env, one.wish.pipeline)
         steps(f"planning {one.wish.pipeline}")
         lossy, theirs = args.allow_lossy_rollback, args.take_over
@@ -86,11 +86,11 @@ def _say_unfinished(env: Environment, pipeline: str) -> None:
     """A plan is made of what stands there now; `apply` recovers before it makes its own, and waits for trials."""
     from reloader import records
 
-    if records.on_trial(env.layout, [pipeline]):
+    if records.on_trial(env.paths, [pipeline]):
         env.output.note(
             f"{pipeline}: what serves is unconfirmed; it may go back first, and apply is refused until then"
         )
-    if records.open_journals(env.layout, pipeline):
+    if records.open_journals(env.paths, pipeline):
         env.output.note(f"{pipeline}: an interrupted transaction will be recovered first; this plan may change by that")
 
 
@@ -137,7 +137,7 @@ def history(args: argparse.Namespace, env: Environment) -> int:
     """Stored generations, newest last."""
     from reloader import status as status_of
 
-    rows = status_of.history(env.layout, args.pipeline)
+    rows = status_of.history(env.paths, args.pipeline)
     env.output.table(
         ("GENERATION", "LOAD", "CREATED", "SOURCE", "WHY", "TRIAL", "CHANGES"),
         [
@@ -170,7 +170,7 @@ def show(args: argparse.Namespace, env: Environment) -> int:
         return show_map(args, env)
     from reloader import status as status_of
 
-    body = status_of.show(env.layout, args.pipeline, args.generation)
+    body = status_of.show(env.paths, args.pipeline, args.generation)
     _show_tree(env, body)
     env.output.document("Generation", body)
     return 0
@@ -207,7 +207,7 @@ def diff(args: argparse.Namespace, env: Environment) -> int:
         return show_drift(args, env)
     from reloader import status as status_of
 
-    lines = status_of.diff(env.layout, args.pipeline, args.old, args.new)
+    lines = status_of.diff(env.paths, args.pipeline, args.old, args.new)
     colours = {"+": "green", "-": "red", "~": "yellow"}
     for line in lines:
         env.output.print((line, colours.get(line[0], "")))

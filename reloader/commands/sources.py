@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reloader.errors import ENOUGH, InputError, Problem
 from reloader.files import PLAIN, Inputs
 from reloader.follow.files import is_yaml
-from reloader.layout import Layout
+from reloader.layout import Paths
 
 if TYPE_CHECKING:
     from reloader.spec.compile import Compiled
@@ -29,11 +29,11 @@ def yaml_files(arguments: list[str]) -> list[Path]:
     return files
 
 
-def compiled(arguments: list[str], layout: Layout) -> list[tuple[Path, Compiled]]:
+def compiled(arguments: list[str], paths: Paths) -> list[tuple[Path, Compiled]]:
     """Every pipeline of the named files, by the cache; InputError with all problems of all files."""
     from reloader.spec.cache import load_wishes
 
-    return _read(arguments, lambda path: load_wishes(path, layout))
+    return _read(arguments, lambda path: load_wishes(path, paths))
 
 
 def checked(arguments: list[str], inputs: Inputs = PLAIN) -> list[tuple[Path, Compiled]]:

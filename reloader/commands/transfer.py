@@ -20,7 +20,7 @@ def export(args: argparse.Namespace, env: Environment) -> int:
         raise UsageError("a state file is no text for a terminal", hint="reloader state export NAME > FILE")
     steps = SlowSteps(env.output)
     try:
-        with writer_lock(env.layout):
+        with writer_lock(env.paths):
             seen = transfer.look(env.host, args.pipeline)
             maps = transfer.chosen(seen, args.pipeline, args.map)
             for name in [n for n, m in maps.items() if transfer.exportable(m)]:

@@ -28,7 +28,7 @@ from reloader.errors import (
 from reloader.frozen import frozen
 from reloader.host import Host, OnHost
 from reloader.kernel import Interface
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.lock import Writer, writer_of
 from reloader.pin_folders import pinned
 from reloader.records import Cause, Current
@@ -87,9 +87,9 @@ class Attempts:
 
     def known(self, directory: str) -> set[str]:
         """Files of the directory that recorded pipelines came from; forgets those that only orphans came from."""
-        for name in records.pipelines(self._in.layout):
+        for name in records.pipelines(self._in.paths):
             with contextlib.suppress(NeedsHuman):  # said when its file is tried
-                current = records.read_current(self._in.layout, name)
+                current = records.read_current(self._in.paths, name)
                 if current is None or current.orphaned or not current.generation:
                     continue
                 for path in current.tried:
@@ -102,7 +102,7 @@ class Attempts:
 
     def attempt(self, path: str) -> bool:
         compiled = self._compile(path)
-        last = _last_of(compiled, self._in.layout)
+        last = _last_of(compiled, self._in.paths)
         before = self._last.get(path)
         if before and before.digests == last.digests:
             return False
@@ -167,7 +167,7 @@ class Attempts:
         last.world = self._world(path, last)
         watched = self._prepared(path, one)
         with writer_of(self._in.host) as writer:
-            was = records.read_current(self._in.layout, name)
+            was = records.read_current(self._in.paths, name)
             result = self._carry_out(path, one, was, watched, writer)
             note_attempt(writer, name, path, digest, "")
         if watched is not None and result.unconfirmed:
@@ -185,7 +185,7 @@ class Attempts:
 
     def _in_force(self, path: str, name: str, digest: str) -> bool:
         """This very wish was tried, and whatever serves since then is intact: it, or what was rolled back to."""
-        current = records.read_current(self._in.layout, name)
+        current = records.read_current(self._in.paths, name)
         if current is None or current.tried.get(path) != digest:
             return False
         if not current.generation and self._failed(current, digest):
@@ -195,7 +195,7 @@ class Attempts:
         if panicking(self._in.host, name):
             self._in.say(f"{name}: in a panic, and left so until an edit")
             return True
-        if self._in.kernel.pins.listdir(self._in.layout.rescue_pins(name)):
+        if self._in.kernel.pins.listdir(self._in.paths.rescue_pins(name)):
             self._in.say(f"{name}: put into service by a rescue script, and left so until an edit")
             return True
         if not is_unchanged(self._in.host, name, current.wish):
@@ -207,13 +207,13 @@ class Attempts:
     def _failed(self, current: Current, digest: str) -> bool:
         """Whether this wish was the last to serve, and did not prove itself."""
         with contextlib.suppress(NotFoundError, NeedsHuman):
-            last = records.read_generation(self._in.layout, current.pipeline, current.last_generation)
+            last = records.read_generation(self._in.paths, current.pipeline, current.last_generation)
             return failed(last.outcome) and last.wish.digest() == digest
         return False
 
     def _why(self, current: Current) -> str:
         """How something else than the file came to serve."""
-        serving = records.read_generation(self._in.layout, current.pipeline, current.generation)
+        serving = records.read_generation(self._in.paths, current.pipeline, current.generation)
         return f"after a {serving.reason}" if serving.cause is Cause.TRIAL else "put there by hand"
 
     def _prepared(self, path: str, one: Compiled) -> on_trial.Watched | None:
@@ -246,7 +246,7 @@ class Attempts:
     def _intake(self, path: str, one: Compiled, digest: str, was: Current | None) -> Intake:
         if was and was.generation and was.tried.get(path) == digest != was.wish and not was.last_error:
             # Rolled back by hand since: what was chosen then is mended, the file waits for an edit.
-            chosen = records.read_generation(self._in.layout, was.pipeline, was.generation)
+            chosen = records.read_generation(self._in.paths, was.pipeline, was.generation)
             return Intake(wish=chosen.wish, reason="watch", cause=Cause.WATCH, origin=chosen.origin)
         more = one.unrecorded
         return Intake(wish=one.wish, blobs=one.blobs, reason="watch", cause=Cause.WATCH, source=path, unrecorded=more)
@@ -288,12 +288,12 @@ class Attempts:
     def _say_outcomes(self) -> None:
         """Trials that have ended since, and how."""
         for name, number in list(self._trials.items()):
-            current = records.read_current(self._in.layout, name)
+            current = records.read_current(self._in.paths, name)
             if current is not None and current.trial is not None and current.trial.generation == number:
                 continue
             del self._trials[name]
             with contextlib.suppress(NotFoundError):
-                ended = records.read_generation(self._in.layout, name, number).outcome
+                ended = records.read_generation(self._in.paths, name, number).outcome
                 serves = f"generation {current.generation} serves" if current and current.generation else "it is off"
                 self._in.say(f"{name}: generation {number}: {ended.words if ended else 'its trial is over'}; {serves}")
 
@@ -336,12 +336,12 @@ def _in_one_line(error: ReloaderError | OSError) -> str:
     return first + (f" (and {more} more)" if more > 0 else "")
 
 
-def _last_of(compiled: Sequence[Compiled], layout: Layout) -> _Last:
+def _last_of(compiled: Sequence[Compiled], paths: Paths) -> _Last:
     wishes: list[Wish] = [one.wish for one in compiled]
     places = [(w.pipeline, a) for w in wishes for a in w.attachments if "interface" in a.target]
     return _Last(
         digests=tuple(w.digest() for w in wishes),
         names=frozenset(w.pipeline for w in wishes),
         targets=tuple((a.target["interface"], a.target.get("netns")) for _, a in places),
-        links=tuple(layout.link_pin(name, a.id) for name, a in places),
+        links=tuple(paths.link_pin(name, a.id) for name, a in places),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from reloader.filters import Filter
 from reloader.frozen import frozen
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.neighbours import Neighbour
 from reloader.observe import Observed, SeenAttachment
 from reloader.plan import ops
@@ -44,18 +44,18 @@ class AttachmentChoice:
 
 
 def choose_attachment(
-    wanted: WishAttachment, seen: Observed, layout: Layout, pipeline: str, load: int, *, take_over: bool = False
+    wanted: WishAttachment, seen: Observed, paths: Paths, pipeline: str, load: int, *, take_over: bool = False
 ) -> AttachmentChoice:
     """The outcome for one wished attachment; somebody else's program is only touched with `take_over`."""
     there = seen.attachments[wanted.id]
-    choice = _choose(wanted, there, seen, layout, pipeline, load, take_over=take_over)
+    choice = _choose(wanted, there, seen, paths, pipeline, load, take_over=take_over)
     if choice.refusal or not there.neighbours:
         return choice
-    return with_neighbours(choice, there, seen, layout, pipeline, take_over=take_over)
+    return with_neighbours(choice, there, seen, paths, pipeline, take_over=take_over)
 
 
 def _choose(
-    wanted: WishAttachment, there: SeenAttachment, seen: Observed, layout: Layout, pipeline: str, load: int, *,
+    wanted: WishAttachment, there: SeenAttachment, seen: Observed, paths: Paths, pipeline: str, load: int, *,
     take_over: bool,
 ) -> AttachmentChoice:  # fmt: skip
     base = AttachmentChoice(wanted=wanted)
@@ -65,11 +65,11 @@ def _choose(
     if not there.alive and there.missing:
         return replace(base, refusal=f"attachment {wanted.id}: {there.missing}", missing=True)
     ours_by_hand = there.foreign is not None and there.foreign.prog_id in seen.rescued
-    if (take_over or ours_by_hand) and (taken := _taken(base, there, seen, layout, pipeline, load)):
+    if (take_over or ours_by_hand) and (taken := _taken(base, there, seen, paths, pipeline, load)):
         return taken
     if not there.alive:
-        return _create(base, there, seen, layout, pipeline, load)
-    return _swap(base, there, seen, layout, pipeline, load)
+        return _create(base, there, seen, paths, pipeline, load)
+    return _swap(base, there, seen, paths, pipeline, load)
 
 
 def _where(wanted: WishAttachment) -> str:
@@ -77,15 +77,15 @@ def _where(wanted: WishAttachment) -> str:
 
 
 def _create(
-    base: AttachmentChoice, there: SeenAttachment, seen: Observed, layout: Layout, pipeline: str, load: int
+    base: AttachmentChoice, there: SeenAttachment, seen: Observed, paths: Paths, pipeline: str, load: int
 ) -> AttachmentChoice:
     wanted = base.wanted
     if why := _occupied(wanted, there, seen, pipeline):
         return replace(base, refusal=f"attachment {wanted.id}: {why}")
     op = ops.CreateLink(
         attachment=wanted,
-        program=layout.prog_pin(pipeline, load, wanted.program),
-        path=layout.link_pin(pipeline, wanted.id),
+        program=paths.prog_pin(pipeline, load, wanted.program),
+        path=paths.link_pin(pipeline, wanted.id),
     )
     how = f"{wanted.target['mode']} mode" if "mode" in wanted.target else wanted.target.get("direction", "")
     action = f"attach by bpf_link, {how}"
@@ -116,13 +116,13 @@ def _occupied(wanted: WishAttachment, there: SeenAttachment, seen: Observed, pip
 
 
 def _taken(
-    base: AttachmentChoice, there: SeenAttachment, seen: Observed, layout: Layout, pipeline: str, load: int
+    base: AttachmentChoice, there: SeenAttachment, seen: Observed, paths: Paths, pipeline: str, load: int
 ) -> AttachmentChoice | None:
     """Somebody else's program gives way: on our own link by compare-and-swap, else with a gap. None: there is none
     that could be taken over."""
     wanted, interface = base.wanted, there.interface
-    held, program = layout.taken_pin(pipeline, wanted.id), layout.prog_pin(pipeline, load, wanted.program)
-    path = layout.link_pin(pipeline, wanted.id)
+    held, program = paths.taken_pin(pipeline, wanted.id), paths.prog_pin(pipeline, load, wanted.program)
+    path = paths.link_pin(pipeline, wanted.id)
     said = replace(base, sign=Sign.REPLACE, cas=True, taken=(held,), notes=(f"instead of {there.owner}",))
     if there.alive and there.link and not _ours(there.link.prog_id, seen):
         swap = ops.SwapLink(attachment=wanted.id, path=path, new=program, old=held)
@@ -158,7 +158,7 @@ def _under_another_name(there: SeenAttachment, seen: Observed) -> str:
 
 
 def _swap(
-    base: AttachmentChoice, there: SeenAttachment, seen: Observed, layout: Layout, pipeline: str, load: int
+    base: AttachmentChoice, there: SeenAttachment, seen: Observed, paths: Paths, pipeline: str, load: int
 ) -> AttachmentChoice:
     wanted, generation = base.wanted, seen.generation
     recorded = {a.id: a for a in generation.wish.attachments} if generation else {}
@@ -178,16 +178,16 @@ def _swap(
         return base
     op = ops.SwapLink(
         attachment=wanted.id,
-        path=layout.link_pin(pipeline, wanted.id),
-        new=layout.prog_pin(pipeline, load, wanted.program),
-        old=panic or layout.prog_pin(pipeline, generation.load, old.program),
+        path=paths.link_pin(pipeline, wanted.id),
+        new=paths.prog_pin(pipeline, load, wanted.program),
+        old=panic or paths.prog_pin(pipeline, generation.load, old.program),
     )
     action = "link update, which ends the panic" if panic else "link update"
     return replace(base, sign=Sign.CHANGE, action=action, cas=True, ops=(op,))
 
 
 def with_neighbours(
-    choice: AttachmentChoice, there: SeenAttachment, seen: Observed, layout: Layout, pipeline: str, *, take_over: bool
+    choice: AttachmentChoice, there: SeenAttachment, seen: Observed, paths: Paths, pipeline: str, *, take_over: bool
 ) -> AttachmentChoice:
     """The others on the hook, named; and with `take_over` the classic filters that leave it. Ours is attached before
     they are removed, and they are made again before ours is detached: no packet meets neither."""
@@ -201,7 +201,7 @@ def with_neighbours(
             notes.append(f"{one.name} is removed after {ours} is attached")
         elif not rescued:
             notes.append(f"{one.effect(ours)}{_stays(one, take_over=take_over)}")
-    pins = tuple(layout.taken_pin(pipeline, choice.wanted.id, i) for i, _ in enumerate(taken, 1))
+    pins = tuple(paths.taken_pin(pipeline, choice.wanted.id, i) for i, _ in enumerate(taken, 1))
     removals = [
         op
         for held, found in zip(pins, taken, strict=True)

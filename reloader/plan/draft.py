@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from reloader.btf import layout_digest
 from reloader.frozen import frozen
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.observe import Observed, SeenMap
 from reloader.plan import conversion, flips, gate, ops
 from reloader.plan.attachments import AttachmentChoice, choose_attachment
@@ -68,7 +68,7 @@ class Draft:
 
     wish: Wish
     seen: Observed
-    layout: Layout
+    paths: Paths
     request: Request
     fresh: bool  # whether a new load is made
     load: int = 0
@@ -88,9 +88,7 @@ class Draft:
             asked = self.request
             self.maps = [choose(m, self.seen, asked.reset, asked.conversions, asked.spared) for m in self.wish.maps]
         self.attachments = [
-            choose_attachment(
-                a, self.seen, self.layout, self.wish.pipeline, self.load, take_over=self.request.take_over
-            )
+            choose_attachment(a, self.seen, self.paths, self.wish.pipeline, self.load, take_over=self.request.take_over)
             for a in self.wish.attachments
         ]
         converting = bool(self.moves())
@@ -157,7 +155,7 @@ class Draft:
         ]
         generation, seen = self.seen.generation, self.seen
         for name in seen.unpinned_progs if generation else ():
-            path = self.layout.prog_pin(self.wish.pipeline, generation.load if generation else 0, name)
+            path = self.paths.prog_pin(self.wish.pipeline, generation.load if generation else 0, name)
             again.append(ops.PinAgain(kind="program", name=name, id=seen.progs[name], path=path))
         return again
 
@@ -194,14 +192,14 @@ class Draft:
             ops.PinMap(map=c.wanted.name, path=path) for c in self.maps if (path := self._new_pin(c)) is not None
         ]
         programs = [
-            ops.PinProgram(program=p, path=self.layout.prog_pin(self.wish.pipeline, self.load, p))
+            ops.PinProgram(program=p, path=self.paths.prog_pin(self.wish.pipeline, self.load, p))
             for p in self.wish.programs
         ]
         ours = [*self.place().pins(self.wish.maps), *gate.pins(self.wish, self.place())]
         return [*pins, *ours, *programs]
 
     def place(self) -> Place:
-        return Place(layout=self.layout, pipeline=self.wish.pipeline, load=self.load)
+        return Place(paths=self.paths, pipeline=self.wish.pipeline, load=self.load)
 
     def _new_pin(self, choice: MapChoice) -> str | None:
         path = self.map_pin(choice)
@@ -213,10 +211,10 @@ class Draft:
         if wanted.role is Role.EXTERNAL:
             return wanted.pin if choice.seen else None
         if wanted.role is not Role.STATE:
-            return self.layout.map_pin(pipeline, self.load, wanted.name)
+            return self.paths.map_pin(pipeline, self.load, wanted.name)
         if choice.reused and choice.seen and self.seen.current and wanted.name in self.seen.current.state:
             return choice.seen.pin
-        return self.layout.state_pin(pipeline, wanted.name, _layout_word(wanted), self.load)
+        return self.paths.state_pin(pipeline, wanted.name, _layout_word(wanted), self.load)
 
     def moves(self) -> list[Move]:
         """The state maps that change their layout, and how."""
@@ -250,7 +248,7 @@ class Draft:
         return [load, *pins]
 
     def _bridge_pin(self, program: str) -> str:
-        return self.layout.bridge_pin(self.wish.pipeline, self.load, program)
+        return self.paths.bridge_pin(self.wish.pipeline, self.load, program)
 
     def _convert_and_attach(self) -> list[Op]:
         """Swaps, with the conversions of state around them."""
@@ -299,7 +297,7 @@ class Draft:
             return []
         number = (self.seen.current.last_generation if self.seen.current else 0) + 1
         names = [n for n, way in self.ways.items() if way.apply is Apply.MAP]
-        pin = self.layout.inner_pin
+        pin = self.paths.inner_pin
         return [
             Flip(
                 wanted=self.wish.map(n), live=self.seen.maps[n].pin, path=pin(self.wish.pipeline, self.load, n, number)
@@ -354,7 +352,7 @@ class Draft:
     def after(self) -> list[Op]:
         bridged = any(m.bridge for m in self.moves())
         folder: list[Op] = (
-            [ops.DropFolder(path=self.layout.bridge_pins(self.wish.pipeline, self.load))] if bridged else []
+            [ops.DropFolder(path=self.paths.bridge_pins(self.wish.pipeline, self.load))] if bridged else []
         )
         retired = conversion.retire(self.moves())
         flipped = self._after_flip()
@@ -371,12 +369,12 @@ class Draft:
 
     def _after_flip(self) -> list[Op]:
         flipping = self.flipping()
-        pub = {f.wanted.name: self.layout.pub_pin(self.wish.pipeline, f.wanted.name) for f in flipping}
+        pub = {f.wanted.name: self.paths.pub_pin(self.wish.pipeline, f.wanted.name) for f in flipping}
         carried = {f.wanted.name: self.losses.carry(f.wanted.name, f.path) for f in flipping}
         return list(flips.after_commit(self.place(), self.seen.side or 0, flipping, pub, carried, self.request.group))
 
     def _publish(self) -> list[Op]:
-        pub, out, group = self.layout.pub_pin, list[Op](), self.request.group
+        pub, out, group = self.paths.pub_pin, list[Op](), self.request.group
         for name in self.unpublished():
             out.append(ops.Publish(source=self.seen.maps[name].pin, path=pub(self.wish.pipeline, name), group=group))
         for choice in self.maps:
@@ -391,7 +389,7 @@ class Draft:
         for name, pin in self._old_maps().items():
             choice = next((c for c in self.maps if c.wanted.name == name), None)
             if choice is None:
-                out.append(ops.Unpin(path=self.layout.pub_pin(self.wish.pipeline, name)))
+                out.append(ops.Unpin(path=self.paths.pub_pin(self.wish.pipeline, name)))
             elif choice.outcome is Outcome.REPLACE and choice.wanted.role is Role.CONFIG:
                 out.append(ops.Freeze(path=pin))
                 out += self.losses.carry(name, self.map_pin(choice) or "")
@@ -407,7 +405,7 @@ class Draft:
     def detach(self) -> list[Op]:
         wished = {a.id for a in self.wish.attachments}
         gone = [a for a in self.recorded_attachments() if a not in wished]
-        return [ops.Unpin(path=self.layout.link_pin(self.wish.pipeline, a)) for a in gone]
+        return [ops.Unpin(path=self.paths.link_pin(self.wish.pipeline, a)) for a in gone]
 
     def recorded_attachments(self) -> list[str]:
         generation = self.seen.generation
@@ -417,7 +415,7 @@ class Draft:
         generation = self.seen.generation
         if not self.fresh or generation is None:
             return []
-        return drop_load(generation, self.layout)
+        return drop_load(generation, self.paths)
 
 
 def _move(wanted: WishMap, source: str, target: str, pair: Pair) -> Move:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from reloader.frozen import frozen
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.plan import ops
 from reloader.plan.ops import Op
 from reloader.spec.keep import carry, inverse
@@ -24,13 +24,13 @@ from reloader.state.rules import Conversion
 class Place:
     """Where the pins of one load's config maps are."""
 
-    layout: Layout
+    paths: Paths
     pipeline: str
     load: int
 
     def engine_map(self, name: str) -> str:
         """One of our headers' maps."""
-        return self.layout.map_pin(self.pipeline, self.load, name)
+        return self.paths.map_pin(self.pipeline, self.load, name)
 
     def side(self) -> str:
         return self.engine_map(SIDE)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from reloader.errors import RefusedChange
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, LRU_TYPES, MapType
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.observe import SeenMap
 from reloader.plan import lineage, ops
 from reloader.plan.compat import MapShape, map_differences, seen_shape
@@ -52,7 +52,7 @@ class Asked:
 
 
 def make_import(
-    incoming: Sequence[Incoming], asked: Asked, current: Current, generation: Generation, layout: Layout
+    incoming: Sequence[Incoming], asked: Asked, current: Current, generation: Generation, paths: Paths
 ) -> Plan:
     """RefusedChange with everything that stands against it."""
     refusals, lines, before, after = list[str](), list[Line](), list[Op](), list[Op]()
@@ -63,7 +63,7 @@ def make_import(
             head, *more = (line for reason in refused.reasons for line in lines_of(reason))
             refusals.append(Block(f"state map {one.exported.map}: {head}", *(f"    {why}" for why in more)))
             continue
-        first, second = _ops(one, rules, asked, layout, current.pipeline)
+        first, second = _ops(one, rules, asked, paths, current.pipeline)
         before, after = [*before, *first], [*after, *second]
         lines.append(_line(one, rules))
     if refusals:
@@ -76,10 +76,10 @@ def make_import(
 
 
 def _ops(
-    one: Incoming, rules: Conversion, asked: Asked, layout: Layout, pipeline: str
+    one: Incoming, rules: Conversion, asked: Asked, paths: Paths, pipeline: str
 ) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
     name, target = one.exported.map, one.live.pin
-    held = layout.import_pin(pipeline, name)
+    held = paths.import_pin(pipeline, name)
     lost = one.live.unpinned  # a program of the load holds it, so it can be pinned again
     first: tuple[Op, ...] = (
         *((ops.PinAgain(kind="map", name=name, id=one.live.info.id, path=target),) if lost else ()),

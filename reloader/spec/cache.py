@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import reloader
 from reloader.errors import InputError
 from reloader.files import UnfitFile, read_regular, write_atomic
-from reloader.layout import BLOBS, Layout, shipped_schema
+from reloader.layout import BLOBS, Paths, shipped_schema
 from reloader.spec.source import read_source
 from reloader.trust import Judge, Signature, signature_of
 
@@ -35,7 +35,7 @@ _MOST = 256 << 20  # bytes of one file of the cache
 _MOST_OF_BLOB = 4 << 30  # bytes of one stored object or listing
 
 
-def load_wishes(path: Path, layout: Layout) -> tuple[Compiled, ...]:
+def load_wishes(path: Path, paths: Paths) -> tuple[Compiled, ...]:
     """Every pipeline of a YAML file, from the cache if nothing it depends on changed; InputError as compile_file's.
 
     For what is about to be loaded: PermissionRefused when others could change the file or one that it names.
@@ -43,15 +43,15 @@ def load_wishes(path: Path, layout: Layout) -> tuple[Compiled, ...]:
     judge = Judge()
     data = read_source(path, judge)
     hit = Judge()  # a miss says nothing of what is read after it
-    kept = _kept(data, path, layout, hit.signature)
-    if (made := _decoded(kept)) and _whole(kept, layout):
+    kept = _kept(data, path, paths, hit.signature)
+    if (made := _decoded(kept)) and _whole(kept, paths):
         judge.found |= hit.found
         judge.refuse()
         return made
-    return _compile(data, path, layout, judge)
+    return _compile(data, path, paths, judge)
 
 
-def known(path: Path, layout: Layout) -> list[tuple[str, str]]:
+def known(path: Path, paths: Paths) -> list[tuple[str, str]]:
     """(pipeline, digest of its wish) of a YAML file's pipelines, if the cache holds them all; else empty.
 
     Nothing is decoded: for a repeated command this is all there is to know.
@@ -60,10 +60,10 @@ def known(path: Path, layout: Layout) -> list[tuple[str, str]]:
         data = read_source(path)
     except InputError:
         return []
-    return [(one["pipeline"], one["digest"]) for one in _kept(data, path, layout, _signature).get("wishes", ())]
+    return [(one["pipeline"], one["digest"]) for one in _kept(data, path, paths, _signature).get("wishes", ())]
 
 
-def _compile(data: bytes, path: Path, layout: Layout, judge: Judge) -> tuple[Compiled, ...]:
+def _compile(data: bytes, path: Path, paths: Paths, judge: Judge) -> tuple[Compiled, ...]:
     """Read and judged; kept for the next command unless something may have changed while it was read."""
     from reloader import record
     from reloader.spec.compile import compile_source  # late: the point of the cache
@@ -73,7 +73,7 @@ def _compile(data: bytes, path: Path, layout: Layout, judge: Judge) -> tuple[Com
     judge.refuse()
     signatures = {name: judge.signatures.get(name, ()) for one in compiled for name in one.files}
     kept = {name: s for name, s in signatures.items() if s and all(_at_rest(changed, began) for changed in s[3:])}
-    if len(kept) == len(signatures) and _is_ours(layout):
+    if len(kept) == len(signatures) and _is_ours(paths):
         wishes = [
             {**_summary(one.wish), "wish": record.to_json(one.wish), "unrecorded": record.to_json(one.unrecorded)}
             for one in compiled
@@ -81,16 +81,16 @@ def _compile(data: bytes, path: Path, layout: Layout, judge: Judge) -> tuple[Com
         body = {"key": _key(data, path), "files": kept, "wishes": wishes}
         with contextlib.suppress(OSError):  # no privilege, a full disk: the next command compiles again
             sealed = _sealed(json.dumps(body, separators=(",", ":")).encode())
-            write_atomic(kept_file(path, layout), sealed, durable=False)
+            write_atomic(kept_file(path, paths), sealed, durable=False)
     return compiled
 
 
-def _is_ours(layout: Layout) -> bool:
+def _is_ours(paths: Paths) -> bool:
     """Whether no other user can lead a write into the cache elsewhere; `plan` takes no lock, which would ask."""
     judge = Judge()
-    for folder in (layout.cache_dir, layout.records, *layout.records.absolute().parents):
+    for folder in (paths.cache_dir, paths.records, *paths.records.absolute().parents):
         with contextlib.suppress(FileNotFoundError, UnfitFile):
-            os.close(judge.open_folder(folder) if folder == layout.cache_dir else judge.handle(folder))
+            os.close(judge.open_folder(folder) if folder == paths.cache_dir else judge.handle(folder))
             return not judge.found
     return False
 
@@ -106,10 +106,10 @@ def _summary(wish: Wish) -> dict[str, Any]:
     }
 
 
-def kept_file(path: Path, layout: Layout) -> Path:
+def kept_file(path: Path, paths: Paths) -> Path:
     """Where the compiled wishes of a YAML file are kept."""
     name = hashlib.sha256(str(path.absolute()).encode(errors="surrogateescape")).hexdigest()
-    return layout.compiled_file(name)
+    return paths.compiled_file(name)
 
 
 def _key(data: bytes, path: Path) -> str:
@@ -131,15 +131,15 @@ def _fresh(files: Mapping[str, Sequence[int]], sign: Callable[[str], Signature])
     return all(sign(name) == tuple(signature) for name, signature in files.items())
 
 
-def _contents(wishes: Iterable[Mapping[str, Any]], layout: Layout) -> set[Path]:
+def _contents(wishes: Iterable[Mapping[str, Any]], paths: Paths) -> set[Path]:
     """The files of the record directory with all that a hit does not bring along; each is named by its digest."""
-    return {layout.blob_file(kind, digest) for one in wishes for kind in BLOBS for digest in one[kind]}
+    return {paths.blob_file(kind, digest) for one in wishes for kind in BLOBS for digest in one[kind]}
 
 
-def _whole(kept: Mapping[str, Any], layout: Layout) -> bool:
+def _whole(kept: Mapping[str, Any], paths: Paths) -> bool:
     """Whether these are what was read once: damaged ones are read and stored anew."""
     try:
-        files = _contents(kept.get("wishes", ()), layout)
+        files = _contents(kept.get("wishes", ()), paths)
         return all(hashlib.sha256(read_regular(f, _MOST_OF_BLOB)).hexdigest() == f.name for f in files)
     except OSError:
         return False
@@ -149,16 +149,16 @@ def _sealed(body: bytes) -> bytes:
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-def _kept(data: bytes, path: Path, layout: Layout, sign: Callable[[str], Signature]) -> dict[str, Any]:
+def _kept(data: bytes, path: Path, paths: Paths, sign: Callable[[str], Signature]) -> dict[str, Any]:
     """What is kept of this text, if all it was made from is unchanged and stored; empty otherwise."""
     try:
-        content = read_regular(kept_file(path, layout), _MOST)
+        content = read_regular(kept_file(path, paths), _MOST)
         body = content.partition(b"\n")[2]
         if _sealed(body) != content:
             return {}
         kept: dict[str, Any] = json.loads(body)
         fits = kept["key"] == _key(data, path)
-        good = fits and all(map(os.path.exists, _contents(kept["wishes"], layout))) and _fresh(kept["files"], sign)
+        good = fits and all(map(os.path.exists, _contents(kept["wishes"], paths))) and _fresh(kept["files"], sign)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
     return kept if good else {}

@@ -67,7 +67,7 @@ class Bench(OnHost):
 
     def blob(self, blob: str, digest: str) -> bytes:
         """An object's or entries' bytes: what was read with the wish, else the stored copy."""
-        return self.blobs[digest] if digest in self.blobs else records.read_blob(self.layout, blob, digest)
+        return self.blobs[digest] if digest in self.blobs else records.read_blob(self.paths, blob, digest)
 
     def remember(self, op: ops.CopyOver, keys: Fd | None) -> None:
         """Which keys a copy found, until the drain that follows; of an attempt before, it is forgotten."""
@@ -91,9 +91,9 @@ def execute(bench: Bench, op: Op) -> None:
     pins = bench.kernel.pins
     match op:
         case ops.StoreBlob():
-            storage.store(bench.layout, bench.pipeline, op.blob, op.digest, bench.blobs)
+            storage.store(bench.paths, bench.pipeline, op.blob, op.digest, bench.blobs)
         case ops.DropBlob():
-            storage.drop(bench.layout, bench.pipeline, op.blob, op.digest)
+            storage.drop(bench.paths, bench.pipeline, op.blob, op.digest)
         case ops.Load():
             _load(bench, op)
         case ops.FillMap():
@@ -141,7 +141,7 @@ def execute(bench: Bench, op: Op) -> None:
             _prune_folders(bench, os.path.dirname(op.path))
         case ops.PutRecord():
             assert bench.commit is not None
-            storage.put_record(bench.layout, *bench.commit, beside=rescue.write_script)
+            storage.put_record(bench.paths, *bench.commit, beside=rescue.write_script)
         case ops.Publish():
             _publish(bench, op)
         case ops.Share():
@@ -157,7 +157,7 @@ def execute(bench: Bench, op: Op) -> None:
         case ops.DropLoad():
             _drop_load(bench, op)
         case ops.Prune():
-            storage.prune(bench.layout, bench.pipeline)
+            storage.prune(bench.paths, bench.pipeline)
         case ops.DropPipeline():
             _drop_pipeline(bench, op)
         case _:
@@ -184,7 +184,7 @@ def take_back(bench: Bench, op: Op) -> None:
 
 
 def _stored(bench: Bench, digest: str) -> bool:
-    return digest in bench.blobs or bench.layout.blob_file("entries", digest).exists()
+    return digest in bench.blobs or bench.paths.blob_file("entries", digest).exists()
 
 
 def _loaded(bench: Bench, stage: str = "clean") -> Loaded:
@@ -225,7 +225,7 @@ def _prove(bench: Bench, op: ops.RunTests) -> None:
     from reloader.txn import proving
 
     assert bench.wish is not None
-    active = records.read_generation(bench.layout, bench.pipeline, op.against).wish if op.against else None
+    active = records.read_generation(bench.paths, bench.pipeline, op.against).wish if op.against else None
     bench.proof = proving.prove(bench.kernel, bench.wish, bench.blob, active, op.unmeasured)
     failed = proving.failures(bench.proof)
     if failed:
@@ -249,12 +249,12 @@ def _pin_again(bench: Bench, op: ops.PinAgain) -> None:
 
 def _prune_folders(bench: Bench, folder: str) -> None:
     """Remove directories of ours that became empty, up to the bpffs root."""
-    while folder.startswith(bench.layout.bpffs) and not bench.kernel.pins.listdir(folder):
+    while folder.startswith(bench.paths.bpffs) and not bench.kernel.pins.listdir(folder):
         try:
             bench.kernel.pins.rmdir(folder)
         except KernelError as error:
             kept = (errno.EBUSY, errno.EACCES, errno.EPERM)  # a mount point of its own, or made for us by somebody
-            if error.errno in kept and folder == bench.layout.bpffs:
+            if error.errno in kept and folder == bench.paths.bpffs:
                 return
             raise
         folder = os.path.dirname(folder)
@@ -411,11 +411,11 @@ def _drop_folder(bench: Bench, folder: str) -> None:
 
 
 def _drop_pipeline(bench: Bench, op: ops.DropPipeline) -> None:
-    root = bench.layout.pipeline_pins(bench.pipeline)
-    for folder in bench.layout.emptied_folders(bench.pipeline):
+    root = bench.paths.pipeline_pins(bench.pipeline)
+    for folder in bench.paths.emptied_folders(bench.pipeline):
         if not bench.kernel.pins.listdir(folder):
             bench.kernel.pins.rmdir(folder)
     _prune_folders(bench, root)
-    storage.forget_compiled(bench.layout, op.sources)
+    storage.forget_compiled(bench.paths, op.sources)
     if op.records:
-        storage.drop_records(bench.layout, bench.pipeline)
+        storage.drop_records(bench.paths, bench.pipeline)

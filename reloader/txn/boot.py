@@ -19,7 +19,7 @@ from reloader.errors import (
     VerifierRejected,
 )
 from reloader.host import Host
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.lock import Writer
 from reloader.records import Cause, Current, Generation
 from reloader.trial import failed
@@ -88,9 +88,7 @@ def _intake(generation: Generation) -> Intake:
     return Intake(wish=generation.wish, reason=REASON, cause=Cause.BOOT, origin=origin, lossy_rollback=True)
 
 
-def _told(
-    layout: Layout, before: Current, generation: Generation, result: Result, refused: ReloaderError | None
-) -> str:
+def _told(paths: Paths, before: Current, generation: Generation, result: Result, refused: ReloaderError | None) -> str:
     name = before.pipeline
     if not result.changed:
         return f"{name}: generation {result.generation} is in force"
@@ -99,12 +97,12 @@ def _told(
         return f"{told} of generation {generation.number}; this kernel refuses the newer: {refused.message}"
     if generation.number < before.generation:
         told = f"{told} of generation {generation.number}, as {before.generation} failed its trial"
-    empty = _emptied(layout, name, result.generation)
+    empty = _emptied(paths, name, result.generation)
     return told + (f"; state starts empty: {', '.join(empty)}" if empty else "")
 
 
-def _emptied(layout: Layout, pipeline: str, number: int) -> list[str]:
+def _emptied(paths: Paths, pipeline: str, number: int) -> list[str]:
     """State maps that started empty with this generation, in the order of its YAML."""
-    current, made = records.read_current(layout, pipeline), records.read_generation(layout, pipeline, number)
+    current, made = records.read_current(paths, pipeline), records.read_generation(paths, pipeline, number)
     when = current.restarted if current else {}
     return [m.name for m in made.wish.maps if when.get(m.name) == made.created]

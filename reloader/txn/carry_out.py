@@ -14,7 +14,7 @@ from reloader import records
 from reloader.errors import NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.host import Host
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.lock import Writer
 from reloader.observe import Observed, observe
 from reloader.plan.entries import EntryDiff
@@ -121,9 +121,9 @@ def _planned(wish: Wish, request: Request) -> dict[tuple[str, str], EntryDiff]:
     }
 
 
-def unchanged(layout: Layout, name: str, made: Plan | None = None, recovered: tuple[str, ...] = ()) -> Result:
+def unchanged(paths: Paths, name: str, made: Plan | None = None, recovered: tuple[str, ...] = ()) -> Result:
     """The result of finding nothing to do."""
-    current = records.read_current(layout, name)
+    current = records.read_current(paths, name)
     generation = current.generation if current else 0
     return Result(pipeline=name, changed=False, generation=generation, plan=made, recovered=recovered)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 
 from reloader.kernel import ARRAY_TYPES
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.observe import Observed, side_pins
 from reloader.plan import ops
 from reloader.plan.entries import digest_of, join_records, live_entries, split_records
@@ -58,7 +58,7 @@ def _current(bench: Bench, generation: Generation, seen: Observed, intake: Intak
         kept={generation.maps[m.name].pin: m.keep for m in wish.maps if m.keep},
         state={**kept, **state},
         boot_id=seen.boot_id,
-        pins=_pins(bench.layout, generation),
+        pins=_pins(bench.paths, generation),
         tried=tried,
         orphaned=bool(before and before.orphaned and not intake.source),  # a rollback brings no file back
         restarted=_restarted(generation, seen, intake),
@@ -73,14 +73,14 @@ def _restarted(generation: Generation, seen: Observed, intake: Intake) -> dict[s
     return {name: when for name, when in {**known, **lost}.items() if name in here}
 
 
-def _pins(layout: Layout, generation: Generation) -> tuple[str, ...]:
+def _pins(paths: Paths, generation: Generation) -> tuple[str, ...]:
     """What the fast check looks for, besides the links."""
     name = generation.wish.pipeline
     return (
-        *(layout.prog_pin(name, generation.load, p) for p in generation.progs),
+        *(paths.prog_pin(name, generation.load, p) for p in generation.progs),
         *(m.pin for m in generation.maps.values()),
-        *(layout.pub_pin(name, m) for m in generation.maps),
-        *side_pins(layout, generation),
+        *(paths.pub_pin(name, m) for m in generation.maps),
+        *side_pins(paths, generation),
     )
 
 
@@ -105,7 +105,7 @@ def _exchanged(bench: Bench) -> dict[str, MapRecord]:
 
 
 def _link_record(bench: Bench, attachment: WishAttachment, seen: Observed) -> LinkRecord:
-    pin = bench.layout.link_pin(bench.pipeline, attachment.id)
+    pin = bench.paths.link_pin(bench.pipeline, attachment.id)
     with bench.kernel.pins.get(pin) as fd:
         info = bench.kernel.links.info(fd)
     interface, netns = seen.attachments[attachment.id].interface, attachment.target.get("netns")

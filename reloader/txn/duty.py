@@ -69,7 +69,7 @@ def serve(duty: Duty, channel: Channel) -> None:
 
 def _mine(duty: Duty) -> tuple[Current, Trial]:
     """The records, while they name this process as the guard; else Over."""
-    current = records.read_current(duty.layout, duty.pipeline)
+    current = records.read_current(duty.paths, duty.pipeline)
     if current is None or current.trial is None or current.trial.guard != os.getpid():
         raise Over
     return current, current.trial
@@ -96,7 +96,7 @@ def _watch(duty: Duty, channel: Channel) -> str:
 def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
     """Look at every interval until the window is over; why it failed, if it did."""
     current, terms = _mine(duty)
-    generation = records.read_generation(duty.layout, duty.pipeline, terms.generation)
+    generation = records.read_generation(duty.paths, duty.pipeline, terms.generation)
     subject = Subject(kernel=duty.kernel, generation=generation, commands=duty.commands)
     standing, due, told = Standing(), trial.now(), trial.now()
     while True:

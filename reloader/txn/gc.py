@@ -23,7 +23,7 @@ from reloader.frozen import frozen
 from reloader.host import Host
 from reloader.interrupts import Held
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd
-from reloader.layout import BLOBS, FRAGMENTS, RECORD_SUFFIX, Layout
+from reloader.layout import BLOBS, FRAGMENTS, RECORD_SUFFIX, Paths
 from reloader.lock import Writer
 from reloader.pin_folders import describe_weak, weak_folders
 from reloader.pins import LoadPins, Pin, inventory, pinned_pipelines, program_infos
@@ -230,18 +230,18 @@ class _Pipeline:
 # on disk
 
 
-def _blobs(layout: Layout) -> Iterator[Dead]:
+def _blobs(paths: Paths) -> Iterator[Dead]:
     """A blob that no pipeline links to; records that are not sound keep theirs."""
     for blob in BLOBS:
-        for path in listing(layout.blob_dir(blob)):
+        for path in listing(paths.blob_dir(blob)):
             if not path.name.startswith(".") and path.lstat().st_nlink == 1:
                 yield Dead(kind="blob", path=str(path), why="no pipeline needs it")
 
 
-def _compiled(layout: Layout) -> Iterator[Dead]:
+def _compiled(paths: Paths) -> Iterator[Dead]:
     """Compiled wishes of pipelines that are recorded no more, or that nobody can read."""
-    known = set(records.pipelines(layout))
-    for path in listing(layout.cache_dir, RECORD_SUFFIX):
+    known = set(records.pipelines(paths))
+    for path in listing(paths.cache_dir, RECORD_SUFFIX):
         if not known & _pipelines_of(path) and not path.is_dir():
             yield Dead(kind="cache", path=str(path), why="compiled from a YAML of no recorded pipeline")
 
@@ -253,19 +253,19 @@ def _pipelines_of(path: Path) -> set[str]:
         return set()
 
 
-def _fragments(layout: Layout) -> Iterator[Dead]:
+def _fragments(paths: Paths) -> Iterator[Dead]:
     """Half-written files; in the cache, which is written without the lock, only old ones. One that was written in the
     future is old, too: the clock was set back since."""
-    for path in sorted(layout.records.rglob(FRAGMENTS)):
+    for path in sorted(paths.records.rglob(FRAGMENTS)):
         try:
-            old = path.parent != layout.cache_dir or abs(time.time() - path.stat().st_mtime) > OLD
+            old = path.parent != paths.cache_dir or abs(time.time() - path.stat().st_mtime) > OLD
         except OSError:  # it went meanwhile
             continue
-        if old and not path.is_dir() and not _is_in_use(layout, path):
+        if old and not path.is_dir() and not _is_in_use(paths, path):
             yield Dead(kind="fragment", path=str(path), why="half written by a process that is gone")
 
 
-def _is_in_use(layout: Layout, fragment: Path) -> bool:
+def _is_in_use(paths: Paths, fragment: Path) -> bool:
     """Whether it lies beside a journal that is open, whose recovery sweeps it away."""
     folder = fragment.parent
-    return folder.parent == layout.pipelines_dir and bool(records.open_journals(layout, folder.name))
+    return folder.parent == paths.pipelines_dir and bool(records.open_journals(paths, folder.name))

@@ -91,7 +91,7 @@ class Watched(OnHost):
 
     def committed(self) -> bool:
         """Whether our generation is on trial, as the records have it."""
-        current = records.read_current(self.layout, self.wish.pipeline)
+        current = records.read_current(self.paths, self.wish.pipeline)
         ours = self.guard.pid if self.guard else 0
         return bool(current and current.trial and current.trial.guard == ours)
 
@@ -242,15 +242,15 @@ def _ended(watched: Watched, result: Result, word: Message) -> Result:
 
 
 def _left(watched: Watched) -> float:
-    current = records.read_current(watched.layout, watched.wish.pipeline)
+    current = records.read_current(watched.paths, watched.wish.pipeline)
     return trial.left(current.trial, watched.kernel.boot_id()) if current and current.trial else 0.0
 
 
 def _decided(watched: Watched, result: Result) -> Result:
     """Somebody else has ended the trial meanwhile."""
-    current = records.read_current(watched.layout, watched.wish.pipeline)
+    current = records.read_current(watched.paths, watched.wish.pipeline)
     if current is not None and current.generation == result.generation:
-        ended = records.read_generation(watched.layout, current.pipeline, current.generation).outcome
+        ended = records.read_generation(watched.paths, current.pipeline, current.generation).outcome
         return replace(result, outcome=(ended or trial.CONFIRMED).words, unconfirmed=0.0)
     raise RolledBack(f"{result.pipeline}: generation {result.generation} was taken back by another command")
 
@@ -259,7 +259,7 @@ def _take_over(watched: Watched, result: Result) -> Result:
     """The guard is dead and nobody judges any more: back, while we can."""
     with trial.lock_in_turn(watched.host, PATIENCE) as writer:
         recover(writer, watched.wish.pipeline)
-        current = records.read_current(watched.layout, watched.wish.pipeline)
+        current = records.read_current(watched.paths, watched.wish.pipeline)
         if current is None or not current.trial or current.trial.generation != result.generation:
             return _decided(watched, result)
         sent = end_or_give_up(writer, current, KILLED)

@@ -20,7 +20,7 @@ from reloader.hooks import type_of
 from reloader.host import Host
 from reloader.interrupts import Held
 from reloader.kernel import Fd, LoadRequest
-from reloader.layout import Layout, shipped_object
+from reloader.layout import Paths, shipped_object
 from reloader.pin_folders import pinned, require_own_folders
 from reloader.pins import Pin, PinKind, link_infos, listed, loads_of, program_infos
 from reloader.printable import counted
@@ -64,16 +64,16 @@ def panic(host: Host, pipeline: str, stance: Panic | None) -> Panicked:
     return Panicked(pipeline=pipeline, stance=stance, attachments=done)
 
 
-def _recorded(layout: Layout, pipeline: str) -> tuple[Current | None, Wish | None, str]:
+def _recorded(paths: Paths, pipeline: str) -> tuple[Current | None, Wish | None, str]:
     """What the records say as far as they are sound, and why they are not."""
     try:
-        current = records.read_current(layout, pipeline)
+        current = records.read_current(paths, pipeline)
     except (NeedsHuman, NotFoundError, OSError) as error:
         return None, None, str(error)
     if current is None or not current.generation:
         return current, None, "no record says how it is to panic"
     try:
-        return current, records.read_generation(layout, pipeline, current.generation).wish, ""
+        return current, records.read_generation(paths, pipeline, current.generation).wish, ""
     except (NeedsHuman, NotFoundError, OSError) as error:
         return current, None, str(error)
 

@@ -14,7 +14,7 @@ from reloader.errors import (
 )
 from reloader.files import listing
 from reloader.interrupts import Held
-from reloader.layout import PIPELINE_NAME, Layout
+from reloader.layout import PIPELINE_NAME, Paths
 from reloader.lock import Writer
 from reloader.pin_folders import require_own_folders
 from reloader.txn import trial
@@ -57,10 +57,10 @@ def recover_all(writer: Writer, names: Collection[str], *, progress: Progress = 
     return each(todo, lambda name: _recovered(writer, name, progress))
 
 
-def _owes(layout: Layout, pipeline: str) -> bool:
+def _owes(paths: Paths, pipeline: str) -> bool:
     """Whether a pipeline has an open journal, a version on trial, or files that cannot be read."""
     try:
-        return bool(records.open_journals(layout, pipeline) or records.on_trial(layout, [pipeline]))
+        return bool(records.open_journals(paths, pipeline) or records.on_trial(paths, [pipeline]))
     except OSError:
         return True
 

@@ -15,7 +15,7 @@ from reloader.errors import KernelError, NeedsHuman, NotFoundError
 from reloader.frozen import frozen
 from reloader.host import Host
 from reloader.kernel import Fd, Kernel, LinkInfo, MapInfo
-from reloader.layout import Layout, pin_name, read_inner_pin, read_pin_name, read_state_pin
+from reloader.layout import Paths, pin_name, read_inner_pin, read_pin_name, read_state_pin
 from reloader.lock import Writer
 from reloader.pin_folders import require_own_folders
 from reloader.pins import Pin, PinKind, Pins, inventory, link_infos, program_infos
@@ -150,11 +150,11 @@ def _map(kernel: Kernel, fd: Fd, pin: Pin, trees: dict[int, Btf]) -> _Map:
 # records
 
 
-def _stored(layout: Layout, pipeline: str, found: _Found) -> Generation | None:
+def _stored(paths: Paths, pipeline: str, found: _Found) -> Generation | None:
     """The newest stored generation that is whole and that this very load serves: only current.json was lost."""
-    for number in reversed(records.generation_numbers(layout, pipeline)):
+    for number in reversed(records.generation_numbers(paths, pipeline)):
         try:
-            generation = records.read_generation(layout, pipeline, number)
+            generation = records.read_generation(paths, pipeline, number)
         except (NeedsHuman, NotFoundError):
             continue
         if generation.load == found.load and generation.progs == {n: p.id for n, p in found.programs.items()}:

@@ -18,7 +18,7 @@ from reloader.errors import NeedsHuman, ReloaderError
 from reloader.frozen import frozen
 from reloader.host import Host
 from reloader.interrupts import Held
-from reloader.layout import BLOBS, FRAGMENTS, Layout
+from reloader.layout import BLOBS, FRAGMENTS, Paths
 from reloader.lock import Writer
 from reloader.plan.ops import Op
 from reloader.printable import counted
@@ -156,9 +156,9 @@ def _moved(bench: Bench, what: str) -> str:
     return "".join(f"; {name}: moved {entries} {what}" for name, entries in counts) + left_out(bench.left_out)
 
 
-def _sweep_fragments(layout: Layout, pipeline: str) -> None:
+def _sweep_fragments(paths: Paths, pipeline: str) -> None:
     """Half-written files of a process that was killed inside a write."""
     with suppress(OSError):  # nothing is owed for them: `gc` finds those that are left
-        for folder in (layout.record_dir(pipeline), *map(layout.blob_dir, BLOBS)):
+        for folder in (paths.record_dir(pipeline), *map(paths.blob_dir, BLOBS)):
             for path in folder.rglob(FRAGMENTS):
                 lasting("fragment.remove", partial(path.unlink, missing_ok=True))

@@ -24,7 +24,7 @@ def rejected(bench: Bench, error: LoadRejected, planned: tuple[Op, ...]) -> Veri
     from reloader.verifier import explain
 
     pipeline = bench.pipeline
-    path = bench.layout.verifier_log(pipeline, error.program)
+    path = bench.paths.verifier_log(pipeline, error.program)
     where = f"whole log: {path}"
     try:
         write_atomic(path, error.log.encode(errors="replace"))

@@ -16,7 +16,7 @@ from reloader.errors import NeedsHuman
 from reloader.files import write_atomic
 from reloader.hooks import HOOKS
 from reloader.kernel import MapType
-from reloader.layout import RESCUE_MAPS, RESCUE_PROGRAMS, Layout, pin_name
+from reloader.layout import RESCUE_MAPS, RESCUE_PROGRAMS, Paths, pin_name
 from reloader.printable import printable
 from reloader.records import Generation
 from reloader.spec.model import Role
@@ -111,49 +111,49 @@ judge "$at"
 """
 
 
-def write_script(layout: Layout, generation: Generation) -> None:
+def write_script(paths: Paths, generation: Generation) -> None:
     """Write the script beside the generation's record.
 
     Without its objects there is no script, and what was committed stands all the same: `doctor` names the file.
     """
-    path = layout.rescue_file(generation.wish.pipeline, generation.number)
+    path = paths.rescue_file(generation.wish.pipeline, generation.number)
     try:
-        objects = {o.digest: records.read_blob(layout, "objects", o.digest) for o in generation.wish.objects}
+        objects = {o.digest: records.read_blob(paths, "objects", o.digest) for o in generation.wish.objects}
     except NeedsHuman as error:
         why = printable(f"{generation.wish.pipeline}: the rescue script was not written: {error.message}")
         import logging  # late: it takes 4 ms
 
         logging.getLogger(__name__).warning("%s", why)
         return
-    write_atomic(path, script(generation, layout, objects).encode(errors="surrogateescape"), mode=0o700)
+    write_atomic(path, script(generation, paths, objects).encode(errors="surrogateescape"), mode=0o700)
 
 
-def script(generation: Generation, layout: Layout, objects: Mapping[str, bytes]) -> str:
+def script(generation: Generation, paths: Paths, objects: Mapping[str, bytes]) -> str:
     """The whole script; `objects` holds the bytes of every object of the generation, by digest."""
     wish = generation.wish
     head = HEAD.format(
         pipeline=wish.pipeline,
         number=generation.number,
         created=generation.created,
-        bpffs=shlex.quote(os.path.abspath(layout.bpffs)),
-        records=shlex.quote(os.path.abspath(layout.records)),
-        rescue=layout.below_bpffs(layout.rescue_pins(wish.pipeline)),
-        entries=layout.below_records(layout.blob_dir("entries")),
-        maps=layout.below_rescue(RESCUE_MAPS),
+        bpffs=shlex.quote(os.path.abspath(paths.bpffs)),
+        records=shlex.quote(os.path.abspath(paths.records)),
+        rescue=paths.below_bpffs(paths.rescue_pins(wish.pipeline)),
+        entries=paths.below_records(paths.blob_dir("entries")),
+        maps=paths.below_rescue(RESCUE_MAPS),
     )
     parts = [
-        *_objects(wish, layout, objects), *_maps(generation, layout), _load(layout), *_entries(wish),
-        *_attach(wish, layout),
+        *_objects(wish, paths, objects), *_maps(generation, paths), _load(paths), *_entries(wish),
+        *_attach(wish, paths),
     ]  # fmt: skip
     return head + "\n".join(parts) + "\n"
 
 
-def _objects(wish: Wish, layout: Layout, objects: Mapping[str, bytes]) -> Iterator[str]:
+def _objects(wish: Wish, paths: Paths, objects: Mapping[str, bytes]) -> Iterator[str]:
     names = []
     for index, found in enumerate(wish.objects):
         name = f'"$work/{index}.o"'
         names.append(name)
-        yield f'cp "$records{layout.below_records(layout.blob_file("objects", found.digest))}" {name}'
+        yield f'cp "$records{paths.below_records(paths.blob_file("objects", found.digest))}" {name}'
         for at, value in _constants(objects[found.digest], wish.rodata):
             yield f"set_bytes {name} {at} '{_octal(value)}'"
     if len(names) > 1:
@@ -176,13 +176,13 @@ def _octal(value: bytes) -> str:
     return "".join(f"\\{byte:03o}" for byte in value)
 
 
-def _maps(generation: Generation, layout: Layout) -> Iterator[str]:
+def _maps(generation: Generation, paths: Paths) -> Iterator[str]:
     yield "set --  # words for bpftool: which pinned map to take up for which map of the object"
     for wanted in generation.wish.maps:
         if wanted.name.startswith(".") or wanted.type == MapType.PROG_ARRAY:
             continue  # bpftool knows no pin for the first; the second must not hold another load's programs
         if wanted.role in (Role.STATE, Role.STREAM, Role.LIVE):
-            yield from _reuse(wanted.name, _where(generation, wanted, layout))
+            yield from _reuse(wanted.name, _where(generation, wanted, paths))
         elif wanted.role is Role.EXTERNAL and wanted.pin:
             yield from _reuse(wanted.name, shlex.quote(wanted.pin))
 
@@ -192,16 +192,16 @@ def _reuse(name: str, pins: str) -> tuple[str, str]:
     return f"newest {pins}", f'[ -z "$found" ] || set -- "$@" map name {shlex.quote(name)} pinned "$found"'
 
 
-def _where(generation: Generation, wanted: WishMap, layout: Layout) -> str:
+def _where(generation: Generation, wanted: WishMap, paths: Paths) -> str:
     """Return the map's pin, below $pins, as words of shell. Another conversion may have raised a state map's serial."""
-    pin = layout.below_bpffs(generation.maps[wanted.name].pin)
+    pin = paths.below_bpffs(generation.maps[wanted.name].pin)
     if wanted.role is not Role.STATE:
         return f'"$pins"{shlex.quote(pin)}'
     return f'"$pins"{shlex.quote(pin.rsplit("-", 1)[0])}-*'
 
 
-def _load(layout: Layout) -> str:
-    programs, maps = (layout.below_rescue(folder) for folder in (RESCUE_PROGRAMS, RESCUE_MAPS))
+def _load(paths: Paths) -> str:
+    programs, maps = (paths.below_rescue(folder) for folder in (RESCUE_PROGRAMS, RESCUE_MAPS))
     return f'bpftool prog loadall "$object" "$at{programs}" "$@" pinmaps "$at{maps}"'
 
 
@@ -212,9 +212,9 @@ def _entries(wish: Wish) -> Iterator[str]:
             yield f"fill {shlex.quote(pin_name(wanted.name))} {sizes} {wanted.entries.digest}"
 
 
-def _attach(wish: Wish, layout: Layout) -> Iterator[str]:
-    at = f'"$at"{layout.below_rescue(RESCUE_PROGRAMS)}'
+def _attach(wish: Wish, paths: Paths) -> Iterator[str]:
+    at = f'"$at"{paths.below_rescue(RESCUE_PROGRAMS)}'
     for attachment in wish.attachments:
-        pin = layout.below_bpffs(layout.link_pin(wish.pipeline, attachment.id))
+        pin = paths.below_bpffs(paths.link_pin(wish.pipeline, attachment.id))
         yield f'rm -f "$pins"{shlex.quote(pin)}'
         yield from HOOKS[attachment.type].rescue(attachment.target, f"{at}/{shlex.quote(attachment.program)}")

@@ -14,7 +14,7 @@ import stat
 from reloader.errors import InputError, PermissionRefused
 from reloader.frozen import frozen
 from reloader.host import Host
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.spec.share import group_id, unknown_group
 from reloader.spec.wish import Wish
 
@@ -30,7 +30,7 @@ class Readers:
     notes: tuple[str, ...] = ()  # what keeps it from reading
 
 
-def readers_of(layout: Layout, wish: Wish, *, must_exist: bool) -> Readers:
+def readers_of(paths: Paths, wish: Wish, *, must_exist: bool) -> Readers:
     """InputError (65) for an unknown group. Not `must_exist`: a way back goes on without it."""
     if wish.share is None:
         return Readers()
@@ -50,7 +50,7 @@ def readers_of(layout: Layout, wish: Wish, *, must_exist: bool) -> Readers:
                 values={"group": name, "user": user},
             )
         return Readers(notes=(f"user {user} is not a member of group {name}",))
-    notes = (f"the group cannot pass {f}: chmod o+x {f}" for f in _barred(layout, group))
+    notes = (f"the group cannot pass {f}: chmod o+x {f}" for f in _barred(paths, group))
     return Readers(group=group, notes=tuple(notes))
 
 
@@ -67,20 +67,20 @@ def share(host: Host, pipeline: str, group: int) -> None:
 
 def _give_passage(host: Host) -> None:
     """The folder of all pipelines lets those groups pass that have maps to read below it."""
-    kernel, layout = host.kernel, host.paths
-    if os.path.ismount(layout.bpffs):
+    kernel, paths = host.kernel, host.paths
+    if os.path.ismount(paths.bpffs):
         return
-    found = {kernel.pins.readers(layout.pub_pins(name)) for name in kernel.pins.listdir(layout.bpffs)} - {-1}
+    found = {kernel.pins.readers(paths.pub_pins(name)) for name in kernel.pins.listdir(paths.bpffs)} - {-1}
     group = found.pop() if len(found) == 1 else -1
     mode = OPEN_PASSAGE if found or group == -2 else PASSAGE if group >= 0 else PRIVATE_FOLDER
-    kernel.pins.give(layout.bpffs, max(group, -1), mode)
+    kernel.pins.give(paths.bpffs, max(group, -1), mode)
 
 
-def _barred(layout: Layout, group: int) -> list[str]:
+def _barred(paths: Paths, group: int) -> list[str]:
     """Folders above ours that the group may not pass."""
-    barred, path = [], os.path.dirname(os.path.realpath(layout.bpffs))
-    if os.path.ismount(layout.bpffs):
-        path = layout.bpffs
+    barred, path = [], os.path.dirname(os.path.realpath(paths.bpffs))
+    if os.path.ismount(paths.bpffs):
+        path = paths.bpffs
     while True:
         info = os.stat(path)
         if not info.st_mode & (stat.S_IXGRP if info.st_gid == group else stat.S_IXOTH):

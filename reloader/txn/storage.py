@@ -14,23 +14,23 @@ from reloader import records
 from reloader.effects import lasting
 from reloader.errors import NeedsHuman
 from reloader.files import UnfitFile, listing, make_folders, open_to_write, remove_file, write_atomic
-from reloader.layout import BLOBS, Layout
+from reloader.layout import BLOBS, Paths
 from reloader.records import Current, Generation
 from reloader.spec import cache
 
 KEEP_GENERATIONS = 20
 RESCUE_ROOM = 16384  # bytes; a rescue script takes three or four thousand
 
-WriteBeside = Callable[[Layout, Generation], None]
+WriteBeside = Callable[[Paths, Generation], None]
 """Writes the rescue script of a generation that was just recorded; rescue.write_script."""
 
 
-def store(layout: Layout, pipeline: str, blob: str, digest: str, fresh: Mapping[str, bytes]) -> None:
+def store(paths: Paths, pipeline: str, blob: str, digest: str, fresh: Mapping[str, bytes]) -> None:
     """Keep a blob by digest and link it to the pipeline; one that is there already is read, not believed.
 
     A way back brings none along: what is missing then stops whoever needs it, and only them."""
-    shared, mine = layout.blob_file(blob, digest), layout.blob_link(pipeline, blob, digest)
-    if digest in fresh and not records.blob_is_whole(layout, blob, digest):
+    shared, mine = paths.blob_file(blob, digest), paths.blob_link(pipeline, blob, digest)
+    if digest in fresh and not records.blob_is_whole(paths, blob, digest):
         write_atomic(shared, fresh[digest])
         if mine.exists():  # it links to what was damaged
             lasting("blob.unlink", mine.unlink)
@@ -39,25 +39,25 @@ def store(layout: Layout, pipeline: str, blob: str, digest: str, fresh: Mapping[
         lasting("blob.link", lambda: os.link(shared, mine))
 
 
-def drop(layout: Layout, pipeline: str, blob: str, digest: str) -> None:
+def drop(paths: Paths, pipeline: str, blob: str, digest: str) -> None:
     """Let go of a blob unless a stored generation needs it; the last pipeline to let go deletes it."""
-    if digest in records.blobs_needed(layout, pipeline):
+    if digest in records.blobs_needed(paths, pipeline):
         return
-    _unlink_blob(layout, pipeline, blob, digest)
+    _unlink_blob(paths, pipeline, blob, digest)
 
 
-def _unlink_blob(layout: Layout, pipeline: str, blob: str, digest: str) -> None:
-    mine, shared = layout.blob_link(pipeline, blob, digest), layout.blob_file(blob, digest)
+def _unlink_blob(paths: Paths, pipeline: str, blob: str, digest: str) -> None:
+    mine, shared = paths.blob_link(pipeline, blob, digest), paths.blob_file(blob, digest)
     if mine.exists():
         lasting("blob.unlink", lambda: mine.unlink(missing_ok=True))
     if shared.exists() and shared.stat().st_nlink == 1:
         lasting("blob.remove", lambda: shared.unlink(missing_ok=True))
 
 
-def reserve(layout: Layout, generation: Generation | None, current: Current) -> None:
+def reserve(paths: Paths, generation: Generation | None, current: Current) -> None:
     """Take room for the records that follow the commit: a disk found full there would be found too late."""
     room = records.room_for(generation, current) + (RESCUE_ROOM if generation else 0)
-    path = layout.reserve_file(current.pipeline)
+    path = paths.reserve_file(current.pipeline)
     lasting("record.reserve", lambda: _allocate(path, room))
 
 
@@ -73,20 +73,20 @@ def _allocate(path: Path, room: int) -> None:
         os.close(fd)
 
 
-def release(layout: Layout, pipeline: str) -> None:
-    lasting("record.release", lambda: layout.reserve_file(pipeline).unlink(missing_ok=True))
+def release(paths: Paths, pipeline: str) -> None:
+    lasting("record.release", lambda: paths.reserve_file(pipeline).unlink(missing_ok=True))
 
 
-def put_record(layout: Layout, generation: Generation | None, current: Current, beside: WriteBeside) -> None:
+def put_record(paths: Paths, generation: Generation | None, current: Current, beside: WriteBeside) -> None:
     """Write the generation and what belongs beside it, then make it current."""
-    release(layout, current.pipeline)
+    release(paths, current.pipeline)
     if generation is not None:
-        records.write_generation(layout, generation)
-        beside(layout, generation)
-    records.write_current(layout, current)
+        records.write_generation(paths, generation)
+        beside(paths, generation)
+    records.write_current(paths, current)
 
 
-def store_again(layout: Layout, generation: Generation, fresh: Mapping[str, bytes], beside: WriteBeside) -> None:
+def store_again(paths: Paths, generation: Generation, fresh: Mapping[str, bytes], beside: WriteBeside) -> None:
     """Put back what a generation in force has lost of its stored files, from the same files read anew. NeedsHuman when
     something else than a file stands in the place of one."""
     pipeline = generation.wish.pipeline
@@ -94,55 +94,55 @@ def store_again(layout: Layout, generation: Generation, fresh: Mapping[str, byte
         if digest not in fresh:
             continue
         try:
-            store(layout, pipeline, blob, digest, fresh)
+            store(paths, pipeline, blob, digest, fresh)
         except UnfitFile as error:
             raise records.unfit(error, hint=f"remove {error.filename}, then apply the source files again") from error
-    if fresh and not layout.rescue_file(pipeline, generation.number).exists():
-        beside(layout, generation)
+    if fresh and not paths.rescue_file(pipeline, generation.number).exists():
+        beside(paths, generation)
 
 
-def prune(layout: Layout, pipeline: str) -> None:
+def prune(paths: Paths, pipeline: str) -> None:
     """Forget generations past the newest KEEP_GENERATIONS and what only they needed."""
-    numbers = records.generation_numbers(layout, pipeline)
+    numbers = records.generation_numbers(paths, pipeline)
     for number in numbers[:-KEEP_GENERATIONS]:
-        for path in (layout.rescue_file(pipeline, number), layout.generation_file(pipeline, number)):
+        for path in (paths.rescue_file(pipeline, number), paths.generation_file(pipeline, number)):
             lasting("generation.remove", partial(path.unlink, missing_ok=True))
-    _sweep_blobs(layout, pipeline)
+    _sweep_blobs(paths, pipeline)
 
 
-def _sweep_blobs(layout: Layout, pipeline: str) -> None:
+def _sweep_blobs(paths: Paths, pipeline: str) -> None:
     try:
-        needed = records.blobs_needed(layout, pipeline)
+        needed = records.blobs_needed(paths, pipeline)
     except NeedsHuman:  # of an old generation nobody knows what it needs: all is kept, and the commit goes on
         return
     for blob in BLOBS:
-        for mine in listing(layout.blob_links_dir(pipeline, blob)):
+        for mine in listing(paths.blob_links_dir(pipeline, blob)):
             if mine.name not in needed:
-                _unlink_blob(layout, pipeline, blob, mine.name)
+                _unlink_blob(paths, pipeline, blob, mine.name)
 
 
-def forget_compiled(layout: Layout, sources: Iterable[str]) -> None:
+def forget_compiled(paths: Paths, sources: Iterable[str]) -> None:
     """Drop the compiled wishes of a removed pipeline's YAML files; one that another pipeline shares is made again."""
     for source in sources:
-        path = cache.kept_file(Path(source), layout)
+        path = cache.kept_file(Path(source), paths)
         if not path.is_dir():  # a folder is not ours
             lasting("cache.remove", partial(path.unlink, missing_ok=True))
 
 
-def leave_no_folders(layout: Layout, pipeline: str) -> None:
+def leave_no_folders(paths: Paths, pipeline: str) -> None:
     """Once its last transaction ended, a pipeline without a record keeps no empty folders either."""
-    if layout.current_file(pipeline).exists():
+    if paths.current_file(pipeline).exists():
         return
-    for path in (layout.journals_dir(pipeline), *layout.stored_dirs(pipeline), layout.record_dir(pipeline)):
+    for path in (paths.journals_dir(pipeline), *paths.stored_dirs(pipeline), paths.record_dir(pipeline)):
         if path.is_dir() and not listing(path):
             lasting("folder.remove", path.rmdir)
 
 
-def drop_records(layout: Layout, pipeline: str) -> None:
+def drop_records(paths: Paths, pipeline: str) -> None:
     """Forget a pipeline; its journal goes last, by its own end."""
-    for path in [layout.current_file(pipeline), *listing(layout.generations_dir(pipeline))]:
+    for path in [paths.current_file(pipeline), *listing(paths.generations_dir(pipeline))]:
         lasting("record.remove", partial(path.unlink, missing_ok=True))
-    _sweep_blobs(layout, pipeline)
-    for folder in layout.stored_dirs(pipeline):
+    _sweep_blobs(paths, pipeline)
+    for folder in paths.stored_dirs(pipeline):
         if folder.is_dir():
             lasting("folder.remove", folder.rmdir)

@@ -20,7 +20,7 @@ from reloader.errors import KernelError, NeedsHuman, RefusedChange
 from reloader.handles import handles
 from reloader.host import Host
 from reloader.kernel import ARRAY_TYPES, Fd, Kernel
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.observe import Observed, SeenMap, opened, serving_map
 from reloader.plan import foreign, ops
 from reloader.plan.compat import map_differences, seen_shape, wished_shape
@@ -124,7 +124,7 @@ def overwritten(
     return told
 
 
-def _not_as_written(layout: Layout, was: WishMap, changed: dict[bytes, bytes]) -> tuple[bytes, ...]:
+def _not_as_written(paths: Paths, was: WishMap, changed: dict[bytes, bytes]) -> tuple[bytes, ...]:
     """Keys of live entries whose value is not the recorded one. A listing that cannot be read any more explains
     nothing, so none of them is known to be another's."""
     uneven_keys = uneven(was.type, was.value_size, changed)
@@ -132,7 +132,7 @@ def _not_as_written(layout: Layout, was: WishMap, changed: dict[bytes, bytes]) -
     if not now or was.entries is None:
         return tuple(sorted(now))
     try:
-        data = records.read_blob(layout, "entries", was.entries.digest)
+        data = records.read_blob(paths, "entries", was.entries.digest)
     except (OSError, NeedsHuman):
         return ()
     for key, value in struct.iter_unpack(f"{was.key_size}s{was.value_size}s", data):
@@ -141,13 +141,13 @@ def _not_as_written(layout: Layout, was: WishMap, changed: dict[bytes, bytes]) -
     return tuple(sorted(now))
 
 
-def listings(layout: Layout, intake: Intake, seen: Observed) -> dict[str, dict[bytes, bytes]]:
+def listings(paths: Paths, intake: Intake, seen: Observed) -> dict[str, dict[bytes, bytes]]:
     """What the wish lists for maps that are there: as it was read with the wish, otherwise the stored copy."""
     found = {}
     for wanted in intake.wish.maps:
         if wanted.entries is not None and wanted.name in seen.maps:
             data = intake.blobs.get(wanted.entries.digest)  # an emptied listing is b"", and not stored yet
-            data = records.read_blob(layout, "entries", wanted.entries.digest) if data is None else data
+            data = records.read_blob(paths, "entries", wanted.entries.digest) if data is None else data
             found[wanted.name] = listed(data, wanted)
     return found
 
@@ -174,12 +174,12 @@ def _contents(kernel: Kernel, live: SeenMap) -> dict[bytes, bytes]:
         return kernel.maps.items(fd)
 
 
-def _recorded(layout: Layout, was: WishMap, live: SeenMap) -> Collection[bytes]:
+def _recorded(paths: Paths, was: WishMap, live: SeenMap) -> Collection[bytes]:
     """What reloader wrote to the map, by key. A listing that cannot be read any more explains nothing."""
     if was.entries is None or (live.info.key_size, live.info.value_size) != (was.key_size, was.value_size):
         return ()
     with suppress(OSError, NeedsHuman):
-        return listed(records.read_blob(layout, "entries", was.entries.digest), was)
+        return listed(records.read_blob(paths, "entries", was.entries.digest), was)
     return ()
 
 

@@ -29,7 +29,7 @@ from reloader.errors import (
 )
 from reloader.frozen import frozen
 from reloader.interrupts import Held
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.lock import Writer
 from reloader.plan.model import Plan
 from reloader.plan.ops import Op
@@ -80,9 +80,9 @@ def run(trip: Trip, writer: Writer) -> None:
     trip.bench.interrupted = held.interrupted
 
 
-def _run(trip: Trip, layout: Layout, held: Held) -> None:
+def _run(trip: Trip, paths: Paths, held: Held) -> None:
     """Signals are held, but on the way forward: the first one turns it back, and no second one cuts that short."""
-    journal = _open_journal(trip, layout)
+    journal = _open_journal(trip, paths)
     try:
         held.during(lambda: _forward(trip, journal))
     except BaseException as error:  # a mistake of ours, too, must leave everything as it was
@@ -96,9 +96,9 @@ def _run(trip: Trip, layout: Layout, held: Held) -> None:
     _require_live(trip.bench)
 
 
-def _open_journal(trip: Trip, layout: Layout) -> Journal:
+def _open_journal(trip: Trip, paths: Paths) -> Journal:
     try:
-        return Journal(layout.journal_file(trip.bench.pipeline, new_txn_name()))
+        return Journal(paths.journal_file(trip.bench.pipeline, new_txn_name()))
     except OSError as error:
         raise report(trip.plan, trip.bench, error, swapped=False) from error
 
@@ -125,12 +125,12 @@ def _commit(trip: Trip, journal: Journal) -> None:
         generation, current = trip.bench.commit
         if generation is not None:
             attached.require_own(trip.bench.host, generation, current)
-        storage.reserve(trip.bench.layout, generation, current)
+        storage.reserve(trip.bench.paths, generation, current)
         journal.commit(record.to_json({"generation": generation, "current": current}))
         COMMITTED[current.pipeline] = current.generation
     except BaseException as error:
         with suppress(OSError):
-            storage.release(trip.bench.layout, trip.bench.pipeline)
+            storage.release(trip.bench.paths, trip.bench.pipeline)
         _back(trip, journal, error)
         raise AssertionError("unreachable: going back always raises") from error
 
@@ -221,7 +221,7 @@ def _require_live(bench: Bench) -> None:
 def end(bench: Bench, journal: Journal) -> None:
     """The transaction is over, either way."""
     journal.end()
-    storage.leave_no_folders(bench.layout, bench.pipeline)
+    storage.leave_no_folders(bench.paths, bench.pipeline)
 
 
 def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
@@ -310,7 +310,7 @@ def _about(plan: Plan, bench: Bench, error: BaseException) -> About:
     elif not reason and isinstance(error, OSError) and error.errno in LIMITS:
         reason = LIMITS[error.errno].reason
     try:
-        current = records.read_current(bench.layout, plan.pipeline)
+        current = records.read_current(bench.paths, plan.pipeline)
         other = attached.displaced(bench.kernel, current) if current and current.generation else {}
         if other and attached.panicking(bench.host, plan.pipeline):
             reason, values = attached.PANICKED, {**values, "live_generation": 0, "attachments": other}

@@ -16,7 +16,7 @@ from reloader import records
 from reloader.errors import LockedError, NotFoundError
 from reloader.host import Host
 from reloader.interrupts import Held
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.lock import Writer, writer_of
 from reloader.records import Current, OutcomeKind, TrialOutcome
 from reloader.trial import born, guarded, left, now, overdue
@@ -68,13 +68,13 @@ def confirm(writer: Writer, pipeline: str) -> int:
     return current.generation
 
 
-def note_outcome(layout: Layout, current: Current, outcome: TrialOutcome) -> None:
+def note_outcome(paths: Paths, current: Current, outcome: TrialOutcome) -> None:
     """Remember with the generation how its trial ended, for history."""
     assert current.trial is not None
     with suppress(NotFoundError):
-        generation = records.read_generation(layout, current.pipeline, current.trial.generation)
+        generation = records.read_generation(paths, current.pipeline, current.trial.generation)
         if generation.outcome != outcome:
-            records.write_generation(layout, replace(generation, outcome=outcome))
+            records.write_generation(paths, replace(generation, outcome=outcome))
 
 
 @contextmanager

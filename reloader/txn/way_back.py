@@ -10,20 +10,20 @@ from collections.abc import Collection, Iterator
 
 from reloader import records
 from reloader.errors import NeedsHuman, NotFoundError
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.records import Current, Generation
 from reloader.trial import failed
 
 
 def ways_back(
-    layout: Layout, pipeline: str, newest: int, *, without: Collection[str] = (), pass_damaged: bool = False
+    paths: Paths, pipeline: str, newest: int, *, without: Collection[str] = (), pass_damaged: bool = False
 ) -> Iterator[Generation]:
     """Generations up to `newest`, the newest first, each wish once; of several trials of a wish the last one counts."""
     judged: dict[str, bool] = {}
     told = set(without)
-    for number in reversed(records.generation_numbers(layout, pipeline)):
+    for number in reversed(records.generation_numbers(paths, pipeline)):
         try:
-            generation = records.read_generation(layout, pipeline, number)
+            generation = records.read_generation(paths, pipeline, number)
         except NeedsHuman:
             if number > newest or pass_damaged:
                 continue
@@ -35,29 +35,29 @@ def ways_back(
             told.add(digest)
 
 
-def rollback_target(layout: Layout, pipeline: str, to: int | None) -> Generation:
+def rollback_target(paths: Paths, pipeline: str, to: int | None) -> Generation:
     """The generation a rollback goes to; NotFoundError when there is none."""
-    current = records.read_current(layout, pipeline)
+    current = records.read_current(paths, pipeline)
     if current is None:
-        raise NotFoundError(f"no pipeline {pipeline}", hint=known(layout))
+        raise NotFoundError(f"no pipeline {pipeline}", hint=known(paths))
     if to is not None:
-        return _loadable(records.read_generation(layout, pipeline, to))
+        return _loadable(records.read_generation(paths, pipeline, to))
     if not current.generation:
-        return _last(layout, current)
-    serving = records.read_generation(layout, pipeline, current.generation)
+        return _last(paths, current)
+    serving = records.read_generation(paths, pipeline, current.generation)
     since, digest = serving.origin or serving.number, serving.wish.digest()
-    for target in ways_back(layout, pipeline, since - 1, without=[digest]):
+    for target in ways_back(paths, pipeline, since - 1, without=[digest]):
         return target
     why = f"{pipeline} has no generation before {since} that differs from what serves and did not fail its trial"
     raise NotFoundError(why, hint=f"see `reloader history {pipeline}`")
 
 
-def _last(layout: Layout, current: Current) -> Generation:
+def _last(paths: Paths, current: Current) -> Generation:
     """Of a pipeline that is removed."""
     name, newest = current.pipeline, current.last_generation
-    for target in ways_back(layout, name, newest):
+    for target in ways_back(paths, name, newest):
         return target
-    _loadable(records.read_generation(layout, name, newest))
+    _loadable(records.read_generation(paths, name, newest))
     why = f"{name}: no generation but what failed its trial"
     raise NotFoundError(why, hint=f"`reloader rollback {name} --to {newest}` brings that back all the same")
 
@@ -69,5 +69,5 @@ def _loadable(target: Generation) -> Generation:
     return target
 
 
-def known(layout: Layout) -> str:
-    return f"known pipelines: {', '.join(records.pipelines(layout)) or 'none'}"
+def known(paths: Paths) -> str:
+    return f"known pipelines: {', '.join(records.pipelines(paths)) or 'none'}"

@@ -351,7 +351,7 @@ def test_v11_status_tells_states_apart(stage: Stage, monkeypatch: pytest.MonkeyP
     os.kill(guard, signal.SIGKILL)
     expire(stage)
     assert states() == ["overdue"]
-    link = stage.layout.link_pin("edge", next(iter(current(stage).links)))
+    link = stage.paths.link_pin("edge", next(iter(current(stage).links)))
     with stage.kernel.pins.get(link) as held:
         stage.kernel.pins.unpin(link)
         assert states() == ["drift", "overdue"]
@@ -363,7 +363,7 @@ def test_v11_status_tells_states_apart(stage: Stage, monkeypatch: pytest.MonkeyP
 
 
 def current(stage: Stage) -> records.Current:
-    found = records.read_current(stage.layout, "edge")
+    found = records.read_current(stage.paths, "edge")
     assert found is not None
     return found
 

@@ -435,7 +435,7 @@ def test_without_privilege_in_a_record_directory_of_ones_own(stage: Stage, tmp_p
 def test_while_another_reloader_is_at_work(serving: Stage) -> None:
     before = serving.standing()
     serving.write(blocking(serving.spec("v2")))
-    with writer_lock(serving.layout):
+    with writer_lock(serving.paths):
         for words in (["apply", serving.file], ["remove", "edge"], ["rollback", "edge"], ["recover"]):
             fails(serving, serving.run(*words), 75, f"pid {os.getpid()}", hint="try again")
         assert serving.call("plan", serving.file)["pipelines"][0]["changes"]
@@ -662,9 +662,9 @@ def test_another_pipeline_on_the_interface(serving: Stage) -> None:
 
 
 def test_our_link_was_updated_by_somebody_else(serving: Stage, theirs: Any) -> None:
-    kernel, layout = serving.kernel, serving.layout
-    pin = layout.link_pin("edge", next(p for p in serving.standing().pins if "/links/" in p).rsplit("/", 1)[1])
-    with kernel.pins.get(pin) as link, kernel.pins.get(layout.prog_pin("edge", 1, "count_flows")) as ours:
+    kernel, paths = serving.kernel, serving.paths
+    pin = paths.link_pin("edge", next(p for p in serving.standing().pins if "/links/" in p).rsplit("/", 1)[1])
+    with kernel.pins.get(pin) as link, kernel.pins.get(paths.prog_pin("edge", 1, "count_flows")) as ours:
         kernel.links.update(link, new=theirs, old=ours)
         mine = serving.attached()
         serving.write(blocking(serving.spec("v2")))
@@ -683,8 +683,8 @@ def test_our_link_was_updated_by_somebody_else(serving: Stage, theirs: Any) -> N
 
 def test_damaged_records_need_a_human(serving: Stage) -> None:
     serving.write(blocking(serving.spec("v2")))
-    before, current = serving.standing(), serving.layout.current_file("edge")
-    generation = serving.layout.generation_file("edge", 1)
+    before, current = serving.standing(), serving.paths.current_file("edge")
+    generation = serving.paths.generation_file("edge", 1)
     for path in (current, generation):
         sound = path.read_bytes()
         for data in (b"", sound[:-40], sound.replace(b'"edge"', b"7"), b"[]", b"\xff\xfe", b"{}"):
@@ -720,7 +720,7 @@ def test_a_damaged_blob_stops_a_rollback(serving: Stage) -> None:
 
 
 def test_a_journal_that_is_damaged_needs_a_human(serving: Stage) -> None:
-    folder = serving.layout.journal_file("edge", "").parent
+    folder = serving.paths.journal_file("edge", "").parent
     folder.mkdir(exist_ok=True)
     journal = folder / "00000000000000000001-1.jsonl"
     journal.write_bytes(b'{"v":1}\n')

@@ -167,7 +167,7 @@ def test_a_flip_waits_for_packets_on_the_old_side(
     real, after = written.flip_side, list[bool]()
 
     def flip(bench: Any, op: ops.FlipSide) -> None:
-        with stage.kernel.pins.get(stage.layout.prog_pin("edge", 1, "watch")) as program:
+        with stage.kernel.pins.get(stage.paths.prog_pin("edge", 1, "watch")) as program:
             before = sight(stage).packets
             slow = threading.Thread(target=syscall.prog_test_run, args=(program.fileno(),), kwargs={"data": bytes(64)})
             slow.start()
@@ -278,7 +278,7 @@ def test_a_map_that_is_retired_refuses_writes(stage: Stage) -> None:
 
 def test_lost_sides_make_a_new_load(stage: Stage) -> None:
     stage.apply(spec(stage, 1))
-    stage.kernel.pins.unpin(stage.layout.map_pin("edge", 1, "rl_side"))
+    stage.kernel.pins.unpin(stage.paths.map_pin("edge", 1, "rl_side"))
     done = stage.apply(spec(stage, 2))
     assert done["changed"]
     assert stage.apply(spec(stage, 3))["changed"]
@@ -413,7 +413,7 @@ def test_rebuilt_records_know_an_exchanged_map(stage: Stage) -> None:
 def test_regress_a_lost_pin_of_the_sides_is_seen_and_mended(stage: Stage, pin: str) -> None:
     """Packets go on; but no change could flip any more."""
     stage.apply(spec(stage, 1))
-    Path(stage.layout.map_pin("edge", 1, pin)).unlink()
+    Path(stage.paths.map_pin("edge", 1, pin)).unlink()
     said = stage.run("doctor", json_too=False)
     assert pin in said.out + said.err
     (planned,) = stage.call("plan", stage.file)["pipelines"]

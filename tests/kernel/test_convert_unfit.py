@@ -189,7 +189,7 @@ def test_regress_a_failed_trial_finds_its_way_home(make: Make) -> None:
     stage = longer_key(make)
     stage.apply("v2")
     stage.put(ODD)
-    current = records.read_current(stage.layout, "edge")
+    current = records.read_current(stage.paths, "edge")
     assert current is not None
     trial = Trial(
         generation=2, back_to=1, boot_id=stage.kernel.boot_id(), healthy_at=0, until=1, confirm=False, grace=0, guard=0,
@@ -201,7 +201,7 @@ def test_regress_a_failed_trial_finds_its_way_home(make: Make) -> None:
     assert stage.numbers() == TEN
     told = "flows: 2 entries without a place in that layout left out"
     assert told in home(on_trial, sent)
-    ended = records.read_generation(stage.layout, "edge", 2).outcome
+    ended = records.read_generation(stage.paths, "edge", 2).outcome
     assert ended is not None
     assert (ended.kind, told in ended.words) == (records.OutcomeKind.BACK, True)
 

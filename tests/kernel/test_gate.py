@@ -61,7 +61,7 @@ def pairs(stage: Stage) -> Pairs:
 
 def stats(stage: Stage, load: int) -> tuple[int, ...]:
     """bare, unmarked, stale: of the CPUs together."""
-    with stage.kernel.pins.get(stage.layout.map_pin("edge", load, "rl_gate_stats")) as fd:
+    with stage.kernel.pins.get(stage.paths.map_pin("edge", load, "rl_gate_stats")) as fd:
         value = stage.kernel.maps.lookup(fd, bytes(4)) or b""
     return tuple(sum(column) for column in zip(*STATS.iter_unpack(value), strict=True))
 

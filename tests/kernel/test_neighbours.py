@@ -173,7 +173,7 @@ def test_our_own_link_is_taken_back_without_a_gap(stage: Stage, theirs: Fd) -> N
     stage.apply(stage.spec())
     (pin,) = (p for p in stage.standing().pins if "/links/" in p)
     with stage.kernel.pins.get(f"{stage.sandbox.bpffs}/{pin}") as link:
-        with stage.kernel.pins.get(stage.layout.prog_pin("edge", 1, "count_flows")) as ours:
+        with stage.kernel.pins.get(stage.paths.prog_pin("edge", 1, "count_flows")) as ours:
             stage.kernel.links.update(link, new=theirs, old=ours)
         number = stage.kernel.links.info(link).id
     mine = stage.attached()
@@ -226,7 +226,7 @@ def test_regress_a_link_with_that_ifindex_in_another_namespace_is_not_it(stage: 
     if name == "twin":
         end.run("ip", "link", "add", "index", str(index), "name", name, "type", "dummy")
     end.run(
-        "bpftool", "net", "attach", "xdpgeneric", "pinned", stage.layout.prog_pin("edge", 1, "count_flows"), "dev", name
+        "bpftool", "net", "attach", "xdpgeneric", "pinned", stage.paths.prog_pin("edge", 1, "count_flows"), "dev", name
     )
     attach = {"program": "count_flows", "type": "xdp", "interface": name, "netns": end.netns}
     other = stage.folder / "other.yaml"

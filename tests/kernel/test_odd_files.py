@@ -180,18 +180,18 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 
 def record(stage: Stage, what: str) -> Path:
-    layout = stage.layout
-    wish = records.read_generation(layout, "edge", 2).wish
+    paths = stage.paths
+    wish = records.read_generation(paths, "edge", 2).wish
     listed = next(m.entries for m in wish.maps if m.entries)
     return {
-        "current": layout.current_file("edge"),
-        "generation": layout.generation_file("edge", 2),
-        "older generation": layout.generation_file("edge", 1),
-        "object": layout.blob_file("objects", wish.objects[0].digest),
-        "entries": layout.blob_file("entries", listed.digest),
-        "journal": layout.journal_file("edge", "00000000000000000001-1"),
-        "reserve": layout.reserve_file("edge"),
-        "cache": next(layout.cache_dir.iterdir()),
+        "current": paths.current_file("edge"),
+        "generation": paths.generation_file("edge", 2),
+        "older generation": paths.generation_file("edge", 1),
+        "object": paths.blob_file("objects", wish.objects[0].digest),
+        "entries": paths.blob_file("entries", listed.digest),
+        "journal": paths.journal_file("edge", "00000000000000000001-1"),
+        "reserve": paths.reserve_file("edge"),
+        "cache": next(paths.cache_dir.iterdir()),
     }[what]
 
 

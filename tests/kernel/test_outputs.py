@@ -117,7 +117,7 @@ def test_v4_v7_so_it_is_with_every_command_that_changes(stage: Stage, broken: st
     assert run(stage, "panic", "edge", "--open", broken=broken)[0] == 0
     assert stage.call("status", "edge")["pipelines"][0]["state"] == "panicked"
     assert run(stage, "panic", "edge", "-o", "json", broken=broken)[0] == 65  # its YAML says no stance
-    shutil.rmtree(stage.layout.record_dir("edge"))
+    shutil.rmtree(stage.paths.record_dir("edge"))
     assert run(stage, "recover", "edge", broken=broken)[0] == 0
     assert stage.standing().generation
     drafts = stage.folder / "drafts"

@@ -224,5 +224,5 @@ def test_v3_a_writer_needs_no_more_than_its_own_pipeline_s_folders(stage: Stage)
     other.mkdir()
     os.chown(other, USER, USER)
     stage.apply(stage.spec("v1", rodata={"default_verdict": "XDP_PASS"}))
-    with writer_lock(stage.layout):
+    with writer_lock(stage.paths):
         pass

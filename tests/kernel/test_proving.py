@@ -500,7 +500,7 @@ def test_killed_in_the_middle_of_a_test_nothing_is_left(stage: Stage) -> None:
     endless = [passes(name=str(i), repeat=100_000) for i in range(50)]
     words = [sys.executable, "-m", "reloader", "apply", str(stage.write(spec(stage, *endless, spin=2))), *stage.where]
     process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
-    journal = stage.layout.journal_file("edge", "").parent
+    journal = stage.paths.journal_file("edge", "").parent
     while not list(journal.glob("*.jsonl")):
         assert process.poll() is None
         time.sleep(0.01)
@@ -595,7 +595,7 @@ def test_an_external_map_is_left_alone(stage: Stage) -> None:
     """A test that counts in a map of somebody else's counts in a copy of its shape."""
     stage.apply(spec(stage))
     stage.send(5)
-    theirs = stage.layout.pub_pin("edge", "tallies")
+    theirs = stage.paths.pub_pin("edge", "tallies")
     before = stage.items("tallies")
     other = {**spec(stage, WRITES), "attach": [{"program": "judge", "type": "xdp", "interface": "nosuch0"}]}
     other["maps"] = {**MAPS, "tallies": {"role": "external", "pin": theirs}}

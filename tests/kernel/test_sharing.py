@@ -115,7 +115,7 @@ def test_v3_sharing_stays_right_over_every_change(stage: Stage) -> None:
     assert_shared(stage, ONE)
     stage.call("rollback", "edge")
     assert_shared(stage, ONE)
-    os.unlink(stage.layout.pub_pin("edge", "flows"))
+    os.unlink(stage.paths.pub_pin("edge", "flows"))
     stage.call("apply", stage.file)
     assert_shared(stage, ONE)
     stage.apply(shared(stage, version="v3", stateSchema="flow-count"))
@@ -139,7 +139,7 @@ def test_v3_sharing_stays_right_over_every_change(stage: Stage) -> None:
 def test_v3_modes_that_were_changed_by_hand_are_put_right(stage: Stage) -> None:
     spec = shared(stage)
     stage.apply(spec)
-    Path(stage.layout.pub_pin("edge", "flows")).chmod(0o600)
+    Path(stage.paths.pub_pin("edge", "flows")).chmod(0o600)
     stage.apply({**spec, "rodata": {"default_verdict": "XDP_PASS"}})
     assert_shared(stage, ONE)
 
@@ -214,7 +214,7 @@ def test_v3_a_share_that_makes_no_sense(stage: Stage, bad: dict[str, object]) ->
 def test_v3_share_is_part_of_the_digest_only_where_it_is_given(stage: Stage) -> None:
     """Records of before `share:` existed stay in force."""
     stage.apply(stage.spec("v1"))
-    path = stage.layout.generation_file("edge", 1)
+    path = stage.paths.generation_file("edge", 1)
     body = json.loads(path.read_text())
     assert body["wish"].pop("share") is None
     del body["sum"]

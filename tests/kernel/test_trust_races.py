@@ -165,7 +165,7 @@ def test_v1_compiled_wishes_are_not_taken_when_others_could_change_the_way_to_th
     time.sleep(0.2)  # younger files are not kept
     stage.call("apply", path)
     stage.call("plan", path)
-    assert list(stage.layout.cache_dir.iterdir())
+    assert list(stage.paths.cache_dir.iterdir())
     os.chown(folder, STRANGER, STRANGER)
     done = stage.run("plan", path)
     assert done.code == 77

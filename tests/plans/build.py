@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Interface, LinkInfo, MapInfo, MapType, XdpMode
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.observe import Observed, SeenAttachment, SeenMap
 from reloader.plan import ops
 from reloader.plan.conversion import Pair
@@ -38,7 +38,7 @@ from reloader.typetree import Member, TypeTree, layout_digest
 
 FOLDER = Path(__file__).parent
 PIPELINE = "edge"
-LAYOUT = Layout(bpffs="/pins", records=Path("/records"))
+LAYOUT = Paths(bpffs="/pins", records=Path("/records"))
 ROOT = f"{LAYOUT.bpffs}/{PIPELINE}"
 
 U32 = TypeTree(kind="int", name="unsigned int", size=4)

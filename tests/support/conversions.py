@@ -17,7 +17,7 @@ from reloader.bpf.live import LiveKernel
 from reloader.frozen import frozen
 from reloader.host import Host
 from reloader.kernel import PERCPU_TYPES, Fd, Kernel
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.lock import writer_of
 from reloader.observe import Observed, SeenMap
 from reloader.plan.compat import MapShape, map_differences, wished_shape
@@ -223,8 +223,8 @@ class Shifting:
     def __init__(self, sandbox: Sandbox, folder: Path, objects: Mapping[str, Path], maps: str = "") -> None:
         self.sandbox, self.folder, self.maps = sandbox, folder, maps
         self.kernel = LiveKernel()
-        self.layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
-        self.host = Host(kernel=self.kernel, paths=self.layout)
+        self.paths = Paths(bpffs=sandbox.bpffs, records=sandbox.records)
+        self.host = Host(kernel=self.kernel, paths=self.paths)
         self.attached = {"count_flows": sandbox.rx}  # program -> where
         self.file = folder / "edge.yaml"
         self.lossy = False  # whether rules are fine whose way back loses something
@@ -278,7 +278,7 @@ class Shifting:
             return recover_all(writer, [])
 
     def pub(self, name: str) -> Fd:
-        return self.kernel.pins.get(self.layout.pub_pin("edge", name))
+        return self.kernel.pins.get(self.paths.pub_pin("edge", name))
 
     def contents(self, name: str) -> dict[bytes, bytes]:
         with self.pub(name) as fd:
@@ -286,7 +286,7 @@ class Shifting:
 
     def pins_of(self, name: str) -> list[str]:
         """The state pins of a map: two while it is converted."""
-        folder = f"{self.layout.pipeline_pins('edge')}/state"
+        folder = f"{self.paths.pipeline_pins('edge')}/state"
         return [f"{folder}/{p}" for p in self.kernel.pins.listdir(folder) if p.startswith(f"{name}-")]
 
 
@@ -316,6 +316,6 @@ def apply_in_process(words: list[str]) -> None:
     install()
     file, bpffs, kept = words
     made = compile_file(Path(file))[0]
-    layout = Layout(bpffs=bpffs, records=Path(kept))
-    with writer_of(Host(kernel=LiveKernel(), paths=layout)) as writer:
+    paths = Paths(bpffs=bpffs, records=Path(kept))
+    with writer_of(Host(kernel=LiveKernel(), paths=paths)) as writer:
         apply_version(writer, Intake(wish=made.wish, blobs={**made.objects, **made.entries}))

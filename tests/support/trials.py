@@ -116,21 +116,21 @@ def health(*checks: dict[str, Any], window: str = "400ms", interval: str = "100m
 
 
 def trial_of(stage: Stage, name: str = "") -> Trial | None:
-    current = records.read_current(stage.layout, name or stage.name)
+    current = records.read_current(stage.paths, name or stage.name)
     return current.trial if current else None
 
 
 def expire(stage: Stage, *, grace: float | None = None) -> None:
     """Its time is up: the record says so, and nobody has to wait for it."""
-    current = records.read_current(stage.layout, stage.name)
+    current = records.read_current(stage.paths, stage.name)
     assert current is not None
     assert current.trial is not None
     trial = replace(current.trial, until=now() - 1, grace=current.trial.grace if grace is None else grace)
-    records.write_current(stage.layout, replace(current, trial=trial))
+    records.write_current(stage.paths, replace(current, trial=trial))
 
 
 def generation_of(stage: Stage, name: str = "") -> int:
-    current = records.read_current(stage.layout, name or stage.name)
+    current = records.read_current(stage.paths, name or stage.name)
     return current.generation if current else 0
 
 
@@ -152,7 +152,7 @@ def settled(stage: Stage, seconds: float = 20) -> None:
 
 def verdict(stage: Stage) -> str:
     """What the version that serves does with what it does not block, as its wish says."""
-    generation = records.read_generation(stage.layout, stage.name, generation_of(stage))
+    generation = records.read_generation(stage.paths, stage.name, generation_of(stage))
     return {1: "XDP_DROP", 2: "XDP_PASS"}[int.from_bytes(generation.wish.rodata["default_verdict"], "little")]
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from reloader.host import Host
 from reloader.kernel import Kernel
-from reloader.layout import Layout, load_folders, pin_name, read_inner_pin, read_pin_name, read_state_pin
+from reloader.layout import Paths, load_folders, pin_name, read_inner_pin, read_pin_name, read_state_pin
 from reloader.pins import OF_A_LOAD, Pin, PinKind, inventory, loads_of, pinned_pipelines
 
-LAYOUT = Layout(bpffs="/bpf")
+LAYOUT = Paths(bpffs="/bpf")
 NAME = "edge"
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from reloader.btf import TypeTree
 from reloader.kernel import MapInfo, MapType
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.observe import Observed, SeenMap
 from reloader.plan import ops
 from reloader.plan.model import Line, Plan
@@ -15,7 +15,7 @@ from reloader.records import Current, Generation, MapRecord
 from reloader.spec.model import Role
 from reloader.spec.wish import EntriesRef, Wish, WishMap, WishObject
 
-LAYOUT = Layout()
+LAYOUT = Paths()
 U32 = TypeTree(name="__u32", kind="int", size=4)
 U64 = TypeTree(name="__u64", kind="int", size=8)
 PIN = LAYOUT.map_pin("edge", 1, "limits")

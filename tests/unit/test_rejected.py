@@ -9,7 +9,7 @@ from reloader.bpf.live import LiveKernel
 from reloader.elf import read_object
 from reloader.errors import LoadRejected
 from reloader.host import Host
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.plan import ops
 from reloader.txn.apply import Bench
 from reloader.txn.refusal import describe, rejected
@@ -27,7 +27,7 @@ LOG = "0: (bf) r7 = r1\n{insn}: (61) r2 = *(u32 *)(r1 +26)\ninvalid access to pa
 def test_the_line_comes_from_the_object(objects: Callable[[str], Path], tmp_path: Path) -> None:
     data = objects("lab/bpf/flow_count_broken").read_bytes()
     bench = Bench(
-        host=Host(kernel=LiveKernel(), paths=Layout(records=tmp_path)),
+        host=Host(kernel=LiveKernel(), paths=Paths(records=tmp_path)),
         pipeline="edge",
         wish=None,
         blobs={"d": data, "junk": b""},

@@ -11,7 +11,7 @@ import pytest
 
 from reloader import record, records
 from reloader.errors import OtherVersion
-from reloader.layout import Layout
+from reloader.layout import Paths
 from reloader.plan.ops import Op
 from reloader.records import Generation
 from reloader.spec.checks import Counter, Question
@@ -24,41 +24,41 @@ FORM = {"sum", records.FORMAT}
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
+def paths(tmp_path: Path) -> Paths:
     shutil.copytree(TREE, tmp_path / "records")
-    return Layout(bpffs=PINS, records=tmp_path / "records")
+    return Paths(bpffs=PINS, records=tmp_path / "records")
 
 
 def members(path: Path) -> dict[str, Any]:
     return {k: v for k, v in json.loads(path.read_text()).items() if k not in FORM}
 
 
-def test_records_are_read_and_written_as_they_are(layout: Layout) -> None:
-    current = records.read_current(layout, "edge")
+def test_records_are_read_and_written_as_they_are(paths: Paths) -> None:
+    current = records.read_current(paths, "edge")
     assert current is not None
     assert current.generation == 2
-    assert record.to_json(current) == members(layout.current_file("edge"))
+    assert record.to_json(current) == members(paths.current_file("edge"))
     for number in (1, 2):
-        generation = records.read_generation(layout, "edge", number)
-        assert record.to_json(generation) == members(layout.generation_file("edge", number))
-    files = [layout.current_file("edge"), layout.generation_file("edge", 2)]
+        generation = records.read_generation(paths, "edge", number)
+        assert record.to_json(generation) == members(paths.generation_file("edge", number))
+    files = [paths.current_file("edge"), paths.generation_file("edge", 2)]
     before = [path.read_bytes() for path in files]
-    records.write_current(layout, current)
-    records.write_generation(layout, generation)
+    records.write_current(paths, current)
+    records.write_generation(paths, generation)
     assert [path.read_bytes() for path in files] == before
 
 
-def test_blobs_are_there(layout: Layout) -> None:
-    for digest in records.blobs_needed(layout, "edge"):
-        assert any(records.blob_is_whole(layout, b, digest) for b in ("objects", "entries") if _has(layout, b, digest))
+def test_blobs_are_there(paths: Paths) -> None:
+    for digest in records.blobs_needed(paths, "edge"):
+        assert any(records.blob_is_whole(paths, b, digest) for b in ("objects", "entries") if _has(paths, b, digest))
 
 
-def _has(layout: Layout, blob: str, digest: str) -> bool:
-    return layout.blob_file(blob, digest).exists()
+def _has(paths: Paths, blob: str, digest: str) -> bool:
+    return paths.blob_file(blob, digest).exists()
 
 
-def test_the_open_journal_is_understood(layout: Layout) -> None:
-    (path,) = records.open_journals(layout, "edge")
+def test_the_open_journal_is_understood(paths: Paths) -> None:
+    (path,) = records.open_journals(paths, "edge")
     lines = read_journal(path)
     begin, commit = lines[0].body, lines[-1].body
     forward = decide(lines)
@@ -74,15 +74,15 @@ def test_the_open_journal_is_understood(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("version", [None, record.VERSION - 1, record.VERSION + 1])
-def test_another_version_is_refused(layout: Layout, version: int | None) -> None:
+def test_another_version_is_refused(paths: Paths, version: int | None) -> None:
     """Records of the first version did not say one."""
-    for path in (layout.current_file("edge"), layout.generation_file("edge", 2)):
+    for path in (paths.current_file("edge"), paths.generation_file("edge", 2)):
         body = members(path) | ({} if version is None else {records.FORMAT: version})
         path.write_bytes(records._sealed(json.dumps(body, indent=1, sort_keys=True).encode()))
     for read in (
-        lambda: records.read_current(layout, "edge"),
-        lambda: records.read_generation(layout, "edge", 2),
-        lambda: records.blobs_needed(layout, "edge"),
+        lambda: records.read_current(paths, "edge"),
+        lambda: records.read_generation(paths, "edge", 2),
+        lambda: records.blobs_needed(paths, "edge"),
     ):
         with pytest.raises(OtherVersion) as refused:
             read()
@@ -91,8 +91,8 @@ def test_another_version_is_refused(layout: Layout, version: int | None) -> None
         assert refused.value.hint
 
 
-def test_a_journal_of_another_version_is_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    (path,) = records.open_journals(layout, "edge")
+def test_a_journal_of_another_version_is_refused(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = records.open_journals(paths, "edge")
     faults.inject(monkeypatch, "journal version", record.VERSION + 1)
     with pytest.raises(OtherVersion) as refused:
         read_journal(path)
