@@ -23,15 +23,15 @@ from bench.rows import note, stopwatch
 from bench.stage import BUILT
 from lab.sandbox import LabError, Sandbox
 from lab.traffic import Generator
-from reloader import effects
-from reloader.host import Host
-from reloader.layout import Paths
-from reloader.lock import writer_of
-from reloader.spec.compile import Compiled, compile_file
-from reloader.txn.intake import Intake
-from reloader.txn.lifecycle_apply import apply as apply_version
-from reloader.txn.lifecycle_remove import remove as remove_pipeline
-from reloader.txn.lifecycle_rollback import rollback as roll_back
+from reloader import fault_points
+from reloader.disk.lock import writer_of
+from reloader.engine.apply_request import Intake
+from reloader.kernel.host import Host
+from reloader.lifecycle.apply import apply as apply_version
+from reloader.lifecycle.remove import remove as remove_pipeline
+from reloader.lifecycle.rollback import rollback as roll_back
+from reloader.paths import Paths
+from reloader.pipeline.compile import Compiled, compile_file
 
 CONVERSIONS = 70  # by apply, v1 and v2 in turn
 ROLLBACKS = 15  # more, each there by apply and back by rollback: 100 in all
@@ -239,11 +239,11 @@ def births_at_the_swap(sender: Generator) -> Iterator[None]:
             sender.start(rate=NEWBORN * 100)
             time.sleep(0.03)
 
-    effects.install(gate)
+    fault_points.install(gate)
     try:
         yield
     finally:
-        effects.install(None)
+        fault_points.install(None)
         sender.stop()
 
 

@@ -20,11 +20,11 @@ from lab.naive import DROP
 from lab.sandbox import LabError, Sandbox
 from lab.traffic import FLOW_COUNTERS, Generator, settle
 from reloader.bpf.live import LiveKernel
-from reloader.host import Host
+from reloader.engine.execute import Bench, execute
 from reloader.kernel import Fd, Kernel, Loaded, LoadRequest, XdpMode
-from reloader.layout import Paths
+from reloader.kernel.host import Host
+from reloader.paths import Paths
 from reloader.plan import ops
-from reloader.txn.apply import Bench, execute
 
 ROUNDS = 10
 SWAPS = 1000  # by reloader

@@ -28,12 +28,13 @@ import yaml
 from jsonschema import Draft7Validator
 
 from lab.sandbox import Sandbox
-from reloader import cli, records
+from reloader import cli
 from reloader.bpf import netns
 from reloader.bpf.live import LiveKernel
-from reloader.host import Host
 from reloader.kernel import Fd
-from reloader.layout import Paths
+from reloader.kernel.host import Host
+from reloader.paths import Paths
+from reloader.store import records
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reloader.errors import InputError, Problem, UsageError
-from reloader.message import Text
+from reloader.wording.message import Text
 from tests.golden.make import HERE, PACKAGE, golden, text_modules
 
 ROOMS = dict(text_modules())

@@ -42,7 +42,7 @@ from tools import build_bpf
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "reloader"
-ENTRY = "reloader.txn.session:apply"
+ENTRY = "reloader.engine.session:apply"
 DEPTH = 3  # calls that do not act, one below the other
 FENCE = "bpf"
 LEAVES = frozenset({

@@ -9,9 +9,9 @@ import struct
 from pathlib import Path
 
 from reloader.bpf.live import LiveKernel
-from reloader.host import Host
+from reloader.convert.nested import slots
 from reloader.kernel import NESTED_TYPES, MapInfo, MapType
-from reloader.txn.nested import slots
+from reloader.kernel.host import Host
 
 PREFIXES = 300  # as many as the trie takes
 TENANTS = (0, 1, 2, 3)

@@ -14,13 +14,14 @@ from lab.crash import filled
 from lab.crash.filled import NETS_YAML, TENANTS_YAML
 from lab.sandbox import Sandbox
 from lab.traffic import Generator
-from reloader import cli, records
+from reloader import cli
 from reloader.bpf.live import LiveKernel
-from reloader.host import Host
+from reloader.engine.journal import open_journals
 from reloader.kernel import ARRAY_TYPES, Fd, Loaded, LoadRequest, XdpMode
-from reloader.layout import BLOBS, Paths
-from reloader.spec.model import Role
-from reloader.txn.journal import open_journals
+from reloader.kernel.host import Host
+from reloader.paths import BLOBS, Paths
+from reloader.pipeline.model import Role
+from reloader.store import records
 
 PIPELINE = "flow-count"
 BATCH = 20  # packets per look

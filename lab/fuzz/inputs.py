@@ -21,13 +21,13 @@ import yaml
 
 from lab.fuzz import mutate
 from lab.fuzz.harness import Tally, command, dice_of
-from reloader.elf import BtfError, ElfError, read_object
-from reloader.elf.file import ElfFile
 from reloader.errors import ReloaderError
-from reloader.layout import Paths
-from reloader.spec import cache
-from reloader.spec.wish import Compiled
-from reloader.state import archive
+from reloader.layouts import archive
+from reloader.paths import Paths
+from reloader.pipeline import cache
+from reloader.pipeline.wish import Compiled
+from reloader.structs.elf import BtfError, ElfError, read_object
+from reloader.structs.elf.file import ElfFile
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILT = ROOT / "build" / "bpf"
@@ -85,7 +85,7 @@ def btf(_folder: Path, count: int) -> Tally:
 
 
 def read_types(data: bytes) -> None:
-    from reloader.btf import Btf
+    from reloader.structs.btf import Btf
 
     found = Btf.parse(data)
     refused: list[BtfError] = []

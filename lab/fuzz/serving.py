@@ -18,8 +18,8 @@ from lab.fuzz import mutate
 from lab.fuzz.harness import CODES, Tally, dice_of
 from lab.fuzz.inputs import REGISTRY, dumped
 from lab.stage import Done, Stage
-from reloader.elf import BtfError, ElfError, read_object
 from reloader.errors import ReloaderError
+from reloader.structs.elf import BtfError, ElfError, read_object
 
 LARGEST = 64 << 20  # bytes of a map that a damaged object may ask for: this is no test of the machine's memory
 

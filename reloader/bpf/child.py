@@ -24,7 +24,7 @@ from typing import Any
 from reloader.bpf import libc
 from reloader.errors import KernelError
 from reloader.frozen import frozen
-from reloader.interrupts import STOPPING, Held
+from reloader.process.interrupts import STOPPING, Held
 
 PATIENCE = 120.0  # seconds
 LONGEST = 4096  # bytes of a message

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from reloader.bpf import netlink
 from reloader.errors import KernelError
-from reloader.filters import Filter
+from reloader.kernel.traffic_control import Filter
 
 RTM_NEWQDISC, RTM_GETQDISC = 36, 38
 INGRESS = 0xFFFFFFF1  # TC_H_INGRESS, TC_H_CLSACT

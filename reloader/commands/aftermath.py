@@ -15,9 +15,9 @@ from reloader.errors import Interrupted, NeedsHuman, ReloaderError, RolledBack
 from reloader.frozen import frozen
 
 if TYPE_CHECKING:
-    from reloader.layout import Paths
+    from reloader.paths import Paths
 
-ENGINE = "reloader.txn.transaction", "reloader.txn.recover"
+ENGINE = "reloader.engine.transaction", "reloader.lifecycle.recover"
 
 
 @frozen
@@ -68,7 +68,7 @@ def look(paths: Paths, targets: list[str]) -> Aftermath:
     """What the records say now of the pipelines that the command was about."""
     if ENGINE[0] not in sys.modules:
         return Aftermath(committed={}, recovered={}, live={}, started=False)
-    from reloader import records
+    from reloader.store import records
 
     committed, recovered = _ledgers()
     live: dict[str, int | None] = {}

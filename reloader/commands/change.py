@@ -11,9 +11,9 @@ from reloader.errors import ReloaderError, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reloader.spec.wish import Compiled
-    from reloader.txn.carry_out import Result
-    from reloader.txn.intake import Intake
+    from reloader.engine.apply_request import Intake
+    from reloader.lifecycle.carry_out import Result
+    from reloader.pipeline.wish import Compiled
 
 LONGEST = 7 * 86400.0  # seconds in which a confirmation may come
 
@@ -47,7 +47,7 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _seconds(text: str | None) -> float:
-    from reloader.spec.checks import seconds
+    from reloader.pipeline.checks import seconds
 
     found = seconds(text) if text else 0.0
     if found is None or (text and not 0 < found <= LONGEST):
@@ -71,7 +71,7 @@ def _apply_each(
     steps: SlowSteps,
     results: list[Result],
 ) -> None:
-    from reloader.txn.apply_each import Batch, apply_each
+    from reloader.trial.apply_each import Batch, apply_each
 
     requests = [_request(args, path, one) for path, one in pairs]
     batch = Batch(
@@ -116,23 +116,23 @@ def _report(env: Environment, results: list[Result]) -> int:
 
 def confirm(args: argparse.Namespace, env: Environment) -> int:
     """The generation on trial stays."""
-    from reloader.lock import writer_of
-    from reloader.txn import trial
-    from reloader.txn.ready import ready
+    from reloader.disk.lock import writer_of
+    from reloader.lifecycle import trial_record
+    from reloader.lifecycle.ready import ready
 
     with writer_of(env.host) as writer:
         recovered = ready(writer, args.pipeline)
         for line in recovered:
             env.output.note(line)
-        generation = trial.confirm(writer, args.pipeline)
+        generation = trial_record.confirm(writer, args.pipeline)
     env.output.print(f"{args.pipeline}: generation {generation} is confirmed")
     env.output.document("Confirmation", {"pipeline": args.pipeline, "generation": generation})
     return 0
 
 
 def rollback(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.lock import writer_of
-    from reloader.txn.lifecycle_rollback import rollback as roll_back
+    from reloader.disk.lock import writer_of
+    from reloader.lifecycle.rollback import rollback as roll_back
 
     steps = SlowSteps(env.output)
     try:
@@ -147,8 +147,8 @@ def rollback(args: argparse.Namespace, env: Environment) -> int:
 
 
 def remove(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.lock import writer_of
-    from reloader.txn.lifecycle_remove import remove as remove_pipeline
+    from reloader.disk.lock import writer_of
+    from reloader.lifecycle.remove import remove as remove_pipeline
 
     with writer_of(env.host) as writer:
         result = remove_pipeline(writer, args.pipeline, drop_state=args.state)
@@ -157,8 +157,8 @@ def remove(args: argparse.Namespace, env: Environment) -> int:
 
 def panic(args: argparse.Namespace, env: Environment) -> int:
     """Without the writer lock: whoever holds it may be what hangs."""
-    from reloader.spec.words import Panic
-    from reloader.txn.panic import panic as panic_now
+    from reloader.break_glass.panic import panic as panic_now
+    from reloader.pipeline.enums import Panic
 
     done = panic_now(env.host, args.pipeline, Panic(args.stance) if args.stance else None)
     what = {Panic.OPEN: "every packet passes", Panic.CLOSED: "no packet passes"}[done.stance]

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from reloader.errors import InputError, ReloaderError
-from reloader.host import Host
 from reloader.kernel import Kernel
-from reloader.layout import HOST_FILE, Paths
-from reloader.printable import lines_of, printable
+from reloader.kernel.host import Host
+from reloader.paths import HOST_FILE, Paths
+from reloader.wording.printable import lines_of, printable
 
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
 

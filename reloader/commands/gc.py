@@ -8,9 +8,9 @@ from reloader.commands.environment import Environment
 
 
 def gc(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.lock import writer_of
-    from reloader.observe import require_bpffs
-    from reloader.txn import gc as collection
+    from reloader.disk.lock import writer_of
+    from reloader.lifecycle import sweep as collection
+    from reloader.observe.pipeline import require_bpffs
 
     require_bpffs(env.host)
     with writer_of(env.host) as writer:

@@ -14,7 +14,7 @@ from reloader.commands.sources import yaml_files
 
 def nothing_to_do(files: list[str], env: Environment) -> bool:
     """Whether every pipeline of the files is in force as written; if so, that is reported."""
-    from reloader.spec.cache import known
+    from reloader.pipeline.cache import known
 
     found: list[tuple[str, str]] = []
     for path in yaml_files(files):
@@ -26,8 +26,8 @@ def nothing_to_do(files: list[str], env: Environment) -> bool:
 
 
 def _all_in_force(found: list[tuple[str, str]], env: Environment) -> bool:
-    from reloader.record_folder import records_error
-    from reloader.standing import all_in_force
+    from reloader.disk.record_folder import records_error
+    from reloader.observe.in_force import all_in_force
 
     if records_error(env.paths):  # refused under the lock
         return False

@@ -6,10 +6,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from reloader.commands.environment import Environment, SlowSteps
-from reloader.interrupts import Held
+from reloader.process.interrupts import Held
 
 if TYPE_CHECKING:
-    from reloader.lock import Writer
+    from reloader.disk.lock import Writer
 
 
 def recover(args: argparse.Namespace, env: Environment) -> int:
@@ -26,8 +26,8 @@ def recover(args: argparse.Namespace, env: Environment) -> int:
 
 def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> list[str]:
     """What was recovered. A system call that fails ends with 4: a journal that was not looked at may be open."""
+    from reloader.disk.lock import writer_of
     from reloader.errors import NeedsHuman
-    from reloader.lock import writer_of
 
     try:
         with writer_of(env.host) as writer:
@@ -42,10 +42,10 @@ def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> lis
 
 
 def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, writer: Writer) -> list[str]:
-    from reloader.lost import is_lost, unrecorded
-    from reloader.observe import require_bpffs
-    from reloader.txn import rebuild
-    from reloader.txn.ready import recover_all
+    from reloader.lifecycle import rebuild
+    from reloader.lifecycle.ready import recover_all
+    from reloader.observe.pipeline import require_bpffs
+    from reloader.observe.unrecorded import is_lost, unrecorded
 
     require_bpffs(env.host)
     lost = [n for n in args.pipelines if is_lost(env.host, n)]
@@ -57,7 +57,7 @@ def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, wri
             raise KeyboardInterrupt
     named = [n for n in args.pipelines if n not in lost]
     if args.boot:
-        from reloader.txn.boot import boot
+        from reloader.lifecycle.boot import boot
 
         lines += boot(writer, named, progress=steps) if named or not args.pipelines else []
     elif named or not args.pipelines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reloader.message import Text
+from reloader.wording.message import Text
 
 _MOVE_ENTRIES = "move entries into a CSV or JSON Lines file beside the YAML"
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reloader.errors import MissingFeature, RefusedChange
-from reloader.layout import Paths
-from reloader.observe import Observed
+from reloader.observe.pipeline import Observed
+from reloader.paths import Paths
+from reloader.pipeline.model import Apply, Role
+from reloader.pipeline.wish import Wish
 from reloader.plan import ops
-from reloader.plan.draft import Draft, Request
-from reloader.plan.foreign import ENTRIES, HANDLES, Foreign
+from reloader.plan.builder import Draft, Request
+from reloader.plan.config.foreign import ENTRIES, HANDLES, Foreign
+from reloader.plan.config.strategy import ways
 from reloader.plan.lines import entries_reason, lines_of
 from reloader.plan.model import Plan
-from reloader.plan.ways import ways
-from reloader.spec.model import Apply, Role
-from reloader.spec.wish import Wish
 
 __all__ = ["Request", "load_reason", "make_plan"]
 

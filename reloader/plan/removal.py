@@ -6,12 +6,12 @@ from collections.abc import Container
 from dataclasses import replace
 
 from reloader.kernel import MapType
-from reloader.layout import Paths
-from reloader.observe import Observed
+from reloader.observe.pipeline import Observed
+from reloader.paths import Paths
 from reloader.plan import ops
 from reloader.plan.model import Line, Plan, Sign
 from reloader.plan.ops import Op
-from reloader.records import Current, Generation
+from reloader.store.records import Current, Generation
 
 
 def make_removal(

@@ -16,7 +16,7 @@ from pathlib import Path
 from lab.crash import loop
 from lab.crash.loop import Chosen, Point, Tally
 from lab.crash.scenario import PIPELINE, SCENARIOS, Scene
-from reloader.txn.journal import open_journals
+from reloader.engine.journal import open_journals
 
 Strike = Callable[[], "subprocess.CompletedProcess[str]"]
 Which = Callable[[Sequence[int]], Sequence[int]]

@@ -14,8 +14,8 @@ import pytest
 
 from lab.crash import loop
 from lab.crash.scenario import PIPELINE, SCENARIOS, Scene
-from reloader.layout import BLOBS
-from reloader.txn.journal import open_journals
+from reloader.engine.journal import open_journals
+from reloader.paths import BLOBS
 from tests.crash import recovering
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]

@@ -13,10 +13,10 @@ import pytest
 
 from lab.fuzz.harness import dice_of
 from lab.stage import ROOT, Stage
-from reloader import effects
+from reloader import fault_points
+from reloader.engine.journal import JournalLine, journal_lines
 from reloader.errors import NeedsHuman
-from reloader.txn.journal import JournalLine, journal_lines
-from reloader.txn.recover import decide
+from reloader.lifecycle.recover import decide
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -31,11 +31,11 @@ def record(stage: Stage, work: Callable[[], object]) -> tuple[str, bytes]:
             (path,) = stage.paths.journal_file(stage.name, "").parent.glob("*.jsonl")
             found.append((path.name, path.read_bytes()))
 
-    effects.install(look)
+    fault_points.install(look)
     try:
         work()
     finally:
-        effects.install(None)
+        fault_points.install(None)
     ((name, data),) = found
     return name, data
 

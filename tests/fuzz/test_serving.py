@@ -10,7 +10,7 @@ import pytest
 from lab.fuzz import serving
 from lab.fuzz.harness import Tally, times
 from lab.stage import Stage
-from reloader import records
+from reloader.store import records
 
 pytestmark = pytest.mark.kernel
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import run
-from reloader import records
+from reloader.engine.execute import Bench, execute, take_back
 from reloader.errors import KernelError
-from reloader.host import Host
-from reloader.layout import Paths
+from reloader.kernel.host import Host
+from reloader.observe.in_force import in_force
+from reloader.paths import Paths
 from reloader.plan import ops
-from reloader.standing import in_force
-from reloader.txn.apply import Bench, execute, take_back
+from reloader.store import records
 from tests.kernel.test_main_job import Stage, stage
 
 pytestmark = pytest.mark.kernel

@@ -18,12 +18,12 @@ import yaml
 
 from lab.sandbox import run
 from lab.stage import Done, Stage
-from reloader import effects
+from reloader import fault_points
+from reloader.disk.lock import writer_lock
+from reloader.engine import transaction
+from reloader.engine.journal import Journal
 from reloader.errors import KernelError
 from reloader.kernel import LoadRequest
-from reloader.lock import writer_lock
-from reloader.txn import transaction
-from reloader.txn.journal import Journal
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -325,7 +325,7 @@ def test_an_interface_that_does_not_exist(serving: Stage) -> None:
     serving.assert_counts()
 
 
-def vanishing(stage: Stage, when: str, effect: str) -> effects.Gate:
+def vanishing(stage: Stage, when: str, effect: str) -> fault_points.Gate:
     """A gate that deletes the interface at the first effect of that name."""
     rx, todo = stage.sandbox.rx, [effect]
 
@@ -338,16 +338,16 @@ def vanishing(stage: Stage, when: str, effect: str) -> effects.Gate:
 
 
 @pytest.fixture
-def gated() -> Iterator[Callable[[effects.Gate], None]]:
-    yield effects.install
-    effects.install(None)
+def gated() -> Iterator[Callable[[fault_points.Gate], None]]:
+    yield fault_points.install
+    fault_points.install(None)
 
 
 @pytest.mark.parametrize(
     ("when", "effect"), [("before", "link.update"), ("after", "link.update"), ("after", "journal.begin")]
 )
 def test_an_interface_that_vanishes_in_the_middle(
-    when: str, effect: str, serving: Stage, gated: Callable[[effects.Gate], None]
+    when: str, effect: str, serving: Stage, gated: Callable[[fault_points.Gate], None]
 ) -> None:
     """Between planning and swap, or right after the swap. What is left must be the old generation or the new, whole."""
     before, counted = serving.standing(), serving.counted()
@@ -370,7 +370,7 @@ def test_an_interface_that_vanishes_in_the_middle(
 
 
 def test_one_of_two_interfaces_vanishes_between_their_swaps(
-    serving: Stage, gated: Callable[[effects.Gate], None]
+    serving: Stage, gated: Callable[[fault_points.Gate], None]
 ) -> None:
     """The other one, swapped already, goes back to the old program."""
     rx = serving.sandbox.rx
@@ -536,7 +536,7 @@ def test_a_map_too_large_for_the_kernel(serving: Stage) -> None:
 
 
 @pytest.mark.parametrize("effect", ["link.update", "journal.begin", "pin ", "write objects/"])
-def test_memory_that_runs_out(effect: str, serving: Stage, gated: Callable[[effects.Gate], None]) -> None:
+def test_memory_that_runs_out(effect: str, serving: Stage, gated: Callable[[fault_points.Gate], None]) -> None:
     before, todo = serving.standing(), [effect]
 
     def gate(moment: str, name: str) -> None:
@@ -553,7 +553,7 @@ def test_memory_that_runs_out(effect: str, serving: Stage, gated: Callable[[effe
 
 INTERRUPTED = """
 import os, signal, sys
-from reloader import cli, effects
+from reloader import cli, fault_points as effects
 when, effect = sys.argv[1:3]
 todo = [effect]
 def gate(moment, name):

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from lab.stage import ROOT, Done, Stage, wait_until
-from reloader import records
+from reloader.store import records
 from tests.kernel.test_state_transfer import KILLER
 from tests.support.trials import (
     DROP,

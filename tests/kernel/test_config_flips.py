@@ -20,9 +20,10 @@ from lab.stage import Stage, wait_until
 from lab.traffic import Generator, settle
 from reloader.bpf import syscall
 from reloader.bpf.live import LiveKernel
-from reloader.plan import flips, ops
+from reloader.engine import config_ops as written
+from reloader.plan import ops
+from reloader.plan.config import map_exchange
 from reloader.plan.ops import Op
-from reloader.txn import config_ops as written
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -140,7 +141,7 @@ def test_sabotage_a_side_asked_for_twice_is_seen(stage: Stage) -> None:
 
 def test_sabotage_a_flip_before_the_maps_are_in_place_is_seen(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ops exchanged: the side first, then what lies on it."""
-    real = flips.before_commit
+    real = map_exchange.before_commit
 
     def exchanged(*words: Any) -> list[Op]:
         made = real(*words)

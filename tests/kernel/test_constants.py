@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from lab.stage import Stage, wait_until
-from reloader import record, records
-from reloader.elf import read_object
+from reloader.disk import jsonable
+from reloader.store import records
+from reloader.structs.elf import read_object
 
 pytestmark = pytest.mark.kernel
 SOURCE = Path(__file__).parent / "bpf" / "set_in_part.bpf.c"
@@ -292,7 +293,7 @@ def test_f10_what_the_kernel_configures_is_no_constant_and_no_map(stage: Stage) 
         ("spec.rodata.LINUX_KERNEL_VERSION", "constant-of-kernel")
     ]
     stage.apply(spec(stage))
-    assert record.to_json(records.read_generation(stage.paths, "edge", 1).wish.constants)
+    assert jsonable.to_json(records.read_generation(stage.paths, "edge", 1).wish.constants)
 
 
 def test_f10_the_hint_of_a_table_names_the_side_that_a_byte_order_is_said_of(stage: Stage) -> None:

@@ -18,13 +18,13 @@ import pytest
 
 from lab.sandbox import Sandbox
 from lab.traffic import Generator, settle
+from reloader.convert import migrate
 from reloader.frozen import frozen
 from reloader.kernel import Fd, Kernel
+from reloader.layouts.rules import Conversion
 from reloader.plan import ops
 from reloader.plan.model import Plan
 from reloader.plan.planner import make_plan
-from reloader.state.rules import Conversion
-from reloader.txn import migrate
 from tests.support import faults
 from tests.support.conversions import Shifting, apply_by_hand, column, conversions, cpu_values
 

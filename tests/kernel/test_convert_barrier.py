@@ -17,11 +17,11 @@ import pytest
 from bench.entries import NEW, OLD, conversion
 from lab.sandbox import Sandbox
 from reloader.bpf.live import LiveKernel
-from reloader.host import Host
+from reloader.engine.execute import Bench, execute
 from reloader.kernel import LoadRequest, MapInfo, MapType
-from reloader.layout import Paths
+from reloader.kernel.host import Host
+from reloader.paths import Paths
 from reloader.plan import ops
-from reloader.txn.apply import Bench, execute
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel

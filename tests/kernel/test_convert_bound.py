@@ -13,7 +13,7 @@ import pytest
 
 from lab.sandbox import Sandbox
 from reloader.errors import RefusedChange
-from reloader.txn.lifecycle_planning import plan as plan_change
+from reloader.lifecycle.planning import plan as plan_change
 from tests.support.conversions import Shifting
 
 pytestmark = pytest.mark.kernel

@@ -12,7 +12,7 @@ import pytest
 from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader.errors import InputError, RefusedChange
-from reloader.message import code_of
+from reloader.wording.message import code_of
 from tests.support.conversions import Shifting
 
 pytestmark = pytest.mark.kernel

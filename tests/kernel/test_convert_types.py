@@ -15,11 +15,11 @@ import pytest
 
 from lab.sandbox import Sandbox
 from reloader.bpf import syscall
+from reloader.convert import migrate
 from reloader.errors import NothingSwapped, RefusedChange, RolledBack
 from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES
-from reloader.txn import migrate
-from reloader.txn.lifecycle_planning import plan as plan_change
-from reloader.typetree import TypeTree
+from reloader.lifecycle.planning import plan as plan_change
+from reloader.structs.tree import TypeTree
 from tests.support import faults
 from tests.support.conversions import Shifting, conversions, converted, cpu_values, decode, encode, fields_of, joined
 

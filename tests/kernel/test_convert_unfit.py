@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import Sandbox
-from reloader import records
+from reloader.disk.lock import writer_of
+from reloader.engine import execute as apply_module
+from reloader.engine.execute import Bench
 from reloader.errors import KernelError, NothingSwapped, RolledBack
 from reloader.kernel import PERCPU_TYPES
-from reloader.lock import writer_of
+from reloader.lifecycle.carry_out import Result
+from reloader.lifecycle.return_to_previous import end_trial, home
+from reloader.lifecycle.rollback import rollback as roll_back
 from reloader.plan import ops
-from reloader.records import Trial
-from reloader.txn import apply as apply_module
-from reloader.txn.apply import Bench
-from reloader.txn.carry_out import Result
-from reloader.txn.lifecycle_rollback import rollback as roll_back
-from reloader.txn.return_to_previous import end_trial, home
+from reloader.store import records
+from reloader.store.records import Trial
 from tests.support import faults
 from tests.support.conversions import Shifting, cpu_values, joined
 

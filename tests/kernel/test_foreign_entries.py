@@ -17,7 +17,8 @@ import pytest
 
 from lab.sandbox import Sandbox
 from lab.stage import Done, Stage, wait_until
-from reloader import effects, records
+from reloader import fault_points
+from reloader.store import records
 from tests.kernel.test_watch import Watch
 
 pytestmark = pytest.mark.kernel
@@ -364,11 +365,11 @@ def during(word: str, act: Callable[[], None]) -> Iterator[list[str]]:
             done.append(name)
             act()
 
-    effects.install(gate)
+    fault_points.install(gate)
     try:
         yield done
     finally:
-        effects.install(None)
+        fault_points.install(None)
 
 
 def test_f14_written_between_plan_and_swap(rules: Rules) -> None:

@@ -17,7 +17,8 @@ import pytest
 
 from lab.stage import Stage, wait_until
 from lab.traffic import Generator
-from reloader.plan import gate, ops
+from reloader.plan import ops
+from reloader.plan.attach import gate
 from reloader.plan.ops import Op
 from tests.kernel import test_rescue
 from tests.support import faults

@@ -15,7 +15,7 @@ import pytest
 
 from lab.stage import Done, Stage
 from lab.traffic import Generator, settle
-from reloader.health import judge
+from reloader.trial.judge import judge
 from tests.support import faults
 from tests.support.trials import (
     DROP,

@@ -13,7 +13,7 @@ import pytest
 
 from lab.sandbox import Sandbox, run
 from lab.stage import Done, Stage, on_stage
-from reloader import records
+from reloader.store import records
 from tests.kernel.test_privilege import ENOUGH
 from tests.support.trials import PASS, assert_no_guard, generation_of, health
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from lab.stage import ROOT, Stage, wait_until
+from reloader.disk.lock import writer_lock
 from reloader.errors import LockedError, PermissionRefused
-from reloader.layout import Paths
-from reloader.lock import writer_lock
+from reloader.paths import Paths
 
 pytestmark = pytest.mark.kernel
 
@@ -81,8 +81,8 @@ time.sleep(60)
 HOLD = """
 import sys, time
 from pathlib import Path
-from reloader.layout import Paths
-from reloader.lock import writer_lock
+from reloader.paths import Paths
+from reloader.disk.lock import writer_lock
 with writer_lock(Paths(bpffs=sys.argv[1], records=Path(sys.argv[2]))):
     print("ready", flush=True)
     time.sleep(60)
@@ -262,8 +262,8 @@ HAMMER = """
 import os, sys, time
 from pathlib import Path
 from reloader.errors import LockedError
-from reloader.layout import Paths
-from reloader.lock import writer_lock
+from reloader.paths import Paths
+from reloader.disk.lock import writer_lock
 paths, inside, end = Paths(bpffs=sys.argv[1], records=Path(sys.argv[2])), sys.argv[3], time.monotonic() + 4
 print("ready", flush=True)
 count = 0

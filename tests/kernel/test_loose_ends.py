@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from reloader.cli import _system_error
+from reloader.disk.lock import writer_lock
+from reloader.engine.transaction import _hint
 from reloader.errors import KernelError, LockedError
-from reloader.layout import Paths
-from reloader.lock import writer_lock
+from reloader.paths import Paths
 from reloader.plan import ops
 from reloader.plan.removal import make_removal
-from reloader.txn.transaction import _hint
 from tests.kernel.test_main_job import Stage, stage
 from tests.plans.build import LAYOUT, case_of
 

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from lab.stage import ROOT, Done, Stage
-from reloader import records
 from reloader.errors import InputError
-from reloader.spec import host
+from reloader.pipeline import host_file
+from reloader.store import records
 
 pytestmark = pytest.mark.kernel
 PATIENCE = 20  # seconds; what waits for a FIFO waits for ever
@@ -142,7 +142,7 @@ def test_v8_in_place_of_the_host_file(stage: Stage, kind: str) -> None:
     odd = stage.folder / "host.yaml"
     name = put(odd, kind)
     with at_once(), pytest.raises(InputError) as caught:
-        host.declared(odd)
+        host_file.declared(odd)
     assert caught.value.reason == ODD
     assert caught.value.values["type"] == name
 

@@ -225,7 +225,7 @@ def test_v7_no_descriptor_of_ours_takes_a_closed_number(stage: Stage) -> None:
     log = stage.folder / "open"
     watching = f"""
 import os
-from reloader import effects
+from reloader import fault_points as effects
 def gate(when, name):
     with open({str(log)!r}, "a") as out:
         out.write(" ".join(os.readlink(f"/proc/self/fd/{{n}}") for n in (0, 1, 2)) + "\\n")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lab.stage import ROOT, Stage, wait_until
-from reloader.lock import writer_lock
+from reloader.disk.lock import writer_lock
 from tests.support.trials import (
     DROP,
     PASS,
@@ -113,11 +113,11 @@ def test_an_apply_under_way_goes_back(stage: Stage) -> None:
     stage.write(stage.spec("v2", panic="open"))
     code = (
         "import sys\n"
-        "from reloader import cli, effects\n"
+        "from reloader import cli, fault_points as effects\n"
         "from reloader.bpf.live import LiveKernel\n"
-        "from reloader.host import Host\n"
-        "from reloader.layout import Paths\n"
-        "from reloader.txn.panic import panic\n"
+        "from reloader.kernel.host import Host\n"
+        "from reloader.paths import Paths\n"
+        "from reloader.break_glass.panic import panic\n"
         "paths = Paths(bpffs=sys.argv[sys.argv.index('--bpffs') + 1])\n"
         "import pathlib\n"
         "paths = Paths(bpffs=paths.bpffs, records=pathlib.Path(sys.argv[sys.argv.index('--records') + 1]))\n"

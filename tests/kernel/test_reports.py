@@ -21,8 +21,8 @@ import pytest
 import yaml
 
 from lab.stage import ROOT, Stage, checked, validator
-from reloader import effects
-from reloader.layout import Paths
+from reloader import fault_points
+from reloader.paths import Paths
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -252,10 +252,10 @@ def slow_swap() -> Iterator[Callable[[float], None]]:
     """slow_swap(seconds): every link update takes so long from here on."""
 
     def install(seconds: float) -> None:
-        effects.install(lambda when, name: time.sleep(seconds if (when, name) == ("before", "link.update") else 0))
+        fault_points.install(lambda when, name: time.sleep(seconds if (when, name) == ("before", "link.update") else 0))
 
     yield install
-    effects.install(None)
+    fault_points.install(None)
 
 
 def test_a_slow_step_is_said_on_standard_error(stage: Stage, slow_swap: Callable[[float], None]) -> None:

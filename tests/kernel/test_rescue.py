@@ -72,7 +72,7 @@ def test_a_generation_without_reloader(stage: Stage) -> None:
 
 def rodata_of(stage: Stage) -> dict[str, bytes]:
     """The constants that the attached program was loaded with."""
-    from reloader.elf import read_object
+    from reloader.structs.elf import read_object
 
     variables = read_object((stage.folder / "v1.bpf.o").read_bytes()).rodata
     with stage.kernel.progs.by_id(stage.attached()) as fd:

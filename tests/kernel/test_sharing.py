@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from lab.stage import ROOT, Stage
-from reloader import effects
-from reloader.spec.share import group_id
+from reloader import fault_points
+from reloader.pipeline.share import group_id
 from tests.kernel.test_rescue import rescue
 from tests.support import faults
 
@@ -235,11 +235,11 @@ def test_v3_sharing_that_was_cut_short_is_finished_by_recover(stage: Stage, shar
             if seen == 2 * number:
                 raise OSError(5, "sabotage")
 
-        effects.install(fail)
+        fault_points.install(fail)
         try:
             done = stage.run("apply", stage.write(shared(stage) if share else stage.spec("v1")))
         finally:
-            effects.install(None)
+            fault_points.install(None)
         assert done.code == 4, done.err
         assert_private(stage, "", OTHER)
         stage.call("recover", "edge")

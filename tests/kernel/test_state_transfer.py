@@ -17,7 +17,7 @@ from lab.sandbox import MOUNT, run
 from lab.stage import ROOT, Done, Stage, wait_until
 from lab.traffic import Generator, settle
 from reloader.kernel import Kernel
-from reloader.state.rules import Conversion
+from reloader.layouts.rules import Conversion
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -242,7 +242,7 @@ def test_every_type_of_map(stage: Stage, compile_bpf: Callable[[Path], Path]) ->
 
 KILLER = """\
 import os, sys
-from reloader import cli, effects
+from reloader import cli, fault_points as effects
 target, seen = int(os.environ["KILL_AT"]), [0]
 def gate(when, name):
     seen[0] += 1

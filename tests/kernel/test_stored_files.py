@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lab.stage import Stage
-from reloader import records
-from reloader.records import Generation
+from reloader.store import records
+from reloader.store.records import Generation
 
 pytestmark = pytest.mark.kernel
 
@@ -21,7 +21,7 @@ HARM: dict[str, Callable[[Path], object]] = {
 }
 KILLED = """\
 import sys
-from reloader import effects
+from reloader import fault_points as effects
 from reloader.cli import entry
 from lab.crash.gated import Striking
 

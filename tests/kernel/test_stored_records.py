@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from lab.stage import Stage
-from reloader import records
+from reloader.store import records
 from tests.records.make import NETNS, PINS, TREE, moved, relinked
 
 pytestmark = pytest.mark.kernel

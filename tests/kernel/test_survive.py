@@ -16,11 +16,11 @@ import pytest
 from lab.sandbox import MOUNT, run
 from lab.stage import Stage, wait_until
 from lab.traffic import Generator, settle
-from reloader import records
 from reloader.bpf.progs import LiveProgs
 from reloader.errors import LoadRejected
 from reloader.kernel import Loaded, LoadRequest
-from reloader.spec.wish import Wish
+from reloader.pipeline.wish import Wish
+from reloader.store import records
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -88,7 +88,7 @@ def test_recovering_at_boot_needs_no_yaml_at_all(stage: Stage, restart: Callable
     restart()
     code = (
         "import sys\n"
-        "for name in ('yaml', 'jsonschema', 'reloader.spec.compile', 'reloader.spec.parse'):\n"
+        "for name in ('yaml', 'jsonschema', 'reloader.pipeline.compile', 'reloader.pipeline.parse'):\n"
         "    sys.modules[name] = None\n"
         "from reloader import cli\n"
         "from reloader.bpf.live import LiveKernel\n"
@@ -232,7 +232,7 @@ def test_a_generation_that_fails_its_tests_on_this_kernel_is_passed_over(
     stage: Stage, restart: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a new kernel lets the same program do something else: here the newer one's constant is another."""
-    from reloader.txn import shadow
+    from reloader.packet_tests import shadow
 
     wanted = {"packet": {"udp": {}}, "expect": {"verdict": "XDP_PASS"}}
     stage.apply(stage.spec("v1", rodata={}, test=[wanted]))

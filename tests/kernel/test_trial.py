@@ -22,10 +22,10 @@ import pytest
 
 from lab.sandbox import Sandbox
 from lab.stage import ROOT, VERSIONS, Stage, hear_signals, on_stage, wait_until
-from reloader import records
 from reloader.errors import Interrupted
-from reloader.records import Trial
-from reloader.trial import born, guarded
+from reloader.store import records
+from reloader.store.records import Trial
+from reloader.store.trial_terms import born, guarded
 from tests.kernel.test_watch import Watch
 from tests.support.trials import (
     DROP,
@@ -354,7 +354,7 @@ def test_after_a_restart_what_was_unconfirmed_is_not_loaded_again(stage: Stage) 
 
 FRAIL = """\
 import os, signal
-from reloader.txn import guard
+from reloader.trial import guard
 
 plain, os.setsid = guard._become_apart, lambda: None
 
@@ -425,7 +425,7 @@ def test_watch_goes_on_while_one_is_on_trial(sandbox: Sandbox, objects: Callable
 GATED_GUARD = """\
 import os, sys
 from pathlib import Path
-from reloader import effects
+from reloader import fault_points as effects
 from reloader.cli import entry
 from lab.crash.gated import Striking
 

@@ -17,8 +17,8 @@ import pytest
 
 from lab.sandbox import Sandbox
 from reloader.bpf.live import LiveKernel
-from reloader.layout import Paths
-from reloader.lock import writer_lock
+from reloader.disk.lock import writer_lock
+from reloader.paths import Paths
 
 pytestmark = pytest.mark.kernel
 

@@ -22,19 +22,19 @@ from typing import Any
 
 import yaml
 
+from reloader.config_maps.entry_changes import digest_of, entry_diff, join_records
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Interface, LinkInfo, MapInfo, MapType, XdpMode
-from reloader.layout import Paths
-from reloader.observe import Observed, SeenAttachment, SeenMap
+from reloader.layouts.rules import Conversion
+from reloader.observe.pipeline import Observed, SeenAttachment, SeenMap
+from reloader.paths import Paths
+from reloader.pipeline.model import Apply, Role
+from reloader.pipeline.wish import EntriesRef, Kept, Wish, WishAttachment, WishMap, WishObject, WishTests
 from reloader.plan import ops
-from reloader.plan.conversion import Pair
-from reloader.plan.entries import digest_of, entry_diff, join_records
 from reloader.plan.ops import Op
 from reloader.plan.planner import Request
-from reloader.records import Current, Generation, LinkRecord, MapRecord
-from reloader.spec.model import Apply, Role
-from reloader.spec.wish import EntriesRef, Kept, Wish, WishAttachment, WishMap, WishObject, WishTests
-from reloader.state.rules import Conversion
-from reloader.typetree import Member, TypeTree, layout_digest
+from reloader.plan.state.conversion import Pair
+from reloader.store.records import Current, Generation, LinkRecord, MapRecord
+from reloader.structs.tree import Member, TypeTree, layout_digest
 
 FOLDER = Path(__file__).parent
 PIPELINE = "edge"

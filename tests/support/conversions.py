@@ -14,28 +14,28 @@ from pathlib import Path
 
 from lab.sandbox import Sandbox
 from reloader.bpf.live import LiveKernel
+from reloader.disk.lock import writer_of
+from reloader.engine.apply_request import Intake
+from reloader.engine.transaction import Progress
 from reloader.frozen import frozen
-from reloader.host import Host
 from reloader.kernel import PERCPU_TYPES, Fd, Kernel
-from reloader.layout import Paths
-from reloader.lock import writer_of
-from reloader.observe import Observed, SeenMap
-from reloader.plan.compat import MapShape, map_differences, wished_shape
-from reloader.plan.conversion import Pair
+from reloader.kernel.host import Host
+from reloader.layouts.rules import Conversion, Op, Rule
+from reloader.lifecycle import planning
+from reloader.lifecycle.apply import apply as apply_version
+from reloader.lifecycle.carry_out import Result, quiet
+from reloader.lifecycle.planning import plan as plan_change
+from reloader.lifecycle.ready import recover_all
+from reloader.lifecycle.rollback import rollback as roll_back
+from reloader.observe.pipeline import Observed, SeenMap
+from reloader.paths import Paths
+from reloader.pipeline.compile import compile_file
+from reloader.pipeline.model import Role
+from reloader.pipeline.registry.registry import file_name
 from reloader.plan.model import Plan
-from reloader.spec.compile import compile_file
-from reloader.spec.model import Role
-from reloader.state.registry import file_name
-from reloader.state.rules import Conversion, Op, Rule
-from reloader.txn import lifecycle_planning
-from reloader.txn.carry_out import Result, quiet
-from reloader.txn.intake import Intake
-from reloader.txn.lifecycle_apply import apply as apply_version
-from reloader.txn.lifecycle_planning import plan as plan_change
-from reloader.txn.lifecycle_rollback import rollback as roll_back
-from reloader.txn.ready import recover_all
-from reloader.txn.transaction import Progress
-from reloader.typetree import TypeTree
+from reloader.plan.state.compat import MapShape, map_differences, wished_shape
+from reloader.plan.state.conversion import Pair
+from reloader.structs.tree import TypeTree
 
 MEANING = {
     **dict.fromkeys(("packets", "bytes", "hits", "balance", "counts", "sec_seen", "sec_init", "odd"), Op.SUM),
@@ -155,7 +155,7 @@ def _live_shape(live: SeenMap) -> MapShape:
 
 
 def install() -> None:
-    lifecycle_planning._conversions = conversions
+    planning._conversions = conversions
 
 
 # the same without rules

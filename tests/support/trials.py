@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.stage import ROOT, Done, Stage, hear_signals, wait_until
-from reloader import records
 from reloader.bpf import netns
-from reloader.records import Trial
-from reloader.trial import now
-from reloader.txn.trial import lock_in_turn
+from reloader.lifecycle.trial_record import lock_in_turn
+from reloader.store import records
+from reloader.store.records import Trial
+from reloader.store.trial_terms import now
 
 PASS, DROP = {"default_verdict": "XDP_PASS"}, {"default_verdict": "XDP_DROP"}
 PORT = 8080

@@ -11,10 +11,10 @@ import yaml
 
 from lab.fuzz import inputs
 from reloader.errors import InputError
-from reloader.spec.compile import compile_file
-from reloader.spec.scalars import ValueProblem
-from reloader.spec.values import encode
-from reloader.typetree import TypeTree
+from reloader.pipeline.compile import compile_file
+from reloader.structs.encode import encode
+from reloader.structs.numbers import ValueProblem
+from reloader.structs.tree import TypeTree
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reloader import record
-from reloader.btf import Btf, BtfError, Kind, Member, TypeTree, identity, layout_digest, leaves
+from reloader.disk import jsonable
+from reloader.structs.btf import Btf, BtfError, Kind, Member, TypeTree, identity, layout_digest, leaves
 
 SOURCE = Path(__file__).parent / "bpf" / "everything.bpf.c"
 CLANG = ("clang-19", "-g", "-O2", "-mcpu=v3", "-I/usr/include/x86_64-linux-gnu", "-c", str(SOURCE), "-o")
@@ -112,7 +112,7 @@ def test_structs_of_the_kernel_stay_visible(btf: Btf) -> None:
 
 def test_a_tree_survives_json(btf: Btf) -> None:
     tree = tree_of(btf, "flow_value")
-    assert record.from_json(TypeTree, json.loads(json.dumps(record.to_json(tree)))) == tree
+    assert jsonable.from_json(TypeTree, json.loads(json.dumps(jsonable.to_json(tree)))) == tree
 
 
 def test_big_endian_btf_reads_alike(blob: bytes, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reloader.errors import ENOUGH
-from reloader.spec.bulk import read_bulk
-from reloader.spec.model import Bulk, Mark
-from reloader.spec.shape import Rows, Shape
-from reloader.typetree import Member, TypeTree
+from reloader.pipeline.entries.bulk import read_bulk
+from reloader.pipeline.entries.row import Rows, Shape
+from reloader.pipeline.model import Bulk, Mark
+from reloader.structs.tree import Member, TypeTree
 from tests.support import faults
 
 U8 = TypeTree(kind="int", name="__u8", size=1)

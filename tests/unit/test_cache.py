@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from reloader import files
+from reloader.disk import atomic_files
+from reloader.disk.atomic_files import Inputs
 from reloader.errors import InputError
-from reloader.files import Inputs
-from reloader.layout import Paths
-from reloader.spec import cache, compile
-from reloader.spec.wish import Compiled
+from reloader.paths import Paths
+from reloader.pipeline import cache, compile
+from reloader.pipeline.wish import Compiled
 from tests.support import faults
 
 YAML = """\
@@ -56,9 +56,9 @@ class Place:
         """Load, and store the contents as the engine does."""
         one = self.load()
         for digest, data in one.objects.items():
-            files.write_atomic(self.paths.object_file(digest), data)
+            atomic_files.write_atomic(self.paths.object_file(digest), data)
         for digest, data in one.entries.items():
-            files.write_atomic(self.paths.entries_file(digest), data)
+            atomic_files.write_atomic(self.paths.entries_file(digest), data)
         return one
 
     def age(self) -> None:
@@ -213,11 +213,11 @@ import os, sys
 from pathlib import Path
 opened = []
 sys.addaudithook(lambda event, args: event == "open" and not args[2] & os.O_PATH and opened.append(str(args[0])))
-from reloader.layout import Paths
-from reloader.spec.cache import load_wishes
+from reloader.paths import Paths
+from reloader.pipeline.cache import load_wishes
 (one,) = load_wishes(Path(sys.argv[1]), Paths(records=Path(sys.argv[2])))
 heavy = {"yaml", "jsonschema", "csv", "difflib"}
-heavy |= {"reloader.elf", "reloader.spec.compile", "reloader.spec.parse"}
+heavy |= {"reloader.structs.elf", "reloader.pipeline.compile", "reloader.pipeline.parse"}
 print(sorted(heavy & sys.modules.keys()), [o for o in opened if o.endswith((".bpf.o", ".csv"))], one.wish.pipeline)
 """
     command = [sys.executable, "-c", program, str(place.yaml), str(place.paths.records)]

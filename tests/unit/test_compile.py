@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from reloader import record
+from reloader.disk import jsonable
 from reloader.errors import InputError, Problem
-from reloader.spec.compile import Compiled, compile_file
-from reloader.spec.model import Role
-from reloader.spec.wish import Wish
+from reloader.pipeline.compile import Compiled, compile_file
+from reloader.pipeline.model import Role
+from reloader.pipeline.wish import Wish
 
 SOURCE = Path(__file__).parent / "bpf" / "spec_subject.bpf.c"
 
@@ -89,7 +89,7 @@ def test_a_whole_wish(place: Path) -> None:
     assert wish.map("events").max_entries == 8192
     assert wish.map(".bss").role is Role.STATE
     assert one.files == (str(place / "subject.bpf.o"),)
-    assert record.from_json(Wish, record.to_json(wish)) == wish
+    assert jsonable.from_json(Wish, jsonable.to_json(wish)) == wish
 
 
 def test_entries_are_packed_and_sorted_by_key(place: Path) -> None:

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reloader.btf import BtfError, TypeTree
-from reloader.elf import ElfError, ElfMap, ElfObject, read_object
-from reloader.elf.file import SHT_SYMTAB, ElfFile
-from reloader.elf.sections import section_type
 from reloader.kernel import MapType
-from reloader.message import code_of
+from reloader.structs.btf import BtfError, TypeTree
+from reloader.structs.elf import ElfError, ElfMap, ElfObject, read_object
+from reloader.structs.elf.file import SHT_SYMTAB, ElfFile
+from reloader.structs.elf.sections import section_type
+from reloader.wording.message import code_of
 
 SOURCE = Path(__file__).parent / "bpf" / "everything.bpf.c"
 CLANG = ("clang-19", "-O2", "-mcpu=v3", "-I/usr/include/x86_64-linux-gnu", "-x", "c", "-c")

@@ -18,8 +18,8 @@ import yaml
 
 from reloader.commands.words import COMMANDS as COMMANDS_OF
 from reloader.commands.words import build
-from reloader.spec.schema import pipeline_schema
-from reloader.state.schema import layout_schema
+from reloader.pipeline.registry.layout_schema import layout_schema
+from reloader.pipeline.schema import pipeline_schema
 from tests.test_architecture import MODULES, docstring_nodes, named, tree
 
 COMMAND = re.compile(rf"`(reloader [^`]*)`|^(reloader (?:{'|'.join(COMMANDS_OF)}) .*)$")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reloader.errors import InputError, PermissionRefused
-from reloader.spec.host import commands
+from reloader.pipeline.host_file import commands
 
 TEXT = """\
 apiVersion: reloader/v1

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from reloader.spec import packets
-from reloader.spec.dissect import checksum_state, dissect
-from reloader.spec.pcap import PcapProblem, frames
-from reloader.spec.scalars import ValueProblem
+from reloader.pipeline.tests import packets
+from reloader.pipeline.tests.dissect import checksum_state, dissect
+from reloader.pipeline.tests.pcap import PcapProblem, frames
+from reloader.structs.numbers import ValueProblem
 
 
 def frame(**form: Any) -> bytes:

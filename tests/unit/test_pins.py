@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from reloader.host import Host
 from reloader.kernel import Kernel
-from reloader.layout import Paths, load_folders, pin_name, read_inner_pin, read_pin_name, read_state_pin
-from reloader.pins import OF_A_LOAD, Pin, PinKind, inventory, loads_of, pinned_pipelines
+from reloader.kernel.host import Host
+from reloader.paths import Paths, load_folders, pin_name, read_inner_pin, read_pin_name, read_state_pin
+from reloader.pins.inventory import OF_A_LOAD, Pin, PinKind, inventory, loads_of, pinned_pipelines
 
 LAYOUT = Paths(bpffs="/bpf")
 NAME = "edge"

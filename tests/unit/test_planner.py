@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reloader import record
+from reloader.disk import jsonable
 from reloader.errors import MissingFeature, RefusedChange
 from reloader.kernel import MapType
+from reloader.pipeline.model import Role
 from reloader.plan import ops
 from reloader.plan.model import Plan
 from reloader.plan.planner import make_plan
 from reloader.plan.removal import make_removal
-from reloader.spec.model import Role
 from tests.plans.build import FOLDER, LAYOUT, Case, case_of, op_text, pair_of, read_case
 
 CASES = sorted(FOLDER.glob("*.yaml"))
@@ -236,7 +236,7 @@ def test_a_plan_travels_as_json(case: Case) -> None:
     """What the journal holds is what was planned."""
     made = planned(case)
     for op in (*made.ops, *made.after) if made else ():
-        assert record.from_json(ops.Op, json.loads(json.dumps(record.to_json(op)))) == op
+        assert jsonable.from_json(ops.Op, json.loads(json.dumps(jsonable.to_json(op)))) == op
 
 
 @given(cases(), st.booleans())

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from reloader import record
+from reloader.disk import jsonable
+from reloader.engine.journal import Journal, JournalLine, read_journal
 from reloader.errors import NeedsHuman
+from reloader.lifecycle.recover import after_restart, decide
 from reloader.plan.model import Plan
 from reloader.plan.planner import make_plan
-from reloader.records import Current
-from reloader.txn.journal import Journal, JournalLine, read_journal
-from reloader.txn.recover import after_restart, decide
+from reloader.store.records import Current
 from tests.plans.build import FOLDER, LAYOUT, Case, read_case
 
 NAMES = ("first_apply", "entries_only", "object_changed", "state_converted", "two_attachments_swapped", "reboot")
@@ -35,9 +35,9 @@ def begin_of(case: Case, made: Plan) -> dict[str, Any]:
         "pipeline": made.pipeline,
         "generation": made.generation,
         "boot_id": "before",
-        "ops": record.to_json(made.ops),
-        "after": record.to_json(made.after),
-        "wish": record.to_json(case.wish),
+        "ops": jsonable.to_json(made.ops),
+        "after": jsonable.to_json(made.after),
+        "wish": jsonable.to_json(case.wish),
     }
 
 
@@ -51,7 +51,7 @@ def journal_of(case: Case, made: Plan, path: Path, *, undone: int = 0, commit: b
     for index in range(undone):
         journal.undo(len(made.ops) - 1 - index)
     if commit:
-        journal.commit(record.to_json({"generation": case.seen.generation, "current": CURRENT}))
+        journal.commit(jsonable.to_json({"generation": case.seen.generation, "current": CURRENT}))
     journal.close()
     return read_journal(path)
 
@@ -132,7 +132,7 @@ def test_a_journal_of_another_release_needs_a_human(damage: dict[str, Any], tmp_
     journal = Journal(tmp_path / "1.jsonl")
     journal.begin(body)
     journal.intent(0)
-    journal.commit({"generation": None, "current": record.to_json(CURRENT)})
+    journal.commit({"generation": None, "current": jsonable.to_json(CURRENT)})
     journal.close()
     lines = read_journal(tmp_path / "1.jsonl")
     for taken in (lines[:2], lines):

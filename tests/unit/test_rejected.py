@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reloader.bpf.live import LiveKernel
-from reloader.elf import read_object
+from reloader.engine.execute import Bench
+from reloader.engine.refusal import describe, rejected
 from reloader.errors import LoadRejected
-from reloader.host import Host
-from reloader.layout import Paths
+from reloader.kernel.host import Host
+from reloader.paths import Paths
 from reloader.plan import ops
-from reloader.txn.apply import Bench
-from reloader.txn.refusal import describe, rejected
+from reloader.structs.elf import read_object
 
 
 def test_a_refusal_after_a_swap_is_told_in_words_too() -> None:

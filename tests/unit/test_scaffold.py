@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from reloader.errors import InputError
-from reloader.hooks import HOOKS, xdp
-from reloader.spec.compile import compile_file
-from reloader.spec.model import Role
-from reloader.spec.scaffold import first_yaml, pipeline_name
+from reloader.pipeline.compile import compile_file
+from reloader.pipeline.model import Role
+from reloader.pipeline.scaffold import first_yaml, pipeline_name
+from reloader.places import HOOKS
+from reloader.places.interface import xdp
 
 SUBJECT = Path(__file__).parent / "bpf" / "spec_subject.bpf.c"
 EVERYTHING = Path(__file__).parent / "bpf" / "everything.bpf.c"

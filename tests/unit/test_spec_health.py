@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reloader.errors import InputError, Problem
-from reloader.spec.checks import (
+from reloader.pipeline.checks import (
     Bound,
     Check,
     Health,
@@ -20,9 +20,9 @@ from reloader.spec.checks import (
     ProgramRuns,
     Tcp,
 )
-from reloader.spec.compile import compile_file
-from reloader.spec.field import find
-from reloader.typetree import Member, TypeTree
+from reloader.pipeline.compile import compile_file
+from reloader.pipeline.field import find
+from reloader.structs.tree import Member, TypeTree
 
 TEXT = """\
 apiVersion: reloader/v1

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reloader.errors import InputError, Problem
-from reloader.spec.model import Apply, Mark, Role
-from reloader.spec.parse import parse_pipelines, read_pipelines
+from reloader.pipeline.model import Apply, Mark, Role
+from reloader.pipeline.parse import parse_pipelines, read_pipelines
 
 GOOD = """\
 # yaml-language-server: $schema=pipeline.schema.json

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from reloader.errors import InputError, Problem
-from reloader.spec import cases
-from reloader.spec.compile import Compiled, compile_file
-from reloader.spec.packets import LAYERS as LAYER_FIELDS
-from reloader.spec.packets import build
+from reloader.pipeline.compile import Compiled, compile_file
+from reloader.pipeline.tests import cases
+from reloader.pipeline.tests.packets import LAYERS as LAYER_FIELDS
+from reloader.pipeline.tests.packets import build
 from tests.unit.test_packets import classic
 
 SOURCE = Path(__file__).parent.parent / "kernel" / "bpf" / "proved.bpf.c"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reloader.spec import text
-from reloader.spec.source import MAX_BYTES
-from reloader.spec.text import read_documents
+from reloader.pipeline import document as text
+from reloader.pipeline.document import read_documents
+from reloader.pipeline.source import MAX_BYTES
 from tests.support import faults
 
 

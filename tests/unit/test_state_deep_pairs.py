@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
 
-from reloader.elf import read_object
-from reloader.state.compile import StateRefused, compile_conversion, invert
-from reloader.state.rules import Conversion, LayoutVersion
-from reloader.typetree import identity
+from reloader.layouts.rule_table import StateRefused, compile_conversion, invert
+from reloader.layouts.rules import Conversion, LayoutVersion
+from reloader.structs.elf import read_object
+from reloader.structs.tree import identity
 from tests.support.deep_pairs import Turn, c_text, encoded, laid_out, parts_of, plain_names, turn, values_of
 from tests.support.deep_samples import pairs
 from tests.support.layout_pairs import Misfit, Values

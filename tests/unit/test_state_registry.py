@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from reloader.elf import read_object
 from reloader.errors import InputError, NotFoundError, Problem
-from reloader.layout import shipped_dir
-from reloader.spec.check import _validator
-from reloader.spec.fits import fits
-from reloader.state import schema
-from reloader.state.layouts import LayoutProblem, read_type, write_type
-from reloader.state.registry import Registry, file_name, load_registry, search_path
-from reloader.state.rules import FieldRule
-from reloader.typetree import Member, TypeTree, identity, map_of
+from reloader.layouts.rules import FieldRule
+from reloader.paths import shipped_dir
+from reloader.pipeline.check import _validator
+from reloader.pipeline.fits import fits
+from reloader.pipeline.registry import layout_schema
+from reloader.pipeline.registry.layout_files import LayoutProblem, read_type, write_type
+from reloader.pipeline.registry.registry import Registry, file_name, load_registry, search_path
+from reloader.structs.elf import read_object
+from reloader.structs.tree import Member, TypeTree, identity, map_of
 from tests.support.layout_pairs import Var, laid_out
 
 FIRST = """\
@@ -332,21 +332,23 @@ def test_a_layout_that_contradicts_itself(data: Any, code: str) -> None:
 
 def test_published_schema_is_the_composed_one() -> None:
     published = (shipped_dir("schemas") / "state-layout.schema.json").read_text()
-    assert published == schema.published(), "run: python -m reloader.state.schema > schemas/state-layout.schema.json"
-    Draft7Validator.check_schema(schema.layout_schema())
+    assert published == layout_schema.published(), (
+        "run: python -m reloader.pipeline.registry.layout_schema > schemas/state-layout.schema.json"
+    )
+    Draft7Validator.check_schema(layout_schema.layout_schema())
 
 
 @pytest.mark.parametrize("text", [FIRST, SECOND])
 def test_both_readings_of_the_schema_agree(text: str) -> None:
-    whole = schema.layout_schema()
+    whole = layout_schema.layout_schema()
     good = yaml.safe_load(text)
     assert fits(good, whole, whole)
-    assert _validator(schema.layout_schema).is_valid(good)
+    assert _validator(layout_schema.layout_schema).is_valid(good)
     for path in ("layout", "metadata"):
         bad = json.loads(json.dumps(good))
         bad[path]["odd"] = 1
         assert not fits(bad, whole, whole)
-        assert not _validator(schema.layout_schema).is_valid(bad)
+        assert not _validator(layout_schema.layout_schema).is_valid(bad)
 
 
 def test_shipped_layouts_are_those_of_the_shipped_programs(objects: Callable[[str], Path]) -> None:

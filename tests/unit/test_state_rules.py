@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from reloader import record
-from reloader.message import code_of, values_of
-from reloader.state.compile import StateRefused, between, compile_conversion, compose, invert
-from reloader.state.emit import MERGES
-from reloader.state.rules import Conversion, Fault, FieldRule, LayoutVersion, Op, Rule
-from reloader.typetree import Member, TypeTree, map_of
+from reloader.disk import jsonable
+from reloader.layouts.emit import MERGES
+from reloader.layouts.rule_table import StateRefused, between, compile_conversion, compose, invert
+from reloader.layouts.rules import Conversion, Fault, FieldRule, LayoutVersion, Op, Rule
+from reloader.structs.tree import Member, TypeTree, map_of
+from reloader.wording.message import code_of, values_of
 from tests.support.layout_pairs import Var, laid_out
 from tests.support.reference import NoCounterpart, apply_rules, merge_rules
 
@@ -132,8 +132,8 @@ def test_too_large_a_value_is_refused() -> None:
 def test_conversions_travel_as_json() -> None:
     old, new = step("a:u32", "a:u64 b:u64", {"a": WIDEN, "b": ZERO8}, merge={"a": "sum"})
     found = compile_conversion(old, new)
-    assert record.from_json(Conversion, record.to_json(found)) == found
-    assert record.from_json(LayoutVersion, record.to_json(new)) == new
+    assert jsonable.from_json(Conversion, jsonable.to_json(found)) == found
+    assert jsonable.from_json(LayoutVersion, jsonable.to_json(new)) == new
 
 
 # --- numbers

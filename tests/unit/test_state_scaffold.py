@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from reloader.cli import main
-from reloader.elf import ElfMap
 from reloader.errors import InputError
 from reloader.kernel import MapType
-from reloader.layout import shipped_dir
-from reloader.state.registry import QUESTION, file_name, load_registry
-from reloader.state.rules import LayoutVersion
-from reloader.state.scaffold import first_version, next_version, text
-from reloader.state.suggest import merges
-from reloader.typetree import TypeTree
+from reloader.layouts.rules import LayoutVersion
+from reloader.paths import shipped_dir
+from reloader.pipeline.registry.next_version import first_version, next_version, text
+from reloader.pipeline.registry.registry import QUESTION, file_name, load_registry
+from reloader.pipeline.registry.suggest import merges
+from reloader.structs.elf import ElfMap
+from reloader.structs.tree import TypeTree
 from tests.support.layout_pairs import changes, laid_out, structs
 from tests.unit.test_state_rules import shaped, step, with_members
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reloader.btf import Kind, Member, TypeTree, leaves
-from reloader.elf import read_object
-from reloader.spec.values import RowProblem, ValueProblem, decode, encode, encode_columns
+from reloader.structs.btf import Kind, Member, TypeTree, leaves
+from reloader.structs.elf import read_object
+from reloader.structs.encode import RowProblem, ValueProblem, decode, encode, encode_columns
 
 Compile = Callable[[str | Path], Path]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reloader.message import Text
+from reloader.wording.message import Text
 
 # spec/health: window and interval
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from reloader.filters import Filter
 from reloader.frozen import frozen
+from reloader.kernel.traffic_control import Filter
+from reloader.pipeline.wish import WishAttachment
 from reloader.plan.ops.base import NothingOwed, OpBase
 from reloader.plan.ops.pins import Unpin
-from reloader.spec.wish import WishAttachment
 
 
 @frozen

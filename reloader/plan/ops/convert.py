@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import ClassVar
 
 from reloader.frozen import frozen
+from reloader.layouts.nesting import Nesting
+from reloader.layouts.rules import Conversion
 from reloader.plan.ops.base import NothingOwed, OpBase
 from reloader.plan.ops.pins import Unpin
-from reloader.state.nesting import Nesting
-from reloader.state.rules import Conversion
 
 
 @frozen

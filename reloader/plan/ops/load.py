@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from reloader.frozen import frozen
 from reloader.plan.ops.base import NothingOwed, OpBase
-from reloader.printable import counted
+from reloader.wording.printable import counted
 
 
 @frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reloader.message import Text
+from reloader.wording.message import Text
 
 NOT_A_BPF_OBJECT = Text("not-a-bpf-object", "compile it with clang -target bpf -g")
 
