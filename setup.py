@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say: compiled BPF objects, schemas and state layouts go into the wheel.
 
 At build time, so that the machine that installs the wheel needs no compiler. An editable install
-copies nothing: reloader.layout finds the same files in the checkout.
+copies nothing: reloader.paths finds the same files in the checkout.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from lab.sandbox import LabError
 from lab.traffic import ROOT
 from reloader.bpf import syscall
 from reloader.bpf.live import LiveKernel
+from reloader.convert import migrate
 from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES, Fd, LoadRequest, MapType
-from reloader.state.rules import Conversion, Op, Rule
-from reloader.txn import migrate
+from reloader.layouts.rules import Conversion, Op, Rule
 
 OBJECT = ROOT / "build" / "bpf" / "lab" / "bpf" / "fill.bpf.o"
 PIECE = 65_536  # inserts a run, so that filling itself keeps no CPU for long

@@ -19,9 +19,9 @@ from bench.stage import BUILT
 from lab.sender import template
 from lab.traffic import ELSEWHERE, Settings
 from reloader.bpf import syscall
+from reloader.convert import migrate
 from reloader.kernel import Fd, Loaded, LoadRequest, MapType
-from reloader.plan.conversion import Move, Pair, bridge_tables
-from reloader.txn import migrate
+from reloader.plan.state.conversion import Move, Pair, bridge_tables
 
 MILLION = 1_000_000
 STALLS = 3

@@ -23,11 +23,15 @@ from bench.rows import note, stopwatch
 from bench.stage import BUILT
 from lab.sandbox import LabError, Sandbox
 from lab.traffic import Generator
-from reloader import effects
-from reloader.layout import Layout
-from reloader.lock import writer_lock
-from reloader.spec.compile import Compiled, compile_file
-from reloader.txn import session
+from reloader import fault_points
+from reloader.disk.lock import writer_of
+from reloader.engine.apply_request import Intake
+from reloader.kernel.host import Host
+from reloader.lifecycle.apply import apply as apply_version
+from reloader.lifecycle.remove import remove as remove_pipeline
+from reloader.lifecycle.rollback import rollback as roll_back
+from reloader.paths import Paths
+from reloader.pipeline.compile import Compiled, compile_file
 
 CONVERSIONS = 70  # by apply, v1 and v2 in turn
 ROLLBACKS = 15  # more, each there by apply and back by rollback: 100 in all
@@ -86,7 +90,7 @@ class Edge:
 
     def __init__(self, sandbox: Sandbox, objects: dict[int, str]) -> None:
         self.sandbox = sandbox
-        self.layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
+        self.host = Host(kernel=KERNEL, paths=Paths(bpffs=sandbox.bpffs, records=sandbox.records))
         folder = sandbox.dir / objects[1]
         shutil.copytree(LAYOUTS, folder / "state")
         self.compiled = {number: self._compile(folder, name) for number, name in objects.items()}
@@ -101,8 +105,8 @@ class Edge:
     def apply(self, version: int) -> None:
         made = self.compiled[version]
         blobs = {**made.objects, **made.entries}
-        with writer_lock(self.layout) as lock:
-            session.apply(KERNEL, self.layout, session.Intake(wish=made.wish, blobs=blobs, lossy_rollback=True), lock)
+        with writer_of(self.host) as writer:
+            apply_version(writer, Intake(wish=made.wish, blobs=blobs, lossy_rollback=True))
         self.version = version
 
     def turn(self) -> None:
@@ -110,13 +114,13 @@ class Edge:
         self.apply(3 - self.version)
 
     def rollback(self) -> None:
-        with writer_lock(self.layout) as lock:
-            session.rollback(KERNEL, self.layout, "edge", None, lock)
+        with writer_of(self.host) as writer:
+            roll_back(writer, "edge", None)
         self.version = 3 - self.version
 
     def remove(self) -> None:
-        with writer_lock(self.layout) as lock:
-            session.remove(KERNEL, self.layout, "edge", lock, drop_state=True)
+        with writer_of(self.host) as writer:
+            remove_pipeline(writer, "edge", drop_state=True)
 
     def counts(self) -> Counts:
         with KERNEL.pins.get(f"{self.sandbox.bpffs}/edge/pub/counters") as fd:
@@ -235,11 +239,11 @@ def births_at_the_swap(sender: Generator) -> Iterator[None]:
             sender.start(rate=NEWBORN * 100)
             time.sleep(0.03)
 
-    effects.install(gate)
+    fault_points.install(gate)
     try:
         yield
     finally:
-        effects.install(None)
+        fault_points.install(None)
         sender.stop()
 
 

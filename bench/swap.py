@@ -20,10 +20,11 @@ from lab.naive import DROP
 from lab.sandbox import LabError, Sandbox
 from lab.traffic import FLOW_COUNTERS, Generator, settle
 from reloader.bpf.live import LiveKernel
+from reloader.engine.execute import Bench, execute
 from reloader.kernel import Fd, Kernel, Loaded, LoadRequest, XdpMode
-from reloader.layout import Layout
+from reloader.kernel.host import Host
+from reloader.paths import Paths
 from reloader.plan import ops
-from reloader.txn.apply import Bench, execute
 
 ROUNDS = 10
 SWAPS = 1000  # by reloader
@@ -52,10 +53,10 @@ class Pair:
 
     def __init__(self, kernel: Kernel, sandbox: Sandbox) -> None:
         self.kernel, self.sandbox = kernel, sandbox
-        self.layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
+        self.paths = Paths(bpffs=sandbox.bpffs, records=sandbox.records)
         self.loads = [self._load({})]
         self.loads.append(self._load({n: self.loads[0].maps[n] for n in ("flows", "counters", "events", "blocklist")}))
-        self.pins = [self.layout.prog_pin("bench", number, "count_flows") for number in (1, 2)]
+        self.pins = [self.paths.prog_pin("bench", number, "count_flows") for number in (1, 2)]
         self.serving = 0
         for path, loaded in zip(self.pins, self.loads, strict=True):
             kernel.pins.mkdir(os.path.dirname(path))
@@ -135,11 +136,11 @@ class LinkUpdate(Way):
         self.swapped = 0
 
     def attach(self) -> None:
-        self.path = self.pair.layout.link_pin("bench", "rx")
+        self.path = self.pair.paths.link_pin("bench", "rx")
         self.kernel.pins.mkdir(os.path.dirname(self.path))
         with self.create_link() as link:
             self.kernel.pins.pin(link, self.path)
-        self.bench = Bench(kernel=self.kernel, layout=self.pair.layout, pipeline="bench", wish=None)
+        self.bench = Bench(host=Host(kernel=self.kernel, paths=self.pair.paths), pipeline="bench", wish=None)
 
     def swap(self) -> None:
         old = self.pair.pin()

@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 
 from reloader.bpf.live import LiveKernel
-from reloader.elf import ElfObject, ElfProgram, read_object
 from reloader.errors import KernelError, LoadRejected
 from reloader.kernel import LoadRequest
+from reloader.structs.elf import ElfObject, ElfProgram, read_object
 from reloader.verifier import Code, Explanation, explain, explain_load
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "verifier"

@@ -28,11 +28,13 @@ import yaml
 from jsonschema import Draft7Validator
 
 from lab.sandbox import Sandbox
-from reloader import cli, records
+from reloader import cli
 from reloader.bpf import netns
 from reloader.bpf.live import LiveKernel
 from reloader.kernel import Fd
-from reloader.layout import Layout
+from reloader.kernel.host import Host
+from reloader.paths import Paths
+from reloader.store import records
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = {
@@ -89,8 +91,12 @@ class Stage:
     # what is wanted
 
     @property
-    def layout(self) -> Layout:
-        return Layout(bpffs=self.sandbox.bpffs, records=self.records)
+    def paths(self) -> Paths:
+        return Paths(bpffs=self.sandbox.bpffs, records=self.records)
+
+    @property
+    def host(self) -> Host:
+        return Host(kernel=self.kernel, paths=self.paths)
 
     @property
     def file(self) -> Path:
@@ -175,7 +181,7 @@ class Stage:
     # what is there
 
     def standing(self) -> Standing:
-        current = records.read_current(self.layout, self.name)
+        current = records.read_current(self.paths, self.name)
         kept = {"cache", "logs", "lock"}
         names = [p.relative_to(self.records) for p in self.records.rglob("*") if p.is_file()]
         return Standing(
@@ -191,7 +197,7 @@ class Stage:
         return found.xdp_prog_id if found else 0
 
     def pub(self, name: str) -> Fd:
-        return self.kernel.pins.get(self.layout.pub_pin(self.name, name))
+        return self.kernel.pins.get(self.paths.pub_pin(self.name, name))
 
     def items(self, name: str) -> dict[bytes, bytes]:
         """Contents of a published map."""

@@ -12,8 +12,8 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from reloader.errors import LIMITS, Interrupted, KernelError, OutputFailed, ReloaderError
-from reloader.interrupts import Held, interrupt, unraisable
-from reloader.streams import discard_output, exit_code_of, prepare, takes_more
+from reloader.process.interrupts import Held, interrupt, unraisable
+from reloader.process.streams import discard_output, exit_code_of, prepare, takes_more
 
 if TYPE_CHECKING:
     import argparse
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     from reloader.commands.words import parse
 
     args = parse(argv)
-    if "reloader.txn.transaction" in sys.modules:  # what earlier commands of this process did is no news
+    if "reloader.engine.transaction" in sys.modules:  # what earlier commands of this process did is no news
         from reloader.commands import aftermath
 
         aftermath.forget()
@@ -115,14 +115,14 @@ def _after_interrupt(args: argparse.Namespace, environment: Environment) -> Relo
 
     if not _changes(args):
         return Interrupted("interrupted", reason="interrupted")
-    found = aftermath.look(environment.layout, environment.targets)
+    found = aftermath.look(environment.paths, environment.targets)
     return aftermath.of_interrupt(found, environment.not_started)
 
 
 def _after_failure(error: OSError, environment: Environment) -> ReloaderError:
     from reloader.commands import aftermath
 
-    found = aftermath.look(environment.layout, environment.targets)
+    found = aftermath.look(environment.paths, environment.targets)
     return aftermath.of_failure(found, error) or _system_error(error)
 
 
@@ -136,9 +136,9 @@ def _dispatch(args: argparse.Namespace, environment: object) -> int:
 
 def _system_error(error: OSError) -> ReloaderError:
     """A system call that failed outside a transaction: permission, a full disk, a missing file."""
+    from reloader.disk.atomic_files import UnfitFile
     from reloader.errors import InputError, MissingFeature, PermissionRefused, Problem
-    from reloader.files import UnfitFile
-    from reloader.spec.source import unreadable
+    from reloader.pipeline.source import unreadable
 
     if isinstance(error, UnfitFile):
         return InputError([unreadable(str(error.filename), error)])

@@ -34,8 +34,8 @@ from dataclasses import field
 from typing import Any
 
 from reloader.frozen import frozen
-from reloader.message import code_of, hint_of, values_of
-from reloader.printable import Block, counted, lines_of
+from reloader.wording.message import code_of, hint_of, values_of
+from reloader.wording.printable import Block, counted, lines_of
 
 MOST_PROBLEMS = 100  # of one input that are shown
 ENOUGH = MOST_PROBLEMS + 1  # that are looked for: one more tells that there are more

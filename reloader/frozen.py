@@ -19,7 +19,7 @@ _slotted = dataclass(init=False, repr=False, eq=False, slots=True, kw_only=True)
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def frozen(kind: type[T]) -> type[T]:
-    """The same as @dataclass(frozen=True, slots=True, kw_only=True), for a class that inherits from none."""
+    """The same as @dataclass(frozen=True, slots=True, kw_only=True), for a class that inherits no field."""
     kind.__doc__ = kind.__doc__ or kind.__name__  # the standard decorator would write out a signature
     for name, function in _SHARED.items():
         if kind.__dict__.get(name) is None:  # __hash__ is None beside an own __eq__

@@ -26,7 +26,7 @@ import yaml
 from lab.sandbox import Sandbox
 from reloader import errors
 from reloader.commands.words import build
-from reloader.layout import DEFAULT_BPFFS
+from reloader.paths import DEFAULT_BPFFS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.alone  # builds in the checkout itself
 
 SHIPPED = """
 import json
-from reloader import layout
+from reloader import paths as layout
 print(json.dumps({
     "package": layout.__file__,
     "object": str(layout.shipped_object("flow_count")),

@@ -11,11 +11,31 @@ from pathlib import Path
 import pytest
 
 from reloader.errors import InputError, Problem, UsageError
-from reloader.message import Text
+from reloader.wording.message import Text
 from tests.golden.make import HERE, PACKAGE, golden, text_modules
 
 ROOMS = dict(text_modules())
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "_shipped" not in p.parts)
+UNDERSCORED = frozenset(  # reasons that were there before the rule, about objects and their maps
+    {
+        "kconfig_not_set",
+        "kconfig_value",
+        "license_differs",
+        "map_clash",
+        "map_extra",
+        "map_flags",
+        "map_inner",
+        "map_key_size",
+        "map_max_entries",
+        "map_type",
+        "map_value_size",
+        "map_values",
+        "twin_program",
+        "twin_symbol",
+        "unresolved_extern",
+        "weak_map_first",
+    }
+)
 SHOWN = frozenset({"message", "words", "hint", "detail", "line", "lines", "notes", "note"})  # attributes that hold text
 READING = frozenset(
     {"startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition", "split", "find"}
@@ -47,7 +67,8 @@ def test_a_code_has_one_text_in_its_room() -> None:
     for texts in ROOMS.values():
         codes = [text.code for text in texts.values()]
         assert len(codes) == len(set(codes))
-        assert all(re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", code) for code in codes)
+        kebab = [code.replace("_", "-") if code in UNDERSCORED else code for code in codes]
+        assert all(re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", code) for code in kebab)
 
 
 def calls(path: Path) -> Iterator[tuple[Text, ast.Call]]:

@@ -9,9 +9,9 @@ import struct
 from pathlib import Path
 
 from reloader.bpf.live import LiveKernel
+from reloader.convert.nested import slots
 from reloader.kernel import NESTED_TYPES, MapInfo, MapType
-from reloader.layout import Layout
-from reloader.txn.nested import slots
+from reloader.kernel.host import Host
 
 PREFIXES = 300  # as many as the trie takes
 TENANTS = (0, 1, 2, 3)
@@ -60,23 +60,26 @@ def record(folder: Path) -> None:
             (folder / "filled" / f"{name}.{version}.yaml").write_text(text)
 
 
-def fill_trie(kernel: LiveKernel, layout: Layout, pipeline: str) -> None:
+def fill_trie(host: Host, pipeline: str) -> None:
     """Prefixes inside one another, until it takes no more; every packet's source is in one."""
     nets = [(0, 0), (8, 0x0A000000), (28, 0x0A000000), (32, 0x0A000002)]
     nets += [(24, 0x0B000000 + (i << 8)) for i in range(PREFIXES - len(nets))]
     keys = [struct.pack("=I", length) + address.to_bytes(4, "big") for length, address in nets]
-    with kernel.pins.get(layout.pub_pin(pipeline, "nets")) as fd:
-        kernel.maps.update_many(fd, keys, [struct.pack("=QII", 0, i, 0) for i in range(len(keys))])
+    with host.kernel.pins.get(host.paths.pub_pin(pipeline, "nets")) as fd:
+        host.kernel.maps.update_many(fd, keys, [struct.pack("=QII", 0, i, 0) for i in range(len(keys))])
 
 
-def fill_tenants(kernel: LiveKernel, layout: Layout, pipeline: str) -> None:
+def fill_tenants(host: Host, pipeline: str) -> None:
     """A map for each tenant, with entries in it, in the layout of version 1."""
     shape = MapInfo(id=0, type=MapType.HASH, name="tenant", key_size=4, value_size=16, max_entries=200, map_flags=0)
     keys = [port.to_bytes(4, "little") for port in PORTS]
     for tenant in TENANTS:
-        with kernel.maps.create(shape) as fd, kernel.pins.get(layout.pub_pin(pipeline, "tenants")) as outer:
-            kernel.maps.update_many(fd, keys, [struct.pack("=2Q", 0, tenant)] * len(keys))
-            kernel.maps.update_many(outer, [tenant.to_bytes(4, "little")], [fd.fileno().to_bytes(4, "little")])
+        with (
+            host.kernel.maps.create(shape) as fd,
+            host.kernel.pins.get(host.paths.pub_pin(pipeline, "tenants")) as outer,
+        ):
+            host.kernel.maps.update_many(fd, keys, [struct.pack("=2Q", 0, tenant)] * len(keys))
+            host.kernel.maps.update_many(outer, [tenant.to_bytes(4, "little")], [fd.fileno().to_bytes(4, "little")])
 
 
 def counted(kernel: LiveKernel, pins: list[str]) -> int:

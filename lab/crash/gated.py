@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NoReturn
 
-from reloader import effects
+from reloader import fault_points
 from reloader.cli import entry
 from reloader.errors import KernelError
 
@@ -77,12 +77,12 @@ class Striking:
         raise KernelError(f"injected in {name}", number)
 
 
-def gate(mode: str, when: str, point: str) -> effects.Gate:
+def gate(mode: str, when: str, point: str) -> fault_points.Gate:
     return Counting(Path(point)) if mode == "count" else Striking(mode, when, point)
 
 
 if __name__ == "__main__":
     mode, when, point, _, *words = sys.argv[1:]
-    effects.install(gate(mode, when, point))
+    fault_points.install(gate(mode, when, point))
     sys.argv = ["reloader", *words]
     entry()

@@ -9,9 +9,9 @@ import sys
 from typing import Any
 
 from lab.crash.gated import gate
-from reloader import effects
+from reloader import fault_points
 from reloader.cli import main
-from reloader.txn import journal
+from reloader.engine import journal
 
 _begin, _commit = journal.Journal.begin, journal.Journal.commit
 _held: list[dict[str, Any]] = []
@@ -30,5 +30,5 @@ if __name__ == "__main__":
     mode, when, point, _, *words = sys.argv[1:]
     for name, replacement in (("begin", late_begin), ("commit", commit_with_begin)):
         setattr(journal.Journal, name, replacement)
-    effects.install(gate(mode, when, point))
+    fault_points.install(gate(mode, when, point))
     sys.exit(main(words))

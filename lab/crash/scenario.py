@@ -14,13 +14,14 @@ from lab.crash import filled
 from lab.crash.filled import NETS_YAML, TENANTS_YAML
 from lab.sandbox import Sandbox
 from lab.traffic import Generator
-from reloader import cli, records
+from reloader import cli
 from reloader.bpf.live import LiveKernel
+from reloader.engine.journal import open_journals
 from reloader.kernel import ARRAY_TYPES, Fd, Loaded, LoadRequest, XdpMode
-from reloader.layout import Layout
-from reloader.spec.model import Role
-from reloader.txn.journal import open_journals
-from reloader.txn.storage import BLOBS
+from reloader.kernel.host import Host
+from reloader.paths import BLOBS, Paths
+from reloader.pipeline.model import Role
+from reloader.store import records
 
 PIPELINE = "flow-count"
 BATCH = 20  # packets per look
@@ -115,7 +116,8 @@ class Scene:
         self.sandbox = sandbox
         self.folder = folder
         self.kernel = LiveKernel()
-        self.layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
+        self.paths = Paths(bpffs=sandbox.bpffs, records=sandbox.records)
+        self.host = Host(kernel=self.kernel, paths=self.paths)
         self.where = ["--bpffs", sandbox.bpffs, "--records", str(sandbox.records), "-q"]
         self._objects = {
             "v1": objects("programs/flow_count/flow_count"),
@@ -164,7 +166,7 @@ class Scene:
 
     def reset(self) -> None:
         """Away with all of it, so that the next point starts from nothing."""
-        if records.read_current(self.layout, PIPELINE) is not None:
+        if records.read_current(self.paths, PIPELINE) is not None:
             self.call("remove", PIPELINE, "--state")
         self.detach_theirs()
         require(not self.sandbox.pins(), f"pins are left: {self.sandbox.pins()}")
@@ -245,7 +247,7 @@ class Scene:
             time.sleep(0.005)
 
     def view(self) -> dict[str, Any]:
-        current = records.read_current(self.layout, PIPELINE)
+        current = records.read_current(self.paths, PIPELINE)
         return {
             "attached": self.attached(),
             "counted": self.counted(),
@@ -270,7 +272,7 @@ class Scene:
 
     def journals(self) -> list[Path]:
         """Of transactions that did not end."""
-        return open_journals(self.layout.journal_file(PIPELINE, "").parent)
+        return open_journals(self.paths.journal_file(PIPELINE, "").parent)
 
     def check_whole(self, before: dict[str, Any]) -> None:
         """After recover: records, pins and kernel agree on one version, and nothing else is left."""
@@ -278,7 +280,7 @@ class Scene:
         require(not journals, f"journals are left: {journals}")
         fragments = [str(p) for p in Path(self.sandbox.records).rglob("*.tmp")]
         require(not fragments, f"half-written files are left: {fragments}")
-        current = records.read_current(self.layout, PIPELINE)
+        current = records.read_current(self.paths, PIPELINE)
         if current is None or not current.generation:
             self._check_bare(current)
         else:
@@ -295,46 +297,46 @@ class Scene:
         found = {f"{self.sandbox.bpffs}/{p}" for p in self.sandbox.pins()}
         require(found == kept, f"pins {found ^ kept}")
         if current is None:
-            blobs = [p.name for kind in BLOBS for p in (self.layout.records / kind).glob("*")]
+            blobs = [p.name for kind in BLOBS for p in (self.paths.records / kind).glob("*")]
             require(not blobs, f"blobs are left: {blobs}")
 
     def _check_serving(self, current: records.Current) -> None:
-        generation = records.read_generation(self.layout, PIPELINE, current.generation)
+        generation = records.read_generation(self.paths, PIPELINE, current.generation)
         first = next(a.program for a in generation.wish.attachments if a.type == "xdp")
         program = generation.progs[first]
         require(self.attached() == program, f"{self.attached()} is attached, {program} recorded")
         found, wanted = {f"{self.sandbox.bpffs}/{p}" for p in self.sandbox.pins()}, self._wanted_pins(generation)
         require(found == wanted, f"stray pins {sorted(found - wanted)}, missing pins {sorted(wanted - found)}")
         self._check_entries(generation)
-        needed = records.blobs_needed(self.layout, PIPELINE)
-        stored = {p.name for kind in BLOBS for p in (self.layout.records / kind).glob("*")}
+        needed = records.blobs_needed(self.paths, PIPELINE)
+        stored = {p.name for kind in BLOBS for p in (self.paths.records / kind).glob("*")}
         require(stored == needed, f"stray blobs {stored - needed}, missing blobs {needed - stored}")
 
     def _wanted_pins(self, generation: records.Generation) -> set[str]:
-        layout = self.layout
+        paths = self.paths
         flipping = [m.name for m in generation.wish.maps if m.flips]
         sides = ["rl_side", *(f"rl_slots_{name}" for name in flipping)] if flipping else []
         gates = [f"rl_gate_{program}" for program in generation.wish.gates]
         sides += [*gates, "rl_gate_stats"] if gates else []
         return {
-            *(layout.map_pin(PIPELINE, generation.load, name) for name in sides),
-            *(layout.link_pin(PIPELINE, a.id) for a in generation.wish.attachments),
-            *(layout.prog_pin(PIPELINE, generation.load, p) for p in generation.progs),
+            *(paths.map_pin(PIPELINE, generation.load, name) for name in sides),
+            *(paths.link_pin(PIPELINE, a.id) for a in generation.wish.attachments),
+            *(paths.prog_pin(PIPELINE, generation.load, p) for p in generation.progs),
             *(m.pin for m in generation.maps.values()),
-            *(layout.pub_pin(PIPELINE, m) for m in generation.maps),
+            *(paths.pub_pin(PIPELINE, m) for m in generation.maps),
         }
 
     def _check_entries(self, generation: records.Generation) -> None:
         for wanted in (m for m in generation.wish.maps if m.role is Role.CONFIG and m.type not in ARRAY_TYPES):
             require(wanted.entries is not None, f"{wanted.name} has no entries of ours")
-            with self.kernel.pins.get(self.layout.pub_pin(PIPELINE, wanted.name)) as fd:
+            with self.kernel.pins.get(self.paths.pub_pin(PIPELINE, wanted.name)) as fd:
                 live = self.kernel.maps.count(fd)
             count = wanted.entries.count if wanted.entries else 0
             require(live == count, f"{wanted.name} holds {live} entries, the record says {count}")
         if any(m.flips for m in generation.wish.maps):
             self._check_sides(generation)
         for name in {"nets", "tenants"} & set(generation.maps):
-            held = filled.entries(self.kernel, self.layout.pub_pin(PIPELINE, name))
+            held = filled.entries(self.kernel, self.paths.pub_pin(PIPELINE, name))
             require(held == filled.HELD[name], f"{name} holds {held} entries, {filled.HELD[name]} were put in")
 
     def _check_sides(self, generation: records.Generation) -> None:
@@ -379,7 +381,7 @@ def _first_layout(scene: Scene) -> None:
 
 def _full_trie(scene: Scene) -> None:
     scene.call("apply", scene.yaml("nets1"))
-    filled.fill_trie(scene.kernel, scene.layout, PIPELINE)
+    filled.fill_trie(scene.host, PIPELINE)
     scene.send(0)
 
 
@@ -391,7 +393,7 @@ def _full_trie_converted(scene: Scene) -> None:
 
 def _tenants(scene: Scene) -> None:
     scene.call("apply", scene.yaml("tenants1"))
-    filled.fill_tenants(scene.kernel, scene.layout, PIPELINE)
+    filled.fill_tenants(scene.host, PIPELINE)
     scene.send(0)
 
 

@@ -21,13 +21,13 @@ import yaml
 
 from lab.fuzz import mutate
 from lab.fuzz.harness import Tally, command, dice_of
-from reloader.elf import BtfError, ElfError, read_object
-from reloader.elf.file import ElfFile
 from reloader.errors import ReloaderError
-from reloader.layout import Layout
-from reloader.spec import cache
-from reloader.spec.wish import Compiled
-from reloader.state import archive
+from reloader.layouts import archive
+from reloader.paths import Paths
+from reloader.pipeline import cache
+from reloader.pipeline.wish import Compiled
+from reloader.structs.elf import BtfError, ElfError, read_object
+from reloader.structs.elf.file import ElfFile
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILT = ROOT / "build" / "bpf"
@@ -85,7 +85,7 @@ def btf(_folder: Path, count: int) -> Tally:
 
 
 def read_types(data: bytes) -> None:
-    from reloader.btf import Btf
+    from reloader.structs.btf import Btf
 
     found = Btf.parse(data)
     refused: list[BtfError] = []
@@ -248,25 +248,25 @@ def inside(folder: Path) -> Iterator[None]:
 
 def compiled(folder: Path, count: int) -> Tally:
     """The cache of compiled wishes: damaged, it is a miss, and what comes is what the YAML says."""
-    dice, tally, layout = dice_of("compiled"), Tally(), Layout(records=folder / "records")
+    dice, tally, paths = dice_of("compiled"), Tally(), Paths(records=folder / "records")
     path = folder / "pipeline.yaml"
     path.write_bytes(PIPELINE.read_bytes())
     shutil.copyfile(OBJECT, folder / OBJECT.name)
     time.sleep(0.06)  # of an object that was changed just now nothing is kept
-    wanted = cache.load_wishes(path, layout)
+    wanted = cache.load_wishes(path, paths)
     for one in wanted:
         for digest, data in one.objects.items():
-            put(layout.object_file(digest), data)
+            put(paths.object_file(digest), data)
         for digest, data in one.entries.items():
-            put(layout.entries_file(digest), data)
-    kept = cache.kept_file(path, layout)
+            put(paths.entries_file(digest), data)
+    kept = cache.kept_file(path, paths)
     sound = kept.read_bytes()
     body = json.loads(sound.partition(b"\n")[2])
     for number in range(count):
         resealed = not dice.randrange(3)  # as another release may have written it: it need not mean the same
         hurt = _resealed(mutate.value(dice, body)) if resealed else mutate.damaged(dice, sound)
         kept.write_bytes(hurt)
-        tally.offer(f"cache {number}", lambda hurt=hurt, free=resealed: _read_cache(path, layout, wanted, hurt, free))  # type: ignore[misc]
+        tally.offer(f"cache {number}", lambda hurt=hurt, free=resealed: _read_cache(path, paths, wanted, hurt, free))  # type: ignore[misc]
     return tally
 
 
@@ -274,11 +274,11 @@ def _resealed(body: Any) -> bytes:
     return cache._sealed(json.dumps(body).encode())
 
 
-def _read_cache(path: Path, layout: Layout, wanted: tuple[Compiled, ...], hurt: bytes, free: bool) -> None:
-    cache.known(path, layout)
-    found = cache.load_wishes(path, layout)
+def _read_cache(path: Path, paths: Paths, wanted: tuple[Compiled, ...], hurt: bytes, free: bool) -> None:
+    cache.known(path, paths)
+    found = cache.load_wishes(path, paths)
     assert free or [one.wish for one in found] == [one.wish for one in wanted]
-    if cache.kept_file(path, layout).read_bytes() != hurt:
+    if cache.kept_file(path, paths).read_bytes() != hurt:
         raise ReloaderError("a miss: it was made again")
 
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from reloader.elf.file import SHT_REL, SHT_SYMTAB, ElfFile
+from reloader.structs.elf.file import SHT_REL, SHT_SYMTAB, ElfFile
 
 NUMBERS = (0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 63) - 1,
            1 << 63, (1 << 64) - 1)  # fmt: skip

@@ -18,8 +18,8 @@ from lab.fuzz import mutate
 from lab.fuzz.harness import CODES, Tally, dice_of
 from lab.fuzz.inputs import REGISTRY, dumped
 from lab.stage import Done, Stage
-from reloader.elf import BtfError, ElfError, read_object
 from reloader.errors import ReloaderError
+from reloader.structs.elf import BtfError, ElfError, read_object
 
 LARGEST = 64 << 20  # bytes of a map that a damaged object may ask for: this is no test of the machine's memory
 
@@ -114,7 +114,7 @@ def records_by_hand(stage: Stage, count: int) -> Tally:
     dice, tally = dice_of("hand"), Tally()
     stage.apply(stage.spec("v1"))
     stage.apply(stage.spec("v1", rodata={"default_verdict": "XDP_PASS"}))
-    files = [stage.layout.current_file("edge"), *(stage.layout.generation_file("edge", n) for n in (1, 2))]
+    files = [stage.paths.current_file("edge"), *(stage.paths.generation_file("edge", n) for n in (1, 2))]
 
     def hurt(data: bytes) -> bytes:
         tree = json.loads(data)

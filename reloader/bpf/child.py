@@ -24,7 +24,7 @@ from typing import Any
 from reloader.bpf import libc
 from reloader.errors import KernelError
 from reloader.frozen import frozen
-from reloader.interrupts import STOPPING, Held
+from reloader.process.interrupts import STOPPING, Held
 
 PATIENCE = 120.0  # seconds
 LONGEST = 4096  # bytes of a message
@@ -217,10 +217,6 @@ def _answer(task: Callable[[], Reply], channel: socket.socket) -> None:
             "said": told.said[:SAID],
         }
         channel.send(FAILED + json.dumps(failed).encode())  # at most six bytes a character
-
-
-def _told(error: OSError) -> KernelError:
-    return KernelError("the child process", error.errno or errno.EIO, str(error.filename or ""))
 
 
 def _send_report(channel: socket.socket, report: dict[str, Any]) -> None:

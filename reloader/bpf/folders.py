@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from reloader.bpf import libc
-from reloader.effects import lasting
 from reloader.errors import KernelError
+from reloader.fault_points import lasting
 from reloader.kernel import WeakFolder
 
 LINKS = 40  # as many as the kernel follows

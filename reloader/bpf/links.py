@@ -16,10 +16,10 @@ from typing import NamedTuple, TypeVar
 from reloader.bpf import extack, netlink, syscall, tc
 from reloader.bpf import netns as namespaces
 from reloader.bpf.syscall import Command
-from reloader.effects import lasting
 from reloader.errors import AttachRefused, KernelError
-from reloader.filters import Filter, TcxEntry
+from reloader.fault_points import lasting
 from reloader.kernel import Fd, LinkInfo, XdpMode
+from reloader.kernel.traffic_control import Filter, TcxEntry
 
 T = TypeVar("T")
 BY_DRIVER = frozenset(

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 from reloader.bpf import child, libbpf, metadata, syscall
 from reloader.bpf.libbpf import Library
-from reloader.btf import Btf, BtfError, Kind
 from reloader.errors import LIMITS, KernelError, LoadRejected
 from reloader.kernel import Fd, Loaded, LoadRequest
+from reloader.structs.btf import Btf, BtfError, Kind
 
 LOG_BYTES = (1 << 16, 1 << 20, (1 << 24) - 1)  # of a verifier log, grown when it did not fit; the most 5.1 took
 SPARE = 8  # descriptors that a load takes beside those of maps and programs: for BTF, and for trying features out
@@ -37,7 +37,7 @@ def load(request: LoadRequest) -> Loaded:
     for note in reply.data["notes"]:
         import logging
 
-        from reloader.printable import printable
+        from reloader.wording.printable import printable
 
         logging.getLogger(__name__).warning("%s", printable(f"{request.name}: {note}"))
     fds = [Fd(fd) for fd in reply.fds]

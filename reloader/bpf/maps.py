@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 
 from reloader.bpf import syscall
 from reloader.bpf.syscall import Command
-from reloader.effects import lasting
 from reloader.errors import KernelError
+from reloader.fault_points import lasting
 from reloader.kernel import ARRAY_TYPES, Fd, MapInfo, MapType
 
 CHUNK = 64 << 20  # bytes of keys and values in one batch call

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping
 from reloader.bpf import syscall
 from reloader.bpf.libbpf import Library, read_bytes
 from reloader.bpf.syscall import BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, Command
-from reloader.btf import Btf, BtfError, Kind
 from reloader.errors import KernelError
 from reloader.frozen import frozen
 from reloader.kernel import Fd, MapInfo, MapType
+from reloader.structs.btf import Btf, BtfError, Kind
 
 PREFIX = "bpf_metadata_"
 SECTION = ".rodata"

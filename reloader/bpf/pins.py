@@ -12,8 +12,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from reloader.bpf import folders, libc, syscall
-from reloader.effects import lasting
 from reloader.errors import KernelError
+from reloader.fault_points import lasting
 from reloader.kernel import Fd, WeakFolder
 
 

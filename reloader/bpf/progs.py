@@ -13,8 +13,8 @@ import time
 
 from reloader.bpf import syscall
 from reloader.bpf.syscall import Command
-from reloader.effects import lasting
 from reloader.errors import KernelError
+from reloader.fault_points import lasting
 from reloader.kernel import Fd, Loaded, LoadRequest, ProgInfo, Ran
 
 TRIES = 5  # of a run that a signal broke off

@@ -213,7 +213,6 @@ def prog_info(fd: int) -> ProgInfo:
     return ProgInfo(
         type=kind, id=found, name=_text(raw[64:80]), tag=tag.hex(), map_ids=tuple(ids[: min(held, count)]),
         xlated_len=xlated, jited_len=jited, verified_insns=verified, run_cnt=runs, run_time_ns=run_time,
-        load_time_ns=struct.unpack_from("=Q", raw, 40)[0],
     )  # fmt: skip
 
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 
 from reloader.bpf import netlink
 from reloader.errors import KernelError
-from reloader.filters import Filter
+from reloader.kernel.traffic_control import Filter
 
 RTM_NEWQDISC, RTM_GETQDISC = 36, 38
 INGRESS = 0xFFFFFFF1  # TC_H_INGRESS, TC_H_CLSACT
 TCA_CHAIN = 11
-TCA_BPF_ACT, TCA_BPF_POLICE, TCA_BPF_CLASSID = 1, 2, 3
+TCA_BPF_CLASSID = 3
 TCA_BPF_FD, TCA_BPF_NAME, TCA_BPF_FLAGS, TCA_BPF_FLAGS_GEN = 6, 7, 8, 9
 DIRECT_ACTION = 1  # TCA_BPF_FLAG_ACT_DIRECT
 SETTABLE = 1 << 0 | 1 << 1  # TCA_CLS_FLAGS_SKIP_HW, _SKIP_SW; others are what the kernel tells

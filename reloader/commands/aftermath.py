@@ -15,9 +15,9 @@ from reloader.errors import Interrupted, NeedsHuman, ReloaderError, RolledBack
 from reloader.frozen import frozen
 
 if TYPE_CHECKING:
-    from reloader.layout import Layout
+    from reloader.paths import Paths
 
-ENGINE = "reloader.txn.transaction", "reloader.txn.recover"
+ENGINE = "reloader.engine.transaction", "reloader.lifecycle.recover"
 
 
 @frozen
@@ -64,30 +64,30 @@ def _ledgers() -> tuple[dict[str, Any], dict[str, Any]]:
     return committed, recover.RECOVERED if recover else {}
 
 
-def look(layout: Layout, targets: list[str]) -> Aftermath:
+def look(paths: Paths, targets: list[str]) -> Aftermath:
     """What the records say now of the pipelines that the command was about."""
     if ENGINE[0] not in sys.modules:
         return Aftermath(committed={}, recovered={}, live={}, started=False)
-    from reloader import records
+    from reloader.store import records
 
     committed, recovered = _ledgers()
     live: dict[str, int | None] = {}
     on_trial, opened, ours = [], [], []
-    mine = f"-{os.getpid()}.jsonl"
+    mine = f"-{os.getpid()}"
     for name in dict.fromkeys([*targets, *committed, *recovered]):
         try:
-            current = records.read_current(layout, name)
+            current = records.read_current(paths, name)
             live[name] = current.generation if current else 0
             on_trial += [name] if current and current.trial else []
         except (OSError, ReloaderError):
             live[name] = None
         try:
-            journals = records.open_journals(layout, name)
+            journals = records.open_journals(paths, name)
         except OSError:  # whether one is open cannot be told
             opened.append(name)
             continue
         opened += [name] if journals else []
-        ours += [name] if any(path.name.endswith(mine) for path in journals) else []
+        ours += [name] if any(path.stem.endswith(mine) for path in journals) else []
     return Aftermath(
         committed=dict(committed),
         recovered=dict(recovered),

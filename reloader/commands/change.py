@@ -6,20 +6,16 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment, SlowSteps
-from reloader.errors import NeedsHuman, ReloaderError, UsageError
-from reloader.printable import counted
+from reloader.errors import ReloaderError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reloader.lock import WriterLock
-    from reloader.spec.wish import Compiled
-    from reloader.txn.intake import Intake
-    from reloader.txn.on_trial import Watched
-    from reloader.txn.session import Result
+    from reloader.engine.apply_request import Intake
+    from reloader.lifecycle.carry_out import Result
+    from reloader.pipeline.wish import Compiled
 
 LONGEST = 7 * 86400.0  # seconds in which a confirmation may come
-AGAIN = 60.0  # seconds to wait for the lock after a window: our own work is not given up because others write
 
 
 def apply(args: argparse.Namespace, env: Environment) -> int:
@@ -36,7 +32,7 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
     try:
         confirm_within = _seconds(args.confirm_timeout)
         steps.reading(args.files)
-        pairs = compiled(args.files, env.layout)
+        pairs = compiled(args.files, env.paths)
         env.targets = [one.wish.pipeline for _, one in pairs]
         env.not_started = list(env.targets)
         _known_resets(args.reset, pairs)
@@ -51,7 +47,7 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _seconds(text: str | None) -> float:
-    from reloader.spec.checks import seconds
+    from reloader.pipeline.checks import seconds
 
     found = seconds(text) if text else 0.0
     if found is None or (text and not 0 < found <= LONGEST):
@@ -75,58 +71,14 @@ def _apply_each(
     steps: SlowSteps,
     results: list[Result],
 ) -> None:
-    """One after the other, under one writer lock that is let go during health windows."""
-    from reloader.txn import trial
-    from reloader.txn.several import worst
+    from reloader.trial.apply_each import Batch, apply_each
 
-    patience, failed = 0.0, list[ReloaderError]()
-    while pairs:
-        prepared = _prepared(env, pairs, confirm_within, failed)
-        watched: Watched | None = None
-        try:
-            with trial.lock_in_turn(env.layout, patience) as lock:
-                while pairs and not (watched and watched.guard):
-                    (path, one), watched = pairs.pop(0), prepared.pop(0)
-                    env.not_started = [later.wish.pipeline for _, later in pairs]
-                    try:
-                        results.append(_apply_one(env, _request(args, path, one), watched, lock, steps))
-                        if results[-1].interrupted and pairs:
-                            raise KeyboardInterrupt
-                    except NeedsHuman as error:
-                        failed.append(error)
-                        watched = None
-            steps.done()
-            if watched and watched.guard:
-                results.append(_outcome(env, watched, results.pop()))
-        except NeedsHuman as error:  # it failed its trial and could not be taken back
-            failed.append(error)
-        except KeyboardInterrupt:
-            _take_back(watched, results)
-            raise
-        patience = AGAIN
-    if failed:
-        raise worst(failed, [])
-
-
-def _prepared(
-    env: Environment, pairs: list[Any], confirm_within: float, failed: list[ReloaderError]
-) -> list[Watched | None]:
-    """One for each pair; None: it needs no trial. A pipeline that needs a human is taken out, and does not block the
-    others."""
-    prepared: list[Watched | None] = []
-    for pair in list(pairs):
-        wish = pair[1].wish
-        if not confirm_within and wish.health is None:
-            prepared.append(None)
-            continue
-        from reloader.txn import on_trial  # late: most changes need none of it
-
-        try:
-            prepared.append(on_trial.prepare(env.kernel, env.layout, wish, confirm_within))
-        except NeedsHuman as error:
-            failed.append(error)
-            pairs.remove(pair)
-    return prepared
+    requests = [_request(args, path, one) for path, one in pairs]
+    batch = Batch(
+        host=env.host, steps=steps, say=env.output.note, todo=requests,
+        confirm_within=confirm_within, results=results, not_started=env.not_started,
+    )  # fmt: skip
+    apply_each(batch)
 
 
 def _request(args: argparse.Namespace, path: Path, one: Compiled) -> Intake:
@@ -134,42 +86,6 @@ def _request(args: argparse.Namespace, path: Path, one: Compiled) -> Intake:
 
     lossy, theirs = args.allow_lossy_rollback, args.take_over
     return intake(path, one, reset=args.reset, lossy_rollback=lossy, take_over=theirs, prune=args.prune)
-
-
-def _apply_one(
-    env: Environment, request: Intake, watched: Watched | None, lock: WriterLock, steps: SlowSteps
-) -> Result:
-    from reloader.txn import session
-
-    if watched is None:
-        return session.apply(env.kernel, env.layout, request, lock, progress=steps)
-    from reloader.txn import on_trial
-
-    return on_trial.apply(env.kernel, env.layout, request, lock, watched, progress=steps)
-
-
-def _take_back(watched: Watched | None, results: list[Result]) -> None:
-    """After an interrupt: what is on trial by this command is not left so."""
-    if watched is None or watched.guard is None:
-        return
-    from reloader.txn import on_trial
-
-    if results and results[-1].pipeline == watched.wish.pipeline:
-        results.pop()
-    on_trial.take_back(watched)
-
-
-def _outcome(env: Environment, watched: Watched, result: Result) -> Result:
-    """Wait for it, and say what is waited for."""
-    from reloader.txn import on_trial
-
-    health = watched.wish.health
-    if health is not None:
-        checks = counted(len(health.checks), "check")
-        env.output.note(
-            f"{result.pipeline}: generation {result.generation} serves, on trial for {health.window:g} s ({checks})"
-        )
-    return on_trial.outcome(watched, result, env.output.note)
 
 
 def _known_resets(reset: list[str], pairs: list[Any]) -> None:
@@ -200,28 +116,29 @@ def _report(env: Environment, results: list[Result]) -> int:
 
 def confirm(args: argparse.Namespace, env: Environment) -> int:
     """The generation on trial stays."""
-    from reloader.lock import writer_lock
-    from reloader.txn import session, trial
+    from reloader.disk.lock import writer_of
+    from reloader.lifecycle import trial_record
+    from reloader.lifecycle.ready import ready
 
-    with writer_lock(env.layout) as lock:
-        recovered = session.ready(env.kernel, env.layout, args.pipeline, lock)
+    with writer_of(env.host) as writer:
+        recovered = ready(writer, args.pipeline)
         for line in recovered:
             env.output.note(line)
-        generation = trial.confirm(env.layout, args.pipeline, lock)
+        generation = trial_record.confirm(writer, args.pipeline)
     env.output.print(f"{args.pipeline}: generation {generation} is confirmed")
     env.output.document("Confirmation", {"pipeline": args.pipeline, "generation": generation})
     return 0
 
 
 def rollback(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.lock import writer_lock
-    from reloader.txn import session
+    from reloader.disk.lock import writer_of
+    from reloader.lifecycle.rollback import rollback as roll_back
 
     steps = SlowSteps(env.output)
     try:
-        with writer_lock(env.layout) as lock:
-            result = session.rollback(
-                env.kernel, env.layout, args.pipeline, args.to, lock,
+        with writer_of(env.host) as writer:
+            result = roll_back(
+                writer, args.pipeline, args.to,
                 progress=steps, tests=not args.skip_tests, leave_out=args.allow_lossy_rollback, reset=args.reset,
             )  # fmt: skip
     finally:
@@ -230,20 +147,20 @@ def rollback(args: argparse.Namespace, env: Environment) -> int:
 
 
 def remove(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.lock import writer_lock
-    from reloader.txn import session
+    from reloader.disk.lock import writer_of
+    from reloader.lifecycle.remove import remove as remove_pipeline
 
-    with writer_lock(env.layout) as lock:
-        result = session.remove(env.kernel, env.layout, args.pipeline, lock, drop_state=args.state)
+    with writer_of(env.host) as writer:
+        result = remove_pipeline(writer, args.pipeline, drop_state=args.state)
     return _report(env, [result])
 
 
 def panic(args: argparse.Namespace, env: Environment) -> int:
     """Without the writer lock: whoever holds it may be what hangs."""
-    from reloader.spec.words import Panic
-    from reloader.txn.panic import panic as panic_now
+    from reloader.break_glass.panic import panic as panic_now
+    from reloader.pipeline.enums import Panic
 
-    done = panic_now(env.kernel, env.layout, args.pipeline, Panic(args.stance) if args.stance else None)
+    done = panic_now(env.host, args.pipeline, Panic(args.stance) if args.stance else None)
     what = {Panic.OPEN: "every packet passes", Panic.CLOSED: "no packet passes"}[done.stance]
     env.output.print(f"{done.pipeline}: panic {done.stance}: {what} at {', '.join(done.attachments)}")
     env.output.note(f"`reloader apply FILE` or `reloader rollback {args.pipeline}` ends it")

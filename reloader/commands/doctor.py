@@ -9,17 +9,17 @@ from reloader.commands.environment import Environment, Output
 from reloader.kernel import Feature, Presence
 
 if TYPE_CHECKING:
-    from reloader.diagnosis import Finding
+    from reloader.doctor.host_checks import Finding
 
 COLOUR = {Presence.YES: "green", Presence.NO: "yellow", Presence.UNKNOWN: "dim"}
 
 
 def doctor(args: argparse.Namespace, env: Environment) -> int:
     """Exit 69 when something is wrong; features that only some pipelines need are no fault of the host."""
-    from reloader import diagnosis
+    from reloader.doctor import host_checks
 
     features = env.kernel.features()
-    findings = (*diagnosis.from_features(features), *diagnosis.examine(env.kernel, env.layout))
+    findings = (*host_checks.from_features(features), *host_checks.examine(env.host))
     _show_findings(env.output, findings)
     if args.features:
         env.output.print()

@@ -18,8 +18,9 @@ from typing import Any, TextIO
 
 from reloader.errors import InputError, ReloaderError
 from reloader.kernel import Kernel
-from reloader.layout import HOST_FILE, Layout
-from reloader.printable import lines_of, printable
+from reloader.kernel.host import Host
+from reloader.paths import HOST_FILE, Paths
+from reloader.wording.printable import lines_of, printable
 
 COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "dim": "2", "bold": "1"}
 
@@ -120,7 +121,7 @@ def _say(text: str, stream: TextIO | None = None) -> None:
 
 @dataclass(slots=True)
 class Environment:
-    layout: Layout
+    paths: Paths
     output: Output
     make_kernel: Callable[[], Kernel]
     targets: list[str] = field(default_factory=list)  # pipelines that the command is about, as far as is known yet
@@ -133,9 +134,9 @@ class Environment:
         output = Output(json=getattr(args, "output", "text") == "json", quiet=args.quiet, colour=tty)
         host = Path(os.environ.get("RELOADER_HOST", HOST_FILE))
         run = os.environ.get("RELOADER_RUN", "").rstrip("/")
-        layout = Layout(bpffs=args.bpffs.rstrip("/"), records=Path(args.records), host_file=host, run_dir=run)
+        paths = Paths(bpffs=args.bpffs.rstrip("/"), records=Path(args.records), host_file=host, run_dir=run)
         named = getattr(args, "pipelines", None) or [getattr(args, "pipeline", None)]
-        return cls(layout, output, make_kernel, targets=[name for name in named if name])
+        return cls(paths, output, make_kernel, targets=[name for name in named if name])
 
     @property
     def kernel(self) -> Kernel:
@@ -143,6 +144,10 @@ class Environment:
         if not self._kernel:
             self._kernel.append(self.make_kernel())
         return self._kernel[0]
+
+    @property
+    def host(self) -> Host:
+        return Host(kernel=self.kernel, paths=self.paths)
 
 
 class SlowSteps:

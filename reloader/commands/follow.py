@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import InputError, LockedError, Problem, UsageError
-from reloader.interrupts import not_ignored
+from reloader.process.interrupts import not_ignored
 
 if TYPE_CHECKING:
-    from reloader.follow.attempts import Attempts
+    from reloader.daemon.attempts import Attempts
 
 
 GRACE = 0.5  # seconds that a transaction under way has to end by itself once we are asked to stop
@@ -65,10 +65,10 @@ def watch(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _follow(args: argparse.Namespace, env: Environment, stop: _Stop, queue: SimpleQueue[str]) -> None:
-    from reloader.follow.events import Events
-    from reloader.follow.files import Files
-    from reloader.follow.interfaces import Interfaces
-    from reloader.follow.loop import Follower, run
+    from reloader.daemon.file_events import Events
+    from reloader.daemon.interfaces import Interfaces
+    from reloader.daemon.loop import Follower, run
+    from reloader.daemon.sources.files import Files
 
     directory = _checked(args, env)
     engine = _attempts(env, stop)
@@ -85,14 +85,13 @@ def _follow(args: argparse.Namespace, env: Environment, stop: _Stop, queue: Simp
 
 
 def _attempts(env: Environment, stop: _Stop) -> Attempts:
-    from reloader.follow.attempts import Attempts, Setting
-    from reloader.spec.cache import load_wishes
+    from reloader.daemon.attempts import Attempts, Setting
+    from reloader.pipeline.cache import load_wishes
 
     return Attempts(
         Setting(
-            kernel=env.kernel,
-            layout=env.layout,
-            read=lambda path: load_wishes(path, env.layout),
+            host=env.host,
+            read=lambda path: load_wishes(path, env.paths),
             named=_named,
             say=env.output.line,
             steps=SlowSteps(env.output),
@@ -103,7 +102,7 @@ def _attempts(env: Environment, stop: _Stop) -> Attempts:
 
 def _named(path: Path) -> list[str]:
     """The files a YAML names, whether they are any good or not; InputError when the YAML itself is not."""
-    from reloader.spec.parse import read_pipelines
+    from reloader.pipeline.parse import read_pipelines
 
     pipelines = read_pipelines(path)
     bulk = [m.bulk.path for p in pipelines for m in p.maps if m.bulk]
@@ -112,7 +111,7 @@ def _named(path: Path) -> list[str]:
 
 def _checked(args: argparse.Namespace, env: Environment) -> str:
     """The directory, absolute; what can never work fails here instead of at every file."""
-    from reloader.lock import writer_lock
+    from reloader.disk.lock import writer_lock
 
     if not 0 <= args.debounce <= 3600:
         raise UsageError(f"--debounce {args.debounce}: between 0 and 3600 seconds")
@@ -120,6 +119,6 @@ def _checked(args: argparse.Namespace, env: Environment) -> str:
     if not os.path.isdir(directory):
         problem = Problem(file=args.directory, line=0, column=0, path="", message="no such directory")
         raise InputError([problem])
-    with contextlib.suppress(LockedError), writer_lock(env.layout):  # PermissionRefused: never allowed to write
+    with contextlib.suppress(LockedError), writer_lock(env.paths):  # PermissionRefused: never allowed to write
         pass
     return directory

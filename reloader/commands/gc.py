@@ -8,15 +8,15 @@ from reloader.commands.environment import Environment
 
 
 def gc(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.lock import writer_lock
-    from reloader.observe import require_bpffs
-    from reloader.txn import gc as collection
+    from reloader.disk.lock import writer_of
+    from reloader.lifecycle import sweep as collection
+    from reloader.observe.pipeline import require_bpffs
 
-    require_bpffs(env.kernel, env.layout)
-    with writer_lock(env.layout) as lock:
-        dead, kept = collection.look(env.kernel, env.layout, lock)
+    require_bpffs(env.host)
+    with writer_of(env.host) as writer:
+        dead, kept = collection.look(writer)
         if not args.dry_run:
-            collection.remove(env.kernel, env.layout, dead, lock)
+            collection.remove(writer, dead)
     verb = "would remove" if args.dry_run else "removed"
     for one in dead:
         env.output.print(f"{verb} {one.kind} {one.path}: {one.why}")

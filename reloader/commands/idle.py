@@ -14,11 +14,11 @@ from reloader.commands.sources import yaml_files
 
 def nothing_to_do(files: list[str], env: Environment) -> bool:
     """Whether every pipeline of the files is in force as written; if so, that is reported."""
-    from reloader.spec.cache import known
+    from reloader.pipeline.cache import known
 
     found: list[tuple[str, str]] = []
     for path in yaml_files(files):
-        kept = known(path, env.layout)
+        kept = known(path, env.paths)
         if not kept:
             return False
         found += kept
@@ -26,12 +26,12 @@ def nothing_to_do(files: list[str], env: Environment) -> bool:
 
 
 def _all_in_force(found: list[tuple[str, str]], env: Environment) -> bool:
-    from reloader.record_folder import records_error
-    from reloader.standing import all_in_force
+    from reloader.disk.record_folder import records_error
+    from reloader.observe.in_force import all_in_force
 
-    if records_error(env.layout):  # refused under the lock
+    if records_error(env.paths):  # refused under the lock
         return False
-    generations = all_in_force(env.kernel, env.layout, dict(found))
+    generations = all_in_force(env.host, dict(found))
     if len(generations) < len(found):
         return False
     for pipeline, generation in generations.items():

@@ -7,30 +7,30 @@ from typing import Any
 
 from reloader.commands.environment import Environment
 from reloader.errors import UsageError
-from reloader.printable import counted
+from reloader.wording.printable import counted
 
 SIGNS = {"same": (" ", ""), "changed": ("~", "yellow"), "extra": ("+", "green"), "missing": ("-", "red")}
 COLOURS = {"+": "green", "-": "red", "~": "yellow"}
 
 
 def show_map(args: argparse.Namespace, env: Environment) -> int:
-    from reloader import live
+    from reloader.report import drift
 
     if not args.map:
         raise UsageError("--live needs --map MAP", hint=f"`reloader diff {args.pipeline} --live` shows all drift")
     if args.live and args.generation is not None:
         raise UsageError("--live is about what serves now, not about a stored generation")
     if args.live:
-        body = live.live_contents(env.kernel, env.layout, args.pipeline, args.map)
+        body = drift.live_contents(env.host, args.pipeline, args.map)
     else:
-        body = live.contents(env.layout, args.pipeline, args.generation, args.map)
+        body = drift.contents(env.paths, args.pipeline, args.generation, args.map)
     _print_map(env, body)
     env.output.document("MapContents", body)
     return 0
 
 
 def _print_map(env: Environment, body: dict[str, Any]) -> None:
-    from reloader.live import words
+    from reloader.report.drift import words
 
     for row in body["entries"]:
         sign, colour = SIGNS[row["state"]]
@@ -41,13 +41,13 @@ def _print_map(env: Environment, body: dict[str, Any]) -> None:
 
 
 def show_drift(args: argparse.Namespace, env: Environment) -> int:
-    from reloader import live
+    from reloader.report import drift
 
     if not args.live:
         raise UsageError("two generations, or --live", hint=f"`reloader history {args.pipeline}` lists them")
     if args.old is not None:
         raise UsageError("--live compares the current generation; it takes no numbers")
-    number, lines = live.drift(env.kernel, env.layout, args.pipeline)
+    number, lines = drift.drift(env.host, args.pipeline)
     for line in lines:
         env.output.print((line, COLOURS.get(line[0], "")))
     if not lines:

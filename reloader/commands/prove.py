@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import ReloaderError
-from reloader.printable import printable
+from reloader.wording.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from xml.etree.ElementTree import Element
 
-    from reloader.records import Generation
-    from reloader.spec.wish import Compiled
-    from reloader.txn.proving import Result
+    from reloader.packet_tests.run import Result
+    from reloader.pipeline.wish import Compiled
+    from reloader.store.records import Generation
 
 COLOUR = {"passed": "", "failed": "red", "skipped": "yellow"}
 
@@ -24,8 +24,8 @@ COLOUR = {"passed": "", "failed": "red", "skipped": "yellow"}
 def test(args: argparse.Namespace, env: Environment) -> int:
     """Every pipeline's tests; 1 when one fails."""
     from reloader.commands.sources import checked
-    from reloader.trust import Judge
-    from reloader.txn.proving import FAILED
+    from reloader.disk.trust import Judge
+    from reloader.packet_tests.run import FAILED
 
     steps = SlowSteps(env.output)
     found: list[tuple[Path, Compiled, Generation | None, tuple[Result, ...]]] = []
@@ -60,13 +60,13 @@ def test(args: argparse.Namespace, env: Environment) -> int:
 
 def _active(env: Environment, pipeline: str) -> Generation | None:
     """The generation that serves, of this boot. Who may not read the records has none to compare with."""
-    from reloader import records
+    from reloader.store import records
 
     try:
-        current = records.read_current(env.layout, pipeline)
+        current = records.read_current(env.paths, pipeline)
         if current is None or not current.generation:
             return None
-        generation = records.read_generation(env.layout, pipeline, current.generation)
+        generation = records.read_generation(env.paths, pipeline, current.generation)
     except (OSError, ReloaderError) as error:
         env.output.note(f"{pipeline}: no budget can be measured: {error}")
         return None
@@ -74,21 +74,21 @@ def _active(env: Environment, pipeline: str) -> Generation | None:
 
 
 def _results(env: Environment, one: Compiled, active: Generation | None) -> tuple[Result, ...]:
+    from reloader.engine.execute import Bench
+    from reloader.engine.refusal import rejected
     from reloader.errors import LoadRejected
-    from reloader.observe import privileged
-    from reloader.txn import proving
-    from reloader.txn.apply import Bench
-    from reloader.txn.refusal import rejected
+    from reloader.observe.pipeline import privileged
+    from reloader.packet_tests import run
 
     if one.wish.tests is None:
         return ()
     bench = Bench(
-        kernel=env.kernel, layout=env.layout, pipeline=one.wish.pipeline, wish=one.wish, blobs=one.blobs
+        host=env.host, pipeline=one.wish.pipeline, wish=one.wish, blobs=one.blobs
     )  # fmt: skip
-    with privileged(env.layout):
+    with privileged(env.paths):
         try:
             wish = active.wish if active else None
-            return proving.prove(env.kernel, one.wish, bench.blob, wish, "no version is active")
+            return run.prove(env.kernel, one.wish, bench.blob, wish, "no version is active")
         except LoadRejected as error:
             raise rejected(bench, error, ()) from error
 

@@ -6,10 +6,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from reloader.commands.environment import Environment, SlowSteps
-from reloader.interrupts import Held
+from reloader.process.interrupts import Held
 
 if TYPE_CHECKING:
-    from reloader.lock import WriterLock
+    from reloader.disk.lock import Writer
 
 
 def recover(args: argparse.Namespace, env: Environment) -> int:
@@ -26,12 +26,12 @@ def recover(args: argparse.Namespace, env: Environment) -> int:
 
 def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> list[str]:
     """What was recovered. A system call that fails ends with 4: a journal that was not looked at may be open."""
+    from reloader.disk.lock import writer_of
     from reloader.errors import NeedsHuman
-    from reloader.lock import writer_lock
 
     try:
-        with writer_lock(env.layout) as lock:
-            return _recovered(args, env, steps, lock)
+        with writer_of(env.host) as writer:
+            return _recovered(args, env, steps, writer)
     except OSError as error:
         raise NeedsHuman(
             f"recovery stopped: {error}",
@@ -41,27 +41,28 @@ def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> lis
         ) from error
 
 
-def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, lock: WriterLock) -> list[str]:
-    from reloader.lost import is_lost, unrecorded
-    from reloader.observe import require_bpffs
-    from reloader.txn import rebuild, session
+def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, writer: Writer) -> list[str]:
+    from reloader.lifecycle import rebuild
+    from reloader.lifecycle.ready import recover_all
+    from reloader.observe.pipeline import require_bpffs
+    from reloader.observe.unrecorded import is_lost, unrecorded
 
-    require_bpffs(env.kernel, env.layout)
-    lost = [n for n in args.pipelines if is_lost(env.kernel, env.layout, n)]
+    require_bpffs(env.host)
+    lost = [n for n in args.pipelines if is_lost(env.host, n)]
     lines = []
     for name in lost:
         with Held() as held:
-            lines += rebuild.rebuild(env.kernel, env.layout, name, lock)
+            lines += rebuild.rebuild(writer, name)
         if held.interrupted:
             raise KeyboardInterrupt
     named = [n for n in args.pipelines if n not in lost]
     if args.boot:
-        from reloader.txn.boot import boot
+        from reloader.lifecycle.boot import boot
 
-        lines += boot(env.kernel, env.layout, lock, named, progress=steps) if named or not args.pipelines else []
+        lines += boot(writer, named, progress=steps) if named or not args.pipelines else []
     elif named or not args.pipelines:
-        lines += session.recover_all(env.kernel, env.layout, lock, named, progress=steps)
+        lines += recover_all(writer, named, progress=steps)
     if not args.pipelines:
-        for name in unrecorded(env.kernel, env.layout):
+        for name in unrecorded(env.host):
             env.output.note(f"{name}: pins that no record explains; `reloader recover {name}` rebuilds its records")
     return lines

@@ -1,17 +1,17 @@
-"""Plans and results as tables and JSON. Imports plan.model and session's Result; prints through Output."""
+"""Plans and results as tables and JSON. Imports plan.model and carry_out's Result; prints through Output."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reloader import record
 from reloader.commands.environment import Output
+from reloader.disk import jsonable
+from reloader.lifecycle.carry_out import Result
 from reloader.plan.model import Line, Plan, Sign
-from reloader.printable import counted
-from reloader.txn.session import Result
+from reloader.wording.printable import counted
 
 if TYPE_CHECKING:
-    from reloader.txn.proving import Result as Proof
+    from reloader.packet_tests.run import Result as Proof
 
 SIGN_COLOUR = {Sign.ADD: "green", Sign.REMOVE: "red", Sign.CHANGE: "yellow", Sign.REPLACE: "yellow", Sign.KEEP: ""}
 CAS = {True: "yes", False: "no", None: "-"}
@@ -30,12 +30,12 @@ def plan_json(plan: Plan, *, ops: bool = True) -> dict[str, Any]:
         "overwritten": list(plan.overwritten),
     }
     if ops:
-        body |= {"ops": record.to_json(plan.ops), "after": record.to_json(plan.after)}
+        body |= {"ops": jsonable.to_json(plan.ops), "after": jsonable.to_json(plan.after)}
     return body
 
 
 def line_json(line: Line) -> dict[str, Any]:
-    return {**record.to_json(line), "sign": line.sign.value.strip()}
+    return {**jsonable.to_json(line), "sign": line.sign.value.strip()}
 
 
 def show_plan(output: Output, plan: Plan, *, ops: bool = False) -> None:
@@ -77,7 +77,7 @@ def _show_ops(output: Output, plan: Plan) -> None:
     for title, ops in (("ops", plan.ops), ("after the commit", plan.after)):
         output.print(f"{title}:")
         for number, op in enumerate(ops, 1):
-            fields = {k: v for k, v in record.to_json(op).items() if k != record.IS}
+            fields = {k: v for k, v in jsonable.to_json(op).items() if k != jsonable.IS}
             words = " ".join(f"{k}={v}" for k, v in fields.items() if isinstance(v, (str, int)))
             output.print(f"  {number:2} {op.TAG} {words}")
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment, SlowSteps
 from reloader.errors import ReloaderError
-from reloader.printable import counted
+from reloader.wording.printable import counted
 
 if TYPE_CHECKING:
+    from reloader.pipeline.wish import Wish
     from reloader.plan.model import Plan
-    from reloader.spec.wish import Wish
 
 
 def init(args: argparse.Namespace, env: Environment) -> int:
     """A first YAML from object files, to stdout."""
-    from reloader.spec.scaffold import first_yaml
+    from reloader.pipeline.scaffold import first_yaml
 
     for line in first_yaml([Path(p) for p in args.objects]).rstrip("\n").split("\n"):
         env.output.print(line)
@@ -64,18 +64,19 @@ def plan(args: argparse.Namespace, env: Environment) -> int:
 
 def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tuple[list[Plan], list[ReloaderError]]:
     from reloader.commands.sources import compiled, intake
-    from reloader.txn import on_trial, session
+    from reloader.lifecycle.planning import plan as plan_change
+    from reloader.trial import start
 
     plans, errors = [], []
     steps.reading(args.files)
-    for path, one in compiled(args.files, env.layout):
+    for path, one in compiled(args.files, env.paths):
         _say_unfinished(env, one.wish.pipeline)
         steps(f"planning {one.wish.pipeline}")
         lossy, theirs = args.allow_lossy_rollback, args.take_over
         request = intake(path, one, reset=args.reset, lossy_rollback=lossy, take_over=theirs, prune=args.prune)
         try:
-            plans.append(session.plan(env.kernel, env.layout, request))
-            on_trial.checkable(env.kernel, env.layout, one.wish)
+            plans.append(plan_change(env.host, request))
+            start.checkable(env.host, one.wish)
         except ReloaderError as error:
             errors.append(error)
     return plans, errors
@@ -83,21 +84,21 @@ def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tu
 
 def _say_unfinished(env: Environment, pipeline: str) -> None:
     """A plan is made of what stands there now; `apply` recovers before it makes its own, and waits for trials."""
-    from reloader import records
+    from reloader.store import records
 
-    if records.on_trial(env.layout, [pipeline]):
+    if records.on_trial(env.paths, [pipeline]):
         env.output.note(
             f"{pipeline}: what serves is unconfirmed; it may go back first, and apply is refused until then"
         )
-    if records.open_journals(env.layout, pipeline):
+    if records.open_journals(env.paths, pipeline):
         env.output.note(f"{pipeline}: an interrupted transaction will be recovered first; this plan may change by that")
 
 
 def status(args: argparse.Namespace, env: Environment) -> int:
     """Every pipeline, as records and kernel tell."""
-    from reloader import status as status_of
+    from reloader.report import status as status_of
 
-    found = status_of.collect(env.kernel, env.layout, args.pipelines)
+    found = status_of.collect(env.host, args.pipelines)
     if not found:
         env.output.print("no pipelines")
     for one in found:
@@ -134,9 +135,9 @@ def _role(row: dict[str, Any]) -> str:
 
 def history(args: argparse.Namespace, env: Environment) -> int:
     """Stored generations, newest last."""
-    from reloader import status as status_of
+    from reloader.report import status as status_of
 
-    rows = status_of.history(env.layout, args.pipeline)
+    rows = status_of.history(env.paths, args.pipeline)
     env.output.table(
         ("GENERATION", "LOAD", "CREATED", "SOURCE", "WHY", "TRIAL", "CHANGES"),
         [
@@ -167,9 +168,9 @@ def show(args: argparse.Namespace, env: Environment) -> int:
         from reloader.commands.live import show_map
 
         return show_map(args, env)
-    from reloader import status as status_of
+    from reloader.report import status as status_of
 
-    body = status_of.show(env.layout, args.pipeline, args.generation)
+    body = status_of.show(env.paths, args.pipeline, args.generation)
     _show_tree(env, body)
     env.output.document("Generation", body)
     return 0
@@ -204,9 +205,9 @@ def diff(args: argparse.Namespace, env: Environment) -> int:
         from reloader.commands.live import show_drift
 
         return show_drift(args, env)
-    from reloader import status as status_of
+    from reloader.report import status as status_of
 
-    lines = status_of.diff(env.layout, args.pipeline, args.old, args.new)
+    lines = status_of.diff(env.paths, args.pipeline, args.old, args.new)
     colours = {"+": "green", "-": "red", "~": "yellow"}
     for line in lines:
         env.output.print((line, colours.get(line[0], "")))

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reloader.daemon.sources.files import is_yaml
+from reloader.disk.atomic_files import PLAIN, Inputs
 from reloader.errors import ENOUGH, InputError, Problem
-from reloader.files import PLAIN, Inputs
-from reloader.follow.files import is_yaml
-from reloader.layout import Layout
+from reloader.paths import Paths
 
 if TYPE_CHECKING:
-    from reloader.spec.compile import Compiled
-    from reloader.txn.session import Intake
+    from reloader.engine.apply_request import Intake
+    from reloader.pipeline.compile import Compiled
 
 
 def yaml_files(arguments: list[str]) -> list[Path]:
@@ -29,16 +29,16 @@ def yaml_files(arguments: list[str]) -> list[Path]:
     return files
 
 
-def compiled(arguments: list[str], layout: Layout) -> list[tuple[Path, Compiled]]:
+def compiled(arguments: list[str], paths: Paths) -> list[tuple[Path, Compiled]]:
     """Every pipeline of the named files, by the cache; InputError with all problems of all files."""
-    from reloader.spec.cache import load_wishes
+    from reloader.pipeline.cache import load_wishes
 
-    return _read(arguments, lambda path: load_wishes(path, layout))
+    return _read(arguments, lambda path: load_wishes(path, paths))
 
 
 def checked(arguments: list[str], inputs: Inputs = PLAIN) -> list[tuple[Path, Compiled]]:
     """The same without a record directory: nothing is cached or written. `inputs` opens the files."""
-    from reloader.spec.compile import compile_file
+    from reloader.pipeline.compile import compile_file
 
     return _read(arguments, lambda path: compile_file(path, inputs))
 
@@ -74,7 +74,7 @@ def intake(
     path: Path, one: Compiled, *, reset: list[str], lossy_rollback: bool, take_over: bool, prune: bool = False
 ) -> Intake:
     """A compiled pipeline as the engine takes it."""
-    from reloader.txn.session import Intake
+    from reloader.engine.apply_request import Intake
 
     mine = [name for name in reset if any(m.name == name for m in one.wish.maps)]
     return Intake(

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment
 from reloader.errors import InputError, NotFoundError, Problem, UsageError
-from reloader.interrupts import Held
-from reloader.printable import counted
+from reloader.process.interrupts import Held
+from reloader.wording.printable import counted
 
 if TYPE_CHECKING:
-    from reloader.elf import ElfMap
-    from reloader.state.registry import Registry
-    from reloader.state.rules import LayoutVersion
+    from reloader.layouts.rules import LayoutVersion
+    from reloader.pipeline.registry.registry import Registry
+    from reloader.structs.elf import ElfMap
 
 
 def _maps(path: str) -> tuple[ElfMap, ...]:
     """The maps of an object file; InputError when it is none."""
-    from reloader.btf import BtfError
-    from reloader.elf import ElfError, read_object
-    from reloader.spec.objects import read_file
+    from reloader.pipeline.objects import read_file
+    from reloader.structs.btf import BtfError
+    from reloader.structs.elf import ElfError, read_object
 
     try:
         return read_object(read_file(path)).maps
@@ -36,20 +36,20 @@ def _problem(file: str, message: str, hint: str = "", path: str = "") -> Problem
 
 
 def _search(args: argparse.Namespace) -> tuple[Path, ...]:
-    from reloader.state.registry import search_path
+    from reloader.pipeline.registry.registry import search_path
 
     return (Path(args.dir),) if args.dir else (Path("state"), *search_path())
 
 
 def _registry(args: argparse.Namespace) -> Registry:
-    from reloader.state.registry import load_registry
+    from reloader.pipeline.registry.registry import load_registry
 
     return load_registry(args.schema, _search(args))
 
 
 def _held(args: argparse.Namespace, path: str, registry: Registry | None) -> list[ElfMap]:
     """The state maps of an object that a command is about."""
-    from reloader.state.scaffold import state_maps
+    from reloader.pipeline.registry.next_version import state_maps
 
     found = _maps(path)
     if args.map is None:
@@ -61,8 +61,8 @@ def _held(args: argparse.Namespace, path: str, registry: Registry | None) -> lis
 
 
 def _differences(head: LayoutVersion, found: ElfMap) -> list[str]:
-    from reloader.plan.compat import differences
-    from reloader.state.scaffold import described
+    from reloader.pipeline.registry.next_version import described
+    from reloader.plan.state.compat import differences
 
     if not described(found):
         return _other_sizes(head.inside(), found.inner or found)
@@ -145,7 +145,7 @@ def _findings(path: str, row: dict[str, Any], args: argparse.Namespace) -> list[
 
 def new(args: argparse.Namespace, env: Environment) -> int:
     """Write the first or the next version of each state map that changed."""
-    from reloader.state.registry import SCHEMA_NAME, Registry, file_name, find_schema, read_folder
+    from reloader.pipeline.registry.registry import SCHEMA_NAME, Registry, file_name, find_schema, read_folder
 
     if not SCHEMA_NAME.fullmatch(args.schema):
         raise UsageError(
@@ -176,7 +176,7 @@ def new(args: argparse.Namespace, env: Environment) -> int:
 
 def _drafted(args: argparse.Namespace, registry: Registry, found: ElfMap) -> tuple[str, int]:
     """(the file's text, its version); no text where nothing changed."""
-    from reloader.state.scaffold import described, first_version, next_version, text
+    from reloader.pipeline.registry.next_version import described, first_version, next_version, text
 
     head = registry.head(found.name)
     made = next_version(head, found) if head else first_version(args.schema, found)
@@ -206,7 +206,7 @@ def _named(version: dict[str, Any]) -> str:
 
 
 def _shown(versions: tuple[LayoutVersion, ...]) -> dict[str, Any]:
-    from reloader.state.compile import StateRefused, between
+    from reloader.layouts.rule_table import StateRefused, between
 
     first, last = versions[0].version, versions[-1].version
     row: dict[str, Any] = {

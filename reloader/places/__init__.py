@@ -10,8 +10,8 @@ from reloader.places.interface.moved import moved as interface_moved
 
 if TYPE_CHECKING:
     from reloader.kernel import Kernel, LinkInfo
-    from reloader.message import Message
     from reloader.places.place import Place, Record
+    from reloader.wording.message import Message
 
     Moved = Callable[[Kernel, Sequence[tuple[Record, LinkInfo]]], Message | None]
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 from reloader.errors import AttachRefused
 from reloader.frozen import frozen
 from reloader.kernel import Fd, Kernel, LinkInfo
-from reloader.message import Message
 from reloader.places import texts
+from reloader.wording.message import Message
 
 Record = Mapping[str, object]  # what a record keeps of a place beside its link: read by that place alone
 Spot = tuple[object, ...]  # the identity of what has the place's name now; equal for two names of one spot

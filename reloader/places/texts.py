@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reloader.message import Text
+from reloader.wording.message import Text
 
 RUNS_BEFORE = Text(
     "runs-before", "{neighbour} runs before {ours}: {ours} sees only packets for which it returns {verdict}"

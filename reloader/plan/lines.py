@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from reloader.config_maps.entry_changes import EntryDiff
+from reloader.pipeline.wish import Wish, WishMap
 from reloader.plan import ops
-from reloader.plan.draft import Draft
-from reloader.plan.entries import EntryDiff
-from reloader.plan.facts import alone, size, with_facts
-from reloader.plan.flips import Flip
-from reloader.plan.foreign import Foreign, entries
+from reloader.plan.builder import Draft
+from reloader.plan.config.foreign import Foreign, entries
+from reloader.plan.config.map_exchange import Flip
+from reloader.plan.config.strategy import Way
 from reloader.plan.model import Line, Sign
 from reloader.plan.removal import parked_line
-from reloader.plan.ways import Way
-from reloader.spec.wish import Wish, WishMap
+from reloader.plan.state_costs import alone, size, with_facts
 
 ENTRIES_A_MS = 2000  # what a batch writes on a small machine; for the plan's estimate only
 PIN_AGAIN = "pin again"
@@ -100,7 +100,7 @@ def _constant_lines(draft: Draft) -> list[Line]:
     serving = draft.seen.generation.wish if draft.seen.generation else None
     if not draft.fresh or (serving is not None and serving.rodata == draft.wish.rodata and not draft.wish.constants):
         return []
-    from reloader.spec.constant_values import changes  # late: most plans have none
+    from reloader.pipeline.constant_values import changes  # late: most plans have none
 
     return [
         Line(
@@ -112,7 +112,7 @@ def _constant_lines(draft: Draft) -> list[Line]:
 
 def _test_lines(draft: Draft) -> list[Line]:
     """Kept in the plan, not in the history: they leave nothing behind."""
-    counts = [op.count for op in draft.proof() if isinstance(op, ops.Prove)]
+    counts = [op.count for op in draft.proof() if isinstance(op, ops.RunTests)]
     action = "run on scratch maps before the swap"
     return [Line(sign=Sign.KEEP, kind="tests", name=str(count), action=action) for count in counts]
 

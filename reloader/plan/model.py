@@ -23,12 +23,10 @@ class Outcome(StrEnum):
 
     NEW = "new"  # made empty or with its entries
     REUSE = "reuse"  # the very same map serves on
-    ENTRIES = "entries"  # the same map, its difference written
     REPLACE = "replace"  # a fresh map with the new load
     CONVERT = "convert"  # another layout or size: every entry is moved by rules
     RESET = "reset"  # a fresh map, contents dropped because a flag named it
     KEEP = "keep"  # no version uses it now; parked
-    DROP = "drop"
 
 
 @frozen

@@ -8,24 +8,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reloader.errors import MissingFeature, RefusedChange
-from reloader.layout import Layout
-from reloader.observe import Observed
+from reloader.observe.pipeline import Observed
+from reloader.paths import Paths
+from reloader.pipeline.model import Apply, Role
+from reloader.pipeline.wish import Wish
 from reloader.plan import ops
-from reloader.plan.draft import Draft, Request
-from reloader.plan.foreign import ENTRIES, HANDLES, Foreign
+from reloader.plan.builder import Draft, Request
+from reloader.plan.config.foreign import ENTRIES, HANDLES, Foreign
+from reloader.plan.config.strategy import ways
 from reloader.plan.lines import entries_reason, lines_of
 from reloader.plan.model import Plan
-from reloader.plan.ways import ways
-from reloader.spec.model import Apply, Role
-from reloader.spec.wish import Wish
 
 __all__ = ["Request", "load_reason", "make_plan"]
 
 
-def make_plan(wish: Wish, seen: Observed, layout: Layout, request: Request) -> Plan:
+def make_plan(wish: Wish, seen: Observed, paths: Paths, request: Request) -> Plan:
     """The ops that make the kernel look like `wish`; a plan without ops when it already does."""
     reason = load_reason(wish, seen, request)
-    draft = Draft(wish=wish, seen=seen, layout=layout, request=request, fresh=bool(reason))
+    draft = Draft(wish=wish, seen=seen, paths=paths, request=request, fresh=bool(reason))
     if draft.refusals:
         raise _refused(wish, draft)
     body, after, why = draft.body(), draft.after(), reason or entries_reason(draft)

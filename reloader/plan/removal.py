@@ -6,16 +6,16 @@ from collections.abc import Container
 from dataclasses import replace
 
 from reloader.kernel import MapType
-from reloader.layout import Layout
-from reloader.observe import Observed
+from reloader.observe.pipeline import Observed
+from reloader.paths import Paths
 from reloader.plan import ops
 from reloader.plan.model import Line, Plan, Sign
 from reloader.plan.ops import Op
-from reloader.records import Current, Generation
+from reloader.store.records import Current, Generation
 
 
 def make_removal(
-    seen: Observed, current: Current, layout: Layout, *, drop_state: bool, failed: str = ""
+    seen: Observed, current: Current, paths: Paths, *, drop_state: bool, failed: str = ""
 ) -> tuple[Plan, Current]:
     """The plan and the record that stands after it. A version that failed leaves one in any case: why, and what not to
     try again."""
@@ -25,10 +25,10 @@ def make_removal(
     state = current.state if drop_state else {}
     after: list[Op] = [
         ops.PutRecord(),
-        *(ops.Unpin(path=layout.link_pin(name, a)) for a in attachments),
+        *(ops.Unpin(path=paths.link_pin(name, a)) for a in attachments),
         *([ops.EndPanic()] if seen.panics or seen.rescued else []),
-        *(ops.Unpin(path=layout.pub_pin(name, m)) for m in maps),
-        *(drop_load(generation, layout) if generation else []),
+        *(ops.Unpin(path=paths.pub_pin(name, m)) for m in maps),
+        *(drop_load(generation, paths) if generation else []),
         *(ops.Unpin(path=m.pin) for m in state.values()),
         *([ops.Share(group=-1)] if seen.readers != -1 else []),
         ops.DropPipeline(records=drop_state or not (current.state or failed), sources=tuple(current.tried)),
@@ -69,9 +69,9 @@ def _pins_again(seen: Observed, dropped: Container[str]) -> list[Op]:
     ]
 
 
-def drop_load(generation: Generation, layout: Layout) -> list[Op]:
+def drop_load(generation: Generation, paths: Paths) -> list[Op]:
     """Let go of a generation's load, once nothing attached runs it."""
-    drop = ops.DropLoad(path=layout.load_pins(generation.wish.pipeline, generation.load))
+    drop = ops.DropLoad(path=paths.load_pins(generation.wish.pipeline, generation.load))
     tail_calls = any(m.type == MapType.PROG_ARRAY for m in generation.wish.maps)
     # A PROG_ARRAY empties itself with its last user reference: wait until nobody can be inside a chain.
     return [ops.Barrier(), drop] if tail_calls else [drop]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lab.crash.gated import gate
-from reloader import effects
+from reloader import fault_points
 from reloader.bpf import links
 from reloader.cli import main
 
@@ -20,6 +20,6 @@ def bypass(_name: str, effect: Callable[[], T]) -> T:
 
 if __name__ == "__main__":
     mode, when, point, _, *words = sys.argv[1:]
-    effects.install(gate(mode, when, point))
+    fault_points.install(gate(mode, when, point))
     vars(links)["lasting"] = bypass
     sys.exit(main(words))

@@ -25,7 +25,7 @@ def traced(scene: Scene, words: list[str], folder: Path, module: str) -> Audit:
     command = ["strace", "-f", "-s", "300", "-o", str(trace), "-e", f"trace={TRACED}", sys.executable, *gated]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    audit = Audit(below=str(scene.sandbox.dir), exempt=(f'{scene.layout.lock_file}"', str(marks)))
+    audit = Audit(below=str(scene.sandbox.dir), exempt=(f'{scene.paths.lock_file}"', str(marks)))
     audit.read(iter(trace.read_text().splitlines()))
     return audit
 

@@ -14,8 +14,8 @@ import pytest
 
 from lab.crash import loop
 from lab.crash.scenario import PIPELINE, SCENARIOS, Scene
-from reloader.txn.journal import open_journals
-from reloader.txn.storage import BLOBS
+from reloader.engine.journal import open_journals
+from reloader.paths import BLOBS
 from tests.crash import recovering
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
@@ -63,7 +63,7 @@ def test_a_journal_folder_that_cannot_be_read_is_not_an_empty_one(scene: Scene, 
     SCENARIOS["update"][0](scene)
     before = scene.view()
     recovering.kill_in(scene, "update", middle)
-    journals = scene.layout.journal_file(PIPELINE, "").parent
+    journals = scene.paths.journal_file(PIPELINE, "").parent
     done = recovering.recover_under(
         scene, "-P", str(journals), "-o", "/dev/null", "-e", "inject=openat:error=EACCES", words=("-o", "json")
     )
@@ -78,15 +78,15 @@ def test_a_journal_folder_that_cannot_be_read_is_not_an_empty_one(scene: Scene, 
 def test_generations_that_cannot_be_read_cost_no_blob(opened: int, scene: Scene) -> None:
     """The same trap behind the commit: a folder that looks empty needs no blob, and all were deleted."""
     scene.call("apply", scene.yaml("v1", "192.0.2.66"))
-    stored = {p.name for kind in BLOBS for p in (scene.layout.records / kind).glob("*")}
-    generations = scene.layout.generation_file(PIPELINE, 1).parent
+    stored = {p.name for kind in BLOBS for p in (scene.paths.records / kind).glob("*")}
+    generations = scene.paths.generation_file(PIPELINE, 1).parent
     done = recovering.under_strace(
         scene, ["apply", scene.yaml("v2", "192.0.2.66")],
         "-P", str(generations), "-o", "/dev/null", "-e", f"inject=openat:error=EACCES:when={opened}",
     )  # fmt: skip
-    left = {p.name for kind in BLOBS for p in (scene.layout.records / kind).glob("*")}
+    left = {p.name for kind in BLOBS for p in (scene.paths.records / kind).glob("*")}
     assert stored <= left, done.stderr
-    assert bool(open_journals(scene.layout.journal_file(PIPELINE, "").parent)) == (done.returncode == 4), done.stderr
+    assert bool(open_journals(scene.paths.journal_file(PIPELINE, "").parent)) == (done.returncode == 4), done.stderr
     scene.recover()
     scene.call("rollback", PIPELINE)
     scene.reset()

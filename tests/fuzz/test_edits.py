@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from lab.fuzz import inputs, mutate
 from lab.fuzz.harness import command, limit, times
-from reloader import record
+from reloader.disk import jsonable
+from reloader.engine.journal import JournalLine
 from reloader.errors import NeedsHuman, ReloaderError
+from reloader.lifecycle.recover import after_restart, decide
+from reloader.pipeline.wish import Wish
 from reloader.plan.ops import Op
 from reloader.plan.planner import make_plan
-from reloader.records import Current
-from reloader.spec.wish import Wish
-from reloader.txn.journal import JournalLine
-from reloader.txn.recover import after_restart, decide
+from reloader.store.records import Current
 from tests.plans.build import FOLDER, LAYOUT, read_case
 
 CASE = read_case(FOLDER / "state_converted.yaml")
@@ -29,11 +29,11 @@ BEGIN = {
     "pipeline": PLAN.pipeline,
     "generation": PLAN.generation,
     "boot_id": "before",
-    "ops": record.to_json(PLAN.ops),
-    "after": record.to_json(PLAN.after),
-    "wish": record.to_json(CASE.wish),
+    "ops": jsonable.to_json(PLAN.ops),
+    "after": jsonable.to_json(PLAN.after),
+    "wish": jsonable.to_json(CASE.wish),
 }
-CURRENT = record.to_json(Current(pipeline="edge", generation=2, last_generation=2, last_load=2, entries={"/p": "d"}))
+CURRENT = jsonable.to_json(Current(pipeline="edge", generation=2, last_generation=2, last_load=2, entries={"/p": "d"}))
 
 scalars = (
     st.none()
@@ -110,7 +110,7 @@ def test_a_record(wanted: list[tuple[int, str, Any]]) -> None:
     """What records.py takes for damage, and nothing else."""
     for kind, sound in ((Current, CURRENT), (Wish, BEGIN["wish"]), (tuple[Op, ...], BEGIN["ops"])):
         try:
-            record.from_json(kind, edited(sound, wanted))
+            jsonable.from_json(kind, edited(sound, wanted))
         except (ValueError, TypeError, KeyError):
             continue
 

@@ -10,8 +10,8 @@ import pytest
 
 from lab.fuzz import inputs
 from lab.fuzz.harness import Tally, TooSlow, limit, times
-from reloader.elf import read_object
-from reloader.state import archive
+from reloader.layouts import archive
+from reloader.structs.elf import read_object
 
 
 @pytest.mark.parametrize("sort", inputs.SORTS)

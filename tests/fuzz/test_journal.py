@@ -13,10 +13,10 @@ import pytest
 
 from lab.fuzz.harness import dice_of
 from lab.stage import ROOT, Stage
-from reloader import effects
+from reloader import fault_points
+from reloader.engine.journal import JournalLine, journal_lines
 from reloader.errors import NeedsHuman
-from reloader.txn.journal import JournalLine, journal_lines
-from reloader.txn.recover import decide
+from reloader.lifecycle.recover import decide
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -28,14 +28,14 @@ def record(stage: Stage, work: Callable[[], object]) -> tuple[str, bytes]:
 
     def look(when: str, name: str) -> None:
         if (when, name) == ("before", "journal.end"):
-            (path,) = stage.layout.journal_file(stage.name, "").parent.glob("*.jsonl")
+            (path,) = stage.paths.journal_file(stage.name, "").parent.glob("*.jsonl")
             found.append((path.name, path.read_bytes()))
 
-    effects.install(look)
+    fault_points.install(look)
     try:
         work()
     finally:
-        effects.install(None)
+        fault_points.install(None)
     ((name, data),) = found
     return name, data
 
@@ -96,7 +96,7 @@ def test_a_damaged_journal_changes_nothing(stage: Stage) -> None:
     """Through the command line, over a serving pipeline: exit 4 for each, and all is as it was."""
     stage.apply(stage.spec("v1"))
     name, data = record(stage, lambda: stage.apply(stage.spec("v2")))
-    path = stage.layout.journal_file(stage.name, "").parent / name
+    path = stage.paths.journal_file(stage.name, "").parent / name
     path.parent.mkdir(exist_ok=True)
     dice = dice_of("journal")
     before = stage.standing()
@@ -121,7 +121,7 @@ def test_a_torn_tail_of_a_killed_transaction_is_dropped(stage: Stage, cut: int) 
     words = ["kill", "before", "1 link.update", "--", "apply", str(stage.write(stage.spec("v2"))), *stage.where]
     done = subprocess.run([sys.executable, "-m", "lab.crash.gated", *words], cwd=ROOT, check=False, timeout=60)
     assert done.returncode == -9
-    (path,) = stage.layout.journal_file(stage.name, "").parent.glob("*.jsonl")
+    (path,) = stage.paths.journal_file(stage.name, "").parent.glob("*.jsonl")
     os.truncate(path, path.stat().st_size - cut)
     assert stage.call("recover")["recovered"] == [f"{stage.name}: an interrupted transaction was taken back"]
     assert stage.standing() == before

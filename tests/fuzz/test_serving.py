@@ -10,7 +10,7 @@ import pytest
 from lab.fuzz import serving
 from lab.fuzz.harness import Tally, times
 from lab.stage import Stage
-from reloader import records
+from reloader.store import records
 
 pytestmark = pytest.mark.kernel
 
@@ -35,7 +35,7 @@ def test_regress_a_damaged_old_generation_wedges_no_commit(stage: Stage) -> None
     stage.apply(stage.spec("v1"))
     stage.apply(stage.spec("v2"))
     for damage in (b"{}", b"", b'{"wish": 7}', b"[" * 100_000, b"\xff"):
-        old = stage.layout.generation_file("edge", 1)
+        old = stage.paths.generation_file("edge", 1)
         old.write_bytes(damage)
         spec = stage.spec("v1", rodata={"default_verdict": "XDP_PASS", "sample_rate": len(damage) + 1})
         assert stage.apply(spec)["changed"], damage
@@ -45,7 +45,7 @@ def test_regress_a_damaged_old_generation_wedges_no_commit(stage: Stage) -> None
 
 def test_regress_a_record_of_another_pipeline_is_no_record(stage: Stage) -> None:
     stage.apply(stage.spec("v1"))
-    current = stage.layout.current_file("edge")
+    current = stage.paths.current_file("edge")
     sound = json.loads(current.read_text())
     sound.pop("sum")
     for change in ({"pipeline": "other"}, {"links": {"xdp:rx0": {"pin": "/etc/passwd", "id": 1, "prog": 1}}}):
@@ -60,7 +60,7 @@ def test_regress_a_record_of_another_pipeline_is_no_record(stage: Stage) -> None
 def test_regress_a_turned_digit_of_a_record_is_noticed(stage: Stage) -> None:
     """Still JSON, still of the right types: only the checksum knows."""
     stage.apply(stage.spec("v1"))
-    current = stage.layout.current_file("edge")
+    current = stage.paths.current_file("edge")
     sound = current.read_bytes()
     current.write_bytes(sound.replace(b'"last_load": 1', b'"last_load": 3'))
     assert current.read_bytes() != sound
@@ -71,8 +71,8 @@ def test_regress_a_turned_digit_of_a_record_is_noticed(stage: Stage) -> None:
 def test_regress_a_pipeline_without_generations_has_none_to_show(stage: Stage) -> None:
     stage.apply(stage.spec("v1"))
     stage.call("remove", "edge")
-    for number in records.generation_numbers(stage.layout, "edge"):
-        stage.layout.generation_file("edge", number).unlink()
+    for number in records.generation_numbers(stage.paths, "edge"):
+        stage.paths.generation_file("edge", number).unlink()
     for words in (["show", "edge"], ["rollback", "edge"], ["history", "edge"]):
         done = stage.run(*words)
         assert done.code in (0, 65), done.err

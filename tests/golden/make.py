@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from reloader.message import Text
+from reloader.wording.message import Text
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parents[1] / "reloader"

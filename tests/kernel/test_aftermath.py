@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from lab.stage import ROOT, Done, Stage, checked, hear_signals, wait_until
-from reloader import records
-from reloader.lock import writer_lock
-from reloader.txn import session
+from reloader.disk.lock import writer_of
+from reloader.lifecycle.attempt_record import note_attempt, note_orphan
+from reloader.store import records
 from tests.kernel.test_bad_inputs import blocking
 from tests.support import faults
 from tests.support.trials import Beside, expire, guards
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kernel
 
 FAILING = """
 import errno, os, sys
-from reloader import cli, effects
+from reloader import cli, fault_points as effects
 when, effect, name = sys.argv[1:4]
 seen = []
 def gate(moment, what):
@@ -41,7 +41,7 @@ cli.entry()
 """
 STOPPED = """
 import os, signal, sys
-from reloader import cli, effects
+from reloader import cli, fault_points as effects
 when, effect = sys.argv[1:3]
 done = []
 def gate(moment, what):
@@ -249,7 +249,7 @@ def test_v6_an_ignored_interrupt_stays_ignored(stage: Stage) -> None:
     """As in a background job or under nohup; SIGTERM is heard."""
     code = """
 import os, signal, sys
-from reloader import cli, effects
+from reloader import cli, fault_points as effects
 def gate(moment, what):
     if what == "link.update" and moment == "before":
         for number in (signal.SIGINT, signal.SIGHUP):
@@ -279,7 +279,7 @@ def test_v6_a_signal_between_two_documents_says_what_is_live(stage: Stage) -> No
     """The first is committed when the signal comes; the second is not started."""
     code = """
 import os, signal, sys
-from reloader import cli, effects
+from reloader import cli, fault_points as effects
 def gate(moment, what):
     if what == "journal.commit" and moment == "after":
         os.kill(os.getpid(), signal.SIGINT)
@@ -305,7 +305,8 @@ def test_v6_an_earlier_open_transaction_is_named(stage: Stage) -> None:
     """Interrupted before it could recover: nothing was changed, and the journal of another is open still."""
     code = """
 import os, signal, sys
-from reloader import cli, lock
+from reloader import cli
+from reloader.disk import lock
 def impatient(layout):
     os.kill(os.getpid(), signal.SIGINT)
 lock.writer_lock = impatient
@@ -335,11 +336,11 @@ def test_v11_status_tells_states_apart(stage: Stage, monkeypatch: pytest.MonkeyP
 
     stage.apply(stage.spec("v1", panic="open"))
     assert states() == ["serving"]
-    with writer_lock(stage.layout) as lock:
-        session.note_attempt(stage.layout, "edge", "edge.yaml", "", "it does not compile", lock)
+    with writer_of(stage.host) as writer:
+        note_attempt(writer, "edge", "edge.yaml", "", "it does not compile")
     assert states() == ["failed-attempt"]
-    with writer_lock(stage.layout) as lock:
-        session.note_orphan(stage.layout, "edge", lock)
+    with writer_of(stage.host) as writer:
+        note_orphan(writer, "edge")
     assert states() == ["failed-attempt", "orphaned"]
     stage.call("panic", "edge")
     assert states() == ["panicked", "failed-attempt", "orphaned"]
@@ -351,7 +352,7 @@ def test_v11_status_tells_states_apart(stage: Stage, monkeypatch: pytest.MonkeyP
     os.kill(guard, signal.SIGKILL)
     expire(stage)
     assert states() == ["overdue"]
-    link = stage.layout.link_pin("edge", next(iter(current(stage).links)))
+    link = stage.paths.link_pin("edge", next(iter(current(stage).links)))
     with stage.kernel.pins.get(link) as held:
         stage.kernel.pins.unpin(link)
         assert states() == ["drift", "overdue"]
@@ -363,7 +364,7 @@ def test_v11_status_tells_states_apart(stage: Stage, monkeypatch: pytest.MonkeyP
 
 
 def current(stage: Stage) -> records.Current:
-    found = records.read_current(stage.layout, "edge")
+    found = records.read_current(stage.paths, "edge")
     assert found is not None
     return found
 
@@ -396,7 +397,7 @@ def test_v6_gc_that_has_begun_comes_to_its_end(stage: Stage) -> None:
         path.write_bytes(b"dead")
     code = """
 import sys
-from reloader import cli, effects
+from reloader import cli, fault_points as effects
 from lab.crash.gated import Striking
 effects.install(Striking("SIGINT", "after", "1 gc blob"))
 sys.argv[0] = "reloader"

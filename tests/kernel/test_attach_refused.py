@@ -13,7 +13,7 @@ import pytest
 
 from lab.sandbox import Sandbox
 from lab.stage import Done, Stage, on_stage
-from reloader import effects
+from reloader import fault_points
 from reloader.bpf import rawprog
 from reloader.errors import KernelError
 from reloader.kernel import Fd, LoadRequest, XdpMode
@@ -63,7 +63,7 @@ def driver(
 ) -> Iterator[Driver]:
     with on_stage(sandbox, objects, tmp_path) as stage:
         yield Driver(stage, compile_bpf)
-    effects.install(None)
+    fault_points.install(None)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def at_first_pin(action: Callable[[], object]) -> None:
             done.append(name)
             action()
 
-    effects.install(gate)
+    fault_points.install(gate)
 
 
 def test_f11_an_interface_that_went_since_the_plan(driver: Driver) -> None:
@@ -190,6 +190,6 @@ def test_f11_any_other_errno_keeps_its_name_and_number(driver: Driver) -> None:
             failed.append(name)
             raise KernelError("test", errno.EIO)
 
-    effects.install(gate)
+    fault_points.install(gate)
     assert driver.apply({"interface": driver.stage.sandbox.rx.interface}).code == 3
     assert failed

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import run
-from reloader import records
+from reloader.engine.execute import Bench, execute, take_back
 from reloader.errors import KernelError
-from reloader.layout import Layout
+from reloader.kernel.host import Host
+from reloader.observe.in_force import in_force
+from reloader.paths import Paths
 from reloader.plan import ops
-from reloader.standing import in_force
-from reloader.txn.apply import Bench, execute, take_back
+from reloader.store import records
 from tests.kernel.test_main_job import Stage, stage
 
 pytestmark = pytest.mark.kernel
@@ -32,11 +33,11 @@ def stands(stage: Stage) -> bool:
     """What the short check says of the very YAML that was applied."""
     current = records.read_current(layout_of(stage), "edge")
     assert current is not None
-    return in_force(stage.kernel, layout_of(stage), "edge", current.wish) > 0
+    return in_force(Host(kernel=stage.kernel, paths=layout_of(stage)), "edge", current.wish) > 0
 
 
-def layout_of(stage: Stage) -> Layout:
-    return Layout(bpffs=stage.sandbox.bpffs, records=stage.sandbox.records)
+def layout_of(stage: Stage) -> Paths:
+    return Paths(bpffs=stage.sandbox.bpffs, records=stage.sandbox.records)
 
 
 def test_an_interface_renamed_and_its_name_given_to_another(stage: Stage) -> None:
@@ -82,13 +83,13 @@ def test_a_namespace_made_anew_while_the_old_one_lives(stage: Stage) -> None:
 def test_a_live_link_is_never_unpinned_to_make_another(stage: Stage) -> None:
     """Were the plan out of date, neither the op nor its undo may take the running link away."""
     stage.apply("v1")
-    layout = layout_of(stage)
-    generation = records.read_generation(layout, "edge", 1)
+    paths = layout_of(stage)
+    generation = records.read_generation(paths, "edge", 1)
     attachment = generation.wish.attachments[0]
-    pin = layout.link_pin("edge", attachment.id)
-    bench = Bench(kernel=stage.kernel, layout=layout, pipeline="edge", wish=generation.wish)
+    pin = paths.link_pin("edge", attachment.id)
+    bench = Bench(host=Host(kernel=stage.kernel, paths=paths), pipeline="edge", wish=generation.wish)
     serving = stage.attached()
-    op = ops.CreateLink(attachment=attachment, program=layout.prog_pin("edge", 1, "count_flows"), path=pin)
+    op = ops.CreateLink(attachment=attachment, program=paths.prog_pin("edge", 1, "count_flows"), path=pin)
     with pytest.raises(KernelError) as caught:
         execute(bench, op)
     assert caught.value.errno == errno.EBUSY

@@ -18,12 +18,12 @@ import yaml
 
 from lab.sandbox import run
 from lab.stage import Done, Stage
-from reloader import effects
+from reloader import fault_points
+from reloader.disk.lock import writer_lock
+from reloader.engine import transaction
+from reloader.engine.journal import Journal
 from reloader.errors import KernelError
 from reloader.kernel import LoadRequest
-from reloader.lock import writer_lock
-from reloader.txn import transaction
-from reloader.txn.journal import Journal
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -86,8 +86,8 @@ def entry(key: Any, value: Any) -> dict[str, Any]:
 
 
 WRONG: dict[str, Wrong] = {
-    "empty file": Wrong(text="", says="no pipeline|no document|empty", place=False),
-    "only a comment": Wrong(text="# nothing\n", says="no pipeline|no document|empty", place=False),
+    "empty file": Wrong(text="", says="does not contain a YAML document", place=False),
+    "only a comment": Wrong(text="# nothing\n", says="does not contain a YAML document", place=False),
     "tab for indentation": Wrong(text="apiVersion: reloader/v1\nspec:\n\tobjects: []\n", says="tab|cannot start"),
     "bracket left open": Wrong(text="apiVersion: reloader/v1\nspec: {objects: [a.o\n", says="expected|flow"),
     "key twice": Wrong(text="apiVersion: reloader/v1\nkind: Pipeline\nkind: Pipeline\n", says="twice|duplicate"),
@@ -142,7 +142,7 @@ WRONG: dict[str, Wrong] = {
     ),
     "key twice in a map": Wrong(
         change=lambda s: s["maps"]["blocklist"].update(entries=s["maps"]["blocklist"]["entries"] * 2),
-        says="the same key as at",
+        says="has the same key",
     ),
     "more entries than fit": Wrong(
         change=lambda s: s["maps"]["blocklist"].update(
@@ -325,7 +325,7 @@ def test_an_interface_that_does_not_exist(serving: Stage) -> None:
     serving.assert_counts()
 
 
-def vanishing(stage: Stage, when: str, effect: str) -> effects.Gate:
+def vanishing(stage: Stage, when: str, effect: str) -> fault_points.Gate:
     """A gate that deletes the interface at the first effect of that name."""
     rx, todo = stage.sandbox.rx, [effect]
 
@@ -338,16 +338,16 @@ def vanishing(stage: Stage, when: str, effect: str) -> effects.Gate:
 
 
 @pytest.fixture
-def gated() -> Iterator[Callable[[effects.Gate], None]]:
-    yield effects.install
-    effects.install(None)
+def gated() -> Iterator[Callable[[fault_points.Gate], None]]:
+    yield fault_points.install
+    fault_points.install(None)
 
 
 @pytest.mark.parametrize(
     ("when", "effect"), [("before", "link.update"), ("after", "link.update"), ("after", "journal.begin")]
 )
 def test_an_interface_that_vanishes_in_the_middle(
-    when: str, effect: str, serving: Stage, gated: Callable[[effects.Gate], None]
+    when: str, effect: str, serving: Stage, gated: Callable[[fault_points.Gate], None]
 ) -> None:
     """Between planning and swap, or right after the swap. What is left must be the old generation or the new, whole."""
     before, counted = serving.standing(), serving.counted()
@@ -370,7 +370,7 @@ def test_an_interface_that_vanishes_in_the_middle(
 
 
 def test_one_of_two_interfaces_vanishes_between_their_swaps(
-    serving: Stage, gated: Callable[[effects.Gate], None]
+    serving: Stage, gated: Callable[[fault_points.Gate], None]
 ) -> None:
     """The other one, swapped already, goes back to the old program."""
     rx = serving.sandbox.rx
@@ -435,7 +435,7 @@ def test_without_privilege_in_a_record_directory_of_ones_own(stage: Stage, tmp_p
 def test_while_another_reloader_is_at_work(serving: Stage) -> None:
     before = serving.standing()
     serving.write(blocking(serving.spec("v2")))
-    with writer_lock(serving.layout):
+    with writer_lock(serving.paths):
         for words in (["apply", serving.file], ["remove", "edge"], ["rollback", "edge"], ["recover"]):
             fails(serving, serving.run(*words), 75, f"pid {os.getpid()}", hint="try again")
         assert serving.call("plan", serving.file)["pipelines"][0]["changes"]
@@ -536,7 +536,7 @@ def test_a_map_too_large_for_the_kernel(serving: Stage) -> None:
 
 
 @pytest.mark.parametrize("effect", ["link.update", "journal.begin", "pin ", "write objects/"])
-def test_memory_that_runs_out(effect: str, serving: Stage, gated: Callable[[effects.Gate], None]) -> None:
+def test_memory_that_runs_out(effect: str, serving: Stage, gated: Callable[[fault_points.Gate], None]) -> None:
     before, todo = serving.standing(), [effect]
 
     def gate(moment: str, name: str) -> None:
@@ -553,7 +553,7 @@ def test_memory_that_runs_out(effect: str, serving: Stage, gated: Callable[[effe
 
 INTERRUPTED = """
 import os, signal, sys
-from reloader import cli, effects
+from reloader import cli, fault_points as effects
 when, effect = sys.argv[1:3]
 todo = [effect]
 def gate(moment, name):
@@ -662,9 +662,9 @@ def test_another_pipeline_on_the_interface(serving: Stage) -> None:
 
 
 def test_our_link_was_updated_by_somebody_else(serving: Stage, theirs: Any) -> None:
-    kernel, layout = serving.kernel, serving.layout
-    pin = layout.link_pin("edge", next(p for p in serving.standing().pins if "/links/" in p).rsplit("/", 1)[1])
-    with kernel.pins.get(pin) as link, kernel.pins.get(layout.prog_pin("edge", 1, "count_flows")) as ours:
+    kernel, paths = serving.kernel, serving.paths
+    pin = paths.link_pin("edge", next(p for p in serving.standing().pins if "/links/" in p).rsplit("/", 1)[1])
+    with kernel.pins.get(pin) as link, kernel.pins.get(paths.prog_pin("edge", 1, "count_flows")) as ours:
         kernel.links.update(link, new=theirs, old=ours)
         mine = serving.attached()
         serving.write(blocking(serving.spec("v2")))
@@ -683,8 +683,8 @@ def test_our_link_was_updated_by_somebody_else(serving: Stage, theirs: Any) -> N
 
 def test_damaged_records_need_a_human(serving: Stage) -> None:
     serving.write(blocking(serving.spec("v2")))
-    before, current = serving.standing(), serving.layout.current_file("edge")
-    generation = serving.layout.generation_file("edge", 1)
+    before, current = serving.standing(), serving.paths.current_file("edge")
+    generation = serving.paths.generation_file("edge", 1)
     for path in (current, generation):
         sound = path.read_bytes()
         for data in (b"", sound[:-40], sound.replace(b'"edge"', b"7"), b"[]", b"\xff\xfe", b"{}"):
@@ -720,7 +720,7 @@ def test_a_damaged_blob_stops_a_rollback(serving: Stage) -> None:
 
 
 def test_a_journal_that_is_damaged_needs_a_human(serving: Stage) -> None:
-    folder = serving.layout.journal_file("edge", "").parent
+    folder = serving.paths.journal_file("edge", "").parent
     folder.mkdir(exist_ok=True)
     journal = folder / "00000000000000000001-1.jsonl"
     journal.write_bytes(b'{"v":1}\n')

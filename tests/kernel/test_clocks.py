@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from lab.stage import ROOT, Done, Stage, wait_until
-from reloader import records
+from reloader.store import records
 from tests.kernel.test_state_transfer import KILLER
 from tests.support.trials import (
     DROP,
@@ -161,11 +161,11 @@ def test_the_wall_clock_orders_nothing(stage: Stage, clocks: Clocks) -> None:
     rows = stage.call("history", "edge")["generations"]
     numbers = [row["generation"] for row in rows]
     assert numbers in ([1, 2, 3, 4], [4, 3, 2, 1])
-    created = [records.read_generation(stage.layout, "edge", n).created for n in (1, 2, 3, 4)]
+    created = [records.read_generation(stage.paths, "edge", n).created for n in (1, 2, 3, 4)]
     assert created != sorted(created), "the clock did jump"
     clocks.jump(wall=3 * YEARS)
     command(stage, clocks, "rollback", "edge")
-    assert records.read_generation(stage.layout, "edge", 5).origin == 3
+    assert records.read_generation(stage.paths, "edge", 5).origin == 3
     stage.assert_counts()
 
 
@@ -178,7 +178,7 @@ def test_what_was_interrupted_is_recovered_at_another_time(stage: Stage, clocks:
         assert stage.spawn("apply", path, "-q", code=KILLER, env=environment).code == -signal.SIGKILL
         clocks.jump(wall=-wall)
         command(stage, clocks, "recover")
-        assert not records.open_journals(stage.layout, "edge")
+        assert not records.open_journals(stage.paths, "edge")
         stage.assert_counts()
     clocks.jump()
     command(stage, clocks, "apply", path)
@@ -262,13 +262,13 @@ def test_a_file_from_the_future_is_compiled_once(stage: Stage) -> None:
 
 def test_gc_takes_a_fragment_from_the_future(stage: Stage) -> None:
     stage.apply(stage.spec())
-    stage.layout.cache_dir.mkdir(exist_ok=True)
+    stage.paths.cache_dir.mkdir(exist_ok=True)
     for name, age in ((".young.tmp", 0), (".old.tmp", 86_400), (".future.tmp", -86_400)):
-        fragment = stage.layout.cache_dir / name
+        fragment = stage.paths.cache_dir / name
         fragment.write_bytes(b"")
         os.utime(fragment, (time.time() - age, time.time() - age))
     stage.call("gc")
-    left = {p.name for p in stage.layout.cache_dir.glob(".*.tmp")}
+    left = {p.name for p in stage.paths.cache_dir.glob(".*.tmp")}
     assert left == {".young.tmp"}
 
 

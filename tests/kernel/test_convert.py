@@ -18,13 +18,13 @@ import pytest
 
 from lab.sandbox import Sandbox
 from lab.traffic import Generator, settle
+from reloader.convert import migrate
 from reloader.frozen import frozen
 from reloader.kernel import Fd, Kernel
+from reloader.layouts.rules import Conversion
 from reloader.plan import ops
 from reloader.plan.model import Plan
 from reloader.plan.planner import make_plan
-from reloader.state.rules import Conversion
-from reloader.txn import migrate
 from tests.support import faults
 from tests.support.conversions import Shifting, apply_by_hand, column, conversions, cpu_values
 
@@ -224,7 +224,7 @@ def reordered(monkeypatch: pytest.MonkeyPatch, change: Callable[[tuple[ops.Op, .
 
     def changed(*args: Any) -> Plan:
         plan = make_plan(*args)
-        converts = any(isinstance(op, ops.Convert) for op in plan.ops)
+        converts = any(isinstance(op, ops.OweDrainBack) for op in plan.ops)
         return replace(plan, ops=tuple(change(plan.ops))) if converts else plan
 
     faults.inject(monkeypatch, "plan", changed)

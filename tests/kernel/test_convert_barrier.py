@@ -17,10 +17,11 @@ import pytest
 from bench.entries import NEW, OLD, conversion
 from lab.sandbox import Sandbox
 from reloader.bpf.live import LiveKernel
+from reloader.engine.execute import Bench, execute
 from reloader.kernel import LoadRequest, MapInfo, MapType
-from reloader.layout import Layout
+from reloader.kernel.host import Host
+from reloader.paths import Paths
 from reloader.plan import ops
-from reloader.txn.apply import Bench, execute
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -40,8 +41,8 @@ def drained(sandbox: Sandbox, compile_bpf: Callable[[str | Path], Path]) -> Iter
         id=0, type=MapType.HASH, name="flows", key_size=16, value_size=NEW, max_entries=16, map_flags=0
     )  # fmt: skip
     old, new = f"{sandbox.bpffs}/old", f"{sandbox.bpffs}/new"
-    layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
-    bench = Bench(kernel=kernel, layout=layout, pipeline="edge", wish=None)
+    paths = Paths(bpffs=sandbox.bpffs, records=sandbox.records)
+    bench = Bench(host=Host(kernel=kernel, paths=paths), pipeline="edge", wish=None)
     target = kernel.maps.create(shape)
     variables = mmap.mmap(loaded.maps[".bss"].fileno(), mmap.PAGESIZE)
 

@@ -13,7 +13,7 @@ import pytest
 
 from lab.sandbox import Sandbox
 from reloader.errors import RefusedChange
-from reloader.txn import session
+from reloader.lifecycle.planning import plan as plan_change
 from tests.support.conversions import Shifting
 
 pytestmark = pytest.mark.kernel
@@ -94,4 +94,4 @@ def test_it_serves_on_while_its_layout_stays_and_is_refused_when_it_changes(
         stage.apply("v2")
     for words in (CASES[case][3], "keep the layout, take it out, or give the contents up with --reset"):
         assert words in refused.value.detail
-    session.plan(stage.kernel, stage.layout, replace(stage.intake("v2"), reset=["subject"]))
+    plan_change(stage.host, replace(stage.intake("v2"), reset=["subject"]))

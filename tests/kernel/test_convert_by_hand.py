@@ -12,6 +12,7 @@ import pytest
 from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader.errors import InputError, RefusedChange
+from reloader.wording.message import code_of
 from tests.support.conversions import Shifting
 
 pytestmark = pytest.mark.kernel
@@ -108,8 +109,8 @@ def test_two_versions_of_one_size_are_not_guessed_between(stage: Shifting) -> No
     with pytest.raises(InputError) as wrong:
         stage.apply("v1")
     (problem,) = wrong.value.problems
-    assert "by its sizes it may be of version 1, 2" in problem.message
-    assert problem.hint == "say which: layout: N"
+    assert code_of(problem.message) == "layout-not-chosen"
+    assert "the versions 1, 2" in problem.message
 
 
 def test_without_a_word_in_the_registry_it_is_refused(stage: Shifting) -> None:

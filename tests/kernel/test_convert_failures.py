@@ -21,6 +21,8 @@ import pytest
 from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader.bpf.progs import LiveProgs
+from reloader.engine import execute as apply_module
+from reloader.engine.execute import Bench
 from reloader.errors import (
     KernelError,
     LoadRejected,
@@ -32,8 +34,6 @@ from reloader.errors import (
 )
 from reloader.kernel import Loaded, LoadRequest
 from reloader.plan import ops
-from reloader.txn import apply as apply_module
-from reloader.txn.apply import Bench
 from tests.support import faults
 from tests.support.conversions import Shifting, column, conversions, cpu_values
 

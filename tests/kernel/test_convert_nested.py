@@ -18,12 +18,12 @@ import pytest
 
 from lab.sandbox import Sandbox
 from lab.traffic import Generator
+from reloader.convert import migrate, nested
+from reloader.engine import execute as apply_module
+from reloader.engine.execute import Bench
 from reloader.errors import KernelError, RefusedChange, RolledBack
 from reloader.kernel import Fd, MapInfo, MapType
 from reloader.plan import ops
-from reloader.txn import apply as apply_module
-from reloader.txn import migrate, nested
-from reloader.txn.apply import Bench
 from tests.support import faults
 from tests.support.conversions import Shifting
 

@@ -13,12 +13,12 @@ import pytest
 from reloader.bpf import syscall
 from reloader.bpf.live import LiveKernel
 from reloader.bpf.progs import LiveProgs
+from reloader.convert import migrate
 from reloader.errors import LoadRejected
 from reloader.kernel import ARRAY_TYPES, ENOTSUPP, PERCPU_TYPES, Fd, Loaded, LoadRequest, MapInfo, MapType
-from reloader.state.compile import StateRefused, compile_conversion, invert
-from reloader.state.rules import LayoutVersion
-from reloader.txn import migrate
-from reloader.typetree import TypeTree
+from reloader.layouts.rule_table import StateRefused, compile_conversion, invert
+from reloader.layouts.rules import LayoutVersion
+from reloader.structs.tree import TypeTree
 from tests.support import faults
 from tests.support.conversions import joined
 from tests.support.deep_pairs import encoded, laid_out

@@ -10,8 +10,8 @@ import pytest
 
 from lab.sandbox import Sandbox
 from reloader.kernel import Fd
+from reloader.pipeline.compile import compile_file
 from reloader.plan import ops
-from reloader.spec.compile import compile_file
 from tests.kernel.test_convert_failures import before_drain
 from tests.support.conversions import Shifting
 

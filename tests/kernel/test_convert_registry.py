@@ -248,7 +248,7 @@ def test_a_process_that_writes_on_to_the_old_map_is_told_and_loses_nothing(
     ports.object("roomy", compile_bpf(SOURCE % {**words, "fields": FIELDS["v1"]}))
     ports.object("v4", compile_bpf(SOURCE % {**words, "fields": FIELDS["v4"]}))
     ports.apply("roomy")
-    path = ports.layout.pub_pin("edge", "flows")
+    path = ports.paths.pub_pin("edge", "flows")
     command = [sys.executable, "-c", WRITER, path]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdin

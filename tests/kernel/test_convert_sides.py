@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import Sandbox
+from reloader.engine.execute import Bench, execute
 from reloader.errors import KernelError, NeedsHuman, RolledBack
 from reloader.kernel import PERCPU_TYPES
 from reloader.plan import ops
-from reloader.txn.apply import Bench, execute
 from tests.kernel.test_convert_failures import before_drain
 from tests.support import faults
 from tests.support.conversions import Shifting, cpu_values, joined

@@ -18,10 +18,10 @@ from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader.bpf.live import LiveKernel
 from reloader.bpf.maps import LiveMaps
+from reloader.convert import migrate
 from reloader.errors import NothingSwapped, RefusedChange
 from reloader.kernel import Fd, MapInfo, MapType
-from reloader.state.rules import Conversion, Op, Rule
-from reloader.txn import migrate
+from reloader.layouts.rules import Conversion, Op, Rule
 from tests.support import faults
 from tests.support.conversions import Shifting
 

@@ -15,10 +15,11 @@ import pytest
 
 from lab.sandbox import Sandbox
 from reloader.bpf import syscall
+from reloader.convert import migrate
 from reloader.errors import NothingSwapped, RefusedChange, RolledBack
 from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES
-from reloader.txn import migrate, session
-from reloader.typetree import TypeTree
+from reloader.lifecycle.planning import plan as plan_change
+from reloader.structs.tree import TypeTree
 from tests.support import faults
 from tests.support.conversions import Shifting, conversions, converted, cpu_values, decode, encode, fields_of, joined
 
@@ -281,7 +282,7 @@ def test_a_reset_says_how_many_entries_it_drops(stage: Types, chance: random.Ran
     stage.start("hash")
     fill(stage, chance)
     intake = replace(stage.intake("v2"), reset=["hash"])
-    told = next(line for line in session.plan(stage.kernel, stage.layout, intake).lines if line.name == "hash")
+    told = next(line for line in plan_change(stage.host, intake).lines if line.name == "hash")
     assert "300 entries dropped" in told.notes
     assert told.state is not None
     assert (told.state.method, told.state.entries) == ("reset", 300)

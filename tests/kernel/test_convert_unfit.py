@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import Sandbox
-from reloader import records
+from reloader.disk.lock import writer_of
+from reloader.engine import execute as apply_module
+from reloader.engine.execute import Bench
 from reloader.errors import KernelError, NothingSwapped, RolledBack
 from reloader.kernel import PERCPU_TYPES
-from reloader.lock import writer_lock
+from reloader.lifecycle.carry_out import Result
+from reloader.lifecycle.return_to_previous import end_trial, home
+from reloader.lifecycle.rollback import rollback as roll_back
 from reloader.plan import ops
-from reloader.records import Trial
-from reloader.txn import apply as apply_module
-from reloader.txn import session
-from reloader.txn.apply import Bench
+from reloader.store import records
+from reloader.store.records import Trial
 from tests.support import faults
 from tests.support.conversions import Shifting, cpu_values, joined
 
@@ -122,9 +124,9 @@ ODD: Entries = {(100, 8): 5, (3, 9): 6}  # of two other zones
 ONLY = r"keys without a place in the other layout: 2 \(only where key\.zone is 7\); nothing was swapped"
 
 
-def go_back(stage: Unfit, *, leave_out: bool) -> session.Result:
-    with writer_lock(stage.layout) as lock:
-        return session.rollback(stage.kernel, stage.layout, "edge", None, lock, leave_out=leave_out)
+def go_back(stage: Unfit, *, leave_out: bool) -> Result:
+    with writer_of(stage.host) as writer:
+        return roll_back(writer, "edge", None, leave_out=leave_out)
 
 
 @pytest.mark.parametrize(("kind", "header"), KINDS)
@@ -187,19 +189,19 @@ def test_regress_a_failed_trial_finds_its_way_home(make: Make) -> None:
     stage = longer_key(make)
     stage.apply("v2")
     stage.put(ODD)
-    current = records.read_current(stage.layout, "edge")
+    current = records.read_current(stage.paths, "edge")
     assert current is not None
     trial = Trial(
         generation=2, back_to=1, boot_id=stage.kernel.boot_id(), healthy_at=0, until=1, confirm=False, grace=0, guard=0,
         guard_born=0,
     )  # fmt: skip
     on_trial = replace(current, trial=trial)
-    with writer_lock(stage.layout) as lock:
-        sent = session.end_trial(stage.kernel, stage.layout, on_trial, "a check failed", lock)
+    with writer_of(stage.host) as writer:
+        sent = end_trial(writer, on_trial, "a check failed")
     assert stage.numbers() == TEN
     told = "flows: 2 entries without a place in that layout left out"
-    assert told in session.home(on_trial, sent)
-    ended = records.read_generation(stage.layout, "edge", 2).outcome
+    assert told in home(on_trial, sent)
+    ended = records.read_generation(stage.paths, "edge", 2).outcome
     assert ended is not None
     assert (ended.kind, told in ended.words) == (records.OutcomeKind.BACK, True)
 

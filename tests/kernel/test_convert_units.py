@@ -13,7 +13,7 @@ import pytest
 
 from lab.stage import Stage, wait_until
 from reloader.cli import main
-from reloader.state.registry import QUESTION
+from reloader.pipeline.registry.registry import QUESTION
 
 pytestmark = pytest.mark.kernel
 

@@ -124,7 +124,7 @@ def test_somebody_elses_program(stage: Stage, compile_bpf: Callable[[str], Path]
 
 
 def test_a_journal_left_open(stage: Stage) -> None:
-    journal = stage.layout.journal_file("edge", "00000000000000000001-1")
+    journal = stage.paths.journal_file("edge", "00000000000000000001-1")
     journal.parent.mkdir(exist_ok=True)
     journal.write_bytes(b"")
     what, hint = ill(stage)
@@ -136,7 +136,7 @@ def test_a_journal_left_open(stage: Stage) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\xff"])
 def test_damaged_records(stage: Stage, damage: bytes) -> None:
-    stage.layout.current_file("edge").write_bytes(damage)
+    stage.paths.current_file("edge").write_bytes(damage)
     what, hint = ill(stage)
     assert "damaged" in what
     assert "`reloader recover edge`" in hint

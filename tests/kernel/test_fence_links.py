@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import Sandbox, run
-from reloader import effects
+from reloader import fault_points
 from reloader.bpf import net, syscall
 from reloader.bpf.live import LiveKernel
 from reloader.bpf.syscall import Command
@@ -187,7 +187,7 @@ def test_pins_that_fail(kernel: LiveKernel, plain: Loaded, sandbox: Sandbox) -> 
 def test_every_lasting_effect_passes_the_gate(kernel: LiveKernel, plain: Loaded, sandbox: Sandbox) -> None:
     seen: list[str] = []
     root = sandbox.bpffs
-    effects.install(lambda when, name: seen.append(name) if when == "after" else None)
+    fault_points.install(lambda when, name: seen.append(name) if when == "after" else None)
     try:
         kernel.pins.mkdir(f"{root}/a/b")
         with attach(kernel, plain.progs["pass"], sandbox) as link:
@@ -197,7 +197,7 @@ def test_every_lasting_effect_passes_the_gate(kernel: LiveKernel, plain: Loaded,
         kernel.pins.unpin(f"{root}/a/link")
         kernel.pins.rmdir(f"{root}/a/b")
     finally:
-        effects.install(None)
+        fault_points.install(None)
     words = [name.split(" ")[0] for name in seen]
     assert words == ["mkdir", "mkdir", "link.create", "pin", "link.update", "rename", "unpin", "rmdir"]
 
@@ -207,14 +207,14 @@ def test_a_gate_that_refuses_prevents_the_effect(kernel: LiveKernel, plain: Load
         if when == "before":
             raise KernelError("gate", errno.ENOMEM)
 
-    effects.install(refuse)
+    fault_points.install(refuse)
     try:
         with pytest.raises(KernelError, match="ENOMEM"):
             attach(kernel, plain.progs["pass"], sandbox)
         with pytest.raises(KernelError, match="ENOMEM"):
             kernel.pins.pin(plain.maps["runs"], f"{sandbox.bpffs}/runs")
     finally:
-        effects.install(None)
+        fault_points.install(None)
     assert interface(kernel, sandbox).xdp_prog_id == 0
     assert sandbox.pins() == []
 

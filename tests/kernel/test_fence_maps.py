@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reloader import effects
+from reloader import fault_points
 from reloader.bpf import syscall
 from reloader.bpf.maps import LiveMaps
 from reloader.bpf.syscall import Command
@@ -242,14 +242,14 @@ def test_walking_ends_though_keys_vanish(maps: LiveMaps, create: Create, monkeyp
 def test_each_batch_is_one_effect(maps: LiveMaps, create: Create) -> None:
     seen: list[tuple[str, str]] = []
     fd = create(MapType.HASH)
-    effects.install(lambda when, name: seen.append((when, name)))
+    fault_points.install(lambda when, name: seen.append((when, name)))
     try:
         maps.update_many(fd, keys_of(MapType.HASH, 10), values_of(10))
         maps.delete_many(fd, keys_of(MapType.HASH, 10))
         maps.items(fd)
         maps.freeze(fd)
     finally:
-        effects.install(None)
+        fault_points.install(None)
     names = ["map.update fence", "map.delete fence", "map.freeze fence"]
     assert seen == [(when, name) for name in names for when in ("before", "after")]
 

@@ -17,7 +17,8 @@ import pytest
 
 from lab.sandbox import Sandbox
 from lab.stage import Done, Stage, wait_until
-from reloader import effects, records
+from reloader import fault_points
+from reloader.store import records
 from tests.kernel.test_watch import Watch
 
 pytestmark = pytest.mark.kernel
@@ -342,7 +343,7 @@ def test_f14_state_that_becomes_config_is_parked_and_comes_back(rules: Rules) ->
 def test_f14_a_damaged_listing_explains_nothing(rules: Rules) -> None:
     """What reloader cannot prove to have written it does not delete."""
     rules.apply(MINE, 2)
-    current = records.read_current(rules.stage.layout, "edge")
+    current = records.read_current(rules.stage.paths, "edge")
     assert current is not None
     for blob in (rules.stage.records / "entries").iterdir():
         blob.write_bytes(b"x")
@@ -364,11 +365,11 @@ def during(word: str, act: Callable[[], None]) -> Iterator[list[str]]:
             done.append(name)
             act()
 
-    effects.install(gate)
+    fault_points.install(gate)
     try:
         yield done
     finally:
-        effects.install(None)
+        fault_points.install(None)
 
 
 def test_f14_written_between_plan_and_swap(rules: Rules) -> None:
@@ -456,12 +457,12 @@ def test_f14_a_failed_trial_goes_back_and_keeps_them(rules: Rules) -> None:
     rules.write(THEIRS)
 
     def back() -> bool:
-        current = records.read_current(rules.stage.layout, "edge")
+        current = records.read_current(rules.stage.paths, "edge")
         return current is not None and current.generation == 3 and current.trial is None
 
     wait_until(back, seconds=15)
     assert back()
-    wait_until(lambda: not list(rules.stage.layout.journal_file("edge", "").parent.glob("*.jsonl")), seconds=10)
+    wait_until(lambda: not list(rules.stage.paths.journal_file("edge", "").parent.glob("*.jsonl")), seconds=10)
     assert rules.keys() == {MINE, THEIRS}
 
 

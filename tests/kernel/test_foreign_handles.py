@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab.stage import Stage, wait_until
-from reloader import effects
+from reloader import fault_points
 from reloader.kernel import Fd, LoadRequest, MapInfo, MapType
 
 pytestmark = pytest.mark.kernel
@@ -184,11 +184,11 @@ def test_f2_filled_between_plan_and_swap(arrays: Arrays) -> None:
             done.append(name)
             arrays.fill("jumps", 1, arrays.tail)
 
-    effects.install(gate)
+    fault_points.install(gate)
     try:
         result = arrays.stage.run("apply", path)
     finally:
-        effects.install(None)
+        fault_points.install(None)
     assert done
     assert (result.code, result.error["reason"]) == (65, HANDLES)
     assert arrays.filled("jumps") == {1: arrays.tail_id()}

@@ -17,7 +17,8 @@ import pytest
 
 from lab.stage import Stage, wait_until
 from lab.traffic import Generator
-from reloader.plan import gate, ops
+from reloader.plan import ops
+from reloader.plan.attach import gate
 from reloader.plan.ops import Op
 from tests.kernel import test_rescue
 from tests.support import faults
@@ -61,7 +62,7 @@ def pairs(stage: Stage) -> Pairs:
 
 def stats(stage: Stage, load: int) -> tuple[int, ...]:
     """bare, unmarked, stale: of the CPUs together."""
-    with stage.kernel.pins.get(stage.layout.map_pin("edge", load, "rl_gate_stats")) as fd:
+    with stage.kernel.pins.get(stage.paths.map_pin("edge", load, "rl_gate_stats")) as fd:
         value = stage.kernel.maps.lookup(fd, bytes(4)) or b""
     return tuple(sum(column) for column in zip(*STATS.iter_unpack(value), strict=True))
 
@@ -175,7 +176,7 @@ def test_a_gate_that_nobody_obeys_is_refused(stage: Stage) -> None:
     wish = stage.spec("v1", gate=True)
     done = stage.run("validate", stage.write(wish), where=False)
     assert done.code == 65
-    assert "no attached program obeys a gate" in done.out + done.err
+    assert done.error["reason"] == "gate-not-checked"
 
 
 def test_a_kernel_without_tcx_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

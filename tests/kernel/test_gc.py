@@ -105,7 +105,7 @@ def test_a_link_that_is_attached_is_never_dead(stage: Stage) -> None:
     interface = stage.kernel.net.interface("extra0", rx.netns)
     assert interface
     with (
-        stage.kernel.pins.get(stage.layout.prog_pin("edge", 1, "count_flows")) as program,
+        stage.kernel.pins.get(stage.paths.prog_pin("edge", 1, "count_flows")) as program,
         stage.kernel.links.create_xdp(program, ifindex=interface.ifindex, mode="native", netns=rx.netns) as link,  # type: ignore[arg-type]
     ):
         stage.kernel.pins.pin(link, f"{root}/edge/links/xdp:extra0")
@@ -125,7 +125,7 @@ def test_a_program_that_netlink_attached_is_not_dead(stage: Stage) -> None:
     wait_until(lambda: not stage.attached())
     interface = stage.kernel.net.interface(rx.interface, rx.netns)
     assert interface
-    with stage.kernel.pins.get(stage.layout.prog_pin("edge", 2, "count_flows")) as program:
+    with stage.kernel.pins.get(stage.paths.prog_pin("edge", 2, "count_flows")) as program:
         stage.kernel.links.give_back_xdp(program, ifindex=interface.ifindex, mode=XdpMode.NATIVE, netns=rx.netns)
     shutil.rmtree(stage.records / "pipelines")
     removed, kept = collected(stage)
@@ -165,12 +165,12 @@ def test_state_that_holds_something_is_never_dead(stage: Stage) -> None:
 
 def test_an_open_transaction_and_damaged_records_are_left_alone(stage: Stage) -> None:
     pin(stage, "edge/pub/blocklist", "edge/loads/7/maps/blocklist")
-    journal = stage.layout.journal_file("edge", "00000000000000000001-1")
+    journal = stage.paths.journal_file("edge", "00000000000000000001-1")
     journal.parent.mkdir(exist_ok=True)
     journal.write_bytes(b"")
     assert collected(stage) == ([], ["a transaction is open; `reloader recover edge` first"])
     journal.unlink()
-    current = stage.layout.current_file("edge")
+    current = stage.paths.current_file("edge")
     sound = current.read_bytes()
     current.write_bytes(b"{}")
     removed, kept = collected(stage)

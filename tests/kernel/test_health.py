@@ -15,7 +15,7 @@ import pytest
 
 from lab.stage import Done, Stage
 from lab.traffic import Generator, settle
-from reloader.health import judge
+from reloader.trial.judge import judge
 from tests.support import faults
 from tests.support.trials import (
     DROP,
@@ -316,7 +316,7 @@ def test_no_command_but_the_hosts_own(stage: Stage, host: Path) -> None:
     done = apply(stage, {"command": "reboot"}, version="v2")
     assert (done.code, stage.standing()) == (65, serving)
     assert stage.run("plan", stage.file).code == 65
-    assert "there is no command 'reboot'" in done.error["detail"]
+    assert (done.error["reason"], done.error["values"]["name"]) == ("no-such-command", "reboot")
     host.chmod(0o602)
     done = apply(stage, {"command": "look"}, version="v2")
     assert (done.code, stage.standing()) == (77, serving)

@@ -13,7 +13,7 @@ import pytest
 
 from lab.sandbox import Sandbox
 from lab.stage import ROOT, Stage, on_stage, wait_until
-from reloader import effects
+from reloader import fault_points
 from reloader.bpf import netlink
 from reloader.errors import KernelError
 from tests.kernel.test_state_transfer import KILLER
@@ -94,7 +94,7 @@ def hook(
 ) -> Iterator[Hook]:
     with on_stage(sandbox, objects, tmp_path) as stage:
         yield Hook(stage, compile_bpf)
-    effects.install(None)
+    fault_points.install(None)
 
 
 def test_f3_a_classic_filter_beside_ours_is_named_in_plan_status_and_doctor(hook: Hook) -> None:
@@ -208,7 +208,7 @@ def test_f3_a_filter_that_was_removed_is_given_back(hook: Hook, effect: str, cha
             failed.append(name)
             raise KernelError("test", errno.ENOMEM)
 
-    effects.install(gate)
+    fault_points.install(gate)
     done = hook.stage.run("apply", hook.document(), "--take-over")
     assert failed
     assert done.code == 3, done.err
@@ -257,7 +257,7 @@ def test_f3_another_filter_that_came_to_the_place_stays(hook: Hook) -> None:
             hook.add_filter("pref", "7", "handle", "3", program="first")
             exchanged.append(name)
 
-    effects.install(gate)
+    fault_points.install(gate)
     done = hook.stage.run("apply", hook.document(), "--take-over")
     assert exchanged
     assert done.code == 3

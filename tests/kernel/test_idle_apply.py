@@ -14,12 +14,18 @@ from lab.traffic import ROOT
 from reloader.bpf.live import LiveKernel
 from reloader.commands.idle import _unchanged
 from reloader.commands.render import result_json
-from reloader.txn.session import Result
+from reloader.lifecycle.carry_out import Result
 
 pytestmark = pytest.mark.kernel
 
 LISTED = "entries: [{key: 192.0.2.66, value: {action: XDP_DROP}}]"
-LONG_WAY = {"reloader.txn.session", "reloader.plan.planner", "reloader.spec.compile", "reloader.btf", "yaml"}
+LONG_WAY = {
+    "reloader.lifecycle.apply",
+    "reloader.plan.planner",
+    "reloader.pipeline.compile",
+    "reloader.structs.btf",
+    "yaml",
+}
 
 
 @pytest.fixture
@@ -42,7 +48,7 @@ def again(opened: Stage, *more: str) -> tuple[dict[str, object], set[str]]:
 def test_nothing_to_do_loads_no_engine(applied: Stage) -> None:
     result, loaded = again(applied)
     assert result == result_json(Result(pipeline="edge", changed=False, generation=1, plan=None))
-    assert "reloader.standing" in loaded
+    assert "reloader.observe.in_force" in loaded
     assert not LONG_WAY & loaded
 
 
@@ -52,7 +58,7 @@ def test_an_entry_changed_behind_our_back_goes_the_long_way(applied: Stage) -> N
         maps.update_many(fd, [bytes(4)], [bytes(4)])
         result, loaded = again(applied, "--prune")
         assert result["changed"] is True
-        assert loaded >= {"reloader.txn.session", "reloader.plan.planner"}
+        assert loaded >= {"reloader.lifecycle.apply", "reloader.plan.planner"}
         assert bytes(4) not in maps.items(fd)
 
 

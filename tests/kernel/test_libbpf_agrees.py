@@ -16,13 +16,13 @@ import pytest
 from lab.stage import Stage
 from reloader.bpf import syscall
 from reloader.bpf.live import LiveKernel
-from reloader.elf import ElfError, ElfMap, read_object
 from reloader.errors import InputError, KernelError, LoadRejected, Problem
 from reloader.kernel import NESTED_TYPES, LoadRequest, MapType
-from reloader.spec.compile import compile_file
-from reloader.spec.creation import creation_fault
-from reloader.spec.roles import allowed_roles
-from reloader.spec.scaffold import first_yaml
+from reloader.pipeline.compile import compile_file
+from reloader.pipeline.creation import creation_fault
+from reloader.pipeline.roles import allowed_roles
+from reloader.pipeline.scaffold import first_yaml
+from reloader.structs.elf import ElfError, ElfMap, read_object
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel

@@ -13,7 +13,7 @@ import pytest
 
 from lab.sandbox import Sandbox, run
 from lab.stage import Done, Stage, on_stage
-from reloader import records
+from reloader.store import records
 from tests.kernel.test_privilege import ENOUGH
 from tests.support.trials import PASS, assert_no_guard, generation_of, health
 
@@ -36,14 +36,14 @@ def limited(stage: Stage, limit: str, *words: str | Path) -> Done:
 def check(stage: Stage, done: Done) -> None:
     """THE check: no traceback; 4 exactly while a journal is open; and old or new entirely, once that is recovered."""
     assert "Traceback" not in done.err, done.err
-    left = bool(records.open_journals(stage.layout, stage.name))
+    left = bool(records.open_journals(stage.paths, stage.name))
     assert (done.code == 4) == left, (done.code, done.err)
     assert done.code == 0 or "error" in done.err
     if left:
         stage.call("recover")
     assert not list(stage.records.rglob(".*.tmp"))
     stage.assert_counts()
-    current = records.read_current(stage.layout, stage.name)
+    current = records.read_current(stage.paths, stage.name)
     assert current is not None
     (status,) = stage.call("status")["pipelines"]
     assert (status["state"], status["problems"]) == ("serving", [])

@@ -76,7 +76,7 @@ def test_state_and_per_cpu_maps_are_shown_by_field(stage: Stage) -> None:
 def test_pins_and_programs_that_are_not_as_recorded(stage: Stage) -> None:
     root = stage.sandbox.bpffs
     stage.kernel.pins.unpin(f"{root}/edge/pub/flows")
-    stage.kernel.pins.unpin(stage.layout.prog_pin("edge", 1, "count_flows"))
+    stage.kernel.pins.unpin(stage.paths.prog_pin("edge", 1, "count_flows"))
     with stage.pub("counters") as other:
         stage.kernel.pins.unpin(f"{root}/edge/pub/blocklist")
         stage.kernel.pins.pin(other, f"{root}/edge/pub/blocklist")

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from lab.stage import ROOT, Stage, wait_until
+from reloader.disk.lock import writer_lock
 from reloader.errors import LockedError, PermissionRefused
-from reloader.layout import Layout
-from reloader.lock import writer_lock
+from reloader.paths import Paths
 
 pytestmark = pytest.mark.kernel
 
@@ -81,9 +81,9 @@ time.sleep(60)
 HOLD = """
 import sys, time
 from pathlib import Path
-from reloader.layout import Layout
-from reloader.lock import writer_lock
-with writer_lock(Layout(bpffs=sys.argv[1], records=Path(sys.argv[2]))):
+from reloader.paths import Paths
+from reloader.disk.lock import writer_lock
+with writer_lock(Paths(bpffs=sys.argv[1], records=Path(sys.argv[2]))):
     print("ready", flush=True)
     time.sleep(60)
 """
@@ -95,8 +95,8 @@ def test_v2_a_user_cannot_hold_a_lock_of_root(stage: Stage) -> None:
     stage.apply(stage.spec("v1"))
     lock, root = run_lock(stage), Path(stage.sandbox.bpffs).parent
     assert (lock.parent.stat().st_mode & 0o777, lock.stat().st_mode & 0o777) == (0o700, 0o600)
-    assert stage.layout.lock_file.stat().st_mode & 0o777 == 0o600
-    strangers = [str(p) for p in (root, stage.sandbox.bpffs, stage.records, stage.layout.lock_file, lock, lock.parent)]
+    assert stage.paths.lock_file.stat().st_mode & 0o777 == 0o600
+    strangers = [str(p) for p in (root, stage.sandbox.bpffs, stage.records, stage.paths.lock_file, lock, lock.parent)]
     with process(FLOCK, *strangers, user=USER):
         for path in strangers[-3:]:
             assert user_may_open(path) is False, path
@@ -117,10 +117,10 @@ def user_may_open(path: str) -> bool:
 
 def test_v2_a_lock_file_with_a_loose_mode_is_closed(stage: Stage) -> None:
     """Left by an older version, say: it is made private when it is taken."""
-    stage.layout.lock_file.write_text("")
-    stage.layout.lock_file.chmod(0o666)
-    with writer_lock(stage.layout):
-        assert stage.layout.lock_file.stat().st_mode & 0o777 == 0o600
+    stage.paths.lock_file.write_text("")
+    stage.paths.lock_file.chmod(0o666)
+    with writer_lock(stage.paths):
+        assert stage.paths.lock_file.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("way", ["records", "bpffs", "other path", "bind mount", "symbolic link"])
@@ -151,11 +151,11 @@ def test_v2_one_writer_whatever_path_leads_there(stage: Stage, tmp_path: Path, w
 
 def test_v2_a_killed_holder_leaves_nothing_locked(stage: Stage) -> None:
     with process(HOLD, stage.sandbox.bpffs, str(stage.records)) as holder:
-        with pytest.raises(LockedError), writer_lock(stage.layout):
+        with pytest.raises(LockedError), writer_lock(stage.paths):
             raise AssertionError("two writers")
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-        with writer_lock(stage.layout):
+        with writer_lock(stage.paths):
             pass
 
 
@@ -165,7 +165,7 @@ def test_v2_a_lock_file_that_is_replaced_lets_no_second_writer_in(
     stage: Stage, tmp_path: Path, subject: str, how: str
 ) -> None:
     folder = stage.records if subject == "records" else tmp_path / "records"
-    lock = stage.layout.lock_file if subject == "records" else run_lock(stage)
+    lock = stage.paths.lock_file if subject == "records" else run_lock(stage)
     aside = lock.with_suffix(".aside")
     with process(HOLD, stage.sandbox.bpffs, str(folder)) as holder:
         if subject == "records":  # the other lock would do
@@ -178,20 +178,20 @@ def test_v2_a_lock_file_that_is_replaced_lets_no_second_writer_in(
             aside.write_text("")
             aside.rename(lock)
         for _ in range(2):
-            with pytest.raises(LockedError) as caught, writer_lock(stage.layout):
+            with pytest.raises(LockedError) as caught, writer_lock(stage.paths):
                 raise AssertionError("two writers")
             assert caught.value.values["pid"] == holder.pid
             assert caught.value.values["subject"] == subject
         holder.kill()
         holder.wait()
-    with writer_lock(stage.layout):
+    with writer_lock(stage.paths):
         pass
     aside.unlink(missing_ok=True)
 
 
 def test_v2_a_waiter_that_opened_the_old_file_does_not_get_in(stage: Stage, run_dir: Path) -> None:
     """Its file has lost the name by the time it is locked."""
-    with writer_lock(Layout(bpffs=stage.sandbox.bpffs, records=stage.records, run_dir=str(run_dir))):
+    with writer_lock(Paths(bpffs=stage.sandbox.bpffs, records=stage.records, run_dir=str(run_dir))):
         (lock,) = run_dir.iterdir()
         old = os.open(lock, os.O_RDWR)
         lock.unlink()
@@ -262,14 +262,14 @@ HAMMER = """
 import os, sys, time
 from pathlib import Path
 from reloader.errors import LockedError
-from reloader.layout import Layout
-from reloader.lock import writer_lock
-layout, inside, end = Layout(bpffs=sys.argv[1], records=Path(sys.argv[2])), sys.argv[3], time.monotonic() + 4
+from reloader.paths import Paths
+from reloader.disk.lock import writer_lock
+paths, inside, end = Paths(bpffs=sys.argv[1], records=Path(sys.argv[2])), sys.argv[3], time.monotonic() + 4
 print("ready", flush=True)
 count = 0
 while time.monotonic() < end:
     try:
-        with writer_lock(layout):
+        with writer_lock(paths):
             os.mkdir(inside)  # fails when another is inside
             time.sleep(0.0005)
             os.rmdir(inside)
@@ -290,7 +290,7 @@ def test_v2_writers_exclude_each_other_while_lock_files_are_deleted(stage: Stage
         ]
         deleted, end = 0, time.monotonic() + 3.5
         while time.monotonic() < end:
-            for lock in (run_lock(stage), stage.layout.lock_file):
+            for lock in (run_lock(stage), stage.paths.lock_file):
                 with contextlib.suppress(FileNotFoundError):
                     lock.unlink()
                     deleted += 1
@@ -399,5 +399,5 @@ def test_v2_root_stays_off_a_user_s_bpf_filesystem(users: Stage) -> None:
     """Their locks lie in different folders; the owner of the pin folder decides whose it is."""
     done = users.run("apply", users.write(users.spec("v1")))
     assert done.code == 77
-    with contextlib.suppress(PermissionRefused), writer_lock(users.layout):
+    with contextlib.suppress(PermissionRefused), writer_lock(users.paths):
         pass

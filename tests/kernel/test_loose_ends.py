@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from reloader.cli import _system_error
+from reloader.disk.lock import writer_lock
+from reloader.engine.transaction import _hint
 from reloader.errors import KernelError, LockedError
-from reloader.layout import Layout
-from reloader.lock import writer_lock
+from reloader.paths import Paths
 from reloader.plan import ops
 from reloader.plan.removal import make_removal
-from reloader.txn.transaction import _hint
 from tests.kernel.test_main_job import Stage, stage
 from tests.plans.build import LAYOUT, case_of
 
@@ -23,13 +23,13 @@ __all__ = ["stage"]
 
 def test_two_record_directories_on_one_bpffs_are_one_writer(stage: Stage, tmp_path: Path) -> None:
     bpffs = stage.sandbox.bpffs
-    other = Layout(bpffs=bpffs, records=tmp_path / "others")
+    other = Paths(bpffs=bpffs, records=tmp_path / "others")
     with writer_lock(other):
         error = stage.apply("v1", code=75)["error"]
         assert (error["reason"], error["values"]["subject"]) == ("locked-by", "bpffs")
     stage.apply("v1")
     with (
-        writer_lock(Layout(bpffs=bpffs, records=stage.sandbox.records)),
+        writer_lock(Paths(bpffs=bpffs, records=stage.sandbox.records)),
         pytest.raises(LockedError),
         writer_lock(other),
     ):

@@ -155,8 +155,8 @@ def test_sabotage_detach_and_attach_turns_the_check_red(stage: Stage, monkeypatc
 
 
 def _swap_by_detaching(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reloader.engine import execute as apply_module
     from reloader.plan.ops import CreateLink
-    from reloader.txn import apply as apply_module
 
     def bare(bench: apply_module.Bench, op: Any) -> None:
         attachment = next(a for a in bench.wish.attachments if a.id == op.attachment) if bench.wish else None
@@ -231,14 +231,14 @@ def test_sabotage_no_bridge_turns_the_check_red(stage: Stage, monkeypatch: pytes
 
 def _marks_only(moves: Any) -> list[Any]:
     """Nothing is copied ahead."""
-    return [ops.Convert(map=m.map, source=m.source, target=m.target, back=m.pair.back) for m in moves]
+    return [ops.OweDrainBack(map=m.map, source=m.source, target=m.target, back=m.pair.back) for m in moves]
 
 
 def test_sabotage_copy_then_swap_turns_the_check_red(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a script would do: drain while the old program still counts, then swap."""
-    from reloader.plan import draft
+    from reloader.plan import builder
 
-    plain = draft.Draft._convert_and_attach
+    plain = builder.Draft._convert_and_attach
 
     def drained_first(made: Any) -> list[Any]:
         found = plain(made)

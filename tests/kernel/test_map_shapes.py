@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from reloader.bpf.live import LiveKernel
-from reloader.btf import Btf, TypeTree
-from reloader.elf import ElfMap, read_object
 from reloader.kernel import Fd, LoadRequest
-from reloader.plan.compat import MapShape, map_differences
+from reloader.plan.state.compat import MapShape, map_differences
+from reloader.structs.btf import Btf, TypeTree
+from reloader.structs.elf import ElfMap, read_object
 
 pytestmark = pytest.mark.kernel
 

@@ -348,7 +348,7 @@ def test_sabotage_a_prog_array_let_go_too_early_is_seen(stage: Stage, compile_bp
     stage.send(5)
     wait_until(lambda: places(stage)[LEFT] == 5)
     assert places(stage)[FELL_THROUGH] == 0
-    for path in (stage.layout.map_pin("edge", 1, "jumps"), stage.layout.pub_pin("edge", "jumps")):
+    for path in (stage.paths.map_pin("edge", 1, "jumps"), stage.paths.pub_pin("edge", "jumps")):
         stage.kernel.pins.unpin(path)
 
     def falls_through() -> bool:
@@ -369,7 +369,7 @@ def test_a_rollback_needs_no_source(stage: Stage) -> None:
     stage.apply(stage.spec(maps=bulk))
     stage.apply(stage.spec("v2"))
     stage.assert_counts()
-    for folder in (stage.folder, stage.layout.cache_dir):
+    for folder in (stage.folder, stage.paths.cache_dir):
         shutil.rmtree(folder, ignore_errors=True)
     (result,) = stage.call("rollback", "edge")["pipelines"]
     assert result["generation"] == 3
@@ -395,7 +395,7 @@ def test_twenty_generations_are_kept_with_what_they_need(stage: Stage) -> None:
     for kind, count in (("objects", 1), ("entries", 20)):
         stored = {p.name for p in (stage.records / kind).iterdir()}
         assert len(stored) == count, kind
-        assert stored == {p.name for p in (stage.layout.record_dir("edge") / kind).iterdir()}
+        assert stored == {p.name for p in (stage.paths.record_dir("edge") / kind).iterdir()}
     assert stage.run("rollback", "edge", "--to", "3").code == 65
     stage.call("rollback", "edge", "--to", "4")
     assert list(stage.items("blocklist")) == [socket.inet_aton("10.1.0.4")]
@@ -527,7 +527,7 @@ def test_an_interface_made_anew_is_attached_again(stage: Stage, second: dict[str
 
 def test_records_are_json_that_others_may_read(stage: Stage) -> None:
     stage.apply(stage.spec())
-    current = json.loads(stage.layout.current_file("edge").read_text())
+    current = json.loads(stage.paths.current_file("edge").read_text())
     assert current["generation"] == 1
-    assert oct(stage.layout.current_file("edge").stat().st_mode & 0o777) == "0o600"
+    assert oct(stage.paths.current_file("edge").stat().st_mode & 0o777) == "0o600"
     assert subprocess.run(["ls", stage.records], check=True, capture_output=True).stdout

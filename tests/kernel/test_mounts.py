@@ -53,7 +53,7 @@ def test_mountinfo_without_optional_fields_and_with_several() -> None:
 
 def test_a_user_s_lock_beside_mounts_with_odd_names(stage: Stage, odd: list[Path]) -> None:
     """The type of the filesystem is asked for by users who are not root."""
-    code = "import sys; from reloader.lock import _filesystem; print(_filesystem(int(sys.argv[1])))"
+    code = "import sys; from reloader.disk.lock import _filesystem; print(_filesystem(int(sys.argv[1])))"
     device = str(os.stat(stage.sandbox.bpffs).st_dev)
     for locale in ("C.UTF-8", "C"):
         environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -20,7 +20,7 @@ def stage(stage: Stage) -> Stage:
     run("ip", "-n", stage.sandbox.rx.name, "link", "add", "bad0", "type", "veth", "peer", "name", "bad1")
     put(stage, "v1")
     stage.call("apply", stage.folder / "bad.yaml", stage.folder / "edge.yaml")
-    journals = stage.layout.journal_file("bad", "").parent
+    journals = stage.paths.journal_file("bad", "").parent
     journals.mkdir(exist_ok=True)
     (journals / "00000000000000000001-1.jsonl").write_bytes(b'{"v":1}\n')
     return stage
@@ -43,7 +43,7 @@ def test_apply_and_recover_go_on_with_the_others(stage: Stage) -> None:
     assert stage.standing().generation == 2
     assert stage.attached("bad0") == before
     stage.assert_counts()
-    lost = stage.layout.journal_file("edge", "00000000000000000001-2")
+    lost = stage.paths.journal_file("edge", "00000000000000000001-2")
     lost.parent.mkdir(exist_ok=True)
     lost.write_bytes(b"")
     done = stage.run("recover")
@@ -54,7 +54,7 @@ def test_apply_and_recover_go_on_with_the_others(stage: Stage) -> None:
 @pytest.mark.parametrize("damage", [b"", b"{}"])
 def test_damaged_records_of_one(stage: Stage, damage: bytes) -> None:
     put(stage, "v2")
-    stage.layout.current_file("bad").write_bytes(damage)
+    stage.paths.current_file("bad").write_bytes(damage)
     done = stage.run("apply", stage.folder / "bad.yaml", stage.folder / "edge.yaml")
     assert done.code == 4
     assert "damaged" in done.error["message"]

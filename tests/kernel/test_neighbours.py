@@ -14,7 +14,7 @@ from typing import Literal
 import pytest
 
 from lab.stage import ROOT, Stage, wait_until
-from reloader import effects
+from reloader import fault_points
 from reloader.errors import KernelError
 from reloader.kernel import Fd, LoadRequest, XdpMode
 from tests.kernel.test_state_transfer import KILLER
@@ -40,9 +40,9 @@ def theirs(stage: Stage, compile_bpf: Callable[[str], Path]) -> Iterator[Fd]:
 
 
 @pytest.fixture
-def gated() -> Iterator[Callable[[effects.Gate], None]]:
-    yield effects.install
-    effects.install(None)
+def gated() -> Iterator[Callable[[fault_points.Gate], None]]:
+    yield fault_points.install
+    fault_points.install(None)
 
 
 def ifindex(stage: Stage) -> int:
@@ -101,7 +101,7 @@ def test_regress_a_trial_takes_nothing_over(stage: Stage, theirs: Fd, proof: str
 @pytest.mark.parametrize("mode", [XdpMode.NATIVE, XdpMode.SKB])
 @pytest.mark.parametrize("effect", ["link.take_over", "pin", "journal.commit"])
 def test_what_was_taken_over_is_put_back(
-    stage: Stage, theirs: Fd, gated: Callable[[effects.Gate], None], effect: str, mode: XdpMode
+    stage: Stage, theirs: Fd, gated: Callable[[fault_points.Gate], None], effect: str, mode: XdpMode
 ) -> None:
     """Failing before the gap, at the pin of our link, or at the commit."""
     mine = attach_by_netlink(stage, theirs, mode)
@@ -173,7 +173,7 @@ def test_our_own_link_is_taken_back_without_a_gap(stage: Stage, theirs: Fd) -> N
     stage.apply(stage.spec())
     (pin,) = (p for p in stage.standing().pins if "/links/" in p)
     with stage.kernel.pins.get(f"{stage.sandbox.bpffs}/{pin}") as link:
-        with stage.kernel.pins.get(stage.layout.prog_pin("edge", 1, "count_flows")) as ours:
+        with stage.kernel.pins.get(stage.paths.prog_pin("edge", 1, "count_flows")) as ours:
             stage.kernel.links.update(link, new=theirs, old=ours)
         number = stage.kernel.links.info(link).id
     mine = stage.attached()
@@ -195,7 +195,7 @@ def test_sixteen_writers_at_once(stage: Stage) -> None:
     path = stage.write(stage.spec("v2"))
     hold = (
         "import sys, time\n"
-        "from reloader import cli, effects\n"
+        "from reloader import cli, fault_points as effects\n"
         "effects.install(lambda when, name: time.sleep(0.05 if when == 'before' else 0))\n"  # long enough for all
         "sys.stdin.read()\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
@@ -226,7 +226,7 @@ def test_regress_a_link_with_that_ifindex_in_another_namespace_is_not_it(stage: 
     if name == "twin":
         end.run("ip", "link", "add", "index", str(index), "name", name, "type", "dummy")
     end.run(
-        "bpftool", "net", "attach", "xdpgeneric", "pinned", stage.layout.prog_pin("edge", 1, "count_flows"), "dev", name
+        "bpftool", "net", "attach", "xdpgeneric", "pinned", stage.paths.prog_pin("edge", 1, "count_flows"), "dev", name
     )
     attach = {"program": "count_flows", "type": "xdp", "interface": name, "netns": end.netns}
     other = stage.folder / "other.yaml"

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from lab.stage import ROOT, Done, Stage
-from reloader import records
 from reloader.errors import InputError
-from reloader.spec import host
+from reloader.pipeline import host_file
+from reloader.store import records
 
 pytestmark = pytest.mark.kernel
 PATIENCE = 20  # seconds; what waits for a FIFO waits for ever
@@ -142,7 +142,7 @@ def test_v8_in_place_of_the_host_file(stage: Stage, kind: str) -> None:
     odd = stage.folder / "host.yaml"
     name = put(odd, kind)
     with at_once(), pytest.raises(InputError) as caught:
-        host.declared(odd)
+        host_file.declared(odd)
     assert caught.value.reason == ODD
     assert caught.value.values["type"] == name
 
@@ -180,18 +180,18 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 
 def record(stage: Stage, what: str) -> Path:
-    layout = stage.layout
-    wish = records.read_generation(layout, "edge", 2).wish
+    paths = stage.paths
+    wish = records.read_generation(paths, "edge", 2).wish
     listed = next(m.entries for m in wish.maps if m.entries)
     return {
-        "current": layout.current_file("edge"),
-        "generation": layout.generation_file("edge", 2),
-        "older generation": layout.generation_file("edge", 1),
-        "object": layout.blob_file("objects", wish.objects[0].digest),
-        "entries": layout.blob_file("entries", listed.digest),
-        "journal": layout.journal_file("edge", "00000000000000000001-1"),
-        "reserve": layout.reserve_file("edge"),
-        "cache": next(layout.cache_dir.iterdir()),
+        "current": paths.current_file("edge"),
+        "generation": paths.generation_file("edge", 2),
+        "older generation": paths.generation_file("edge", 1),
+        "object": paths.blob_file("objects", wish.objects[0].digest),
+        "entries": paths.blob_file("entries", listed.digest),
+        "journal": paths.journal_file("edge", "00000000000000000001-1"),
+        "reserve": paths.reserve_file("edge"),
+        "cache": next(paths.cache_dir.iterdir()),
     }[what]
 
 

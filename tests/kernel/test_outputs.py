@@ -117,7 +117,7 @@ def test_v4_v7_so_it_is_with_every_command_that_changes(stage: Stage, broken: st
     assert run(stage, "panic", "edge", "--open", broken=broken)[0] == 0
     assert stage.call("status", "edge")["pipelines"][0]["state"] == "panicked"
     assert run(stage, "panic", "edge", "-o", "json", broken=broken)[0] == 65  # its YAML says no stance
-    shutil.rmtree(stage.layout.record_dir("edge"))
+    shutil.rmtree(stage.paths.record_dir("edge"))
     assert run(stage, "recover", "edge", broken=broken)[0] == 0
     assert stage.standing().generation
     drafts = stage.folder / "drafts"
@@ -225,7 +225,7 @@ def test_v7_no_descriptor_of_ours_takes_a_closed_number(stage: Stage) -> None:
     log = stage.folder / "open"
     watching = f"""
 import os
-from reloader import effects
+from reloader import fault_points as effects
 def gate(when, name):
     with open({str(log)!r}, "a") as out:
         out.write(" ".join(os.readlink(f"/proc/self/fd/{{n}}") for n in (0, 1, 2)) + "\\n")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lab.stage import ROOT, Stage, wait_until
-from reloader.lock import writer_lock
+from reloader.disk.lock import writer_lock
 from tests.support.trials import (
     DROP,
     PASS,
@@ -101,7 +101,7 @@ def test_undeclared_is_refused_with_the_way_on(stage: Stage) -> None:
 def test_it_waits_for_no_lock(stage: Stage) -> None:
     """Somebody holds the writer lock, and hangs."""
     stage.apply(stage.spec("v1", panic="open"))
-    with writer_lock(stage.layout):
+    with writer_lock(stage.paths):
         assert stage.run("apply", stage.write(stage.spec("v2"))).code == 75
         stage.call("panic", "edge")
     assert verdict(stage) == "pass"
@@ -113,18 +113,19 @@ def test_an_apply_under_way_goes_back(stage: Stage) -> None:
     stage.write(stage.spec("v2", panic="open"))
     code = (
         "import sys\n"
-        "from reloader import cli, effects\n"
+        "from reloader import cli, fault_points as effects\n"
         "from reloader.bpf.live import LiveKernel\n"
-        "from reloader.layout import Layout\n"
-        "from reloader.txn.panic import panic\n"
-        "layout = Layout(bpffs=sys.argv[sys.argv.index('--bpffs') + 1])\n"
+        "from reloader.kernel.host import Host\n"
+        "from reloader.paths import Paths\n"
+        "from reloader.break_glass.panic import panic\n"
+        "paths = Paths(bpffs=sys.argv[sys.argv.index('--bpffs') + 1])\n"
         "import pathlib\n"
-        "layout = Layout(bpffs=layout.bpffs, records=pathlib.Path(sys.argv[sys.argv.index('--records') + 1]))\n"
+        "paths = Paths(bpffs=paths.bpffs, records=pathlib.Path(sys.argv[sys.argv.index('--records') + 1]))\n"
         "came = []\n"
         "def gate(when, name):\n"
         "    if (when, name) == ('before', 'link.update') and not came:\n"
         "        came.append(name)\n"
-        "        panic(LiveKernel(), layout, 'edge', None)\n"
+        "        panic(Host(kernel=LiveKernel(), paths=paths), 'edge', None)\n"
         "effects.install(gate)\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
@@ -236,7 +237,7 @@ def test_v11_panic_needs_no_readable_records(stage: Stage, record: str) -> None:
 def test_regress_panic_after_a_first_apply_was_killed(stage: Stage) -> None:
     """Its link is pinned and serves, its record was not written yet."""
     stage.write(stage.spec("v1", panic="open"))
-    link = f"pin {stage.layout.link_pin('edge', f'xdp:{stage.sandbox.rx.interface}@{stage.sandbox.rx.name}')}"
+    link = f"pin {stage.paths.link_pin('edge', f'xdp:{stage.sandbox.rx.interface}@{stage.sandbox.rx.name}')}"
     command = [sys.executable, "-m", "lab.crash.gated", "kill", "after", f"1 {link}", "--"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = ["apply", str(stage.file), *stage.where]
@@ -260,7 +261,7 @@ def test_regress_doctor_knows_a_panic(stage: Stage) -> None:
 def test_regress_the_way_by_hand_works(stage: Stage) -> None:
     """A link does not yield to `ip link set xdp off`; what the hint says must."""
     stage.apply(stage.spec("v1", panic="open"))
-    pin = stage.layout.link_pin("edge", f"xdp:{stage.sandbox.rx.interface}@{stage.sandbox.rx.name}")
+    pin = stage.paths.link_pin("edge", f"xdp:{stage.sandbox.rx.interface}@{stage.sandbox.rx.name}")
     subprocess.run(["bpftool", "link", "detach", "pinned", pin], check=True, timeout=20)
     assert stage.attached() == 0
     failed = stage.run("panic", "edge", json_too=False)

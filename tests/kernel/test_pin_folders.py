@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from lab.stage import ROOT, Done, Stage
-from reloader import pin_folders
 from reloader.bpf import folders
+from reloader.disk.lock import writer_lock
 from reloader.errors import KernelError
-from reloader.lock import writer_lock
+from reloader.pins import own_folders
 from tests.kernel.test_rescue import rescue
 from tests.support import faults
 
@@ -171,7 +171,7 @@ def test_v3_a_folder_that_is_exchanged_between_judging_and_pinning(
 ) -> None:
     """A user makes it first, after everything was judged: nothing is pinned below it, and nothing stays."""
     spec, folder = stage.spec("v1"), Path(stage.sandbox.bpffs)
-    judged = pin_folders.require_own_folders
+    judged = own_folders.require_own_folders
 
     def and_then_taken(*words: object) -> None:
         judged(*words)  # type: ignore[arg-type]
@@ -224,5 +224,5 @@ def test_v3_a_writer_needs_no_more_than_its_own_pipeline_s_folders(stage: Stage)
     other.mkdir()
     os.chown(other, USER, USER)
     stage.apply(stage.spec("v1", rodata={"default_verdict": "XDP_PASS"}))
-    with writer_lock(stage.layout):
+    with writer_lock(stage.paths):
         pass

@@ -105,7 +105,7 @@ def test_with_none_at_all(stage: Stage) -> None:
 def test_what_needs_more_says_so(stage: Stage) -> None:
     """To find what lost its pin by its id."""
     assert as_user(stage, ENOUGH, "apply", stage.file).code == 0
-    stage.kernel.pins.unpin(stage.layout.state_pin("edge", "flows", pin_layout(stage), 1))
+    stage.kernel.pins.unpin(stage.paths.state_pin("edge", "flows", pin_layout(stage), 1))
     lost = as_user(stage, ENOUGH, "apply", stage.file)
     assert lost.code == 77, lost.err
     assert "CAP_SYS_ADMIN" in lost.err
@@ -127,7 +127,7 @@ def test_a_user_s_files_are_not_root_s(stage: Stage) -> None:
 
 
 def pin_layout(stage: Stage) -> str:
-    names = stage.kernel.pins.listdir(stage.layout.state_pins("edge"))
+    names = stage.kernel.pins.listdir(stage.paths.state_pins("edge"))
     return next(n.split("-")[1] for n in names if n.startswith("flows-"))
 
 

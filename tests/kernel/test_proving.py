@@ -24,9 +24,9 @@ from lab.stage import ROOT, Stage, wait_until
 from lab.traffic import Generator, settle
 from reloader.bpf import netns
 from reloader.frozen import frozen
-from reloader.spec.dissect import checksum_state, dissect
-from reloader.spec.packets import build
-from reloader.txn import proving, shadow
+from reloader.packet_tests import run, shadow
+from reloader.pipeline.tests.dissect import checksum_state, dissect
+from reloader.pipeline.tests.packets import build
 from tests.support import faults
 from tests.unit.test_packets import classic, next_generation
 
@@ -500,7 +500,7 @@ def test_killed_in_the_middle_of_a_test_nothing_is_left(stage: Stage) -> None:
     endless = [passes(name=str(i), repeat=100_000) for i in range(50)]
     words = [sys.executable, "-m", "reloader", "apply", str(stage.write(spec(stage, *endless, spin=2))), *stage.where]
     process = subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
-    journal = stage.layout.journal_file("edge", "").parent
+    journal = stage.paths.journal_file("edge", "").parent
     while not list(journal.glob("*.jsonl")):
         assert process.poll() is None
         time.sleep(0.01)
@@ -514,10 +514,10 @@ def test_killed_in_the_middle_of_a_test_nothing_is_left(stage: Stage) -> None:
 
 def test_results_are_told_apart() -> None:
     """Sabotage: a failure among many is never lost."""
-    one = proving.Result(name="a", program="p", outcome="passed", place="f:1:1", seconds=0.0)
-    other = proving.Result(name="b", program="p", outcome="failed", place="f:2:1", seconds=0.0, said=("no", "more"))
-    assert proving.failures([one]) is None
-    failed = proving.failures([one, other])
+    one = run.Result(name="a", program="p", outcome="passed", place="f:1:1", seconds=0.0)
+    other = run.Result(name="b", program="p", outcome="failed", place="f:2:1", seconds=0.0, said=("no", "more"))
+    assert run.failures([one]) is None
+    failed = run.failures([one, other])
     assert failed is not None
     assert [row["name"] for row in failed.tests] == ["a", "b"]
     assert failed.message == "1 of 2 tests failed"
@@ -595,7 +595,7 @@ def test_an_external_map_is_left_alone(stage: Stage) -> None:
     """A test that counts in a map of somebody else's counts in a copy of its shape."""
     stage.apply(spec(stage))
     stage.send(5)
-    theirs = stage.layout.pub_pin("edge", "tallies")
+    theirs = stage.paths.pub_pin("edge", "tallies")
     before = stage.items("tallies")
     other = {**spec(stage, WRITES), "attach": [{"program": "judge", "type": "xdp", "interface": "nosuch0"}]}
     other["maps"] = {**MAPS, "tallies": {"role": "external", "pin": theirs}}

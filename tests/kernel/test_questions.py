@@ -17,8 +17,8 @@ from lab.sandbox import Sandbox
 from lab.stage import wait_until
 from reloader.bpf import netns
 from reloader.bpf.live import LiveKernel
-from reloader.spec.checks import HostCommand, Http, Tcp
-from reloader.txn.questions import SHOWN, ask
+from reloader.pipeline.checks import HostCommand, Http, Tcp
+from reloader.trial.network_checks import SHOWN, ask
 
 pytestmark = pytest.mark.kernel
 

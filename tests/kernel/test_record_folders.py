@@ -61,19 +61,19 @@ def test_v1_a_folder_below_the_records_that_a_user_planted(stage: Stage, below: 
 @pytest.mark.parametrize("what", ["current", "generation", "blob", "link", "journal", "cache", "writable"])
 def test_v1_a_file_below_the_records_that_a_user_planted(stage: Stage, what: str) -> None:
     stage.apply(stage.spec("v1"))
-    layout = stage.layout
+    paths = stage.paths
     path = {
-        "current": layout.current_file("edge"),
-        "generation": layout.generation_file("edge", 7),
+        "current": paths.current_file("edge"),
+        "generation": paths.generation_file("edge", 7),
         "blob": next((stage.records / "objects").iterdir()),
-        "link": layout.generation_file("edge", 8),
-        "journal": layout.journal_file("edge", "00000000000000000001-1"),
-        "cache": layout.cache_dir / f"{'0' * 64}.json",
-        "writable": layout.generation_file("edge", 1),
+        "link": paths.generation_file("edge", 8),
+        "journal": paths.journal_file("edge", "00000000000000000001-1"),
+        "cache": paths.cache_dir / f"{'0' * 64}.json",
+        "writable": paths.generation_file("edge", 1),
     }[what]
     path.parent.mkdir(exist_ok=True)
     if what == "link":
-        path.symlink_to(layout.generation_file("edge", 1))
+        path.symlink_to(paths.generation_file("edge", 1))
     elif not path.exists():
         path.write_text("{}")
     if what == "writable":
@@ -88,7 +88,7 @@ def test_v1_a_file_below_the_records_that_a_user_planted(stage: Stage, what: str
 def test_v1_the_hint_about_the_records_helps(stage: Stage) -> None:
     stage.apply(stage.spec("v1"))
     os.chown(stage.records / "objects", STRANGER, STRANGER)
-    stage.layout.generation_file("edge", 1).chmod(0o666)
+    stage.paths.generation_file("edge", 1).chmod(0o666)
     file = stage.write(stage.spec("v1", rodata={"default_verdict": "XDP_PASS"}))
     done = stage.run("apply", file)
     assert len(weak(done)) == 2
@@ -132,7 +132,7 @@ def test_v1_the_record_directory_is_not_made_through_a_user_s_link(stage: Stage)
 def test_v1_a_refusal_names_some_of_many_files(stage: Stage) -> None:
     stage.apply(stage.spec("v1"))
     for number in range(100, 300):
-        path = stage.layout.generation_file("edge", number)
+        path = stage.paths.generation_file("edge", number)
         path.write_text("{}")
         os.chown(path, STRANGER, STRANGER)
     done = stage.run("recover")

@@ -21,8 +21,8 @@ import pytest
 import yaml
 
 from lab.stage import ROOT, Stage, checked, validator
-from reloader import effects
-from reloader.layout import Layout
+from reloader import fault_points
+from reloader.paths import Paths
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -92,13 +92,13 @@ def test_status_of_what_is_not_well(stage: Stage) -> None:
         assert "our link's pin is gone" in state()[1]
         stage.kernel.pins.pin(held, pin)
     assert state() == ("serving", "")
-    journal = stage.layout.journal_file("edge", "1")
+    journal = stage.paths.journal_file("edge", "1")
     journal.parent.mkdir(exist_ok=True)
     journal.touch()
     assert state()[0] == "unfinished"
     assert "reloader recover edge" in state()[1]
     journal.unlink()
-    current = stage.layout.current_file("edge")
+    current = stage.paths.current_file("edge")
     sound = current.read_bytes()
     current.write_bytes(b"{")
     assert state()[0] == "damaged"
@@ -252,10 +252,10 @@ def slow_swap() -> Iterator[Callable[[float], None]]:
     """slow_swap(seconds): every link update takes so long from here on."""
 
     def install(seconds: float) -> None:
-        effects.install(lambda when, name: time.sleep(seconds if (when, name) == ("before", "link.update") else 0))
+        fault_points.install(lambda when, name: time.sleep(seconds if (when, name) == ("before", "link.update") else 0))
 
     yield install
-    effects.install(None)
+    fault_points.install(None)
 
 
 def test_a_slow_step_is_said_on_standard_error(stage: Stage, slow_swap: Callable[[float], None]) -> None:
@@ -272,9 +272,9 @@ def test_reading_much_is_a_step_too(stage: Stage, monkeypatch: pytest.MonkeyPatc
 
     compiled = sources.compiled
 
-    def slowly(arguments: list[str], layout: Layout) -> Any:
+    def slowly(arguments: list[str], paths: Paths) -> Any:
         time.sleep(0.9)
-        return compiled(arguments, layout)
+        return compiled(arguments, paths)
 
     faults.inject(monkeypatch, "compiled", slowly)
     stage.write(stage.spec())

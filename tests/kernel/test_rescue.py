@@ -28,7 +28,7 @@ def rescue(stage: Stage, number: int) -> subprocess.CompletedProcess[str]:
         assert found, tool
         (bare / tool).unlink(missing_ok=True)
         (bare / tool).symlink_to(found)
-    path = stage.layout.rescue_file("edge", number)
+    path = stage.paths.rescue_file("edge", number)
     text = path.read_text().replace('PATH="$PATH:/usr/sbin:/sbin"', "")
     command = [str(bare / "sh"), "-c", text]
     return subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": str(bare)}, timeout=30)
@@ -72,7 +72,7 @@ def test_a_generation_without_reloader(stage: Stage) -> None:
 
 def rodata_of(stage: Stage) -> dict[str, bytes]:
     """The constants that the attached program was loaded with."""
-    from reloader.elf import read_object
+    from reloader.structs.elf import read_object
 
     variables = read_object((stage.folder / "v1.bpf.o").read_bytes()).rodata
     with stage.kernel.progs.by_id(stage.attached()) as fd:
@@ -125,7 +125,7 @@ def test_regress_the_state_pin_of_the_highest_serial(stage: Stage, serials: tupl
 def test_regress_a_rescue_takes_up_live_maps_below_other_pins(stage: Stage) -> None:
     """Pins of streams too are looked for where RELOADER_BPFFS says."""
     stage.apply(stage.spec("v1"))
-    text = stage.layout.rescue_file("edge", 1).read_text()
+    text = stage.paths.rescue_file("edge", 1).read_text()
     found = [line for line in text.splitlines() if line.startswith("newest ")]
     assert len(found) == 3
     assert all(line.startswith('newest "$pins"/edge/') for line in found), found
@@ -135,7 +135,7 @@ def test_every_generation_has_one_and_it_goes_with_it(stage: Stage) -> None:
     stage.apply(stage.spec("v1"))
     stage.apply(stage.spec("v2"))
     for number in (1, 2):
-        path = stage.layout.rescue_file("edge", number)
+        path = stage.paths.rescue_file("edge", number)
         assert path.stat().st_mode & 0o777 == 0o700
         syntax = subprocess.run(["sh", "-n", str(path)], capture_output=True, text=True, check=False)
         assert syntax.returncode == 0, syntax.stderr
@@ -175,7 +175,7 @@ def test_watch_leaves_the_scripts_version(stage: Stage) -> None:
 def test_regress_remove_leaves_somebody_elses_program(stage: Stage) -> None:
     """Who came after the script stays; only its pins go."""
     stage.apply(stage.spec("v1"))
-    pin = stage.layout.prog_pin("edge", 1, "count_flows")
+    pin = stage.paths.prog_pin("edge", 1, "count_flows")
     assert rescue(stage, 1).returncode == 0
     rx = stage.sandbox.rx
     rx.run("bpftool", "net", "attach", "xdpdrv", "pinned", pin, "dev", rx.interface, "overwrite")

@@ -104,10 +104,10 @@ def test_a_rescue_script_of_relative_paths(stage: Stage, monkeypatch: pytest.Mon
     monkeypatch.chdir(stage.sandbox.dir)
     stage.records = Path("records")
     stage.apply(stage.spec("v1"))
-    script = stage.layout.rescue_file("edge", 1).absolute()
+    script = stage.paths.rescue_file("edge", 1).absolute()
     monkeypatch.chdir("/")
     stage.records = stage.sandbox.dir / "records"
-    assert stage.layout.rescue_file("edge", 1) == script
+    assert stage.paths.rescue_file("edge", 1) == script
     done = rescue(stage, 1)
     assert done.returncode == 0, done.stderr
     stage.assert_counts()

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from lab.stage import ROOT, Stage
-from reloader import effects
-from reloader.spec.share import group_id
+from reloader import fault_points
+from reloader.pipeline.share import group_id
 from tests.kernel.test_rescue import rescue
 from tests.support import faults
 
@@ -115,7 +115,7 @@ def test_v3_sharing_stays_right_over_every_change(stage: Stage) -> None:
     assert_shared(stage, ONE)
     stage.call("rollback", "edge")
     assert_shared(stage, ONE)
-    os.unlink(stage.layout.pub_pin("edge", "flows"))
+    os.unlink(stage.paths.pub_pin("edge", "flows"))
     stage.call("apply", stage.file)
     assert_shared(stage, ONE)
     stage.apply(shared(stage, version="v3", stateSchema="flow-count"))
@@ -139,7 +139,7 @@ def test_v3_sharing_stays_right_over_every_change(stage: Stage) -> None:
 def test_v3_modes_that_were_changed_by_hand_are_put_right(stage: Stage) -> None:
     spec = shared(stage)
     stage.apply(spec)
-    Path(stage.layout.pub_pin("edge", "flows")).chmod(0o600)
+    Path(stage.paths.pub_pin("edge", "flows")).chmod(0o600)
     stage.apply({**spec, "rodata": {"default_verdict": "XDP_PASS"}})
     assert_shared(stage, ONE)
 
@@ -214,7 +214,7 @@ def test_v3_a_share_that_makes_no_sense(stage: Stage, bad: dict[str, object]) ->
 def test_v3_share_is_part_of_the_digest_only_where_it_is_given(stage: Stage) -> None:
     """Records of before `share:` existed stay in force."""
     stage.apply(stage.spec("v1"))
-    path = stage.layout.generation_file("edge", 1)
+    path = stage.paths.generation_file("edge", 1)
     body = json.loads(path.read_text())
     assert body["wish"].pop("share") is None
     del body["sum"]
@@ -235,11 +235,11 @@ def test_v3_sharing_that_was_cut_short_is_finished_by_recover(stage: Stage, shar
             if seen == 2 * number:
                 raise OSError(5, "sabotage")
 
-        effects.install(fail)
+        fault_points.install(fail)
         try:
             done = stage.run("apply", stage.write(shared(stage) if share else stage.spec("v1")))
         finally:
-            effects.install(None)
+            fault_points.install(None)
         assert done.code == 4, done.err
         assert_private(stage, "", OTHER)
         stage.call("recover", "edge")

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from lab.sandbox import Sandbox
-from reloader import effects, layout
+from reloader import fault_points, paths
 from reloader.bpf.live import LiveKernel
 from tests.kernel.test_main_job import Stage, stage
 from tests.support import faults
@@ -107,7 +107,7 @@ def die_after(point: str) -> None:
         if when == "after" and name.startswith(point):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    effects.install(gate)
+    fault_points.install(gate)
 
 
 def restart(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def restart(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_damaged_stored_object_is_mended_by_applying_again(stage: Stage) -> None:
     stage.apply("v1")
-    where = layout.Layout(bpffs=stage.sandbox.bpffs, records=stage.sandbox.records)
+    where = paths.Paths(bpffs=stage.sandbox.bpffs, records=stage.sandbox.records)
     stored = next((where.records / "objects").iterdir())
     stage.apply("v2")
     whole = stored.read_bytes()
@@ -136,7 +136,7 @@ def test_a_damaged_stored_object_is_mended_by_applying_again(stage: Stage) -> No
 
 def test_a_stored_object_that_is_gone_is_told(stage: Stage) -> None:
     stage.apply("v1")
-    where = layout.Layout(bpffs=stage.sandbox.bpffs, records=stage.sandbox.records)
+    where = paths.Paths(bpffs=stage.sandbox.bpffs, records=stage.sandbox.records)
     first = list((where.records / "objects").iterdir())
     stage.apply("v2")
     for stored in first:

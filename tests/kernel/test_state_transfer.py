@@ -17,7 +17,7 @@ from lab.sandbox import MOUNT, run
 from lab.stage import ROOT, Done, Stage, wait_until
 from lab.traffic import Generator, settle
 from reloader.kernel import Kernel
-from reloader.plan import ops
+from reloader.layouts.rules import Conversion
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -175,9 +175,9 @@ def test_a_full_map_takes_what_it_has_already(stage: Stage) -> None:
     assert stage.counted() == 2000
 
 
-def naive(kernel: Kernel, op: ops.Absorb) -> list[str]:
+def naive(kernel: Kernel, _: str, source_pin: str, target_pin: str, __: Conversion) -> list[str]:
     """What a script does: read, add, write back."""
-    with kernel.pins.get(op.source) as source, kernel.pins.get(op.target) as target:
+    with kernel.pins.get(source_pin) as source, kernel.pins.get(target_pin) as target:
         theirs, ours = kernel.maps.items(source), kernel.maps.items(target)
         time.sleep(0.1)  # as long as a large map takes
         added = {k: added_up(v, ours.get(k, bytes(len(v)))) for k, v in theirs.items()}
@@ -242,7 +242,7 @@ def test_every_type_of_map(stage: Stage, compile_bpf: Callable[[Path], Path]) ->
 
 KILLER = """\
 import os, sys
-from reloader import cli, effects
+from reloader import cli, fault_points as effects
 target, seen = int(os.environ["KILL_AT"]), [0]
 def gate(when, name):
     seen[0] += 1

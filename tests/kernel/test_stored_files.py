@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lab.stage import Stage
-from reloader import records
-from reloader.records import Generation
+from reloader.store import records
+from reloader.store.records import Generation
 
 pytestmark = pytest.mark.kernel
 
@@ -21,7 +21,7 @@ HARM: dict[str, Callable[[Path], object]] = {
 }
 KILLED = """\
 import sys
-from reloader import effects
+from reloader import fault_points as effects
 from reloader.cli import entry
 from lab.crash.gated import Striking
 
@@ -49,7 +49,7 @@ def stored(stage: Stage, kind: str = "objects") -> Path:
 
 
 def rescue(stage: Stage, number: int) -> Path:
-    return stage.layout.rescue_file("edge", number)
+    return stage.paths.rescue_file("edge", number)
 
 
 @pytest.mark.parametrize("harm", HARM)
@@ -96,7 +96,7 @@ def test_what_plan_has_read_is_stored_again_by_apply(stage: Stage, kind: str, ha
 @pytest.mark.parametrize("harm", HARM)
 def test_f10_the_hint_of_doctor_puts_it_back(stage: Stage, kind: str, harm: str) -> None:
     """The very version that is in force, applied again: nothing is to be done in the kernel."""
-    path = stage.layout.blob_file(kind, wished(stage, kind))
+    path = stage.paths.blob_file(kind, wished(stage, kind))
     sound = path.read_bytes()
     HARM[harm](path)
     assert stage.run("doctor").code == 69
@@ -112,7 +112,7 @@ def test_f10_the_hint_of_doctor_puts_it_back(stage: Stage, kind: str, harm: str)
 @pytest.mark.parametrize("harm", HARM)
 def test_a_load_without_its_object_changes_nothing(stage: Stage, harm: str) -> None:
     stage.apply(listing(stage, 2, "v2"))
-    wanted = stage.layout.blob_file("objects", wished(stage, "objects", 2))
+    wanted = stage.paths.blob_file("objects", wished(stage, "objects", 2))
     before = stage.standing()
     HARM[harm](wanted)
     done = stage.run("rollback", "edge")
@@ -125,7 +125,7 @@ def test_a_load_without_its_object_changes_nothing(stage: Stage, harm: str) -> N
 
 def generation(stage: Stage, number: int = 0) -> Generation:
 
-    return records.read_generation(stage.layout, "edge", number or stage.standing().generation)
+    return records.read_generation(stage.paths, "edge", number or stage.standing().generation)
 
 
 def wished(stage: Stage, kind: str, number: int = 0) -> str:

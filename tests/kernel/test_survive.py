@@ -16,11 +16,11 @@ import pytest
 from lab.sandbox import MOUNT, run
 from lab.stage import Stage, wait_until
 from lab.traffic import Generator, settle
-from reloader import records
 from reloader.bpf.progs import LiveProgs
 from reloader.errors import LoadRejected
 from reloader.kernel import Loaded, LoadRequest
-from reloader.spec.wish import Wish
+from reloader.pipeline.wish import Wish
+from reloader.store import records
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -88,7 +88,8 @@ def test_recovering_at_boot_needs_no_yaml_at_all(stage: Stage, restart: Callable
     restart()
     code = (
         "import sys\n"
-        "for name in ('yaml', 'jsonschema', 'reloader.spec.compile', 'reloader.spec.parse'): sys.modules[name] = None\n"
+        "for name in ('yaml', 'jsonschema', 'reloader.pipeline.compile', 'reloader.pipeline.parse'):\n"
+        "    sys.modules[name] = None\n"
         "from reloader import cli\n"
         "from reloader.bpf.live import LiveKernel\n"
         "LiveKernel.boot_id = lambda self: 'another'\n"
@@ -108,7 +109,7 @@ def test_one_pipeline_that_cannot_be_loaded_does_not_stop_the_others(stage: Stag
         stage.file.write_text(json.dumps(stage.document(spec, name=name)))
         stage.call("apply", stage.file)
     rx.run("ip", "link", "del", "gone0")
-    damaged = stage.layout.current_file("adrift")
+    damaged = stage.paths.current_file("adrift")
     restart()
     done = stage.run("recover", "--boot")
     assert done.code == 69
@@ -126,8 +127,8 @@ def test_a_kernel_that_refuses_the_last_version_runs_the_one_before(
     """Trap: a new kernel may reject what ran yesterday (Calico #10911)."""
     stage.apply(stage.spec("v1"))
     stage.apply(stage.spec("v2"))
-    newest = next(d for d in records.read_generation(stage.layout, "edge", 2).wish.objects).digest
-    refused = stage.layout.object_file(newest).read_bytes()
+    newest = next(d for d in records.read_generation(stage.paths, "edge", 2).wish.objects).digest
+    refused = stage.paths.object_file(newest).read_bytes()
     restart()
 
     load = LiveProgs.load
@@ -201,7 +202,7 @@ def test_a_lost_current_record_is_made_again_from_its_generation(stage: Stage) -
     stage.apply(stage.spec("v2"))
     before = stage.standing()
     for damage in (b"", b"{}", None):
-        current = stage.layout.current_file("edge")
+        current = stage.paths.current_file("edge")
         current.unlink() if damage is None else current.write_bytes(damage)
         assert "generation 2, load 2" in recovered(stage, "edge")[0]
         assert stage.standing() == before
@@ -221,7 +222,7 @@ def test_rebuilt_records_let_go_of_everything(stage: Stage) -> None:
 
 def test_records_elsewhere_are_not_rebuilt_unasked(stage: Stage, tmp_path: Path) -> None:
     stage.apply(stage.spec())
-    elsewhere = dataclasses.replace(stage.layout, records=tmp_path / "other")
+    elsewhere = dataclasses.replace(stage.paths, records=tmp_path / "other")
     stage.records = elsewhere.records
     assert recovered(stage) == []
     assert not elsewhere.current_file("edge").exists()
@@ -231,7 +232,7 @@ def test_a_generation_that_fails_its_tests_on_this_kernel_is_passed_over(
     stage: Stage, restart: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a new kernel lets the same program do something else: here the newer one's constant is another."""
-    from reloader.txn import shadow
+    from reloader.packet_tests import shadow
 
     wanted = {"packet": {"udp": {}}, "expect": {"verdict": "XDP_PASS"}}
     stage.apply(stage.spec("v1", rodata={}, test=[wanted]))

@@ -22,10 +22,10 @@ import pytest
 
 from lab.sandbox import Sandbox
 from lab.stage import ROOT, VERSIONS, Stage, hear_signals, on_stage, wait_until
-from reloader import records
 from reloader.errors import Interrupted
-from reloader.records import Trial
-from reloader.trial import born, guarded
+from reloader.store import records
+from reloader.store.records import Trial
+from reloader.store.trial_terms import born, guarded
 from tests.kernel.test_watch import Watch
 from tests.support.trials import (
     DROP,
@@ -261,7 +261,7 @@ def test_apply_is_killed_around_its_commit(stage: Stage, point: str) -> None:
     done = subprocess.run(words, cwd=ROOT, capture_output=True, check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL, done.stderr
     wait_until(lambda: not guards(stage), 20)
-    assert not list(stage.layout.journal_file(stage.name, "").parent.glob("*.jsonl")), "the guard left it unfinished"
+    assert not list(stage.paths.journal_file(stage.name, "").parent.glob("*.jsonl")), "the guard left it unfinished"
     settled(stage)
     assert verdict(stage) == "XDP_PASS"
     assert generation_of(stage) == (1 if when == "before" else 3)
@@ -345,16 +345,16 @@ def test_after_a_restart_what_was_unconfirmed_is_not_loaded_again(stage: Stage) 
     served(stage)
     stage.call("apply", stage.write(stage.spec(rodata=DROP)), "--confirm-timeout", "60s")
     trial = on_trial(stage)
-    current = records.read_current(stage.layout, stage.name)
+    current = records.read_current(stage.paths, stage.name)
     assert current is not None
-    records.write_current(stage.layout, replace(current, trial=replace(trial, boot_id="another", guard=1)))
+    records.write_current(stage.paths, replace(current, trial=replace(trial, boot_id="another", guard=1)))
     assert "rolled back" in stage.call("recover", "--boot")["recovered"][0]
     assert_back(stage, "its guard is gone")
 
 
 FRAIL = """\
 import os, signal
-from reloader.txn import guard
+from reloader.trial import guard
 
 plain, os.setsid = guard._become_apart, lambda: None
 
@@ -406,7 +406,7 @@ def test_watch_goes_on_while_one_is_on_trial(sandbox: Sandbox, objects: Callable
             told = watch.hears("edge: generation 2: rolled back: tcp 192.0.2.1:9: ")
             assert "generation 3 serves" in told
             watch.hears("edge: generation 4 serves")
-            current = records.read_current(stage.layout, stage.name)
+            current = records.read_current(stage.paths, stage.name)
             assert current is not None
             assert current.last_error == "", "to wait is no failed attempt"
             watch.hears("edge: generation 4: rolled back: tcp 192.0.2.1:9: ")
@@ -425,7 +425,7 @@ def test_watch_goes_on_while_one_is_on_trial(sandbox: Sandbox, objects: Callable
 GATED_GUARD = """\
 import os, sys
 from pathlib import Path
-from reloader import effects
+from reloader import fault_points as effects
 from reloader.cli import entry
 from lab.crash.gated import Striking
 
@@ -495,9 +495,9 @@ def test_the_guard_is_terminated_on_its_way_back(stage: Stage, point: str) -> No
 def test_no_way_back_needs_a_human(stage: Stage) -> None:
     """What served before cannot be loaded: the version stays, everybody says so, and a person decides."""
     served(stage)
-    old = records.read_generation(stage.layout, stage.name, 1).wish
+    old = records.read_generation(stage.paths, stage.name, 1).wish
     path = stage.write(stage.spec("v2", rodata=DROP, health=health(tcp(stage))))
-    stored = stage.layout.blob_file("objects", old.objects[0].digest)
+    stored = stage.paths.blob_file("objects", old.objects[0].digest)
     whole = stored.read_bytes()
     stored.write_bytes(b"damaged")
     done = stage.run("apply", path)
@@ -519,11 +519,11 @@ def test_no_way_back_needs_a_human(stage: Stage) -> None:
 def test_a_forgotten_version_without_a_way_back(stage: Stage) -> None:
     """The next command tries once, says so, and does not stand in the way of the one after it."""
     served(stage)
-    old = records.read_generation(stage.layout, stage.name, 1).wish
+    old = records.read_generation(stage.paths, stage.name, 1).wish
     stage.call("apply", stage.write(stage.spec("v2", rodata=DROP)), "--confirm-timeout", "60s")
     trial = on_trial(stage)
     kill(trial.guard)
-    stored = stage.layout.blob_file("objects", old.objects[0].digest)
+    stored = stage.paths.blob_file("objects", old.objects[0].digest)
     whole = stored.read_bytes()
     stored.write_bytes(b"damaged")
     expire(stage)
@@ -537,7 +537,7 @@ def test_a_forgotten_version_without_a_way_back(stage: Stage) -> None:
 def test_after_lost_records_there_is_no_way_back(stage: Stage) -> None:
     """What was rebuilt from the kernel cannot be loaded again: no trial begins that could not end."""
     served(stage)
-    shutil.rmtree(stage.layout.record_dir(stage.name))
+    shutil.rmtree(stage.paths.record_dir(stage.name))
     stage.call("recover", stage.name)
     refused = stage.run("apply", wished(stage))
     assert refused.code == 65

@@ -16,7 +16,7 @@ import pytest
 
 from lab.stage import ROOT, Stage
 from reloader.errors import InputError, PermissionRefused
-from reloader.spec import compile, host
+from reloader.pipeline import compile, host_file
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -165,7 +165,7 @@ def test_v1_compiled_wishes_are_not_taken_when_others_could_change_the_way_to_th
     time.sleep(0.2)  # younger files are not kept
     stage.call("apply", path)
     stage.call("plan", path)
-    assert list(stage.layout.cache_dir.iterdir())
+    assert list(stage.paths.cache_dir.iterdir())
     os.chown(folder, STRANGER, STRANGER)
     done = stage.run("plan", path)
     assert done.code == 77
@@ -181,7 +181,7 @@ def test_v1_the_host_file_is_judged_by_what_was_read(stage: Stage, theirs: Path)
     with storm(theirs.parent, theirs.name):
         for _ in range(20 * ROUNDS):
             with pytest.raises((PermissionRefused, InputError)) as caught:
-                host.declared(path)
+                host_file.declared(path)
             refused += isinstance(caught.value, PermissionRefused)
     assert refused
 

@@ -17,8 +17,8 @@ import pytest
 
 from lab.sandbox import Sandbox
 from reloader.bpf.live import LiveKernel
-from reloader.layout import Layout
-from reloader.lock import writer_lock
+from reloader.disk.lock import writer_lock
+from reloader.paths import Paths
 
 pytestmark = pytest.mark.kernel
 
@@ -246,7 +246,7 @@ def test_an_interface_that_comes_back_is_served_again(watch: Watch) -> None:
 
 def test_another_writer_is_waited_for(watch: Watch) -> None:
     watch.start()
-    with writer_lock(Layout(bpffs=watch.sandbox.bpffs, records=watch.sandbox.records)):
+    with writer_lock(Paths(bpffs=watch.sandbox.bpffs, records=watch.sandbox.records)):
         watch.file.write_text(watch.text())
         watch.hears("edge.yaml: waits: another reloader")
     watch.hears("edge: generation 1 serves")

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.kernel
 NO_SWEEP = """\
 import sys
 from reloader import cli
-from reloader.follow import loop
+from reloader.daemon import loop
 loop.SWEEP = 3600.0
 {more}
 sys.exit(cli.main(sys.argv[1:]))
 """
-DEAF = "from reloader.follow.interfaces import Interfaces; Interfaces.point_at = lambda self, namespaces: False"
+DEAF = "from reloader.daemon.interfaces import Interfaces; Interfaces.point_at = lambda self, namespaces: False"
 
 
 @pytest.fixture

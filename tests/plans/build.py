@@ -22,23 +22,23 @@ from typing import Any
 
 import yaml
 
+from reloader.config_maps.entry_changes import digest_of, entry_diff, join_records
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Interface, LinkInfo, MapInfo, MapType, XdpMode
-from reloader.layout import Layout
-from reloader.observe import Observed, SeenAttachment, SeenMap
+from reloader.layouts.rules import Conversion
+from reloader.observe.pipeline import Observed, SeenAttachment, SeenMap
+from reloader.paths import Paths
+from reloader.pipeline.model import Apply, Role
+from reloader.pipeline.wish import EntriesRef, Kept, Wish, WishAttachment, WishMap, WishObject, WishTests
 from reloader.plan import ops
-from reloader.plan.conversion import Pair
-from reloader.plan.entries import digest_of, entry_diff, join_records
 from reloader.plan.ops import Op
 from reloader.plan.planner import Request
-from reloader.records import Current, Generation, LinkRecord, MapRecord
-from reloader.spec.model import Apply, Role
-from reloader.spec.wish import EntriesRef, Kept, Wish, WishAttachment, WishMap, WishObject, WishTests
-from reloader.state.rules import Conversion
-from reloader.typetree import Member, TypeTree, layout_digest
+from reloader.plan.state.conversion import Pair
+from reloader.store.records import Current, Generation, LinkRecord, MapRecord
+from reloader.structs.tree import Member, TypeTree, layout_digest
 
 FOLDER = Path(__file__).parent
 PIPELINE = "edge"
-LAYOUT = Layout(bpffs="/pins", records=Path("/records"))
+LAYOUT = Paths(bpffs="/pins", records=Path("/records"))
 ROOT = f"{LAYOUT.bpffs}/{PIPELINE}"
 
 U32 = TypeTree(kind="int", name="unsigned int", size=4)
@@ -345,12 +345,12 @@ def op_text(op: Op, digests: dict[str, str]) -> str:
             words = [op.attachment, op.old, "→", op.new]
         case ops.SetEntries():
             words = [op.path, op.before, "→", op.entries, *([] if op.prune else ["keep others"])]
-        case ops.Prove():
+        case ops.RunTests():
             told = f"against {op.against}" if op.against else op.unmeasured
             return f"Prove {digests.get(op.tests, op.tests)}{' ' if op.against else ', '}{told}"
         case ops.Publish():
             words = [op.path, "=", op.source]
-        case ops.MakeInner():
+        case ops.CreateSpareMap():
             words = [op.path, op.entries]
         case ops.PutSlot():
             words = [f"{op.path}[{op.side}]", "=", op.inner]
@@ -360,7 +360,7 @@ def op_text(op: Op, digests: dict[str, str]) -> str:
             words = [f"and {op.grace} s"] if op.grace else []
         case ops.FlipSide():
             words = [op.path, "=", str(op.side)]
-        case ops.CheckFit() | ops.CopyOver() | ops.Convert() | ops.Drain() | ops.CarryEntries():
+        case ops.CheckFit() | ops.CopyOver() | ops.OweDrainBack() | ops.Drain() | ops.CarryEntries():
             words = [op.source, "→", op.target]
         case ops.CheckEntries():
             words = [op.path, *([] if op.entries else ["all"])]
@@ -368,5 +368,5 @@ def op_text(op: Op, digests: dict[str, str]) -> str:
             words = [op.path]
         case _:
             words = []
-    text = " ".join([type(op).__name__, *words]).replace(f"{ROOT}/", "")
+    text = " ".join([op.TAG, *words]).replace(f"{ROOT}/", "")
     return re.sub(r"\b([0-9a-f]{64}|(?<=-)[0-9a-f]{8}(?=-))", lambda m: digests.get(m[0], m[0]), text)

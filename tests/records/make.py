@@ -14,8 +14,8 @@ from pathlib import Path
 
 from lab.sandbox import Sandbox
 from lab.stage import Stage
-from reloader import records
-from reloader.txn.journal import _seal
+from reloader.engine.journal import _seal
+from reloader.store import records
 
 TREE = Path(__file__).parent / "tree"
 PINS, NETNS, BOOT = "/pins", "/run/netns/rx", "00000000-0000-0000-0000-000000000001"

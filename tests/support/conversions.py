@@ -14,22 +14,28 @@ from pathlib import Path
 
 from lab.sandbox import Sandbox
 from reloader.bpf.live import LiveKernel
+from reloader.disk.lock import writer_of
+from reloader.engine.apply_request import Intake
+from reloader.engine.transaction import Progress
 from reloader.frozen import frozen
 from reloader.kernel import PERCPU_TYPES, Fd, Kernel
-from reloader.layout import Layout
-from reloader.lock import writer_lock
-from reloader.observe import Observed, SeenMap
-from reloader.plan.compat import MapShape, map_differences
-from reloader.plan.conversion import Pair
-from reloader.plan.maps import wished_shape
+from reloader.kernel.host import Host
+from reloader.layouts.rules import Conversion, Op, Rule
+from reloader.lifecycle import planning
+from reloader.lifecycle.apply import apply as apply_version
+from reloader.lifecycle.carry_out import Result, quiet
+from reloader.lifecycle.planning import plan as plan_change
+from reloader.lifecycle.ready import recover_all
+from reloader.lifecycle.rollback import rollback as roll_back
+from reloader.observe.pipeline import Observed, SeenMap
+from reloader.paths import Paths
+from reloader.pipeline.compile import compile_file
+from reloader.pipeline.model import Role
+from reloader.pipeline.registry.registry import file_name
 from reloader.plan.model import Plan
-from reloader.spec.compile import compile_file
-from reloader.spec.model import Role
-from reloader.state.registry import file_name
-from reloader.state.rules import Conversion, Op, Rule
-from reloader.txn import session
-from reloader.txn.transaction import Progress
-from reloader.typetree import TypeTree
+from reloader.plan.state.compat import MapShape, map_differences, wished_shape
+from reloader.plan.state.conversion import Pair
+from reloader.structs.tree import TypeTree
 
 MEANING = {
     **dict.fromkeys(("packets", "bytes", "hits", "balance", "counts", "sec_seen", "sec_init", "odd"), Op.SUM),
@@ -125,8 +131,8 @@ def key_rules(old: TypeTree, new: TypeTree) -> tuple[Rule, ...]:
     return (*guards, *rules_between(old, new))
 
 
-def conversions(kernel: Kernel, intake: session.Intake, seen: Observed) -> dict[str, Pair | str]:
-    """In place of session._conversions: rules for each state map whose live shape is not the wished one."""
+def conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pair | str]:
+    """In place of lifecycle_planning._conversions: rules for each state map whose live shape is not the wished one."""
     out: dict[str, Pair | str] = {}
     for wanted in intake.wish.maps:
         live = seen.maps.get(wanted.name)
@@ -149,7 +155,7 @@ def _live_shape(live: SeenMap) -> MapShape:
 
 
 def install() -> None:
-    session._conversions = conversions
+    planning._conversions = conversions
 
 
 # the same without rules
@@ -217,7 +223,8 @@ class Shifting:
     def __init__(self, sandbox: Sandbox, folder: Path, objects: Mapping[str, Path], maps: str = "") -> None:
         self.sandbox, self.folder, self.maps = sandbox, folder, maps
         self.kernel = LiveKernel()
-        self.layout = Layout(bpffs=sandbox.bpffs, records=sandbox.records)
+        self.paths = Paths(bpffs=sandbox.bpffs, records=sandbox.records)
+        self.host = Host(kernel=self.kernel, paths=self.paths)
         self.attached = {"count_flows": sandbox.rx}  # program -> where
         self.file = folder / "edge.yaml"
         self.lossy = False  # whether rules are fine whose way back loses something
@@ -225,7 +232,7 @@ class Shifting:
         for name, path in objects.items():
             shutil.copyfile(path, folder / f"{name}.bpf.o")
 
-    def intake(self, version: str) -> session.Intake:
+    def intake(self, version: str) -> Intake:
         """Version `version` as it would be applied."""
         rows = [
             f"    - {{program: {program}, type: xdp, interface: {end.interface}, netns: {end.netns}}}"
@@ -235,7 +242,7 @@ class Shifting:
         words = {"object": f"{version}.bpf.o", "schema": schema, "attach": "\n".join(rows), "maps": self.maps}
         self.file.write_text(YAML.format(**words))
         made = compile_file(self.file)[0]
-        return session.Intake(wish=made.wish, blobs={**made.objects, **made.entries}, lossy_rollback=self.lossy)
+        return Intake(wish=made.wish, blobs={**made.objects, **made.entries}, lossy_rollback=self.lossy)
 
     def object(self, version: str, path: Path) -> None:
         """Another version to apply."""
@@ -254,24 +261,24 @@ class Shifting:
             (folder / file_name(map_name, number)).write_text(text)
 
     def plan(self, version: str) -> Plan:
-        return session.plan(self.kernel, self.layout, self.intake(version))
+        return plan_change(self.host, self.intake(version))
 
-    def apply(self, version: str, progress: Progress = session.quiet) -> session.Result:
-        with writer_lock(self.layout) as lock:
-            done = session.apply(self.kernel, self.layout, self.intake(version), lock, progress=progress)
+    def apply(self, version: str, progress: Progress = quiet) -> Result:
+        with writer_of(self.host) as writer:
+            done = apply_version(writer, self.intake(version), progress=progress)
         self.version = version
         return done
 
-    def rollback(self) -> session.Result:
-        with writer_lock(self.layout) as lock:
-            return session.rollback(self.kernel, self.layout, "edge", None, lock)
+    def rollback(self) -> Result:
+        with writer_of(self.host) as writer:
+            return roll_back(writer, "edge", None)
 
     def recover(self) -> list[str]:
-        with writer_lock(self.layout) as lock:
-            return session.recover_all(self.kernel, self.layout, lock, [])
+        with writer_of(self.host) as writer:
+            return recover_all(writer, [])
 
     def pub(self, name: str) -> Fd:
-        return self.kernel.pins.get(self.layout.pub_pin("edge", name))
+        return self.kernel.pins.get(self.paths.pub_pin("edge", name))
 
     def contents(self, name: str) -> dict[bytes, bytes]:
         with self.pub(name) as fd:
@@ -279,7 +286,7 @@ class Shifting:
 
     def pins_of(self, name: str) -> list[str]:
         """The state pins of a map: two while it is converted."""
-        folder = f"{self.layout.pipeline_pins('edge')}/state"
+        folder = f"{self.paths.pipeline_pins('edge')}/state"
         return [f"{folder}/{p}" for p in self.kernel.pins.listdir(folder) if p.startswith(f"{name}-")]
 
 
@@ -309,8 +316,6 @@ def apply_in_process(words: list[str]) -> None:
     install()
     file, bpffs, kept = words
     made = compile_file(Path(file))[0]
-    layout = Layout(bpffs=bpffs, records=Path(kept))
-    with writer_lock(layout) as lock:
-        session.apply(
-            LiveKernel(), layout, session.Intake(wish=made.wish, blobs={**made.objects, **made.entries}), lock
-        )
+    paths = Paths(bpffs=bpffs, records=Path(kept))
+    with writer_of(Host(kernel=LiveKernel(), paths=paths)) as writer:
+        apply_version(writer, Intake(wish=made.wish, blobs={**made.objects, **made.entries}))

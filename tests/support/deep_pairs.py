@@ -13,9 +13,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from reloader.spec.values import encode
-from reloader.state.rules import FieldRule
-from reloader.typetree import Member, TypeTree
+from reloader.layouts.rules import FieldRule
+from reloader.structs.encode import encode
+from reloader.structs.tree import Member, TypeTree
 from tests.support.layout_pairs import SIZES, Misfit, Values, Var, scalars_of
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

@@ -1,6 +1,6 @@
 """Random pairs of C structs with rules from one to the other, and the same conversion by names in plain Python.
 
-What the tests of reloader.state share. A struct is a list of `Var`s; `laid_out` gives its TypeTree by C's own rules
+What the tests of reloader.layouts share. A struct is a list of `Var`s; `laid_out` gives its TypeTree by C's own rules
 of alignment, `c_text` its source. `Change` holds a new struct, the rules a person would write, and `expected`:
 a function from the old fields' values to the new ones', or Misfit. It knows nothing of offsets or pieces.
 """
@@ -13,9 +13,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from reloader.spec.values import encode
-from reloader.state.rules import FieldRule, LayoutVersion
-from reloader.typetree import Member, TypeTree
+from reloader.layouts.rules import FieldRule, LayoutVersion
+from reloader.structs.encode import encode
+from reloader.structs.tree import Member, TypeTree
 
 Values = dict[str, Any]
 SIZES = (1, 2, 4, 8)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reloader.state.rules import Conversion, Op, Rule
+from reloader.layouts.rules import Conversion, Op, Rule
 
 
 class NoCounterpart(ValueError):

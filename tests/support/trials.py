@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.stage import ROOT, Done, Stage, hear_signals, wait_until
-from reloader import records
 from reloader.bpf import netns
-from reloader.records import Trial
-from reloader.trial import now
-from reloader.txn.trial import lock_in_turn
+from reloader.lifecycle.trial_record import lock_in_turn
+from reloader.store import records
+from reloader.store.records import Trial
+from reloader.store.trial_terms import now
 
 PASS, DROP = {"default_verdict": "XDP_PASS"}, {"default_verdict": "XDP_DROP"}
 PORT = 8080
@@ -116,28 +116,28 @@ def health(*checks: dict[str, Any], window: str = "400ms", interval: str = "100m
 
 
 def trial_of(stage: Stage, name: str = "") -> Trial | None:
-    current = records.read_current(stage.layout, name or stage.name)
+    current = records.read_current(stage.paths, name or stage.name)
     return current.trial if current else None
 
 
 def expire(stage: Stage, *, grace: float | None = None) -> None:
     """Its time is up: the record says so, and nobody has to wait for it."""
-    current = records.read_current(stage.layout, stage.name)
+    current = records.read_current(stage.paths, stage.name)
     assert current is not None
     assert current.trial is not None
     trial = replace(current.trial, until=now() - 1, grace=current.trial.grace if grace is None else grace)
-    records.write_current(stage.layout, replace(current, trial=trial))
+    records.write_current(stage.paths, replace(current, trial=trial))
 
 
 def generation_of(stage: Stage, name: str = "") -> int:
-    current = records.read_current(stage.layout, name or stage.name)
+    current = records.read_current(stage.paths, name or stage.name)
     return current.generation if current else 0
 
 
 def on_trial(stage: Stage, name: str = "") -> Trial:
     """The trial, once it is open and the transaction that opened it is over."""
     wait_until(lambda: trial_of(stage, name) is not None, 20)
-    with lock_in_turn(stage.layout, 20):
+    with lock_in_turn(stage.host, 20):
         pass
     found = trial_of(stage, name)
     assert found is not None, "no trial was opened"
@@ -152,7 +152,7 @@ def settled(stage: Stage, seconds: float = 20) -> None:
 
 def verdict(stage: Stage) -> str:
     """What the version that serves does with what it does not block, as its wish says."""
-    generation = records.read_generation(stage.layout, stage.name, generation_of(stage))
+    generation = records.read_generation(stage.paths, stage.name, generation_of(stage))
     return {1: "XDP_DROP", 2: "XDP_PASS"}[int.from_bytes(generation.wish.rodata["default_verdict"], "little")]
 
 

@@ -11,10 +11,10 @@ import yaml
 
 from lab.fuzz import inputs
 from reloader.errors import InputError
-from reloader.spec.compile import compile_file
-from reloader.spec.scalars import ValueProblem
-from reloader.spec.values import encode
-from reloader.typetree import TypeTree
+from reloader.pipeline.compile import compile_file
+from reloader.structs.encode import encode
+from reloader.structs.numbers import ValueProblem
+from reloader.structs.tree import TypeTree
 
 
 @pytest.fixture
@@ -129,8 +129,8 @@ def test_f22_interfaces_beside_one_that_the_schema_refuses(folder: Path) -> None
     attach[0]["netns"] = "CHANGE-ME"
     attach[4]["program"] = "nope"
     assert [(path.removeprefix("spec.attach"), reason) for path, reason in found(folder, spec(attach=attach))] == [
-        ("[0].interface", ""), ("[0].netns", "placeholder"), ("[1].interface", "placeholder"),
-        ("[2].interface", "pattern"), ("[3].interface", ""), ("[4].program", ""),
+        ("[0].interface", "invalid-text"), ("[0].netns", "placeholder"), ("[1].interface", "placeholder"),
+        ("[2].interface", "pattern"), ("[3].interface", "invalid-text"), ("[4].program", "no-such-program"),
     ]  # fmt: skip
 
 

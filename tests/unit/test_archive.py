@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from reloader.state import archive
-from reloader.state.archive import Damaged, Exported, Piece
+from reloader.layouts import archive
+from reloader.layouts.archive import Damaged, Exported, Piece
 from tests.plans.build import U32, U64
 
 

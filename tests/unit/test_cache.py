@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from reloader import files
+from reloader.disk import atomic_files
+from reloader.disk.atomic_files import Inputs
 from reloader.errors import InputError
-from reloader.files import Inputs
-from reloader.layout import Layout
-from reloader.spec import cache, compile
-from reloader.spec.wish import Compiled
+from reloader.paths import Paths
+from reloader.pipeline import cache, compile
+from reloader.pipeline.wish import Compiled
 from tests.support import faults
 
 YAML = """\
@@ -43,22 +43,22 @@ spec:
 class Place:
     """A YAML with its files, a record directory, and a count of the compilations."""
 
-    def __init__(self, folder: Path, layout: Layout) -> None:
-        self.folder, self.layout = folder, layout
+    def __init__(self, folder: Path, paths: Paths) -> None:
+        self.folder, self.paths = folder, paths
         self.yaml = folder / "t.yaml"
         self.compilations = 0
 
     def load(self) -> Compiled:
-        (one,) = cache.load_wishes(self.yaml, self.layout)
+        (one,) = cache.load_wishes(self.yaml, self.paths)
         return one
 
     def apply(self) -> Compiled:
         """Load, and store the contents as the engine does."""
         one = self.load()
         for digest, data in one.objects.items():
-            files.store_blob(self.layout.object_file(digest), data)
+            atomic_files.write_atomic(self.paths.object_file(digest), data)
         for digest, data in one.entries.items():
-            files.store_blob(self.layout.entries_file(digest), data)
+            atomic_files.write_atomic(self.paths.entries_file(digest), data)
         return one
 
     def age(self) -> None:
@@ -67,13 +67,13 @@ class Place:
 
     @property
     def kept(self) -> Path:
-        (path,) = self.layout.cache_dir.iterdir()
+        (path,) = self.paths.cache_dir.iterdir()
         return path
 
 
 @pytest.fixture
 def place(tmp_path: Path, compile_bpf: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch) -> Place:
-    made = Place(tmp_path / "src", Layout(records=tmp_path / "records"))
+    made = Place(tmp_path / "src", Paths(records=tmp_path / "records"))
     made.folder.mkdir()
     made.yaml.write_text(YAML)
     (made.folder / "b.csv").write_text("key,value\n10.0.0.0/8,1\n")
@@ -103,7 +103,7 @@ def test_a_hit_needs_the_stored_contents(place: Place) -> None:
     one = place.apply()  # nothing was stored yet: compiled again
     assert place.compilations == 2
     for digest in one.entries:
-        place.layout.entries_file(digest).unlink()
+        place.paths.entries_file(digest).unlink()
     assert place.load().entries == one.entries
     assert place.compilations == 3
 
@@ -132,7 +132,7 @@ def test_the_same_times_and_size_do_not_hide_a_change(place: Place) -> None:
 def test_a_file_changed_a_moment_ago_is_not_trusted(place: Place) -> None:
     (place.folder / "b.csv").write_text("key,value\n10.0.0.0/8,3\n")
     place.apply()
-    assert not place.layout.cache_dir.exists()
+    assert not place.paths.cache_dir.exists()
     place.age()
     place.apply()
     place.load()
@@ -213,13 +213,14 @@ import os, sys
 from pathlib import Path
 opened = []
 sys.addaudithook(lambda event, args: event == "open" and not args[2] & os.O_PATH and opened.append(str(args[0])))
-from reloader.layout import Layout
-from reloader.spec.cache import load_wishes
-(one,) = load_wishes(Path(sys.argv[1]), Layout(records=Path(sys.argv[2])))
-heavy = {"yaml", "jsonschema", "csv", "difflib", "reloader.elf", "reloader.spec.compile", "reloader.spec.parse"}
+from reloader.paths import Paths
+from reloader.pipeline.cache import load_wishes
+(one,) = load_wishes(Path(sys.argv[1]), Paths(records=Path(sys.argv[2])))
+heavy = {"yaml", "jsonschema", "csv", "difflib"}
+heavy |= {"reloader.structs.elf", "reloader.pipeline.compile", "reloader.pipeline.parse"}
 print(sorted(heavy & sys.modules.keys()), [o for o in opened if o.endswith((".bpf.o", ".csv"))], one.wish.pipeline)
 """
-    command = [sys.executable, "-c", program, str(place.yaml), str(place.layout.records)]
+    command = [sys.executable, "-c", program, str(place.yaml), str(place.paths.records)]
     root = Path(__file__).resolve().parent.parent.parent
     out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout
     assert out.strip() == "[] [] subject"

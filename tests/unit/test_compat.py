@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reloader.btf import Kind, Member, TypeTree, layout_digest
-from reloader.elf import read_object
 from reloader.kernel import MapType
-from reloader.plan.compat import Difference, MapShape, differences, map_differences
+from reloader.plan.state.compat import Difference, MapShape, differences, map_differences
+from reloader.structs.btf import Kind, Member, TypeTree, layout_digest
+from reloader.structs.elf import read_object
 
 Compile = Callable[[str | Path], Path]
 

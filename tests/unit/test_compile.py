@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from reloader import record
+from reloader.disk import jsonable
 from reloader.errors import InputError, Problem
-from reloader.spec.compile import Compiled, compile_file
-from reloader.spec.model import Role
-from reloader.spec.wish import Wish
+from reloader.pipeline.compile import Compiled, compile_file
+from reloader.pipeline.model import Role
+from reloader.pipeline.wish import Wish
 
 SOURCE = Path(__file__).parent / "bpf" / "spec_subject.bpf.c"
 
@@ -89,7 +89,7 @@ def test_a_whole_wish(place: Path) -> None:
     assert wish.map("events").max_entries == 8192
     assert wish.map(".bss").role is Role.STATE
     assert one.files == (str(place / "subject.bpf.o"),)
-    assert record.from_json(Wish, record.to_json(wish)) == wish
+    assert jsonable.from_json(Wish, jsonable.to_json(wish)) == wish
 
 
 def test_entries_are_packed_and_sorted_by_key(place: Path) -> None:
@@ -137,38 +137,45 @@ def test_bulk_gives_the_same_entries_as_the_list(place: Path) -> None:
 
 
 BAD = [
-    ("program: look", "program: lok", "8:17", "spec.attach[0].program", "no program 'lok'", "did you mean 'look'?"),
-    ("program: look", "program: classify", "8:17", "spec.attach[0].program", "section 'tc'", 'SEC("xdp")'),
-    ("[subject.bpf.o]", "[none.bpf.o]", "5:13", "spec.objects[0]", "no such file", "compile it first"),
-    ("[subject.bpf.o]", "[.]", "5:13", "spec.objects[0]", "is a directory", ""),
+    ("program: look", "program: lok", "8:17", "spec.attach[0].program", "no-such-program", "did you mean 'look'?"),
+    ("program: look", "program: classify", "8:17", "spec.attach[0].program", "section", 'SEC("xdp")'),
+    ("[subject.bpf.o]", "[none.bpf.o]", "5:13", "spec.objects[0]", "unusable-object", "compile it first"),
+    ("[subject.bpf.o]", "[.]", "5:13", "spec.objects[0]", "not-a-regular-file", ""),
     ("[subject.bpf.o]", "[t.yaml]", "5:13", "spec.objects[0]", "t.yaml: ", "clang -target bpf"),
     (
         "[subject.bpf.o]",
         f"[{{file: subject.bpf.o, sha256: {'ab' * 32}}}]",
         "5:13",
         "spec.objects[0]",
-        "pinned",
+        "digest",
         "sha256 is",
     ),
-    ("sample_rate: 128", "sampel_rate: 128", "6:25", "spec.rodata.sampel_rate", "no read-only", "'sample_rate'?"),
+    ("sample_rate: 128", "sampel_rate: 128", "6:25", "spec.rodata.sampel_rate", "no-such-constant", "'sample_rate'?"),
     ("sample_rate: 128", "sample_rate: -1", "6:25", "spec.rodata.sample_rate", "-1", ""),
     ("mode: 3", "mode: 300", "6:56", "spec.rodata.settings.mode", "300", ""),
     ("mode: 3", "moed: 3", "6:40", "spec.rodata.settings", "moed", "mode"),
-    ("    pairs: {role: state}\n", "", "10:3", "spec.maps", "1 writable map is not declared: pairs", "pairs: {role: T"),
-    ("pairs: {role: state}", "pears: {role: state}", "10:3", "spec.maps", "not declared: pairs", ""),
+    ("    pairs: {role: state}\n", "", "10:3", "spec.maps", "undeclared-maps", "pairs: {role: T"),
+    ("pairs: {role: state}", "pears: {role: state}", "10:3", "spec.maps", "undeclared-maps", ""),
     (
         "pairs: {role: state}",
         "pairs: {role: stream}",
         "17:19",
         "spec.maps.pairs.role",
-        "a hash cannot",
+        "role-of-type",
         "state, config",
     ),
-    ("events: {role: stream", "events: {role: state", "20:20", "spec.maps.events.role", "a ringbuf cannot", "stream"),
-    ("ports: {role: live}", "ports: {role: config}", "21:19", "spec.maps.ports.role", "a devmap cannot", "live"),
-    ("jumps: {role: live}", "jumps: {role: state}", "22:19", "spec.maps.jumps.role", "a prog_array cannot", "live"),
-    (".bss: {role: state}", ".bss: {role: config}", "23:18", 'spec.maps[".bss"].role', "variables cannot", "state"),
-    (".bss: {role: state}", ".bss: {role: state, max_entries: 2}", "23:38", 'spec.maps[".bss"]', "the size of", ""),
+    ("events: {role: stream", "events: {role: state", "20:20", "spec.maps.events.role", "role-of-type", "stream"),
+    ("ports: {role: live}", "ports: {role: config}", "21:19", "spec.maps.ports.role", "role-of-type", "live"),
+    ("jumps: {role: live}", "jumps: {role: state}", "22:19", "spec.maps.jumps.role", "role-of-type", "live"),
+    (".bss: {role: state}", ".bss: {role: config}", "23:18", 'spec.maps[".bss"].role', "role-of-variables", "state"),
+    (
+        ".bss: {role: state}",
+        ".bss: {role: state, max_entries: 2}",
+        "23:38",
+        'spec.maps[".bss"]',
+        "size-of-variables",
+        "",
+    ),
     ("{key: 7, value", "{key: -7, value", "14:17", "spec.maps.policies.entries[0].key", "-7", ""),
     ("verdict: DROP", "verdict: DORP", "14:37", "spec.maps.policies.entries[0].value.verdict", "DORP", "DROP"),
     ("port: 80", "prot: 80", "14:27", "spec.maps.policies.entries[0].value", "prot", "port"),
@@ -177,7 +184,7 @@ BAD = [
         "{key: 7, value: {",
         "15:17",
         "spec.maps.policies.entries[1].key",
-        "same key as at 14:11",
+        "14:11 has the same key",
         "",
     ),
     ("key: 10.0.0.0/8", "key: 10.0.0.1/8", "16:47", "spec.maps.blocklist.entries[0].key", "beyond", "10.0.0.0/8"),
@@ -191,7 +198,14 @@ BAD = [
         "",
     ),
     ("{key: 3, value: 9}", "{key: 4, value: 9}", "18:43", "spec.maps.slots.entries[0].key", "outside the array", ""),
-    ("{key: network}", "{kye: network}", "19:40", "spec.maps.unsaid.byteorder.kye", "no field 'kye'", "key.field"),
+    (
+        "{key: network}",
+        "{kye: network}",
+        "19:40",
+        "spec.maps.unsaid.byteorder.kye",
+        "'kye' does not exist",
+        "key.field",
+    ),
     ("byteorder: {key: network}, ", "", "19:44", "spec.maps.unsaid.entries[0].key", "byte order", "byteorder:"),
     (
         "role: config\n",
@@ -204,19 +218,20 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "where", "path", "message", "hint"), BAD)
-def test_one_wrong_thing(place: Path, old: str, new: str, where: str, path: str, message: str, hint: str) -> None:
+@pytest.mark.parametrize(("old", "new", "where", "path", "said", "hint"), BAD)
+def test_one_wrong_thing(place: Path, old: str, new: str, where: str, path: str, said: str, hint: str) -> None:
+    """`said`: the code, or words of the message."""
     problem = problems_of(place, changed(old, new))[0]
     assert f"{problem.line}:{problem.column}" == where, str(problem)
     assert problem.path.startswith(path), str(problem)
-    assert message.lower() in problem.message.lower(), str(problem)
+    assert said == problem.reason or said.lower() in problem.message.lower(), str(problem)
     assert hint in problem.hint, str(problem)
     assert problem.file == str(place / "t.yaml")
 
 
 def test_a_constant_section_needs_no_role(place: Path) -> None:
     (problem,) = problems_of(place, GOOD + "    .rodata: {role: state}\n")
-    assert (problem.line, problem.hint) == (24, "leave it out; set its variables under rodata")
+    assert (problem.line, problem.reason, problem.values) == (24, "constants-as-map", {"section": ".rodata"})
 
 
 def test_undeclared_maps_come_as_yaml_to_paste(place: Path) -> None:
@@ -224,7 +239,7 @@ def test_undeclared_maps_come_as_yaml_to_paste(place: Path) -> None:
     start = GOOD.index("  maps:")
     (problem,) = problems_of(place, GOOD[:start])
     assert (problem.line, problem.column, problem.path) == (4, 1, "spec.maps")
-    assert "9 writable maps are not declared" in problem.message
+    assert (problem.reason, problem.values and problem.values["count"]) == ("undeclared-maps", 9)
     block = problem.hint.partition("\n")[2]
     pasted = f"{GOOD[:start]}  maps:\n{block}\n"
     assert {p.reason for p in problems_of(place, pasted)} == {"role-not-chosen"}
@@ -242,7 +257,7 @@ def test_findings_in_a_csv_point_into_it(place: Path) -> None:
     assert (problem.file, problem.line, problem.path) == (str(place / "b.csv"), 3, "value")
     (place / "b.csv").write_text("key,value\n10.0.0.0/8,1\n\n10.1.0.0/16,1\n10.0.0.0/8,2\n")
     (problem,) = problems_of(place, text)
-    assert (problem.line, problem.message) == (5, "the same key as in line 2")
+    assert (problem.line, problem.message) == (5, "line 2 has the same key")
 
 
 def test_all_problems_at_once(place: Path) -> None:
@@ -327,20 +342,34 @@ class TestSeveralObjects:
         assert wish.rodata["extra"] == struct.pack("<I", 2)
 
     @pytest.mark.parametrize(
-        ("program", "name", "more", "message"),
+        ("program", "name", "more", "reason", "why"),
         [
-            ("look", "more", "", "program 'look' is in another object too"),
-            ("added", "policies", "", "declares it differently"),
-            ("added", "more", "__u64 count; __u64 *at(void) { return &count; }", "known only after linking"),
+            ("look", "more", "", "twin_program", None),
+            ("added", "policies", "", "map_clash", "the declarations differ"),
+            (
+                "added",
+                "more",
+                "__u64 count; __u64 *at(void) { return &count; }",
+                "map_clash",
+                "the layout of joint variables is known only after linking",
+            ),
         ],
     )
     def test_that_clash(
-        self, place: Path, compile_bpf: Callable[[str], Path], program: str, name: str, more: str, message: str
+        self,
+        place: Path,
+        compile_bpf: Callable[[str], Path],
+        program: str,
+        name: str,
+        more: str,
+        reason: str,
+        why: str | None,
     ) -> None:
         text = self.both(place, compile_bpf, program, name, more)
         (problem,) = problems_of(place, text)
         assert (problem.line, problem.path) == (5, "spec.objects[1]")
-        assert message in problem.message
+        assert problem.values is not None
+        assert (problem.reason, problem.values.get("why")) == (reason, why)
 
 
 def test_200k_rows_take_a_fraction_of_a_second(place: Path) -> None:

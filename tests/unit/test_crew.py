@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from reloader.txn import crew
+from reloader.convert import workers
 
 CPUS = sorted(os.sched_getaffinity(0))
 EVERYONE = [*CPUS, *CPUS]  # more threads than CPUs, so that they get apart
@@ -20,15 +20,15 @@ EVERYONE = [*CPUS, *CPUS]  # more threads than CPUs, so that they get apart
 
 def test_each_piece_is_taken_once() -> None:
     taken: list[int] = []
-    crew.share(iter(range(1, 500)), 4, lambda _, piece: taken.append(piece))
+    workers.share(iter(range(1, 500)), 4, lambda _, piece: taken.append(piece))
     assert sorted(taken) == list(range(1, 500))
 
 
 def test_a_single_piece_needs_no_thread() -> None:
     where: list[threading.Thread] = []
-    crew.share(iter(["one"]), 4, lambda *_: where.append(threading.current_thread()))
+    workers.share(iter(["one"]), 4, lambda *_: where.append(threading.current_thread()))
     assert where == [threading.current_thread()]
-    crew.share(iter([]), 4, lambda *_: pytest.fail("there was nothing to do"))
+    workers.share(iter([]), 4, lambda *_: pytest.fail("there was nothing to do"))
 
 
 def test_everyone_works_on_every_piece_and_the_last_one_ends_it() -> None:
@@ -49,7 +49,7 @@ def test_everyone_works_on_every_piece_and_the_last_one_ends_it() -> None:
         assert done[piece] == len(EVERYONE)
         ended.append(piece)
 
-    crew.together(iter(range(1, 100)), EVERYONE, work, last)
+    workers.together(iter(range(1, 100)), EVERYONE, work, last)
     assert done == dict.fromkeys(range(1, 100), len(EVERYONE))
     assert sorted(ended) == [piece for piece in range(1, 100) if piece % 10]
 
@@ -65,9 +65,9 @@ def _fails(*_: object) -> NoReturn:
 @pytest.mark.parametrize(
     "begin",
     [
-        lambda: crew.share(_endless(), 3, _fails),
-        lambda: crew.together(_endless(), EVERYONE, lambda _, place, __: bool(place) or _fails(), _fails),
-        lambda: crew.together(_endless(), EVERYONE, lambda *_: True, _fails),
+        lambda: workers.share(_endless(), 3, _fails),
+        lambda: workers.together(_endless(), EVERYONE, lambda _, place, __: bool(place) or _fails(), _fails),
+        lambda: workers.together(_endless(), EVERYONE, lambda *_: True, _fails),
     ],
     ids=["share", "together", "last"],
 )
@@ -93,7 +93,7 @@ def few_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("few_threads")
 def test_without_threads_one_takes_all() -> None:
     taken: list[int] = []
-    crew.share(iter(range(1, 50)), 4, lambda _, piece: taken.append(piece))
+    workers.share(iter(range(1, 50)), 4, lambda _, piece: taken.append(piece))
     assert sorted(taken) == list(range(1, 50))
 
 
@@ -106,7 +106,7 @@ def test_without_threads_one_goes_from_cpu_to_cpu() -> None:
         done.append((piece, place, frozenset(os.sched_getaffinity(0))))
         return piece != 3
 
-    crew.together(iter(range(5)), [*CPUS, *CPUS, *CPUS], work, lambda _, piece: ended.append(piece))
+    workers.together(iter(range(5)), [*CPUS, *CPUS, *CPUS], work, lambda _, piece: ended.append(piece))
     cpus = [*CPUS, *CPUS, *CPUS]
     assert done == [(piece, place, frozenset({cpu})) for piece in range(5) for place, cpu in enumerate(cpus)]
     assert ended == [0, 1, 2, 4]

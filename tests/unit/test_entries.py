@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reloader.config_maps.entry_changes import (
+    EntryDiff,
+    digest_of,
+    entry_diff,
+    join_records,
+    live_entries,
+    split_records,
+)
 from reloader.kernel import ARRAY_TYPES, PERCPU_TYPES, PLAIN_TYPES, MapType
-from reloader.plan.entries import EntryDiff, digest_of, entry_diff, join_records, live_entries, split_records
-from reloader.spec.model import Role
-from reloader.spec.wish import WishMap
+from reloader.pipeline.model import Role
+from reloader.pipeline.wish import WishMap
 
 KEY, VALUE, ROOM = 4, 3, 8
 CPUS = 2

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reloader.follow.files import RACY, Files, is_yaml, stamp, trail
+from reloader.daemon.sources.files import RACY, Files, is_yaml, stamp, trail
 
 LATER = 1 << 62  # ns: as if read long after everything here was written
 

@@ -10,10 +10,10 @@ from queue import SimpleQueue
 
 import pytest
 
+from reloader.daemon.file_events import Events
+from reloader.daemon.loop import LOCKED_TRIES, PATIENCE, SWEEP, Follower, run
+from reloader.daemon.sources.files import Files
 from reloader.errors import InputError, LockedError, NothingSwapped, Problem
-from reloader.follow.events import Events
-from reloader.follow.files import Files
-from reloader.follow.loop import LOCKED_TRIES, PATIENCE, SWEEP, Follower, run
 
 DEBOUNCE = 0.2
 

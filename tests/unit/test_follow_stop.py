@@ -16,7 +16,7 @@ PROLOGUE = """
 import os, signal, sys, threading, time
 from queue import SimpleQueue
 from reloader.commands.follow import GRACE, _Stop
-from reloader.interrupts import Held
+from reloader.process.interrupts import Held
 queue = SimpleQueue()
 stop = _Stop(queue)
 threading.Thread(target=time.sleep, args=(5,), daemon=True).start()  # another thread, as watchdog's

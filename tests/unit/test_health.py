@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reloader.health import UNKNOWN, Figures, Reading, Standing, broken, compared, figures, judge
-from reloader.spec.checks import Bound, Check, Health, MapField, Of, ProgramRuns, Tcp
+from reloader.pipeline.checks import Bound, Check, Health, MapField, Of, ProgramRuns, Tcp
+from reloader.trial.judge import UNKNOWN, Figures, Reading, Standing, broken, compared, figures, judge
 
 ERRORS = MapField(map="counters", field="errors")
 RUNS = ProgramRuns(program="count_flows")

@@ -18,8 +18,8 @@ import yaml
 
 from reloader.commands.words import COMMANDS as COMMANDS_OF
 from reloader.commands.words import build
-from reloader.spec.schema import pipeline_schema
-from reloader.state.schema import layout_schema
+from reloader.pipeline.registry.layout_schema import layout_schema
+from reloader.pipeline.schema import pipeline_schema
 from tests.test_architecture import MODULES, docstring_nodes, named, tree
 
 COMMAND = re.compile(rf"`(reloader [^`]*)`|^(reloader (?:{'|'.join(COMMANDS_OF)}) .*)$")
@@ -32,13 +32,13 @@ FOREIGN = frozenset({"--net", "--system"})  # of nsenter and groupadd
 def texts() -> Iterator[tuple[str, str]]:
     """(place, text) of every text in the source that is no docstring; what is filled in is "1"."""
     for path in MODULES:
-        skipped = {id(node) for node in docstring_nodes(path)}
+        skipped = {id(node) for node in docstring_nodes(tree(path))}
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.JoinedStr):
                 skipped |= {id(part) for part in node.values}
                 yield f"{named(path)}:{node.lineno}", "".join(map(_filled, node.values))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
-                yield f"{named(path)}:{node.lineno}", node.value
+                yield f"{named(path)}:{node.lineno}", _template(node.value) if path.name == "texts.py" else node.value
 
 
 def _filled(part: ast.expr) -> str:
@@ -46,6 +46,14 @@ def _filled(part: ast.expr) -> str:
         return str(part.value)
     assert isinstance(part, ast.FormattedValue)
     return SAMPLES.get(ast.unparse(part.value), "1")
+
+
+def _template(text: str) -> str:
+    """A template of a Text, filled in."""
+    plain = text.replace("{{", "\0").replace("}}", "\1")
+    return (
+        re.sub(r"\{([^{}]*)\}", lambda found: SAMPLES.get(found[1], "1"), plain).replace("\0", "{").replace("\1", "}")
+    )
 
 
 def parses(words: str) -> str:
@@ -107,7 +115,7 @@ def fields(schema: object) -> Iterator[str]:
 
 def unknown_fields(text: str, known: set[str]) -> list[str]:
     """The outermost fields of YAML in a message that no schema knows."""
-    for old, new in FORMATTED.items():
+    for old, new in FORMATTED.items() if "{{" in text else ():
         text = text.replace(old, new)
     document = yaml.safe_load(text)
     return [name for name in document if name not in known] if isinstance(document, dict) else [text]

@@ -29,8 +29,8 @@ from reloader import cli
 from reloader.commands.environment import Output
 from reloader.commands.prove import _write_junit
 from reloader.errors import InputError, Problem, ReloaderError
-from reloader.printable import Block, counted, printable
-from reloader.txn.proving import Result
+from reloader.packet_tests.run import Result
+from reloader.wording.printable import Block, counted, printable
 from tests.support import faults
 
 FAKE = "error: FAKE"

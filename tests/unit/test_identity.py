@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reloader.commands.words import parse
-from reloader.plan import identity
-from reloader.spec.model import Role
-from reloader.spec.wish import WishAttachment
+from reloader.pipeline.model import Role
+from reloader.pipeline.wish import WishAttachment
+from reloader.plan import program_metadata
 from tests.plans.build import wish_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -22,19 +22,19 @@ def test_attachments_are_read_back(interface: str, netns: str) -> None:
     one = WishAttachment(
         id=f"xdp:{interface}@{netns}", type="xdp", program="main", target={"interface": interface, "netns": netns}
     )
-    text = identity._attachment_text(one)
+    text = program_metadata._attachment_text(one)
     assert text.isascii()
-    assert identity.attachments({"attach": f"{text} {text}"}) == [one, one]
+    assert program_metadata.attachments({"attach": f"{text} {text}"}) == [one, one]
 
 
 def test_the_strings_of_a_load() -> None:
     wish = wish_of({"maps": {"flows": "state", "blocklist": "config"}})
-    words = identity.metadata(wish, load=3, generation=7)
+    words = program_metadata.metadata(wish, load=3, generation=7)
     assert (words["load"], words["generation"], words["pipeline"]) == ("3", "7", "edge")
-    assert identity.roles(words) == {"flows": Role.STATE, "blocklist": Role.CONFIG}
-    assert identity.attachments(words) == list(wish.attachments)
-    assert identity.roles({}) == {}
-    assert identity.attachments({"load": "3"}) == []  # a program of before these were kept
+    assert program_metadata.roles(words) == {"flows": Role.STATE, "blocklist": Role.CONFIG}
+    assert program_metadata.attachments(words) == list(wish.attachments)
+    assert program_metadata.roles({}) == {}
+    assert program_metadata.attachments({"load": "3"}) == []  # a program of before these were kept
 
 
 def test_the_unit_file_runs_a_command_that_exists() -> None:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reloader import record
+from reloader.disk import jsonable
+from reloader.engine.journal import Journal, JournalLine, open_journals, read_journal
+from reloader.engine.journal import _seal as journal_seal
 from reloader.errors import NeedsHuman
-from reloader.txn.journal import Journal, JournalLine, open_journals, read_journal
-from reloader.txn.journal import _seal as journal_seal
 from tests.support import faults
 
 BEGIN = {"pipeline": "edge", "ops": [{"is": "Barrier"}], "after": [], "wish": None, "note": 'quotes " and ,"crc":"'}
@@ -108,7 +108,7 @@ def test_a_line_of_a_later_version_is_no_line_of_ours(path: Path, monkeypatch: p
 
 def test_regress_a_sealed_line_without_its_kind_is_damage(path: Path) -> None:
     """It got past the checksum into a KeyError."""
-    text = json.dumps({"v": record.VERSION, "txn": path.stem, "seq": 1}, separators=(",", ":"))
+    text = json.dumps({"v": jsonable.VERSION, "txn": path.stem, "seq": 1}, separators=(",", ":"))
     path.parent.mkdir()
     assert reread(path, journal_seal(text)) is None
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from reloader.disk.atomic_files import PLAIN, UnfitFile, open_to_write, read_regular, write_atomic
 from reloader.errors import ENOUGH, MOST_PROBLEMS, InputError, Problem
-from reloader.files import PLAIN, UnfitFile, open_to_write, read_regular, write_atomic
-from reloader.spec import parse
-from reloader.spec.compile import compile_file
-from reloader.spec.objects import read_file
-from reloader.spec.source import read_source
+from reloader.pipeline import parse
+from reloader.pipeline.compile import compile_file
+from reloader.pipeline.objects import read_file
+from reloader.pipeline.source import read_source
 from tests.support import faults
 
 DOCUMENT = """apiVersion: reloader/v1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reloader.plan.lineage import edited, span
-from reloader.state.rules import LayoutVersion
-from reloader.typetree import Member, TypeTree
+from reloader.layouts.rules import LayoutVersion
+from reloader.plan.state.layout_history import edited, span
+from reloader.structs.tree import Member, TypeTree
 
 U32 = TypeTree(kind="int", name="u32", size=4)
 U64 = TypeTree(kind="int", name="u64", size=8)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from reloader.errors import AttachRefused, MissingFeature
-from reloader.filters import Filter
 from reloader.kernel import Interface, LinkInfo, XdpMode
+from reloader.kernel.traffic_control import Filter
 from reloader.places import MOVED, first_moved, place_of, place_with_program, places, type_of
 from reloader.places.interface import neighbours, texts
 from reloader.places.interface.refused import Attempt, explanation

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reloader.btf import TypeTree
 from reloader.kernel import MapInfo, MapType
-from reloader.layout import Layout
-from reloader.observe import Observed, SeenMap
+from reloader.observe.pipeline import Observed, SeenMap
+from reloader.paths import Paths
+from reloader.pipeline.model import Role
+from reloader.pipeline.wish import EntriesRef, Wish, WishMap, WishObject
 from reloader.plan import ops
 from reloader.plan.model import Line, Plan
 from reloader.plan.planner import Request, make_plan
-from reloader.records import Current, Generation, MapRecord
-from reloader.spec.model import Role
-from reloader.spec.wish import EntriesRef, Wish, WishMap, WishObject
+from reloader.store.records import Current, Generation, MapRecord
+from reloader.structs.btf import TypeTree
 
-LAYOUT = Layout()
+LAYOUT = Paths()
 U32 = TypeTree(name="__u32", kind="int", size=4)
 U64 = TypeTree(name="__u64", kind="int", size=8)
 PIN = LAYOUT.map_pin("edge", 1, "limits")

@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reloader import record
+from reloader.disk import jsonable
 from reloader.errors import MissingFeature, RefusedChange
 from reloader.kernel import MapType
+from reloader.pipeline.model import Role
 from reloader.plan import ops
 from reloader.plan.model import Plan
-from reloader.plan.ops import INERT, undo_of
 from reloader.plan.planner import make_plan
 from reloader.plan.removal import make_removal
-from reloader.spec.model import Role
 from tests.plans.build import FOLDER, LAYOUT, Case, case_of, op_text, pair_of, read_case
 
 CASES = sorted(FOLDER.glob("*.yaml"))
@@ -161,7 +160,7 @@ def test_state_is_never_silently_dropped(case: Case) -> None:
     made, current = planned(case), case.seen.current
     if made is None or current is None:
         return
-    undos = [u for op in made.ops if (u := undo_of(op)) is not None]
+    undos = [u for op in made.ops if (u := op.undo()) is not None]
     for name, kept in current.state.items():
         if name in case.seen.lost or name in case.request.reset or moved(made, kept.pin):
             continue
@@ -187,7 +186,7 @@ def test_state_serves_the_next_load(case: Case) -> None:
 def test_every_op_before_the_commit_can_be_taken_back(case: Case) -> None:
     made = planned(case)
     for op in made.ops if made else ():
-        assert isinstance(op, INERT) or undo_of(op) is not None, op
+        assert isinstance(op, ops.NothingOwed) or op.undo() is not None, op
 
 
 @given(cases())
@@ -237,7 +236,7 @@ def test_a_plan_travels_as_json(case: Case) -> None:
     """What the journal holds is what was planned."""
     made = planned(case)
     for op in (*made.ops, *made.after) if made else ():
-        assert record.from_json(ops.Op, json.loads(json.dumps(record.to_json(op)))) == op
+        assert jsonable.from_json(ops.Op, json.loads(json.dumps(jsonable.to_json(op)))) == op
 
 
 @given(cases(), st.booleans())

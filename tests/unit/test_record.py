@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reloader import record
+from reloader.disk import jsonable
 from reloader.frozen import frozen
+from reloader.pipeline.wish import Wish
 from reloader.plan.ops import Op
-from reloader.records import Current, Generation
-from reloader.spec.wish import Wish
-from reloader.typetree import TypeTree
+from reloader.store.records import Current, Generation
+from reloader.structs.tree import TypeTree
 from tests.plans.build import FOLDER, VALUES, read_case
 
 
@@ -83,7 +83,7 @@ def wholes() -> st.SearchStrategy[Whole]:
 
 @given(wholes())
 def test_every_kind_of_field_comes_back(value: Whole) -> None:
-    assert record.from_json(Whole, json.loads(json.dumps(record.to_json(value)))) == value
+    assert jsonable.from_json(Whole, json.loads(json.dumps(jsonable.to_json(value)))) == value
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda p: p.stem)
@@ -92,27 +92,27 @@ def test_wishes_and_records_come_back(path: Path) -> None:
     things: list[tuple[Any, Any]] = [(Wish, case.wish), (Generation | None, case.seen.generation)]
     things.append((Current | None, case.seen.current))
     for kind, value in things:
-        assert record.from_json(kind, json.loads(json.dumps(record.to_json(value)))) == value
+        assert jsonable.from_json(kind, json.loads(json.dumps(jsonable.to_json(value)))) == value
 
 
 def test_a_digest_does_not_depend_on_the_trip() -> None:
     wish = read_case(FOLDER / "first_apply.yaml").wish
-    assert record.from_json(Wish, record.to_json(wish)).digest() == wish.digest()
+    assert jsonable.from_json(Wish, jsonable.to_json(wish)).digest() == wish.digest()
     assert replace(wish, source_revision="git:1").digest() == wish.digest()
 
 
 @pytest.mark.parametrize("name", sorted(VALUES))
 def test_layouts_come_back(name: str) -> None:
     tree = VALUES[name]
-    assert record.from_json(TypeTree | None, json.loads(json.dumps(record.to_json(tree)))) == tree
+    assert jsonable.from_json(TypeTree | None, json.loads(json.dumps(jsonable.to_json(tree)))) == tree
 
 
 def test_what_is_left_out_takes_its_default() -> None:
-    assert record.from_json(Right, {"path": "a"}) == Right(path="a", count=0)
+    assert jsonable.from_json(Right, {"path": "a"}) == Right(path="a", count=0)
 
 
 def test_a_later_release_may_add_fields() -> None:
-    assert record.from_json(Right, {"path": "a", "count": 1, "colour": "red"}) == Right(path="a", count=1)
+    assert jsonable.from_json(Right, {"path": "a", "count": 1, "colour": "red"}) == Right(path="a", count=1)
 
 
 JSON = st.recursive(
@@ -135,18 +135,18 @@ def with_part(data: Any, path: tuple[Any, ...], part: Any) -> Any:
     return copy
 
 
-SOUND = record.to_json(read_case(FOLDER / "object_changed.yaml").seen.generation)
+SOUND = jsonable.to_json(read_case(FOLDER / "object_changed.yaml").seen.generation)
 PLACES = paths_of(SOUND)
 
 
 @given(st.sampled_from(PLACES), JSON)
 def test_a_damaged_record_is_a_value_or_type_error(path: tuple[Any, ...], part: Any) -> None:
     try:
-        found: Generation = record.from_json(Generation, with_part(SOUND, path, part))
+        found: Generation = jsonable.from_json(Generation, with_part(SOUND, path, part))
     except (ValueError, TypeError):
         return
     assert isinstance(found, Generation)
-    assert json.dumps(record.to_json(found))
+    assert json.dumps(jsonable.to_json(found))
 
 
 @pytest.mark.parametrize(
@@ -174,4 +174,4 @@ def test_a_damaged_record_is_a_value_or_type_error(path: tuple[Any, ...], part: 
 )
 def test_what_does_not_fit_is_refused(kind: Any, data: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
-        record.from_json(kind, data)
+        jsonable.from_json(kind, data)

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from reloader import record
+from reloader.disk import jsonable
+from reloader.engine.journal import Journal, JournalLine, read_journal
 from reloader.errors import NeedsHuman
-from reloader.plan import ops
+from reloader.lifecycle.recover import after_restart, decide
 from reloader.plan.model import Plan
 from reloader.plan.planner import make_plan
-from reloader.records import Current
-from reloader.txn.journal import Journal, JournalLine, read_journal
-from reloader.txn.recover import after_restart, decide
+from reloader.store.records import Current
 from tests.plans.build import FOLDER, LAYOUT, Case, read_case
 
 NAMES = ("first_apply", "entries_only", "object_changed", "state_converted", "two_attachments_swapped", "reboot")
@@ -36,9 +35,9 @@ def begin_of(case: Case, made: Plan) -> dict[str, Any]:
         "pipeline": made.pipeline,
         "generation": made.generation,
         "boot_id": "before",
-        "ops": record.to_json(made.ops),
-        "after": record.to_json(made.after),
-        "wish": record.to_json(case.wish),
+        "ops": jsonable.to_json(made.ops),
+        "after": jsonable.to_json(made.after),
+        "wish": jsonable.to_json(case.wish),
     }
 
 
@@ -52,7 +51,7 @@ def journal_of(case: Case, made: Plan, path: Path, *, undone: int = 0, commit: b
     for index in range(undone):
         journal.undo(len(made.ops) - 1 - index)
     if commit:
-        journal.commit(record.to_json({"generation": case.seen.generation, "current": CURRENT}))
+        journal.commit(jsonable.to_json({"generation": case.seen.generation, "current": CURRENT}))
     journal.close()
     return read_journal(path)
 
@@ -100,7 +99,7 @@ def test_nothing_was_begun(tmp_path: Path) -> None:
 def test_every_op_to_be_taken_back_has_an_undo(case: Case, tmp_path: Path) -> None:
     lines = journal_of(case, plan_of(case), tmp_path / "1.jsonl")
     for op in decide(lines[:-1]).ops:
-        ops.undo_of(op)  # LookupError would leave recover without a way
+        op.undo()  # LookupError would leave recover without a way
 
 
 def test_after_a_restart_only_the_disk_is_put_in_order(case: Case, tmp_path: Path) -> None:
@@ -109,8 +108,8 @@ def test_after_a_restart_only_the_disk_is_put_in_order(case: Case, tmp_path: Pat
         decision = decide(taken)
         assert after_restart(decision, taken, "before") == decision
         left = after_restart(decision, taken, "after").ops
-        assert all(isinstance(op, ops.ON_DISK) for op in left)
-        assert [op for op in decision.ops if isinstance(op, ops.ON_DISK)] == list(left)
+        assert all(op.on_disk for op in left)
+        assert [op for op in decision.ops if op.on_disk] == list(left)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +132,7 @@ def test_a_journal_of_another_release_needs_a_human(damage: dict[str, Any], tmp_
     journal = Journal(tmp_path / "1.jsonl")
     journal.begin(body)
     journal.intent(0)
-    journal.commit({"generation": None, "current": record.to_json(CURRENT)})
+    journal.commit({"generation": None, "current": jsonable.to_json(CURRENT)})
     journal.close()
     lines = read_journal(tmp_path / "1.jsonl")
     for taken in (lines[:2], lines):

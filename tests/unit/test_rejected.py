@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reloader.bpf.live import LiveKernel
-from reloader.elf import read_object
+from reloader.engine.execute import Bench
+from reloader.engine.refusal import describe, rejected
 from reloader.errors import LoadRejected
-from reloader.layout import Layout
+from reloader.kernel.host import Host
+from reloader.paths import Paths
 from reloader.plan import ops
-from reloader.txn.apply import Bench
-from reloader.txn.refusal import describe, rejected
+from reloader.structs.elf import read_object
 
 
 def test_a_refusal_after_a_swap_is_told_in_words_too() -> None:
@@ -26,7 +27,10 @@ LOG = "0: (bf) r7 = r1\n{insn}: (61) r2 = *(u32 *)(r1 +26)\ninvalid access to pa
 def test_the_line_comes_from_the_object(objects: Callable[[str], Path], tmp_path: Path) -> None:
     data = objects("lab/bpf/flow_count_broken").read_bytes()
     bench = Bench(
-        kernel=LiveKernel(), layout=Layout(records=tmp_path), pipeline="edge", wish=None, blobs={"d": data, "junk": b""}
+        host=Host(kernel=LiveKernel(), paths=Paths(records=tmp_path)),
+        pipeline="edge",
+        wish=None,
+        blobs={"d": data, "junk": b""},
     )
     load = ops.Load(
         load=1, objects=("junk", "d"), programs=("count_flows",), rodata={}, omit=(), max_entries={}, reuse={},

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from reloader.errors import InputError
-from reloader.hooks import HOOKS, xdp
-from reloader.spec.compile import compile_file
-from reloader.spec.model import Role
-from reloader.spec.scaffold import first_yaml, pipeline_name
+from reloader.pipeline.compile import compile_file
+from reloader.pipeline.model import Role
+from reloader.pipeline.scaffold import first_yaml, pipeline_name
+from reloader.places.former import HOOKS, xdp
 
 SUBJECT = Path(__file__).parent / "bpf" / "spec_subject.bpf.c"
 EVERYTHING = Path(__file__).parent / "bpf" / "everything.bpf.c"
@@ -169,7 +169,7 @@ def test_nothing_to_attach_names_the_sections(tmp_path: Path, compile_bpf: Calla
     with pytest.raises(InputError) as caught:
         first_yaml([compile_bpf(text)])
     (problem,) = caught.value.problems
-    assert "no program that can be attached" in problem.message
+    assert (problem.reason, problem.values and problem.values["sections"]) == ("nothing-to-attach", ["lsm/x"])
     assert "lsm/x" in problem.hint
 
 

@@ -13,12 +13,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lab.fuzz import inputs, mutate
-from reloader.elf import BtfError, ElfError, read_object
 from reloader.errors import InputError
-from reloader.printable import printable
-from reloader.spec.compile import compile_file
-from reloader.spec.scaffold import first_yaml
-from reloader.spec.text import quoted, read_documents
+from reloader.pipeline.compile import compile_file
+from reloader.pipeline.document import quoted, read_documents
+from reloader.pipeline.scaffold import first_yaml
+from reloader.structs.elf import BtfError, ElfError, read_object
+from reloader.wording.printable import printable
 from tests.support import faults
 
 ODD = (

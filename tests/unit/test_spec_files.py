@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from reloader import effects, files
+from reloader import fault_points
+from reloader.disk import atomic_files
 
 
 def test_writes_replaces_and_makes_parents(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b" / "file"
-    files.write_atomic(target, b"one")
-    files.write_atomic(target, b"two", mode=0o644)
+    atomic_files.write_atomic(target, b"one")
+    atomic_files.write_atomic(target, b"two", mode=0o644)
     assert target.read_bytes() == b"two"
     assert target.stat().st_mode & 0o777 == 0o644
     assert os.listdir(target.parent) == ["file"]
@@ -22,34 +23,23 @@ def test_writes_replaces_and_makes_parents(tmp_path: Path) -> None:
 
 def test_full_disk_keeps_the_old_file_and_no_fragment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "file"
-    files.write_atomic(target, b"old")
+    atomic_files.write_atomic(target, b"old")
 
     def full(fd: int, data: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space"):
-        files.write_atomic(target, b"new")
+        atomic_files.write_atomic(target, b"new")
     assert target.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
 
 
 def test_every_write_is_one_lasting_effect(tmp_path: Path) -> None:
     seen: list[tuple[str, str]] = []
-    effects.install(lambda when, name: seen.append((when, name)))
+    fault_points.install(lambda when, name: seen.append((when, name)))
     try:
-        files.write_atomic(tmp_path / "x", b"1")
+        atomic_files.write_atomic(tmp_path / "x", b"1")
     finally:
-        effects.install(None)
+        fault_points.install(None)
     assert seen == [("before", f"write {tmp_path.name}/x"), ("after", f"write {tmp_path.name}/x")]
-
-
-def test_blob_of_the_right_size_is_not_written_again(tmp_path: Path) -> None:
-    blob = tmp_path / "blob"
-    files.store_blob(blob, b"abc")
-    before = blob.stat().st_ino
-    files.store_blob(blob, b"abc")
-    assert blob.stat().st_ino == before
-    blob.write_bytes(b"ab")  # a torn copy from elsewhere
-    files.store_blob(blob, b"abc")
-    assert blob.read_bytes() == b"abc"

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reloader.spec.check import _validator
-from reloader.spec.fits import _RULES, _SILENT, fits
-from reloader.spec.schema import pipeline_schema
+from reloader.pipeline.check import _validator
+from reloader.pipeline.fits import _RULES, _SILENT, fits
+from reloader.pipeline.schema import pipeline_schema
 
 GOOD: dict[str, Any] = {
     "apiVersion": "reloader/v1",
@@ -161,7 +161,7 @@ def test_a_good_file_does_not_import_jsonschema(tmp_path: Path) -> None:
 
     (tmp_path / "t.yaml").write_text(json.dumps(GOOD))
     program = (
-        "import sys; from pathlib import Path; from reloader.spec.parse import read_pipelines; "
+        "import sys; from pathlib import Path; from reloader.pipeline.parse import read_pipelines; "
         "read_pipelines(Path(sys.argv[1])); print('jsonschema' in sys.modules)"
     )
     root = Path(__file__).resolve().parent.parent.parent

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reloader.errors import InputError, Problem
-from reloader.spec.model import Apply, Mark, Role
-from reloader.spec.parse import parse_pipelines, read_pipelines
+from reloader.pipeline.model import Apply, Mark, Role
+from reloader.pipeline.parse import parse_pipelines, read_pipelines
 
 GOOD = """\
 # yaml-language-server: $schema=pipeline.schema.json
@@ -98,58 +98,98 @@ def test_together_with_is_made_symmetric_and_transitive() -> None:
 
 
 BAD = [
-    ("reloader/v1", "reloader/v2", "2:13", "apiVersion", "must be reloader/v1, not 'reloader/v2'", ""),
-    ("kind: Pipeline", "kind: SockLB", "3:7", "kind", "must be Pipeline, not 'SockLB'", ""),
-    ("{name: edge}", "{name: Edge}", "4:18", "metadata.name", "'Edge' is not allowed here", "a small letter"),
-    ("{name: edge}", '{name: "edge\\n"}', "4:18", "metadata.name", "is not allowed here", "a small letter"),
-    ("{name: edge}", "{name: 7}", "4:18", "metadata.name", "must be text, not the number 7", "quotes"),
-    ("{name: edge}", "{}", "4:1", "metadata", "the field 'name' is missing", "identity"),
-    ("{name: edge}", "edge", "4:11", "metadata", "must be a mapping, not 'edge'", ""),
-    ("stateSchema: edge", "stateSchema: 'A b'", "7:16", "spec.stateSchema", "'A b' is not allowed here", ""),
-    ("stateSchema: edge", "stateschema: edge", "7:3", "spec.stateschema", "unknown field", "mean 'stateSchema'?"),
-    ("rate_below: 1/s, ", "", "33:9", "spec.health.checks[0]", "says no bound", "at least one of above"),
-    ("sample_rate: 128", "sample_rate: ~", "8:25", "spec.rodata.sample_rate", "must not be empty", ""),
-    ("type: xdp, interface: eth0}", "type: xdp}", "10:7", "spec.attach[0]", "'interface' is missing", "network"),
-    ("interface: eth0}", "interface: a/b}", "10:52", "spec.attach[0].interface", "'a/b' is not", "15 characters"),
-    ("interface: eth0}", "chain: {}, interface: x}", "10:41", "spec.attach[0].chain", "unknown", "not in this version"),
-    ("mode: skb", "mode: hw", "11:61", "spec.attach[1].mode", "'hw' is none of native, skb", ""),
-    ("type: xdp\n", "type: lsm\n", "13:13", "spec.attach[2].type", "'lsm' is none of xdp", "not in this version"),
-    ("mode: skb, netns: blue", "mode: skb", "11:7", "spec.attach[1]", "xdp:eth0 is taken already, at 10:7", ""),
-    ("netns: blue", "netns: a/b", "11:73", "spec.attach[1].netns", "'a/b' is not allowed", "absolute path"),
-    ("edge.bpf.o, ", "/abs/b.bpf.o, ", "6:27", "spec.objects[1]", "listed twice", ""),
-    ("sha256: ab", "sha256: xx", "6:54", "spec.objects[1].sha256", "not allowed here", "64 hexadecimal"),
-    ("csv: lists", "cvs: lists", "17:38", "spec.maps.blocklist.from.cvs", "unknown field 'cvs'", "mean 'csv'?"),
-    ("{csv: lists/block.csv}", "{csv: a, jsonl: b}", "17:37", "spec.maps.blocklist.from", "more than 1", "exactly one"),
-    ("apply: auto", "apply: flip", "17:68", "spec.maps.blocklist.apply", "'flip' is none of auto", ""),
-    ("apply: auto", "apply: entries", "17:68", "spec.maps.blocklist.apply", "same instant", "policies"),
-    ("with: [policies]", "with: [polices]", "17:90", "spec.maps.blocklist.together_with[0]", "no map", "'policies'?"),
-    ("with: [policies]", "with: [flows]", "17:90", "spec.maps.blocklist.together_with[0]", "not config", ""),
-    ("with: [policies]", "with: [blocklist]", "17:90", "spec.maps.blocklist.together_with[0]", "itself", ""),
-    ("{key: {id: 7}, ", "{", "21:11", "spec.maps.policies.entries[0]", "the field 'key' is missing", ""),
-    ("prune: false", "prune: no", "22:14", "spec.maps.policies.prune", "must be true or false, not 'no'", ""),
-    ("prune: false", "from: {csv: x}", "22:7", "spec.maps.policies.from", "either 'entries' or 'from'", ""),
-    ("key.id: network", "key.id: big", "23:27", "spec.maps.policies.byteorder", "'big' is none of network, host", ""),
-    ("entries: 100", "entries: 0", "24:20", "spec.maps.policies.max_entries", "at least 1", ""),
-    ("entries: 100", "entries: 4294967296", "24:20", "spec.maps.policies.max_entries", "at most 4294967295", ""),
-    ("flows: {role: state}", "flows: {}", "26:5", "spec.maps.flows", "the field 'role' is missing", "one of config"),
-    ("flows: {role: state}", "flows: {role: sate}", "26:19", "spec.maps.flows.role", "'sate' is none", "'state'?"),
-    ("flows: {role: state}", "flows: {role: state, prune: true}", "26:26", "spec.maps.flows.prune", "nothing", "only"),
-    ("flows: {role: state}", "a b: {role: state}", "26:5", 'spec.maps["a b"]', "'a b' is no name of a map", ""),
-    ("/sys/fs/bpf/ddos/bans", "bans", "29:33", "spec.maps.bans.pin", "'bans' is not allowed", "Absolute"),
-    (", pin: /sys/fs/bpf/ddos/bans", "", "29:5", "spec.maps.bans", "needs its 'pin'", ""),
-    ("role: stream", "role: stream, pin: /a", "28:28", "spec.maps.events.pin", "means nothing for role stream", ""),
-    ("bans: {role: external,", "bans: {role: external, max_entries: 1,", "29:28", "spec.maps.bans", "nothing", "own"),
+    ("rate_below: 1/s, ", "", "33:9", "spec.health.checks[0]", "bound-missing", "at least one of above"),
+    ("reloader/v1", "reloader/v2", "2:13", "apiVersion", "wrong-constant", ""),
+    ("kind: Pipeline", "kind: SockLB", "3:7", "kind", "wrong-constant", ""),
+    ("{name: edge}", "{name: Edge}", "4:18", "metadata.name", "invalid-text", "a small letter"),
+    ("{name: edge}", '{name: "edge\\n"}', "4:18", "metadata.name", "invalid-text", "a small letter"),
+    ("{name: edge}", "{name: 7}", "4:18", "metadata.name", "wrong-type", "quotes"),
+    ("{name: edge}", "{}", "4:1", "metadata", "missing-field", "identity"),
+    ("{name: edge}", "edge", "4:11", "metadata", "wrong-type", ""),
+    ("stateSchema: edge", "stateSchema: 'A b'", "7:16", "spec.stateSchema", "invalid-text", ""),
+    ("stateSchema: edge", "stateschema: edge", "7:3", "spec.stateschema", "unknown-field", "mean 'stateSchema'?"),
+    ("sample_rate: 128", "sample_rate: ~", "8:25", "spec.rodata.sample_rate", "empty-value", ""),
+    ("type: xdp, interface: eth0}", "type: xdp}", "10:7", "spec.attach[0]", "missing-field", "network"),
+    ("interface: eth0}", "interface: a/b}", "10:52", "spec.attach[0].interface", "invalid-text", "15 characters"),
+    (
+        "interface: eth0}",
+        "chain: {}, interface: x}",
+        "10:41",
+        "spec.attach[0].chain",
+        "field-not-available",
+        "remove it",
+    ),
+    ("mode: skb", "mode: hw", "11:61", "spec.attach[1].mode", "not-a-choice", ""),
+    ("type: xdp\n", "type: lsm\n", "13:13", "spec.attach[2].type", "not-a-choice", "support 'lsm'"),
+    ("mode: skb, netns: blue", "mode: skb", "11:7", "spec.attach[1]", "place-taken", ""),
+    ("netns: blue", "netns: a/b", "11:73", "spec.attach[1].netns", "invalid-text", "absolute path"),
+    ("edge.bpf.o, ", "/abs/b.bpf.o, ", "6:27", "spec.objects[1]", "duplicate-object", ""),
+    ("sha256: ab", "sha256: xx", "6:54", "spec.objects[1].sha256", "invalid-text", "64 hexadecimal"),
+    ("csv: lists", "cvs: lists", "17:38", "spec.maps.blocklist.from.cvs", "unknown-field", "mean 'csv'?"),
+    (
+        "{csv: lists/block.csv}",
+        "{csv: a, jsonl: b}",
+        "17:37",
+        "spec.maps.blocklist.from",
+        "too-many-fields",
+        "exactly one",
+    ),
+    ("apply: auto", "apply: flip", "17:68", "spec.maps.blocklist.apply", "not-a-choice", ""),
+    ("apply: auto", "apply: entries", "17:68", "spec.maps.blocklist.apply", "tied-apply-entries", "policies"),
+    (
+        "with: [policies]",
+        "with: [polices]",
+        "17:90",
+        "spec.maps.blocklist.together_with[0]",
+        "no-such-tied-map",
+        "'policies'?",
+    ),
+    ("with: [policies]", "with: [flows]", "17:90", "spec.maps.blocklist.together_with[0]", "not-config", ""),
+    ("with: [policies]", "with: [blocklist]", "17:90", "spec.maps.blocklist.together_with[0]", "tied-to-itself", ""),
+    ("{key: {id: 7}, ", "{", "21:11", "spec.maps.policies.entries[0]", "missing-field", ""),
+    ("prune: false", "prune: no", "22:14", "spec.maps.policies.prune", "wrong-type", ""),
+    ("prune: false", "from: {csv: x}", "22:7", "spec.maps.policies.from", "entries-and-from", ""),
+    ("key.id: network", "key.id: big", "23:27", "spec.maps.policies.byteorder", "not-a-choice", ""),
+    ("entries: 100", "entries: 0", "24:20", "spec.maps.policies.max_entries", "number-too-small", ""),
+    ("entries: 100", "entries: 4294967296", "24:20", "spec.maps.policies.max_entries", "number-too-large", ""),
+    ("flows: {role: state}", "flows: {}", "26:5", "spec.maps.flows", "missing-field", "choose one of config"),
+    ("flows: {role: state}", "flows: {role: sate}", "26:19", "spec.maps.flows.role", "not-a-choice", "'state'?"),
+    (
+        "flows: {role: state}",
+        "flows: {role: state, prune: true}",
+        "26:26",
+        "spec.maps.flows.prune",
+        "field-of-other-role",
+        "role config",
+    ),
+    ("flows: {role: state}", "a b: {role: state}", "26:5", 'spec.maps["a b"]', "invalid-map-name", ""),
+    ("/sys/fs/bpf/ddos/bans", "bans", "29:33", "spec.maps.bans.pin", "invalid-text", "Absolute"),
+    (", pin: /sys/fs/bpf/ddos/bans", "", "29:5", "spec.maps.bans", "pin-missing", ""),
+    ("role: stream", "role: stream, pin: /a", "28:28", "spec.maps.events.pin", "field-of-other-role", ""),
+    (
+        "bans: {role: external,",
+        "bans: {role: external, max_entries: 1,",
+        "29:28",
+        "spec.maps.bans",
+        "field-of-other-role",
+        "role config, state,",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "place", "path", "message", "hint"), BAD)
-def test_one_wrong_thing(old: str, new: str, place: str, path: str, message: str, hint: str) -> None:
+@pytest.mark.parametrize(("old", "new", "place", "path", "reason", "hint"), BAD)
+def test_one_wrong_thing(old: str, new: str, place: str, path: str, reason: str, hint: str) -> None:
     (problem,) = problems_of(changed(old, new))
     assert f"{problem.line}:{problem.column}" == place, str(problem)
     assert problem.path.startswith(path)
-    assert message in problem.message
+    assert problem.reason == reason, problem
     assert hint in problem.hint
     assert problem.file == "/src/t.yaml"
+
+
+def test_a_check_without_a_bound() -> None:
+    (problem,) = problems_of(changed("rate_below: 1/s, ", ""))
+    assert (problem.line, problem.column, problem.path) == (33, 9, "spec.health.checks[0]")
 
 
 def test_all_problems_at_once_in_order_of_place() -> None:
@@ -168,7 +208,7 @@ def test_all_problems_at_once_in_order_of_place() -> None:
 
 def test_a_name_given_twice_names_both_places() -> None:
     (problem,) = problems_of(GOOD + "---\n" + GOOD)
-    assert problem.message == "the name 'edge' is given twice; first at 4:18"
+    assert (problem.reason, problem.values) == ("duplicate-pipeline", {"name": "edge", "line": 4, "column": 18})
 
 
 def test_pins_that_would_meet_are_refused() -> None:
@@ -176,16 +216,17 @@ def test_pins_that_would_meet_are_refused() -> None:
         "interface: eth0, mode: skb, netns: blue", "interface: eth0-1"
     )
     (problem,) = problems_of(source)
-    assert "xdp:eth0-1 is taken already" in problem.message
+    assert (problem.reason, problem.values and problem.values["place"]) == ("place-taken", "xdp:eth0-1")
 
 
-@pytest.mark.parametrize("name", ["missing.yaml", "", "a\0b"])
-def test_a_file_that_cannot_be_read(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"), [("missing.yaml", "cannot-be-read"), ("", "not-a-regular-file"), ("a\0b", "cannot-be-read")]
+)
+def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(InputError) as caught:
         read_pipelines(tmp_path / name)
     (problem,) = caught.value.problems
-    assert "cannot be read" in problem.message
-    assert problem.line == 0
+    assert (problem.reason, problem.line) == (reason, 0)
 
 
 def outcome(source: str) -> list[Problem]:

@@ -8,13 +8,13 @@ from typing import Any
 
 from jsonschema import Draft7Validator
 
-from reloader.layout import shipped_dir
-from reloader.spec import schema
+from reloader.paths import shipped_dir
+from reloader.pipeline import schema
 
 
 def test_published_schema_is_the_composed_one() -> None:
     published = (shipped_dir("schemas") / "pipeline.schema.json").read_text()
-    assert published == schema.published(), "run: python -m reloader.spec.schema > schemas/pipeline.schema.json"
+    assert published == schema.published(), "run: python -m reloader.pipeline.schema > schemas/pipeline.schema.json"
 
 
 def test_it_is_a_draft_07_schema() -> None:

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reloader.frozen import frozen
-from reloader.state.compile import StateRefused, between
-from reloader.state.emit import JOINING, MERGES, merge_problem
-from reloader.state.rules import Conversion, LayoutVersion, Op
-from reloader.state.shape import atoms
-from reloader.typetree import TypeTree
+from reloader.layouts.emit import JOINING, MERGES, merge_problem
+from reloader.layouts.rule_table import StateRefused, between
+from reloader.layouts.rules import Conversion, LayoutVersion, Op
+from reloader.layouts.shape import atoms
+from reloader.structs.tree import TypeTree
 from tests.support.layout_pairs import changes, encoded, laid_out, structs, values_of
 from tests.support.reference import NoCounterpart, apply_rules, merge_rules
 from tools.build_bpf import Toolchain

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, seed, settings
 from hypothesis import strategies as st
 
-from reloader.elf import read_object
-from reloader.state.compile import StateRefused, compile_conversion, compose, invert
-from reloader.state.rules import Conversion
-from reloader.typetree import TypeTree, identity
+from reloader.layouts.rule_table import StateRefused, compile_conversion, compose, invert
+from reloader.layouts.rules import Conversion
+from reloader.structs.elf import read_object
+from reloader.structs.tree import TypeTree, identity
 from tests.support.layout_pairs import (
     Change,
     Misfit,

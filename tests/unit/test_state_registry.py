@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from reloader.elf import read_object
-from reloader.errors import InputError, NotFoundError
-from reloader.layout import shipped_dir
-from reloader.spec.check import _validator
-from reloader.spec.fits import fits
-from reloader.state import schema
-from reloader.state.layouts import LayoutProblem, read_type, write_type
-from reloader.state.registry import Registry, file_name, load_registry, search_path
-from reloader.state.rules import FieldRule
-from reloader.typetree import Member, TypeTree, identity, map_of
+from reloader.errors import InputError, NotFoundError, Problem
+from reloader.layouts.rules import FieldRule
+from reloader.paths import shipped_dir
+from reloader.pipeline.check import _validator
+from reloader.pipeline.fits import fits
+from reloader.pipeline.registry import layout_schema
+from reloader.pipeline.registry.layout_files import LayoutProblem, read_type, write_type
+from reloader.pipeline.registry.registry import Registry, file_name, load_registry, search_path
+from reloader.structs.elf import read_object
+from reloader.structs.tree import Member, TypeTree, identity, map_of
 from tests.support.layout_pairs import Var, laid_out
 
 FIRST = """\
@@ -85,10 +85,10 @@ def load(folder: Path) -> Registry:
     return load_registry("edge", [folder])
 
 
-def problems(folder: Path) -> list[str]:
+def problems(folder: Path) -> list[Problem]:
     with pytest.raises(InputError) as caught:
         load(folder)
-    return [str(p).replace(str(folder / "edge") + "/", "") for p in caught.value.problems]
+    return caught.value.problems
 
 
 def test_versions_with_their_rules(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_first_folder_of_the_name_is_the_history(tmp_path: Path) -> None:
     assert len(load_registry("edge", [near, far]).history("flows")) == 2
     written(near, flows_1=FIRST)
     assert len(load_registry("edge", [near, far]).history("flows")) == 1
-    with pytest.raises(NotFoundError, match="no state schema 'other'"):
+    with pytest.raises(NotFoundError, match="the state schema 'other'"):
         load_registry("other", [near, far])
 
 
@@ -150,54 +150,58 @@ def edit(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-GONE = "u64 is in the version before only: {drop: true, accept_loss: true}, or rename it"
 WRONG = {
-    ("rename: packets", "rename: packet"): ["25:12 count: the version before has no field", f"25:5 packets: {GONE}"],
-    ("    count: {rename: packets}\n", ""): ["25:5 count: is new: say {default: …}", f"25:5 packets: {GONE}"],
-    ("const: OPEN", "const: GONE"): ["26:20 state.const: 'GONE' is not in enum state (known"],
+    ("rename: packets", "rename: packet"): ["25:12 count: no-such-old-field", "25:5 packets: field-only-before"],
+    ("    count: {rename: packets}\n", ""): ["25:5 count: field-is-new", "25:5 packets: field-only-before"],
+    ("const: OPEN", "const: GONE"): ["26:20 state.const: not-in-enum (known"],
     ("[1, 2, 3, 4]", "[1, 2, 3, 4, 5]"): ["27:21 hops.default: "],
-    ("const: OPEN", "drop: true, widen: true"): ["26:12 state: a field that is dropped can have no other rule"],
-    ("const: OPEN", "was: 1"): ["26:12 state: was belongs to drop"],
-    ("rename: packets", "rename: packets, default: 1"): ["25:12 count: default and rename exclude each other"],
-    ("at: 8}", "at: 6}"): ["20:16 merge.count: count: sum needs the field at a multiple"],
-    ("at: 4}\n      - {name: count", "at: 5}\n      - {name: count"): ["25:12 count: shares bytes with hops"],
-    ("merge: {count: sum}", "merge: {cuont: sum}"): ["20:9 merge.cuont: the value has no such field"],
-    ("merge: {count: sum}", "merge: {state: sum}"): ["20:16 merge.state: state: sum needs an integer"],
-    ("merge: {count: sum}", "merge: {count: add}"): ["20:16 merge.count: 'add' is none of "],
-    ("at: 16}", "at: 22}"): ["19:9 layout.value.fields[3]: ends beyond the 24 bytes of its struct"],
+    ("const: OPEN", "drop: true, widen: true"): ["26:12 state: drop-not-alone"],
+    ("const: OPEN", "was: 1"): ["26:12 state: was-without-drop"],
+    ("rename: packets", "rename: packets, default: 1"): ["25:12 count: rules-exclude"],
+    ("at: 8}", "at: 6}"): ["20:16 merge.count: merge-unaligned"],
+    ("at: 4}\n      - {name: count", "at: 5}\n      - {name: count"): ["25:12 count: shares-bytes"],
+    ("merge: {count: sum}", "merge: {cuont: sum}"): ["20:9 merge.cuont: merge-without-field"],
+    ("merge: {count: sum}", "merge: {state: sum}"): ["20:16 merge.state: merge-needs-integer"],
+    ("merge: {count: sum}", "merge: {count: add}"): ["20:16 merge.count: 'add' is not one of "],
+    ("at: 16}", "at: 22}"): ["19:9 layout.value.fields[3]: field-beyond-end"],
     ("type: be32, at: 16", "type: be33, at: 16"): ["19:28 layout.value.fields[3].type: 'be33' is not allowed"],
     ("const: 17", "cosnt: 17"): ["23:13 rules.key.proto.cosnt: unknown field 'cosnt' (did you mean 'const'?)"],
-    ("version: 2", "version: 3"): ["3:11 metadata: the file of flows version 3 is named flows.3.yaml"],
+    ("version: 2", "version: 3"): ["3:11 metadata: file-name"],
     ("version: 2", "version: x"): ["3:47 metadata.version: must be a whole number, not 'x'"],
-    ("schema: edge", "schema: egde"): ["3:20 metadata.schema: lies in the folder of schema edge"],
-    ("    state: {const", "    # QUESTION: which?\n    state: {const"): ["26:5 open question: which? (write"],
+    ("schema: edge", "schema: egde"): ["3:20 metadata.schema: schema-of-folder"],
+    ("    state: {const", "    # QUESTION: which?\n    state: {const"): ["26:5 question-open (write"],
 }  # fmt: skip
-"""An edit of the second file → what is said: line:column, the path below rules.value (or whole), the words."""
+"""An edit of the second file → what is said: line:column, the path below rules.value (or whole), code or words."""
 
 
 @pytest.mark.parametrize(("edited", "found"), WRONG.items())
 def test_every_problem_has_its_place(tmp_path: Path, edited: tuple[str, str], found: list[str]) -> None:
     said = problems(written(tmp_path, flows_1=FIRST, flows_2=edit(SECOND, *edited)))
-    short = [line.removeprefix("flows.2.yaml:").replace(": ", " ", 1).replace(" rules.value.", " ", 1) for line in said]
+    lines = [str(p).rpartition("flows.2.yaml:")[2] for p in said]
+    short = [line.replace(": ", " ", 1).replace(" rules.value.", " ", 1) for line in lines]
     assert len(short) == len(found), said
-    for line, start in zip(short, found, strict=True):
-        assert line.startswith(start), said
+    for problem, line, start in zip(said, short, found, strict=True):
+        coded = line.replace(problem.message, problem.reason)
+        assert any(text.startswith(start) for text in (coded, line)), (coded, line)
 
 
 def test_the_first_version_has_no_rules(tmp_path: Path) -> None:
     folder = written(tmp_path, flows_1=FIRST + "rules: {value: {packets: {widen: true}}}\n")
-    assert problems(folder) == ["flows.1.yaml:13:1: rules: there is no version before the first"]
+    (problem,) = problems(folder)
+    assert (problem.line, problem.path, problem.reason) == (13, "rules", "first-without-rules")
 
 
 def test_a_gap_in_the_versions_is_told(tmp_path: Path) -> None:
     folder = written(tmp_path, flows_1=FIRST, flows_3=edit(SECOND, "version: 2", "version: 3"))
-    assert problems(folder) == ["flows.3.yaml:3:47: metadata.version: version 2 is missing"]
+    (problem,) = problems(folder)
+    assert (problem.line, problem.path, problem.reason) == (3, "metadata.version", "version-missing")
+    assert problem.values == {"version": 2}
 
 
 def test_broken_text_and_other_documents(tmp_path: Path) -> None:
     folder = written(tmp_path, flows_1=FIRST + "---\n" + FIRST, other_1="a: [", empty_1="")
     said = problems(folder)
-    assert [line.partition(".")[0] for line in said] == ["empty", "flows", "other"]
+    assert [Path(p.file).name.partition(".")[0] for p in said] == ["empty", "flows", "other"]
 
 
 def test_old_versions_may_be_thrown_away(tmp_path: Path) -> None:
@@ -303,23 +307,24 @@ def test_layouts_of_compiled_objects_are_read_back(objects: Callable[[str], Path
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "code"),
     [
-        ({"size": 4}, "one of struct"),
-        ({"struct": "a", "union": "b", "size": 4}, "one of struct"),
-        ({"struct": "a"}, "'size' is missing"),
-        ({"map": "hash", "key": "u32"}, "'value' is missing"),
-        ({"array": {"map": "hash", "key": "u32", "value": "u64"}, "count": 2}, "held by a map of maps only"),
-        ({"struct": "a", "size": 4, "key": "u32"}, "key and value belong to map"),
-        ({"enum": "a", "size": 3}, "1, 2, 4 or 8"),
-        ({"array": "u8"}, "'count' is missing"),
-        ({"struct": "a", "size": 4, "fields": [{"name": "x", "type": "u32", "at": 0, "bit": 1}]}, "needs its width"),
-        ({"struct": "a", "size": 4, "fields": [{"name": "x", "type": {"union": "u"}, "at": 0}]}, "'size' is missing"),
+        ({"size": 4}, "type-not-clear"),
+        ({"struct": "a", "union": "b", "size": 4}, "type-not-clear"),
+        ({"struct": "a"}, "field-missing"),
+        ({"map": "hash", "key": "u32"}, "field-missing"),
+        ({"array": {"map": "hash", "key": "u32", "value": "u64"}, "count": 2}, "map-not-outermost"),
+        ({"struct": "a", "size": 4, "key": "u32"}, "key-outside-map"),
+        ({"enum": "a", "size": 3}, "enum-size"),
+        ({"array": "u8"}, "field-missing"),
+        ({"struct": "a", "size": 4, "fields": [{"name": "x", "type": "u32", "at": 0, "bit": 1}]}, "bits-missing"),
+        ({"struct": "a", "size": 4, "fields": [{"name": "x", "type": {"union": "u"}, "at": 0}]}, "field-missing"),
     ],
 )
-def test_a_layout_that_contradicts_itself(data: Any, message: str) -> None:
-    with pytest.raises(LayoutProblem, match=message):
+def test_a_layout_that_contradicts_itself(data: Any, code: str) -> None:
+    with pytest.raises(LayoutProblem) as caught:
         read_type(data)
+    assert caught.value.message.code == code
 
 
 # --- what is published and shipped
@@ -327,21 +332,23 @@ def test_a_layout_that_contradicts_itself(data: Any, message: str) -> None:
 
 def test_published_schema_is_the_composed_one() -> None:
     published = (shipped_dir("schemas") / "state-layout.schema.json").read_text()
-    assert published == schema.published(), "run: python -m reloader.state.schema > schemas/state-layout.schema.json"
-    Draft7Validator.check_schema(schema.layout_schema())
+    assert published == layout_schema.published(), (
+        "run: python -m reloader.pipeline.registry.layout_schema > schemas/state-layout.schema.json"
+    )
+    Draft7Validator.check_schema(layout_schema.layout_schema())
 
 
 @pytest.mark.parametrize("text", [FIRST, SECOND])
 def test_both_readings_of_the_schema_agree(text: str) -> None:
-    whole = schema.layout_schema()
+    whole = layout_schema.layout_schema()
     good = yaml.safe_load(text)
     assert fits(good, whole, whole)
-    assert _validator(schema.layout_schema).is_valid(good)
+    assert _validator(layout_schema.layout_schema).is_valid(good)
     for path in ("layout", "metadata"):
         bad = json.loads(json.dumps(good))
         bad[path]["odd"] = 1
         assert not fits(bad, whole, whole)
-        assert not _validator(schema.layout_schema).is_valid(bad)
+        assert not _validator(layout_schema.layout_schema).is_valid(bad)
 
 
 def test_shipped_layouts_are_those_of_the_shipped_programs(objects: Callable[[str], Path]) -> None:
@@ -393,4 +400,4 @@ def test_absurd_sizes_are_judged_at_once(tmp_path: Path) -> None:
         if value is empty:
             assert load(folder).head("flows")
         else:
-            assert "at most 4096 can be converted" in problems(folder)[0]
+            assert problems(folder)[0].reason == "side-too-large"

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from reloader.cli import main
-from reloader.elf import ElfMap
 from reloader.errors import InputError
 from reloader.kernel import MapType
-from reloader.layout import shipped_dir
-from reloader.state.registry import QUESTION, file_name, load_registry
-from reloader.state.rules import LayoutVersion
-from reloader.state.scaffold import first_version, next_version, text
-from reloader.state.suggest import merges
-from reloader.typetree import TypeTree
+from reloader.layouts.rules import LayoutVersion
+from reloader.paths import shipped_dir
+from reloader.pipeline.registry.next_version import first_version, next_version, text
+from reloader.pipeline.registry.registry import QUESTION, file_name, load_registry
+from reloader.pipeline.registry.suggest import merges
+from reloader.structs.elf import ElfMap
+from reloader.structs.tree import TypeTree
 from tests.support.layout_pairs import changes, laid_out, structs
 from tests.unit.test_state_rules import shaped, step, with_members
 
@@ -233,7 +233,7 @@ def test_a_change_of_meaning_has_to_say_what_changed(recorded: tuple[Path, Path]
     code, _, _ = run("new", found, "--same", *where)
     assert code == 0
     code, _, told = run("check", found, *where)
-    assert (code, "what means something else now" in told) == (65, True)
+    assert (code, "what has another meaning now" in told) == (65, True)
     path = folder / "edge" / "flows.2.yaml"
     path.write_text(re.sub(r"# QUESTION.*\n# meaning: …", "meaning: bytes count the link layer too", path.read_text()))
     code, said, _ = run("check", found, *where)
@@ -287,7 +287,7 @@ def test_a_map_without_btf_is_written_down_by_hand(
     file = tmp_path / "edge" / file_name("flows", 1)
     code, _, err = run("check", path, *words)
     assert code == 65
-    assert "no BTF describes flows; write the fields" in err
+    assert "BTF does not describe flows; write the fields" in err
     written = [line for line in file.read_text().splitlines() if not line.startswith("#")]
     fields = "    fields: [{name: packets, type: u64, at: 0}, {name: bytes, type: u64, at: 8}]"
     file.write_text("\n".join(fields if line.strip() == "fields: []" else line for line in written) + "\n")

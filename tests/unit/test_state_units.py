@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from reloader.cli import main
-from reloader.state.compile import between
-from reloader.state.registry import QUESTION, Registry, read_folder
-from reloader.state.rules import Conversion
-from reloader.typetree import Member
+from reloader.layouts.rule_table import between
+from reloader.layouts.rules import Conversion
+from reloader.pipeline.registry.registry import QUESTION, Registry, read_folder
+from reloader.structs.tree import Member
 from tests.support.reference import apply_rules
 
 SOURCE = """

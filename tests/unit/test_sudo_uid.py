@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from reloader.disk.trust import require_ours
 from reloader.errors import PermissionRefused
-from reloader.trust import require_ours
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="SUDO_UID counts for root only")

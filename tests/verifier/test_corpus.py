@@ -13,7 +13,7 @@ import pytest
 
 from lab import corpus
 from lab.stage import ROOT, Stage
-from reloader.elf import read_object
+from reloader.structs.elf import read_object
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel

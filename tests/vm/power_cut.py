@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from lab.stage import udp_frame
-from reloader import cli, effects
+from reloader import cli, fault_points
 from reloader.bpf.live import LiveKernel
 from reloader.kernel import Interface
 
@@ -88,7 +88,7 @@ class Place:
         return self.counted()
 
 
-def hold(place: Place, told: Path) -> effects.Gate:
+def hold(place: Place, told: Path) -> fault_points.Gate:
     """Stop for ever right behind the swap, and say what serves there."""
 
     def gate(when: str, name: str) -> None:
@@ -115,7 +115,7 @@ def main(folder: Path) -> None:
     assert place.apply("v1") == 0
     place.send()
     assert place.wait_for(PACKETS) == PACKETS
-    effects.install(hold(place, folder / "held"))
+    fault_points.install(hold(place, folder / "held"))
     raise SystemExit(f"the reload was not held: it ended with {place.apply('v2')}")
 
 

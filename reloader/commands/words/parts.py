@@ -8,9 +8,9 @@ import sys
 from typing import Any, NoReturn, TypeAlias
 
 from reloader.errors import UsageError
-from reloader.layout import DEFAULT_BPFFS, DEFAULT_RECORDS
-from reloader.printable import printable
-from reloader.streams import discard_output, exit_code_of
+from reloader.paths import DEFAULT_BPFFS, DEFAULT_RECORDS
+from reloader.process.streams import discard_output, exit_code_of
+from reloader.wording.printable import printable
 
 EXIT_CODES = """exit codes:
   0   done, or nothing to do

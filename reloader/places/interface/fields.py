@@ -13,10 +13,10 @@ from typing import Any
 from reloader.errors import KernelError, MissingFeature
 from reloader.frozen import frozen
 from reloader.kernel import Interface, Kernel
-from reloader.message import Message
 from reloader.places.interface import texts
 from reloader.places.interface.wake import InterfaceChanges
 from reloader.places.place import Spot
+from reloader.wording.message import Message
 
 INTERFACE: Mapping[str, Any] = {
     "title": "Interface",

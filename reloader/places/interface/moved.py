@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from reloader.kernel import Kernel, LinkInfo
-    from reloader.message import Message
     from reloader.places.place import Record
+    from reloader.wording.message import Message
 
 
 def moved(kernel: Kernel, links: Sequence[tuple[Record, LinkInfo]]) -> Message | None:

@@ -10,9 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from reloader.errors import KernelError
-from reloader.filters import Filter
 from reloader.frozen import frozen
 from reloader.kernel import Interface, Kernel, LinkInfo, XdpMode
+from reloader.kernel.traffic_control import Filter
 from reloader.places.interface import texts
 from reloader.places.interface.fields import At
 from reloader.places.place import Neighbour

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from reloader.errors import AttachRefused
 from reloader.frozen import frozen
 from reloader.kernel import ENOTSUPP, Interface, Kernel, XdpMode
-from reloader.message import Message
 from reloader.places.interface import texts
 from reloader.places.interface.fields import At
+from reloader.wording.message import Message
 
 
 @frozen

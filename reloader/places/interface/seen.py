@@ -11,10 +11,10 @@ from contextlib import suppress
 from reloader.errors import KernelError
 from reloader.frozen import frozen
 from reloader.kernel import Interface, Kernel, LinkInfo
-from reloader.message import Message
 from reloader.places.interface import texts
 from reloader.places.interface.fields import At, spot_of
 from reloader.places.place import Foreign, Neighbour, Record, Seen, Sight, Spot
+from reloader.wording.message import Message
 
 
 @frozen

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reloader.errors import KernelError
-from reloader.filters import Filter
 from reloader.kernel import Fd, Interface, Kernel, XdpMode
+from reloader.kernel.traffic_control import Filter
 from reloader.places.interface.fields import At
 
 

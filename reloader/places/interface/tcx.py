@@ -13,13 +13,13 @@ from typing import Any, ClassVar, Self
 from reloader.errors import AttachRefused
 from reloader.frozen import frozen
 from reloader.kernel import Fd, Interface, Kernel, LinkInfo
-from reloader.message import Message
 from reloader.places.interface import fields, seen, takeover, texts
 from reloader.places.interface.fields import At
 from reloader.places.interface.neighbours import on_tcx
 from reloader.places.interface.refused import Attempt, explained, explanation, interface_for
 from reloader.places.interface.wake import InterfaceChanges
 from reloader.places.place import LoadHints, PacketRules, Record, Seen, Sight, Spot
+from reloader.wording.message import Message
 
 
 @frozen

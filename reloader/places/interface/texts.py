@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reloader.message import Text
+from reloader.wording.message import Text
 
 # names
 PLACEHOLDER = Text("placeholder", "{text!r} is a placeholder", hint="write the name that `{command}` shows")

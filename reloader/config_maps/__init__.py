@@ -1,0 +1,1 @@
+"""Maps whose entries the YAML owns: the difference of entries, counters that stay, writing."""

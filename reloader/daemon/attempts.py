@@ -1,0 +1,347 @@
+"""One attempt at a file: compile it, compare with what was tried, apply under the lock, remember how it went.
+
+The engine behind loop.py. Imports txn.on_trial, records, observe, lock, errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from reloader.break_glass.panic import panicking
+from reloader.disk.lock import Writer, writer_of
+from reloader.engine.apply_request import Intake
+from reloader.errors import (
+    InputError,
+    KernelError,
+    LockedError,
+    MissingFeature,
+    NeedsHuman,
+    NotFoundError,
+    PermissionRefused,
+    Problem,
+    ReloaderError,
+)
+from reloader.frozen import frozen
+from reloader.kernel import Interface
+from reloader.kernel.host import Host, OnHost
+from reloader.lifecycle.attempt_record import note_attempt, note_orphan
+from reloader.lifecycle.carry_out import Result, is_unchanged
+from reloader.paths import Paths
+from reloader.pins.own_folders import pinned
+from reloader.pipeline.wish import Compiled, Wish
+from reloader.store import records
+from reloader.store.records import Cause, Current
+from reloader.store.trial_terms import failed
+from reloader.trial import start
+
+Target = tuple[str, str | None]  # interface, network namespace
+World = tuple[object, ...]  # what, besides the text, decides how an attempt ends
+
+
+class Steps(Protocol):
+    """Progress of slow steps."""
+
+    def __call__(self, label: str) -> None: ...
+    def done(self) -> None: ...
+
+
+@frozen
+class Setting(OnHost):
+    """What attempts work in."""
+
+    host: Host
+    read: Callable[[Path], Sequence[Compiled]]  # InputError: a bad text
+    named: Callable[[Path], Collection[str]]  # files that a text names which does not compile
+    say: Callable[[str], None]
+    steps: Steps
+    stopping: Callable[[], bool]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Last:
+    """The last attempt at a file in this process."""
+
+    digests: tuple[str, ...]  # of its wishes; empty: try again even if they are the same
+    names: frozenset[str]
+    targets: tuple[Target, ...]
+    links: tuple[str, ...]  # pins of links that die with an interface
+    world: World | None = None  # what a failed attempt met; None: it did not fail
+
+
+class Attempts:
+    """See loop.Engine. Paths are absolute strings, and the names under which records remember sources."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._in = setting
+        self._last: dict[str, _Last] = {}
+        self._inputs: dict[str, Collection[str]] = {}
+        self._names: dict[str, frozenset[str]] = {}  # file -> pipelines it defined when it last compiled
+        self._owner: dict[str, str] = {}  # pipeline -> the file that defines it
+        self._trials: dict[str, int] = {}  # pipeline -> the generation that its guard looks after
+
+    def known(self, directory: str) -> set[str]:
+        """Files of the directory that recorded pipelines came from; forgets those that only orphans came from."""
+        for name in records.pipelines(self._in.paths):
+            with contextlib.suppress(NeedsHuman):  # said when its file is tried
+                current = records.read_current(self._in.paths, name)
+                if current is None or current.orphaned or not current.generation:
+                    continue
+                for path in current.tried:
+                    if os.path.dirname(path) == directory:
+                        self._names[path] = self._names.get(path, frozenset()) | {name}
+        return set(self._names)
+
+    def inputs(self, path: str) -> Collection[str]:
+        return self._inputs.get(path, ())
+
+    def attempt(self, path: str) -> bool:
+        compiled = self._compile(path)
+        last = _last_of(compiled, self._in.paths)
+        before = self._last.get(path)
+        if before and before.digests == last.digests:
+            return False
+        self._last[path] = last
+        try:
+            self._claim(path, last)
+            for one in compiled:
+                self._apply(path, one, last)
+        except LockedError:
+            del self._last[path]
+            raise
+        except (ReloaderError, OSError):
+            last.world = last.world or self._world(path, last)
+            raise
+        last.world = None
+        return True
+
+    def _compile(self, path: str) -> Sequence[Compiled]:
+        try:
+            compiled = self._in.read(Path(path))
+        except (ReloaderError, OSError) as error:
+            self._last.pop(path, None)
+            with contextlib.suppress(ReloaderError):  # else what it named while it was good is still watched
+                self._inputs[path] = self._in.named(Path(path))
+            self._note_bad(path, error)
+            raise
+        self._inputs[path] = {file for one in compiled for file in one.files}
+        return compiled
+
+    def _note_bad(self, path: str, error: ReloaderError | OSError) -> None:
+        """The records of a file's pipelines say that it does not compile; LockedError: try it all again later."""
+        names = [n for n in self._names.get(path, ()) if self._owner.get(n, path) == path]
+        if names:
+            with writer_of(self._in.host) as writer:
+                for name in names:
+                    self._note(name, path, "", error, writer)
+
+    def _note(self, name: str, path: str, digest: str, error: ReloaderError | OSError, writer: Writer) -> None:
+        text = _in_one_line(error)
+        with contextlib.suppress(NeedsHuman, PermissionRefused, OSError):  # the error itself is what matters
+            note_attempt(writer, name, path, digest, text)
+
+    def _claim(self, path: str, last: _Last) -> None:
+        """One file defines a pipeline; what a file no longer defines becomes an orphan."""
+        problems = []
+        for name in sorted(last.names):
+            owner = self._owner.get(name, path)
+            if owner != path and os.path.exists(owner):  # a renamed file takes its pipeline along
+                message = f"pipeline {name!r} is defined in {owner} too, which serves"
+                problems.append(Problem(file=path, line=0, column=0, path="metadata.name", message=message))
+        if problems:
+            raise InputError(problems)
+        self._orphan(path, self._names.get(path, frozenset()) - last.names)
+        self._names[path] = last.names
+        self._owner |= dict.fromkeys(last.names, path)
+
+    def _apply(self, path: str, one: Compiled, last: _Last) -> None:
+        started = time.monotonic()
+        name, digest = one.wish.pipeline, one.wish.digest()
+        if self._in_force(path, name, digest):
+            return
+        last.world = self._world(path, last)
+        watched = self._prepared(path, one)
+        with writer_of(self._in.host) as writer:
+            was = records.read_current(self._in.paths, name)
+            result = self._carry_out(path, one, was, watched, writer)
+            note_attempt(writer, name, path, digest, "")
+        if watched is not None and result.unconfirmed:
+            start.leave(watched)
+            self._trials[name] = result.generation
+        for line in result.recovered:
+            self._in.say(line)
+        if result.changed:
+            self._in.say(
+                f"{name}: generation {result.generation} serves ({(time.monotonic() - started) * 1000:.0f} ms)"
+                + (f", on trial for {result.unconfirmed:.0f} s" if result.unconfirmed else "")
+            )
+        elif was and was.orphaned:
+            self._in.say(f"{name}: no longer an orphan; generation {result.generation} serves")
+
+    def _in_force(self, path: str, name: str, digest: str) -> bool:
+        """This very wish was tried, and whatever serves since then is intact: it, or what was rolled back to."""
+        current = records.read_current(self._in.paths, name)
+        if current is None or current.tried.get(path) != digest:
+            return False
+        if not current.generation and self._failed(current, digest):
+            told = f"generation {current.last_generation} failed its trial and is off; left so until an edit"
+            self._in.say(f"{name}: {told}")
+            return True
+        if panicking(self._in.host, name):
+            self._in.say(f"{name}: in a panic, and left so until an edit")
+            return True
+        if self._in.kernel.pins.listdir(self._in.paths.rescue_pins(name)):
+            self._in.say(f"{name}: put into service by a rescue script, and left so until an edit")
+            return True
+        if not is_unchanged(self._in.host, name, current.wish):
+            return False
+        if current.wish != digest:
+            self._in.say(f"{name}: generation {current.generation} serves, {self._why(current)}; left so until an edit")
+        return True
+
+    def _failed(self, current: Current, digest: str) -> bool:
+        """Whether this wish was the last to serve, and did not prove itself."""
+        with contextlib.suppress(NotFoundError, NeedsHuman):
+            last = records.read_generation(self._in.paths, current.pipeline, current.last_generation)
+            return failed(last.outcome) and last.wish.digest() == digest
+        return False
+
+    def _why(self, current: Current) -> str:
+        """How something else than the file came to serve."""
+        serving = records.read_generation(self._in.paths, current.pipeline, current.generation)
+        return f"after a {serving.reason}" if serving.cause is Cause.TRIAL else "put there by hand"
+
+    def _prepared(self, path: str, one: Compiled) -> start.Watched | None:
+        """What its trial needs; a file whose checks cannot be made is bad, and remembered as such."""
+        try:
+            return start.prepare(self._in.host, one.wish)
+        except LockedError:  # the generation that serves is on trial: nothing was tried yet
+            raise
+        except (ReloaderError, OSError) as error:
+            with writer_of(self._in.host) as writer:
+                self._note(one.wish.pipeline, path, one.wish.digest(), error, writer)
+            raise
+
+    def _carry_out(
+        self, path: str, one: Compiled, was: Current | None, watched: start.Watched | None, writer: Writer
+    ) -> Result:
+        where, digest = self._in, one.wish.digest()
+        try:
+            intake = self._intake(path, one, digest, was)
+            return start.apply(writer, intake, watched, progress=where.steps)
+        except LockedError:  # the generation that serves is on trial: nothing was tried yet
+            raise
+        except (ReloaderError, OSError) as error:
+            if not where.stopping():  # an interrupted attempt was none
+                self._note(one.wish.pipeline, path, digest, error, writer)
+            raise
+        finally:
+            where.steps.done()
+
+    def _intake(self, path: str, one: Compiled, digest: str, was: Current | None) -> Intake:
+        if was and was.generation and was.tried.get(path) == digest != was.wish and not was.last_error:
+            # Rolled back by hand since: what was chosen then is mended, the file waits for an edit.
+            chosen = records.read_generation(self._in.paths, was.pipeline, was.generation)
+            return Intake(wish=chosen.wish, reason="watch", cause=Cause.WATCH, origin=chosen.origin)
+        more = one.unrecorded
+        return Intake(wish=one.wish, blobs=one.blobs, reason="watch", cause=Cause.WATCH, source=path, unrecorded=more)
+
+    def vanished(self, path: str) -> None:
+        self._orphan(path, self._names.get(path, frozenset()))
+        for name in self._names.pop(path, ()):
+            if self._owner.get(name) == path:
+                del self._owner[name]
+        self._last.pop(path, None)
+        self._inputs.pop(path, None)
+
+    def _orphan(self, path: str, names: Iterable[str]) -> None:
+        names = sorted(n for n in names if self._owner.get(n, path) == path)
+        if not names:
+            return
+        with writer_of(self._in.host) as writer:
+            for name in names:
+                generation = note_orphan(writer, name)
+                if generation:
+                    self._in.say(
+                        f"{name}: orphaned; generation {generation} runs on (`reloader remove {name}` lets go)"
+                    )
+
+    def namespaces(self) -> set[str | None]:
+        """Network namespaces that hold interfaces of ours."""
+        return {netns for last in self._last.values() for _, netns in last.targets}
+
+    def revisit(self) -> list[str]:
+        """Files whose attempt might end otherwise now: an interface came or went, or another file let a name go."""
+        self._say_outcomes()
+        found = []
+        for path, last in self._last.items():
+            if last.digests and self._moved(path, last):
+                last.digests = ()
+                found.append(path)
+        return found
+
+    def _say_outcomes(self) -> None:
+        """Trials that have ended since, and how."""
+        for name, number in list(self._trials.items()):
+            current = records.read_current(self._in.paths, name)
+            if current is not None and current.trial is not None and current.trial.generation == number:
+                continue
+            del self._trials[name]
+            with contextlib.suppress(NotFoundError):
+                ended = records.read_generation(self._in.paths, name, number).outcome
+                serves = f"generation {current.generation} serves" if current and current.generation else "it is off"
+                self._in.say(f"{name}: generation {number}: {ended.words if ended else 'its trial is over'}; {serves}")
+
+    def _moved(self, path: str, last: _Last) -> bool:
+        if last.world is None:
+            return any(map(self._is_dead, last.links))
+        return self._world(path, last) != last.world
+
+    def _is_dead(self, pin: str) -> bool:
+        """Whether a link has lost its interface."""
+        try:
+            fd = pinned(self._in.kernel, pin)
+            if fd is None:
+                return False
+            with fd:
+                return self._in.kernel.links.info(fd).ifindex == 0
+        except KernelError:
+            return False
+
+    def _world(self, path: str, last: _Last) -> World:
+        free = all(self._owner.get(name, path) == path for name in last.names)
+        return (free, *(self._interface(*target) for target in last.targets))
+
+    def _interface(self, name: str, netns: str | None) -> object:
+        try:
+            seen: Interface | None = self._in.kernel.net.interface(name, netns)
+        except (KernelError, MissingFeature):
+            return None
+        return seen and (seen.netns, seen.ifindex)
+
+
+def _in_one_line(error: ReloaderError | OSError) -> str:
+    """What failed and the first reason for it; how many more there are."""
+    if not isinstance(error, ReloaderError):
+        return str(error)
+    if isinstance(error, InputError) and error.problems:
+        first, more = error.problems[0].lines()[0], len(error.problems) - 1
+    else:
+        first, more = ": ".join([error.message, *error.lines[:1]]), len(error.lines) - 1
+    return first + (f" (and {more} more)" if more > 0 else "")
+
+
+def _last_of(compiled: Sequence[Compiled], paths: Paths) -> _Last:
+    wishes: list[Wish] = [one.wish for one in compiled]
+    places = [(w.pipeline, a) for w in wishes for a in w.attachments if "interface" in a.target]
+    return _Last(
+        digests=tuple(w.digest() for w in wishes),
+        names=frozenset(w.pipeline for w in wishes),
+        targets=tuple((a.target["interface"], a.target.get("netns")) for _, a in places),
+        links=tuple(paths.link_pin(name, a.id) for name, a in places),
+    )

@@ -1,0 +1,1 @@
+"""Files and folders: read by trusted walks, written atomically, locked."""

@@ -1,0 +1,251 @@
+"""What is wrong with each pipeline on this host, and what to do about it. Part of `doctor`; changes nothing.
+
+Each finding names the cause in words and the command that mends it. Imports observe, status, records, lost.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+
+from reloader.disk.atomic_files import listing
+from reloader.doctor.host_checks import Finding
+from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, PermissionRefused
+from reloader.kernel.host import Host
+from reloader.observe.pipeline import Observed, SeenAttachment, observe, panic_of
+from reloader.observe.unrecorded import is_lost, unrecorded
+from reloader.paths import Paths, public_name
+from reloader.pins.inventory import pinned_pipelines
+from reloader.pins.own_folders import describe_weak, repair_command, weak_folders
+from reloader.pipeline.wish import WishAttachment
+from reloader.report.arrivals import Arrival, arrival_json, sample, unreached
+from reloader.store import records
+from reloader.store.records import Generation, blob_is_whole, blobs_of
+from reloader.wording.printable import counted
+
+ROOM = 16 << 20  # bytes on the disk of the records, below which it is nearly full
+
+
+def disk(host: Host) -> Iterator[Finding]:
+    if not host.paths.records.is_dir():
+        return
+    room = os.statvfs(host.paths.records)
+    free = room.f_bavail * room.f_frsize
+    what = f"{free >> 20} MiB free where {host.paths.records} lies"
+    if free >= ROOM and (room.f_favail or not room.f_files):
+        yield Finding(check="disk", ok=True, what=what)
+    else:
+        hint = "make room (`reloader gc` removes what nobody needs); a change is refused before anything is swapped"
+        yield Finding(check="disk", ok=False, what=what if room.f_favail else "no inode is free", hint=hint)
+
+
+def unexplained(host: Host) -> Iterator[Finding]:
+    """Pipelines that the kernel has and the records do not."""
+    try:
+        found = unrecorded(host)
+    except (KernelError, OSError):
+        return  # said by the check of the bpf filesystem
+    for name in found:
+        what = f"{name}: its pins are there, and no record explains them"
+        hint = f"`reloader recover {name}` rebuilds the records, or name where they lie: --records"
+        yield Finding(check="pipeline", ok=False, what=what, hint=hint)
+
+
+def pipelines(host: Host) -> Iterator[Finding]:
+    """Every recorded pipeline; what is damaged in one says nothing of the others."""
+    folders = [p.name for p in listing(host.paths.pipelines_dir)]
+    for name in folders:
+        found = list(_pipeline(host, name))
+        yield from found or [Finding(check="pipeline", ok=True, what=f"{name}: as recorded")]
+
+
+def _pipeline(host: Host, name: str) -> Iterator[Finding]:
+    if records.open_journals(host.paths, name):
+        yield _bad(name, "a transaction did not end", f"`reloader recover {name}` finishes it or takes it back")
+    try:
+        seen = observe(host, None, name)
+    except (NeedsHuman, NotFoundError) as error:
+        yield _bad(name, error.message, _for_damage(host, name))
+        return
+    except (MissingFeature, KernelError):
+        return  # no bpf filesystem, or no permission: said by other checks
+    if seen.generation is not None:
+        yield from _serving(host, name, seen, seen.generation)
+    elif seen.state_restarted and seen.lost:
+        yield _bad(
+            name, f"parked state went with the restart: {', '.join(seen.lost)}", f"`reloader remove {name} --state`"
+        )
+
+
+def _for_damage(host: Host, name: str) -> str:
+    if is_lost(host, name):
+        return f"`reloader recover {name}` makes it again from the kernel, with what is whole of the records"
+    return f"put {host.paths.record_dir(name)} back from a backup, or remove it and apply the YAML"
+
+
+def _serving(host: Host, name: str, seen: Observed, generation: Generation) -> Iterator[Finding]:
+    yield from _blobs(host.paths, name, generation)
+    if seen.rebooted:
+        yield _bad(name, "the kernel was restarted, and nothing of it serves", f"`reloader recover --boot {name}`")
+        return
+    if not _any_pin(host, name):
+        yield _bad(
+            name, "not one pin is left: the bpf filesystem was unmounted, or emptied", _start_again(seen, generation)
+        )
+        return
+    for attachment in generation.wish.attachments:
+        yield from _attachment(name, attachment, seen.attachments[attachment.id], seen)
+    yield from _pins(name, seen, generation)
+    if seen.current and seen.current.last_error:
+        yield _bad(name, f"the last attempt failed: {seen.current.last_error}", "mend the file, then apply it")
+
+
+def foreign_folders(host: Host) -> Iterator[Finding]:
+    """Pin folders of others below ours, those of pipelines without a record among them."""
+    try:
+        found = pinned_pipelines(host)
+        weak = weak_folders(host, *found)
+    except (KernelError, OSError, PermissionRefused):
+        return  # said by the check of the bpf filesystem
+    for folder in weak:
+        yield Finding(check="pins", ok=False, what=describe_weak(folder), hint=repair_command([folder]))
+    if found and not weak:
+        yield Finding(check="pins", ok=True, what="no other user can change a pin folder")
+
+
+def _any_pin(host: Host, name: str) -> bool:
+    return bool(host.kernel.pins.listdir(host.paths.pipeline_pins(name)))
+
+
+def _start_again(seen: Observed, generation: Generation) -> str:
+    kept = [m for m in seen.lost if m in generation.maps]
+    reset = "".join(f" --reset {m}" for m in kept)
+    return f"apply it again{f' with{reset}: what the state maps held is gone' if kept else ''}"
+
+
+def _blobs(paths: Paths, name: str, generation: Generation) -> Iterator[Finding]:
+    """Whether a restart or a rollback would find what it needs."""
+    bad = [paths.blob_file(*one) for one in blobs_of(generation.wish) if not _whole(paths, *one)]
+    if bad:
+        what = f"stored files are missing or damaged: {', '.join(map(str, bad))}"
+        damaged = [str(path) for path in bad if path.exists() or path.is_symlink()]
+        remove = f"remove {', '.join(damaged)}, then " if damaged else ""
+        hint = f"{remove}apply it again from its YAML; until then neither a restart nor a rollback can load them"
+        yield _bad(name, what, hint)
+
+
+def _whole(paths: Paths, blob: str, digest: str) -> bool:
+    try:
+        return blob_is_whole(paths, blob, digest)
+    except OSError:
+        return False
+
+
+def _attachment(name: str, wanted: WishAttachment, there: SeenAttachment, seen: Observed) -> Iterator[Finding]:
+    told = _what_sits_there(wanted, there, seen)
+    if told:
+        yield _bad(name, f"attachment {wanted.id}: {told[0]}", told[1])
+
+
+def _what_sits_there(wanted: WishAttachment, there: SeenAttachment, seen: Observed) -> tuple[str, str] | None:
+    """What is wrong and what to do; None: our link sits there and runs what it should."""
+    links = seen.current.links if seen.current else {}
+    again = "apply it (or let `reloader watch DIR` do it)"
+    if there.interface is None:
+        netns = wanted.target.get("netns")
+        if netns and not os.path.exists(netns):
+            return f"the network namespace {netns} is gone", f"make it again with its interfaces, then {again}"
+        return f"no interface {wanted.target.get('interface')!r}", f"bring it back, then {again}; or change the YAML"
+    if there.foreign is not None:
+        what = f"{there.owner} sits there, {there.foreign.words}"
+        return what, _against(there, seen) if not there.elsewhere else "rename the interface back, or remove and apply"
+    if there.link is None:
+        return "our link's pin is gone, and nothing is attached", again
+    if there.elsewhere:
+        return f"our link serves on interface {there.link.ifindex}, which this is not", "remove, then apply"
+    if not there.link.ifindex:
+        return "the interface was recreated, and nothing is attached", again
+    if panic := panic_of(there, seen):
+        return panic, "`reloader apply FILE` or `rollback` ends it"
+    if wanted.id in links and there.link.prog_id != links[wanted.id].prog:
+        return (
+            f"our link runs {there.owner}, which another process attached",
+            "`reloader apply FILE --take-over` takes it back",
+        )
+    return None
+
+
+def _against(there: SeenAttachment, seen: Observed) -> str:
+    if there.foreign and there.foreign.prog_id in seen.rescued:
+        return "a rescue script put it there: `reloader apply FILE` takes over from it, `remove` takes it off"
+    if there.foreign and there.foreign.link_id:
+        return "only who holds that link can let it go; then apply"
+    return "`reloader apply FILE --take-over` replaces it"
+
+
+def _pins(name: str, seen: Observed, generation: Generation) -> Iterator[Finding]:
+    lost = [m for m in generation.maps if m not in seen.maps]
+    state = [m for m in lost if m in seen.lost]
+    if state:
+        reset = "".join(f" --reset {m}" for m in state)
+        yield _bad(name, f"state maps are gone: {', '.join(state)}", f"apply with{reset} starts them empty")
+    if others := [m for m in lost if m not in state]:
+        yield _bad(name, f"maps are gone: {', '.join(others)}", "apply makes them again")
+    held = [n for n, m in seen.maps.items() if m.unpinned]
+    held += [public_name(n) for n in seen.unpublished if n in seen.maps]
+    held += list(seen.unpinned_progs)
+    if held:
+        yield _bad(name, f"pins are gone, what they named lives: {', '.join(held)}", "apply pins them again")
+    if seen.sides_gone:
+        what = f"pins are gone that say which side of a config map packets look at: {', '.join(seen.sides_gone)}"
+        yield _bad(name, what, "apply loads the programs again, with new ones")
+    if gone := [p for p in generation.progs if p not in seen.progs]:
+        yield _bad(name, f"programs are gone: {', '.join(gone)}", "apply loads them again")
+
+
+def _bad(name: str, what: str, hint: str) -> Finding:
+    return Finding(check="pipeline", ok=False, what=f"{name}: {what}", hint=hint)
+
+
+def hooks(host: Host) -> Iterator[Finding]:
+    """The others on our hooks, and whether packets reach our programs: one short sample for all."""
+    seen, names = {}, list[str]()
+    with suppress(PermissionRefused):  # said by the check of the records
+        names = records.pipelines(host.paths)
+    for name in names:
+        with suppress(NeedsHuman, NotFoundError, MissingFeature, PermissionRefused, KernelError):  # said by pipelines()
+            seen[name] = observe(host, None, name)
+    places = [(name, key) for name, one in seen.items() for key in one.attachments]
+    arrivals = sample(host, seen, places)
+    for name, one in seen.items():
+        for attachment in one.generation.wish.attachments if one.generation else ():
+            there, place = one.attachments[attachment.id], (name, attachment.id)
+            if there.alive:
+                yield from _neighbours(place, attachment, there)
+            if place in arrivals:
+                yield from _arrivals(place, attachment, arrivals[place])
+
+
+def _neighbours(place: tuple[str, str], attachment: WishAttachment, there: SeenAttachment) -> Iterator[Finding]:
+    for one in there.neighbours:
+        hint = "`reloader apply FILE --take-over` removes it" if one.filter and one.filter.exact else ""
+        what = f"{place[0]}: attachment {place[1]}: {one.effect(attachment.program)}"
+        values = {"pipeline": place[0], "attachment": place[1], **one.to_json()}
+        yield Finding(check="neighbours", ok=True, what=what, hint=hint, reason="neighbour", values=values)
+
+
+def _arrivals(place: tuple[str, str], attachment: WishAttachment, found: Arrival) -> Iterator[Finding]:
+    said = f"{place[0]}: attachment {place[1]}"
+    values = {"pipeline": place[0], "attachment": place[1], **(arrival_json(found) or {})}
+    if found.none_reached:
+        hint = "a program before it on the hook, or XDP on that interface, keeps the packets: see `reloader status`"
+        what = f"{said}: {unreached(attachment.program, found)}"
+        yield Finding(check="arrivals", ok=False, what=what, hint=hint, reason="no_packet_seen", values=values)
+    elif not found.measurable:
+        came = counted(found.packets, "packet")
+        what = f"{said}: too few packets to tell whether they reach {attachment.program}: {came} in the sample"
+        yield Finding(check="arrivals", ok=True, what=what, reason="not_measurable", values=values)
+
+
+CHECKS = (disk, foreign_folders, unexplained, pipelines, hooks)

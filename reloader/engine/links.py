@@ -1,0 +1,140 @@
+"""Links on hooks: made, swapped by compare-and-swap, and what later hooks find of the version before.
+
+Takes values, and knows neither plan nor transaction. Called by attach_ops.py. Imports hooks, kernel, txn.attaching.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+
+from reloader.engine import attach_refused
+from reloader.errors import AttachRefused, KernelError, MissingFeature
+from reloader.frozen import frozen
+from reloader.kernel import Interface, Kernel
+from reloader.kernel.host import Host
+from reloader.pipeline.wish import WishAttachment
+from reloader.places.former import HOOKS
+
+
+def made(kernel: Kernel, attachment: WishAttachment, *, program: str, path: str) -> bool:
+    """Whether the link pinned at `path` runs the program pinned at `program`, on the wished interface. Another one
+    stays."""
+    pins, target = kernel.pins, attachment.target
+    if not pins.exists(path) or not pins.exists(program):
+        return False
+    with pins.get(path) as link, pins.get(program) as wanted:
+        info = kernel.links.info(link)
+        if info.prog_id != kernel.progs.info(wanted).id:
+            return False
+    try:
+        interface = kernel.net.interface(target["interface"], target.get("netns"))
+    except MissingFeature:
+        interface = None
+    return info.ifindex in (0, interface.ifindex if interface else 0)
+
+
+def alive(kernel: Kernel, path: str) -> bool:
+    """Whether the link pinned there still has its interface."""
+    if not kernel.pins.exists(path):
+        return False
+    with kernel.pins.get(path) as link:
+        return kernel.links.info(link).ifindex != 0
+
+
+def interface_of(kernel: Kernel, target: dict[str, str]) -> Interface:
+    """AttachRefused (ENODEV) when it is missing."""
+    try:
+        interface = kernel.net.interface(target["interface"], target.get("netns"))
+    except MissingFeature:  # its namespace is missing
+        interface = None
+    if interface is None:
+        raise attach_refused.missing(target)
+    return interface
+
+
+def create(kernel: Kernel, attachment: WishAttachment, *, program: str, path: str) -> None:
+    """A link at the wished place, pinned; one of ours that serves elsewhere stays."""
+    target = attachment.target
+    kernel.pins.mkdir(os.path.dirname(path))
+    interface = interface_of(kernel, target)
+    if kernel.pins.exists(path):
+        if alive(kernel, path):  # its only pin: without it, packets would meet nothing
+            raise KernelError("link create", errno.EBUSY, f"{path}: our link serves on another interface")
+        kernel.pins.unpin(path)  # of an interface that is gone
+    with kernel.pins.get(program) as prog, attach_refused.explained(attachment, interface):
+        link = HOOKS[attachment.type].attach(kernel.links, prog, target, interface.ifindex)
+    with link:
+        kernel.pins.pin(link, path)
+
+
+@frozen
+class Swap:
+    """What to swap; pins, but for the attachment's name."""
+
+    name: str
+    path: str  # of the link
+    new: str
+    old: str  # what must be running there
+    waits: float = 0.0  # seconds before it, after a barrier
+    back: bool = False  # a program that is neither the old nor the new one stays
+
+
+def swap(kernel: Kernel, wanted: Swap, attachment: WishAttachment | None) -> None:
+    """Swap, unless it is swapped already; a third program there is somebody else's doing, or a panic's.
+
+    `attachment` is what the wish says of it; None: another process planned this, and its wish is not known.
+    """
+    with kernel.pins.get(wanted.path) as link, kernel.pins.get(wanted.new) as new:
+        running = kernel.links.info(link).prog_id
+        if running == kernel.progs.info(new).id:
+            return
+        if wanted.waits:
+            wait(kernel, wanted.waits)
+        with kernel.pins.get(wanted.old) as old:
+            if wanted.back and running != kernel.progs.info(old).id:
+                return
+            try:
+                kernel.links.update(link, new=new, old=old)
+            except AttachRefused as error:
+                raise attach_refused.refused_update(kernel, attachment, wanted.name, error) from error
+            except KernelError as error:  # it knows the link by its descriptor only
+                raise KernelError(error.call, error.errno or errno.EIO, wanted.name) from error
+
+
+def wait(kernel: Kernel, grace: float) -> None:
+    """Until nobody runs what was replaced, and `grace` seconds for packets that it handed on."""
+    kernel.barrier()
+    time.sleep(grace)
+
+
+def set_gate(kernel: Kernel, path: str, program: str) -> None:
+    """The one slot of a later program's array."""
+    with kernel.pins.get(path) as gate, kernel.pins.get(program) as before:
+        kernel.maps.update_many(gate, [bytes(4)], [before.fileno().to_bytes(4, sys.byteorder)])
+
+
+def clear_gate(kernel: Kernel, path: str) -> None:
+    """Once more is no harm, and neither is a pin that somebody took away: the array goes with its load."""
+    if not kernel.pins.exists(path):
+        return
+    with kernel.pins.get(path) as gate:
+        kernel.maps.delete_many(gate, [bytes(4)])
+
+
+def end_panic(host: Host, pipeline: str) -> None:
+    """A panic takes no lock, so one may have come after the swap: what it runs must stay to be known by."""
+    pins, folder, links = host.kernel.pins, host.paths.panic_pins(pipeline), host.paths.link_pins(pipeline)
+    running = set()
+    for name in pins.listdir(links):
+        with pins.get(f"{links}/{name}") as link:
+            running.add(host.kernel.links.info(link).prog_id)
+    for name in pins.listdir(folder):
+        with pins.get(f"{folder}/{name}") as program:
+            needed = host.kernel.progs.info(program).id in running
+        if not needed:
+            pins.unpin(f"{folder}/{name}")
+    if not pins.listdir(folder):
+        pins.rmdir(folder)

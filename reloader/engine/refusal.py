@@ -1,0 +1,96 @@
+"""A load that was refused, told to its author: the sentence, the line of C, what was known there, the hint.
+
+Called by transaction.py once everything was put back. Imports apply (the bench), elf and verifier, late.
+"""
+
+from __future__ import annotations
+
+from errno import ENOMEM
+from typing import TYPE_CHECKING, Any
+
+from reloader.engine.execute import Bench
+from reloader.errors import LIMITS, KernelError, LoadRejected, NeedsHuman, VerifierRejected
+from reloader.plan import ops
+from reloader.plan.ops import Op
+
+if TYPE_CHECKING:
+    from reloader.structs.elf import ElfObject, ElfProgram
+    from reloader.verifier import Code, Explanation
+
+
+def rejected(bench: Bench, error: LoadRejected, planned: tuple[Op, ...]) -> VerifierRejected:
+    """The verifier's log in plain words, the whole of it in a file."""
+    from reloader.disk.atomic_files import write_atomic
+    from reloader.verifier import explain
+
+    pipeline = bench.pipeline
+    path = bench.paths.verifier_log(pipeline, error.program)
+    where = f"whole log: {path}"
+    try:
+        write_atomic(path, error.log.encode(errors="replace"))
+    except OSError as full:
+        where = f"the whole log could not be written: {describe(full)}"
+    told = explain(error.log, code_of(bench, planned, error.program))
+    sentence = told.sentence or error.strerror
+    return VerifierRejected(
+        f"{pipeline}: the verifier refused {error.program}: {sentence}; nothing was swapped",
+        detail=told.detail(),
+        hint=f"{told.hint}; {where}" if told.hint else where,
+        rejection={"program": error.program, **told.to_json(), "sentence": sentence},
+    )
+
+
+def of_load(error: BaseException) -> Explanation | None:
+    """The explanation of a load that libbpf or the kernel gave up before any program; None for all other errors."""
+    if not isinstance(error, KernelError) or not error.call.startswith(("bpf_object__", "BPF_MAP_CREATE")):
+        return None
+    if error.errno in LIMITS and error.errno != ENOMEM:  # no fault of what was loaded
+        return None
+    from reloader.verifier import explain_load
+
+    return explain_load(str(error))
+
+
+def _code(elf: ElfObject, program: ElfProgram) -> Code:
+    from reloader.verifier import Code
+
+    lines = elf.source_lines()  # fails here, not in the midst of an explanation, where line information is damaged
+    return Code(
+        section=program.section,
+        licence=elf.license,
+        line=lambda insn: elf.source_line(program.section, program.first_insn + insn),
+        lines=lines,
+    )
+
+
+def code_of(bench: Bench, planned: tuple[Op, ...], program: str) -> Code | None:
+    """What the object that holds `program` says of it; None when none does."""
+    from reloader.structs.elf import BtfError, ElfError, read_object
+
+    planned_objects = [d for op in planned if isinstance(op, ops.Load) for d in op.objects]
+    for digest in planned_objects or [o.digest for o in (bench.wish.objects if bench.wish else ())]:
+        try:
+            elf = read_object(bench.blob("objects", digest))
+            found = elf.program(program)
+            if found is not None:
+                return _code(elf, found)
+        except (OSError, NeedsHuman, ElfError, BtfError):  # the verifier's own words must reach the user all the same
+            continue
+    return None
+
+
+def describe(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, LoadRejected):
+        from reloader.verifier import explain
+
+        return f"the verifier refused {error.program}: {explain(error.log).sentence or error.strerror}"
+    if isinstance(error, OSError) and not isinstance(error, KernelError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def values_of(error: BaseException) -> dict[str, Any]:
+    """The values of an error, for the error that reports it."""
+    return getattr(error, "values", None) or {}

@@ -1,0 +1,29 @@
+"""Make the kernel look like a wish.
+
+Called by commands/, follow/, boot.py and on_trial.py. Imports ready, carry_out, trial.
+"""
+
+from __future__ import annotations
+
+from reloader.disk.lock import Writer
+from reloader.engine.apply_request import Intake
+from reloader.engine.transaction import Progress
+from reloader.lifecycle import trial_record
+from reloader.lifecycle.carry_out import Post, Result, apply_when_ready, quiet
+from reloader.lifecycle.ready import ready
+from reloader.store import records
+
+
+def apply(
+    writer: Writer,
+    intake: Intake,
+    *,
+    progress: Progress = quiet,
+    post: Post | None = None,
+) -> Result:
+    """Make the kernel look like the wish, or leave it as it was (see transaction.run for the errors)."""
+    recovered = tuple(ready(writer, intake.wish.pipeline))
+    current = records.read_current(writer.paths, intake.wish.pipeline)
+    if current is not None and current.trial:
+        raise trial_record.refuse(current, writer.kernel.boot_id())
+    return apply_when_ready(writer, intake, progress=progress, post=post, recovered=recovered)

@@ -1,0 +1,101 @@
+"""After a restart of the kernel: what served is loaded again, from stored objects and entries alone.
+
+`recover --boot`, which an init system calls before the network comes up: no YAML, no object file, no compiler.
+Imports lifecycle_apply, records, errors; called by commands/recover.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+
+from reloader.disk.lock import Writer
+from reloader.engine.apply_request import Intake
+from reloader.engine.transaction import Progress
+from reloader.errors import NotFoundError, NothingSwapped, NoWayBack, ReloaderError, TestsFailed, VerifierRejected
+from reloader.kernel.host import Host
+from reloader.lifecycle.apply import apply as apply_version
+from reloader.lifecycle.carry_out import Result, quiet
+from reloader.lifecycle.each import each
+from reloader.lifecycle.ready import ready
+from reloader.paths import Paths
+from reloader.store import records
+from reloader.store.records import Cause, Current, Generation
+from reloader.store.rollback_targets import ways_back
+from reloader.store.trial_terms import failed
+
+REASON = "boot"
+
+
+def boot(writer: Writer, names: Collection[str], *, progress: Progress = quiet) -> list[str]:
+    """Load the current generation of every pipeline that is not in force; a line for each. One that fails does not
+    stop the others."""
+    known = records.pipelines(writer.paths)
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=f"known pipelines: {', '.join(known) or 'none'}")
+    todo = sorted(names) or known
+    return each(todo, lambda name: _boot_one(writer, name, progress))
+
+
+def _boot_one(writer: Writer, name: str, progress: Progress) -> list[str]:
+    done = _ready(writer, name)
+    current = records.read_current(writer.paths, name)
+    if current is None or not current.generation:
+        return done
+    refused: VerifierRejected | TestsFailed | None = None
+    for generation in _candidates(writer.host, current):
+        try:
+            result = apply_version(writer, _intake(generation), progress=progress)
+        except (VerifierRejected, TestsFailed) as error:  # this kernel will not have what the last one ran
+            refused = refused or error
+            continue
+        return [*done, _told(writer.paths, current, generation, result, refused)]
+    raise refused or NothingSwapped(
+        f"{name}: generation {current.generation} cannot be loaded, its objects are gone", hint="apply it from its YAML"
+    )
+
+
+def _ready(writer: Writer, name: str) -> list[str]:
+    """What was unconfirmed goes back first; where this kernel refuses that, any version is better than none."""
+    try:
+        return ready(writer, name)
+    except NoWayBack as error:
+        return [error.message]
+
+
+def _candidates(host: Host, current: Current) -> Iterator[Generation]:
+    """What served last, then what served before it, each wish once. What failed its trial and could not be taken back
+    is left in place while it serves; after a restart it is better than nothing, no more."""
+    disproved = list[Generation]()
+    with suppress(NotFoundError):
+        serving = records.read_generation(host.paths, current.pipeline, current.generation)
+        disproved += [serving] if failed(serving.outcome) and not serving.rebuilt else []
+    yield from (one for one in disproved if one.boot_id == host.kernel.boot_id())
+    yield from ways_back(host.paths, current.pipeline, current.generation, pass_damaged=True)
+    yield from disproved
+
+
+def _intake(generation: Generation) -> Intake:
+    origin = generation.origin or generation.number
+    return Intake(wish=generation.wish, reason=REASON, cause=Cause.BOOT, origin=origin, lossy_rollback=True)
+
+
+def _told(paths: Paths, before: Current, generation: Generation, result: Result, refused: ReloaderError | None) -> str:
+    name = before.pipeline
+    if not result.changed:
+        return f"{name}: generation {result.generation} is in force"
+    told = f"{name}: generation {result.generation} serves, loaded from stored objects"
+    if refused:
+        return f"{told} of generation {generation.number}; this kernel refuses the newer: {refused.message}"
+    if generation.number < before.generation:
+        told = f"{told} of generation {generation.number}, as {before.generation} failed its trial"
+    empty = _emptied(paths, name, result.generation)
+    return told + (f"; state starts empty: {', '.join(empty)}" if empty else "")
+
+
+def _emptied(paths: Paths, pipeline: str, number: int) -> list[str]:
+    """State maps that started empty with this generation, in the order of its YAML."""
+    current, made = records.read_current(paths, pipeline), records.read_generation(paths, pipeline, number)
+    when = current.restarted if current else {}
+    return [m.name for m in made.wish.maps if when.get(m.name) == made.created]

@@ -1,0 +1,34 @@
+"""Several pipelines, one after the other: one that fails does not stop the others, and is told at the end.
+
+Used by ready, boot and the commands. Imports errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from reloader.errors import KernelError, NeedsHuman, ReloaderError
+
+
+def each(names: Iterable[str], work: Callable[[str], list[str]]) -> list[str]:
+    """The lines of all; when any failed, its error (a NeedsHuman first) with the lines of the others as detail."""
+    done: list[str] = []
+    failed: list[ReloaderError] = []
+    for name in names:
+        try:
+            done += work(name)
+        except ReloaderError as error:
+            failed.append(error)
+        except KernelError as error:
+            failed.append(ReloaderError(f"{name}: {error}"))
+    if failed:
+        raise worst(failed, done)
+    return done
+
+
+def worst(failed: list[ReloaderError], done: list[str]) -> ReloaderError:
+    """One error for several."""
+    first = next((e for e in failed if isinstance(e, NeedsHuman)), failed[0])
+    first.message = "; ".join(e.message for e in failed)
+    first.lines = (*(line for e in failed for line in e.lines), *done)
+    return first

@@ -1,0 +1,1 @@
+"""What is there: maps, programs and attachments of a pipeline, read and never changed."""

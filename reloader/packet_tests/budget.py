@@ -1,0 +1,86 @@
+"""What a packet costs, beside what it costs in the active version: both run in turn, on maps of their own.
+
+Medians of rounds, each of which runs both: on a busy machine a single one says little, and whatever slows one of a
+round mostly slows the other. Used by proving.py. Imports spec.cases, txn.shadow.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+from reloader.frozen import frozen
+from reloader.kernel import Fd, Progs
+from reloader.packet_tests.shadow import Shadow
+from reloader.pipeline.tests.cases import Case
+
+ROUNDS = 31  # at most: so many runs of each version, in turn
+CLEAR = 5  # rounds that say the same are enough
+RUN_NS = 8_000_000  # a run of the slower one: to begin it costs some 0.2 ms, which must not count for much
+MOST_REPEATS = 1 << 20
+UNCOUNTED = "instructions skipped: this kernel does not say how many it verified"
+
+
+@frozen
+class Cost:
+    active: float  # ns a packet, the median
+    new: float
+    ratio: float  # the median of new ÷ active, run by run
+
+
+def judge(new: Shadow, old: Shadow, case: Case) -> tuple[str, tuple[str, ...]]:
+    """(outcome, lines) of a case's budget."""
+    assert case.budget is not None
+    wrong: list[str] = []
+    said: list[str] = []
+    if case.budget.insns is not None:
+        before, after = insns(old, case.program), insns(new, case.program)
+        text = f"{after} verified instructions, the active version has {before}"
+        into = said if not before or after <= before * case.budget.insns else wrong
+        into.append(f"{text}: {_factor(after / before, case.budget.insns)}" if before else UNCOUNTED)
+    if case.budget.ns is not None:
+        cost = measured(new, old, case, case.budget.ns)
+        text = f"{cost.new:.1f} ns a packet, the active version takes {cost.active:.1f}"
+        into = said if cost.ratio <= case.budget.ns else wrong
+        into.append(f"{text}: {_factor(cost.ratio, case.budget.ns)}")
+    return ("failed" if wrong else "passed"), tuple(wrong + said)
+
+
+def _factor(ratio: float, most: float) -> str:
+    return f"{ratio:.2f} times as much, at most {most:g} allowed"
+
+
+def insns(shadow: Shadow, program: str) -> int:
+    return shadow.kernel.progs.info(shadow.program(program)).verified_insns
+
+
+def measured(new: Shadow, old: Shadow, case: Case, most: float) -> Cost:
+    """Rounds until it is clear on which side of `most` the new version is, or ROUNDS of them."""
+    for shadow in (old, new):
+        shadow.fresh()
+        for seed in case.steps[0].seeds:
+            shadow.plant(seed, like=new.wish)
+    (packet,) = case.steps[0].packets
+    progs = new.kernel.progs
+    pair = old.program(case.program), new.program(case.program)
+    repeat = min(_repeats(progs, fd, packet) for fd in pair)
+    costs: list[tuple[float, float]] = []
+    for number in range(ROUNDS):
+        first = progs.try_out(pair[number % 2], packet, repeat=repeat).ns
+        second = progs.try_out(pair[1 - number % 2], packet, repeat=repeat).ns
+        costs.append((second, first) if number % 2 else (first, second))
+        if len(costs) >= CLEAR and len({_ratio(c) <= most for c in costs}) == 1:
+            break
+    ratio = median(map(_ratio, costs))
+    return Cost(active=median(c[0] for c in costs), new=median(c[1] for c in costs), ratio=ratio)
+
+
+def _ratio(cost: tuple[float, float]) -> float:
+    return cost[1] / max(cost[0], 0.001)
+
+
+def _repeats(progs: Progs, program: Fd, packet: bytes) -> int:
+    """How often the packet has to come for a run to be as long as it should."""
+    repeat = 16
+    while (took := progs.try_out(program, packet, repeat=repeat).ns * repeat) < RUN_NS and repeat < MOST_REPEATS:
+        repeat *= max(2, min(8, int(RUN_NS / max(took, 1))))
+    return min(repeat, MOST_REPEATS)

@@ -1,0 +1,1 @@
+"""From a YAML file and its objects to what a pipeline asks for."""

@@ -1,0 +1,1 @@
+"""`health:` of the YAML: what a new version on trial must prove."""

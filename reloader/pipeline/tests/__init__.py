@@ -1,0 +1,1 @@
+"""`test:` of the YAML: packets, captures, and what a test expects of them."""

@@ -1,0 +1,1 @@
+"""Plans for attachments: attach, swap, take over, and hooks that change together."""

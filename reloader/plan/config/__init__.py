@@ -1,0 +1,1 @@
+"""Plans for config maps: how a change goes, the map flip, entries that reloader did not write."""

@@ -1,0 +1,148 @@
+"""What becomes of each map when a new load is made: reuse, replace, reset or refuse. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from reloader.frozen import frozen
+from reloader.kernel import MapType
+from reloader.observe.pipeline import Observed, SeenMap
+from reloader.paths import pin_name, read_state_pin
+from reloader.pipeline.model import Role
+from reloader.pipeline.wish import WishMap
+from reloader.plan.model import Line, Outcome, Sign
+from reloader.plan.state import conversion
+from reloader.plan.state.compat import Difference, map_differences, seen_shape, wished_shape
+from reloader.plan.state.conversion import Pair
+from reloader.wording.printable import Block, counted, lines_of
+
+
+@frozen
+class MapChoice:
+    wanted: WishMap
+    outcome: Outcome
+    seen: SeenMap | None  # the live map, where one exists
+    refusal: str = ""  # why it cannot be done; empty when it can
+    notes: tuple[str, ...] = ()
+    pair: Pair | None = None  # the rules, when it is converted
+
+    @property
+    def reused(self) -> bool:
+        return self.outcome is Outcome.REUSE
+
+    def line(self) -> Line:
+        signs = {Outcome.NEW: Sign.ADD, Outcome.REUSE: Sign.KEEP, Outcome.RESET: Sign.REPLACE}
+        return Line(
+            sign=signs.get(self.outcome, Sign.REPLACE),
+            kind="map",
+            name=self.wanted.name,
+            action=f"{self.wanted.role}: {self.outcome}",
+            notes=self.notes,
+            detail=self.pair.words if self.pair else (),
+            interruption="contents dropped" if self.outcome is Outcome.RESET else "none",
+        )
+
+
+def belongs_to_load(wanted: WishMap) -> bool:
+    """Maps made anew by each load. A PROG_ARRAY must be: shared, packets would run half old, half new."""
+    if wanted.type == MapType.PROG_ARRAY or wanted.role is Role.SCRATCH:
+        return True
+    return wanted.role is Role.CONFIG and wanted.prune and wanted.entries is not None
+
+
+Conversions = Mapping[str, Pair | str]
+"""State map → the rules from its live layout to the wished one, or why there are none."""
+
+
+def choose(
+    wanted: WishMap, seen: Observed, reset: Collection[str], conversions: Conversions, spared: Collection[str] = ()
+) -> MapChoice:
+    """The outcome for one map of a new load. `spared`: config maps that keep entries of others, so they stay."""
+    live = seen.maps.get(wanted.name)
+    if wanted.role is not Role.STATE and live and _is_state(live, seen):
+        return _park(wanted)
+    if belongs_to_load(wanted) and wanted.name not in spared:
+        return MapChoice(
+            wanted=wanted, outcome=Outcome.REPLACE if live else Outcome.NEW, seen=live, notes=_filled(wanted)
+        )
+    if wanted.name in reset and wanted.role is not Role.EXTERNAL:
+        return MapChoice(wanted=wanted, outcome=Outcome.RESET, seen=live, notes=("--reset names it",))
+    if live is None:
+        return _absent(wanted, seen)
+    return _compare(wanted, live, conversions.get(wanted.name, ""), seen.cpus)
+
+
+def _is_state(live: SeenMap, seen: Observed) -> bool:
+    return live.pin in {m.pin for m in (seen.current.state if seen.current else {}).values()}
+
+
+def _park(wanted: WishMap) -> MapChoice:
+    """A map that was state serves nothing else: written, frozen or dropped, its contents would be lost."""
+    notes = (*_filled(wanted), "the state it held is parked")
+    return MapChoice(wanted=wanted, outcome=Outcome.NEW, seen=None, notes=notes)
+
+
+def _filled(wanted: WishMap) -> tuple[str, ...]:
+    if wanted.entries:
+        kept = (f"{', '.join(k.name for k in wanted.keep)} carried over",) if wanted.keep else ()
+        return (counted(wanted.entries.count, "entry"), *kept)
+    return ("empty",) if wanted.role is Role.SCRATCH else ()
+
+
+def _absent(wanted: WishMap, seen: Observed) -> MapChoice:
+    if wanted.role is Role.EXTERNAL:
+        return _refuse(wanted, None, f"nothing is pinned at {wanted.pin}")
+    if wanted.name in seen.lost and not (seen.rebooted or seen.state_restarted):
+        return _refuse(wanted, None, "its pin is gone although the kernel was not restarted")
+    if wanted.role is Role.STATE and (stray := _stray(wanted, seen)):
+        return _refuse(wanted, None, f"no record explains {stray} (records lost, or in another --records directory)")
+    notes = ("starts empty: the kernel was restarted",) if wanted.name in seen.lost else _filled(wanted)
+    return MapChoice(wanted=wanted, outcome=Outcome.NEW, seen=None, notes=notes)
+
+
+def _stray(wanted: WishMap, seen: Observed) -> str:
+    """A pin of what must be this map's state; starting another beside it would forget that one. Empty: none."""
+    mine = pin_name(wanted.name)
+    return next((pin for pin in seen.strays if read_state_pin(pin)[0] == mine), "")
+
+
+def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str, cpus: int) -> MapChoice:
+    differences = map_differences(seen_shape(live), wished_shape(wanted), cpus=cpus)
+    if isinstance(rules, Pair):
+        return _convert(wanted, live, differences, rules)
+    if differences and wanted.role is Role.CONFIG and wanted.entries is None:
+        notes = ("starts empty: another shape", *map(str, differences))
+        return MapChoice(wanted=wanted, outcome=Outcome.REPLACE, seen=live, notes=notes)
+    if differences:
+        return _convert(wanted, live, differences, rules)
+    if rules:
+        return _refuse(wanted, live, rules)
+    if wanted.role is Role.STATE and not _described(wanted):
+        return _refuse(
+            wanted,
+            live,
+            "no BTF describes its key and value, so equal sizes prove nothing (compile with -g, declare with __type; or"
+            " write its layout into a state schema)",
+        )
+    return MapChoice(wanted=wanted, outcome=Outcome.REUSE, seen=live, notes=("the very same map",))
+
+
+def _described(wanted: WishMap) -> bool:
+    return wanted.value is not None and (wanted.key is not None or not wanted.key_size)  # a queue has no key
+
+
+def _convert(wanted: WishMap, live: SeenMap, differences: tuple[Difference, ...], rules: Pair | str) -> MapChoice:
+    """Another layout or size: by rules where there are some, else refused with every difference."""
+    told = ("its layout changes:", *(f"    {d}" for d in differences))
+    why_not = rules if isinstance(rules, str) else conversion.obstacle(live.info, wanted, rules)
+    if why_not or isinstance(rules, str):
+        first, *more = lines_of(why_not)
+        return _refuse(wanted, live, Block(*told, *([f"    {first}", *more] if first else [])))
+    notes = conversion.notes(wanted, rules)
+    return MapChoice(wanted=wanted, outcome=Outcome.CONVERT, seen=live, notes=notes, pair=rules)
+
+
+def _refuse(wanted: WishMap, live: SeenMap | None, why: str) -> MapChoice:
+    first, *more = lines_of(why)
+    told = Block(f"{wanted.role} map {wanted.name}: {first}", *more)
+    return MapChoice(wanted=wanted, outcome=Outcome.KEEP, seen=live, refusal=told)

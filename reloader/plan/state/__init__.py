@@ -1,0 +1,1 @@
+"""Plans for state maps: comparison of layouts, conversion, imports."""

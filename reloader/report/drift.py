@@ -1,0 +1,254 @@
+"""Drift inside: what live maps hold, by field name and beside what the generation lists; and what of a pipeline the
+kernel shows otherwise than its record says.
+
+Reads records and the kernel, changes nothing. Called by commands/live.py; imports observe, records, status,
+plan.entries, spec.showing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reloader.config_maps.entry_changes import entry_diff, live_entries, split_records
+from reloader.errors import NotFoundError, RefusedChange
+from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Kernel, MapType
+from reloader.kernel.host import Host
+from reloader.observe.handles import declared, handles
+from reloader.observe.pipeline import Observed, SeenMap, observe
+from reloader.paths import Paths, public_name
+from reloader.pins.own_folders import pinned
+from reloader.pipeline.enums import Role
+from reloader.pipeline.wish import WishMap
+from reloader.plan.config.foreign import HANDLE_TYPES
+from reloader.report.status import astray, current_of
+from reloader.store import records
+from reloader.store.records import Generation
+from reloader.structs.decode import show, text
+from reloader.structs.tree import TypeTree
+from reloader.wording.printable import counted
+
+SAME, CHANGED, EXTRA, MISSING = "same", "changed", "extra", "missing"
+MOST = 20  # entries of one map that diff names
+
+Types = tuple[TypeTree | None, TypeTree | None]  # of key and value; None: nothing describes it
+
+
+def contents(paths: Paths, pipeline: str, number: int | None, name: str) -> dict[str, Any]:
+    """What a stored generation lists for a config map."""
+    current = current_of(paths, pipeline)
+    generation = records.read_generation(paths, pipeline, number or current.generation)
+    wanted = _map(generation, name)
+    if wanted.entries is None:
+        raise NotFoundError(
+            f"{pipeline}: generation {generation.number} lists no entries for {name}", hint="--live shows what it holds"
+        )
+    rows = [_row(wanted, (wanted.key, wanted.value), SAME, k, v, None) for k, v in _listed(paths, wanted).items()]
+    return _document(generation, wanted, rows, live=False)
+
+
+def live_contents(host: Host, pipeline: str, name: str) -> dict[str, Any]:
+    """What the live map holds; of a config map with what the generation lists otherwise."""
+    generation, seen = _serving(host, pipeline)
+    wanted, there = _map(generation, name), seen.maps.get(name)
+    if there is None:
+        raise NotFoundError(f"{pipeline}: map {name} is not there", hint=f"`reloader diff {pipeline} --live`")
+    if there.info.type in HANDLE_TYPES:
+        return _document(generation, wanted, _handle_rows(host, generation, wanted, there), live=True)
+    if there.info.type not in PLAIN_TYPES:
+        kind = MapType(there.info.type).name.lower() if there.info.type in set(MapType) else str(there.info.type)
+        raise RefusedChange(f"{pipeline}: map {name} is a {kind}, which has no entries to show")
+    held = _held(host.kernel, there)
+    if wanted.entries is None:
+        rows = [_row(wanted, (there.key, there.value), SAME, k, v, None) for k, v in held.items()]
+    else:
+        rows = list(_compared(wanted, there, held, _listed(host.paths, wanted)))
+    return _document(generation, wanted, rows, live=True)
+
+
+def _handle_rows(host: Host, generation: Generation, wanted: WishMap, there: SeenMap) -> list[dict[str, Any]]:
+    """What a map of handles holds, and what the object declares and is not there. Only of programs and maps that a
+    load declares does a generation say what there should be."""
+    judged = wanted.role is not Role.STATE and wanted.type in (MapType.PROG_ARRAY, *NESTED_TYPES)
+    rows, found = list[dict[str, Any]](), set[Any]()
+    for entry, ours in handles(host, generation, wanted, there):
+        key = entry.pop("key")
+        found.add(key if isinstance(key, int) else str(key))
+        rows.append({"state": SAME if ours or not judged else EXTRA, "key": key, **({"value": entry} if entry else {})})
+    for index, name in declared(host.paths, generation, wanted.name).items() if judged else ():
+        if index not in found:
+            rows.append({"state": MISSING, "key": index, "listed": name})
+    return rows
+
+
+def _document(generation: Generation, wanted: WishMap, rows: list[dict[str, Any]], *, live: bool) -> dict[str, Any]:
+    return {
+        "pipeline": generation.wish.pipeline,
+        "generation": generation.number,
+        "map": wanted.name,
+        "role": wanted.role.value,
+        "live": live,
+        "differing": sum(row["state"] != SAME for row in rows),
+        "entries": rows,
+    }
+
+
+def _serving(host: Host, pipeline: str) -> tuple[Generation, Observed]:
+    current = current_of(host.paths, pipeline)
+    if not current.generation:
+        raise NotFoundError(f"{pipeline} is removed; nothing of it serves")
+    generation = records.read_generation(host.paths, pipeline, current.generation)
+    return generation, observe(host, generation.wish, pipeline)
+
+
+def _map(generation: Generation, name: str) -> WishMap:
+    found = {m.name: m for m in generation.wish.maps}
+    if name not in found:
+        why = f"{generation.wish.pipeline}: generation {generation.number} has no map {name}"
+        raise NotFoundError(why, hint=f"it has {', '.join(found) or 'none'}")
+    return found[name]
+
+
+def _listed(paths: Paths, wanted: WishMap) -> dict[bytes, bytes]:
+    assert wanted.entries is not None
+    data = records.read_blob(paths, "entries", wanted.entries.digest)
+    return split_records(data, wanted.key_size, wanted.value_size)
+
+
+def _held(kernel: Kernel, there: SeenMap) -> dict[bytes, bytes]:
+    """Entries somebody made: of an array the slots that are not zero."""
+    found = there.entries
+    if found is None:  # no config map
+        fd = pinned(kernel, there.pin) or kernel.maps.by_id(there.info.id)
+        with fd:
+            found = kernel.maps.items(fd)
+    return {k: v for k, v in found.items() if any(v)} if there.info.type in ARRAY_TYPES else found
+
+
+def _compared(
+    wanted: WishMap, there: SeenMap, held: dict[bytes, bytes], listed: dict[bytes, bytes]
+) -> Iterator[dict[str, Any]]:
+    """Live entries in key order, and among them what is listed and not there."""
+    diff = entry_diff(wanted, held, listed, prune=True)
+    plain = live_entries(wanted.type, wanted.value_size, dict(held)) if wanted.type in ARRAY_TYPES else held
+    for key in sorted({*plain, *diff.put, *diff.delete}):
+        state = SAME
+        if key not in plain:
+            state = MISSING
+        elif key in diff.delete or key not in listed:
+            state = EXTRA
+        elif key in diff.put:
+            state = CHANGED
+        yield _row(wanted, (there.key, there.value), state, key, held.get(key), listed.get(key))
+
+
+def _row(
+    wanted: WishMap, types: Types, state: str, name: bytes, now: bytes | None, listed: bytes | None
+) -> dict[str, Any]:
+    (key, value), orders = types, wanted.orders("value")
+    row: dict[str, Any] = {"state": state, "key": show(key, name, wanted.orders("key"))}
+    if now is not None and state != MISSING:
+        row["value"] = _shown(value, now, orders)
+    if state in (CHANGED, MISSING) and listed is not None:
+        row["listed"] = show(value, listed, orders)
+    return row
+
+
+def _shown(tree: TypeTree | None, data: bytes, orders: Mapping[str, str]) -> Any:
+    """One value; of a per-CPU map each CPU's, or the one that all have."""
+    size = tree.size if tree else len(data)
+    step = -(-size // 8) * 8
+    if not size or len(data) == size or len(data) % step:
+        return show(tree, data, orders)
+    found = [show(tree, data[at : at + size], orders) for at in range(0, len(data), step)]
+    return found[0] if all(one == found[0] for one in found) else found
+
+
+# drift
+
+
+def drift(host: Host, pipeline: str) -> tuple[int, list[str]]:
+    """The current generation, and lines that say what the kernel shows otherwise."""
+    generation, seen = _serving(host, pipeline)
+    if seen.rebooted:
+        return generation.number, ["- all of it: the kernel was restarted"]
+    return generation.number, [
+        *_program_lines(generation, seen),
+        *(f"~ attachment {a}: {words}" for a, words in astray(seen).items()),
+        *_map_lines(host, generation, seen),
+        *_entry_lines(host.paths, generation, seen),
+        *_handle_lines(host, generation, seen),
+    ]
+
+
+def _program_lines(generation: Generation, seen: Observed) -> Iterator[str]:
+    for name, number in generation.progs.items():
+        if name not in seen.progs:
+            yield f"- program {name}: it is gone"
+        elif seen.progs[name] != number:
+            yield f"~ program {name}: another program is pinned (id {number} → {seen.progs[name]})"
+    yield from (f"~ program {name}: its pin is gone, it is not" for name in seen.unpinned_progs)
+
+
+def _map_lines(host: Host, generation: Generation, seen: Observed) -> Iterator[str]:
+    for name, known in generation.maps.items():
+        there = seen.maps.get(name)
+        if there is None:
+            yield f"- map {name}: it is gone"
+            continue
+        if there.unpinned:
+            yield f"~ map {name}: its pin is gone, the map is not"
+        if there.info.id != known.id:
+            yield f"~ map {name}: another map is pinned (id {known.id} → {there.info.id})"
+        if (public := _public(host, generation, name)) not in (there.info.id, None):
+            yield f"~ map {name}: {public_name(name)} is another map (id {public})"
+    yield from (f"~ map {name}: {public_name(name)} is gone" for name in seen.unpublished)
+
+
+def _public(host: Host, generation: Generation, name: str) -> int | None:
+    fd = pinned(host.kernel, host.paths.pub_pin(generation.wish.pipeline, name))
+    if fd is None:
+        return None
+    with fd:
+        return host.kernel.maps.info(fd).id
+
+
+def _entry_lines(paths: Paths, generation: Generation, seen: Observed) -> Iterator[str]:
+    for wanted in generation.wish.maps:
+        there = seen.maps.get(wanted.name)
+        if wanted.entries is None or there is None or there.entries is None:
+            continue
+        rows = [r for r in _compared(wanted, there, there.entries, _listed(paths, wanted)) if _drifted(wanted, r)]
+        yield from (f"~ map {wanted.name}: {words(row)}" for row in rows[:MOST])
+        if len(rows) > MOST:
+            yield f"~ map {wanted.name}: and {counted(len(rows) - MOST, 'more entry', 'more entries')}"
+
+
+def _handle_lines(host: Host, generation: Generation, seen: Observed) -> Iterator[str]:
+    """Entries of program arrays that the object does not declare, or whose declared program is missing."""
+    for wanted in generation.wish.maps:
+        there = seen.maps.get(wanted.name)
+        if wanted.type != MapType.PROG_ARRAY or there is None or wanted.role is Role.EXTERNAL:
+            continue
+        rows = [r for r in _handle_rows(host, generation, wanted, there) if r["state"] != SAME]
+        yield from (f"~ map {wanted.name}: {words(row)}" for row in rows[:MOST])
+        if len(rows) > MOST:
+            yield f"~ map {wanted.name}: and {counted(len(rows) - MOST, 'more entry', 'more entries')}"
+
+
+def _drifted(wanted: WishMap, row: Mapping[str, Any]) -> bool:
+    """Without `prune`, what else the map holds is nobody's fault."""
+    return row["state"] != SAME and (wanted.prune or row["state"] != EXTRA)
+
+
+def words(row: Mapping[str, Any]) -> str:
+    """One entry in a line."""
+    key, value, listed = (text(row[k]) if k in row else "" for k in ("key", "value", "listed"))
+    match row["state"]:
+        case "extra":
+            return f"{key}: {value}, which the generation does not list"
+        case "missing":
+            return f"{key}: not there; listed is {listed}"
+        case "changed":
+            return f"{key}: {value}; listed is {listed}"
+    return f"{key}: {value}"

@@ -1,0 +1,1 @@
+"""What is remembered on disk: records, blobs, terms of a trial, generations that may come back."""

@@ -1,0 +1,1 @@
+"""A version on trial: start, guard process, looks at health, the verdict."""

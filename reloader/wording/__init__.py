@@ -1,0 +1,1 @@
+"""Text made safe to show, and messages: codes with values and their words."""
