@@ -132,6 +132,7 @@ class Place(Protocol):
     TITLE: ClassVar[str]  # a few words for editors
     PROPERTIES: ClassVar[Mapping[str, Any]]  # JSON Schema of the attachment's own fields
     REQUIRED: ClassVar[tuple[str, ...]]  # which of them must be given
+    EXAMPLE: ClassVar[Mapping[str, str]]  # a text that each of REQUIRED may have, to check a YAML without them
     REMARK: ClassVar[str]  # the optional ones, for `reloader init`
     LOADS: ClassVar[tuple[LoadHints, ...]]
     PACKETS: ClassVar[PacketRules | None]  # None: its programs take no packets

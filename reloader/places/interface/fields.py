@@ -102,7 +102,7 @@ def faults(options: Mapping[str, Any], placeholder: str) -> Iterator[tuple[str, 
         text = options.get(field)
         if text is None:
             continue
-        values = {"text": text, "command": command, field: text}
+        values = {"name": text, "command": command, field: text}
         if text.startswith(placeholder):
             yield field, texts.PLACEHOLDER(**values)
         elif any(c in text for c in "*?["):

@@ -29,6 +29,7 @@ class Tcx:
     TYPE: ClassVar[str] = "tcx"
     TITLE: ClassVar[str] = "Traffic control on an interface"
     REQUIRED: ClassVar[tuple[str, ...]] = ("interface",)
+    EXAMPLE: ClassVar[Mapping[str, str]] = {"interface": "eth0"}
     REMARK: ClassVar[str] = f"direction: ingress (default) or egress; {fields.REMARK}"
     LOADS: ClassVar[tuple[LoadHints, ...]] = (LoadHints(program_type="tc", section="tc", options={}),)
     SEVERAL: ClassVar[bool] = True

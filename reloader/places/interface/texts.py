@@ -5,10 +5,10 @@ from __future__ import annotations
 from reloader.wording.message import Text
 
 # names
-PLACEHOLDER = Text("placeholder", "{text!r} is a placeholder", hint="write the name that `{command}` shows")
+PLACEHOLDER = Text("placeholder", "{name!r} is a placeholder", hint="write the name that `{command}` shows")
 PATTERN = Text(
     "pattern",
-    "{text!r} is a pattern, and patterns are not expanded",
+    "{name!r} is a pattern, and reloader does not expand patterns",
     hint="write one attachment for each, by the name that `{command}` shows",
 )
 

@@ -33,6 +33,7 @@ class Xdp:
     TYPE: ClassVar[str] = "xdp"
     TITLE: ClassVar[str] = "XDP on an interface"
     REQUIRED: ClassVar[tuple[str, ...]] = ("interface",)
+    EXAMPLE: ClassVar[Mapping[str, str]] = {"interface": "eth0"}
     REMARK: ClassVar[str] = f"mode: native (default) or skb; {fields.REMARK}"
     LOADS: ClassVar[tuple[LoadHints, ...]] = (LoadHints(program_type="xdp", section="xdp", options={}),)
     SEVERAL: ClassVar[bool] = False
