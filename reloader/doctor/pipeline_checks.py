@@ -13,12 +13,13 @@ from reloader.disk.atomic_files import listing
 from reloader.doctor.host_checks import Finding
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, PermissionRefused
 from reloader.kernel.host import Host
-from reloader.observe.pipeline import Observed, SeenAttachment, observe, panic_of
+from reloader.observe.pipeline import Observed, observe, panic_of
 from reloader.observe.unrecorded import is_lost, unrecorded
 from reloader.paths import Paths, public_name
 from reloader.pins.inventory import pinned_pipelines
 from reloader.pins.own_folders import describe_weak, repair_command, weak_folders
 from reloader.pipeline.wish import WishAttachment
+from reloader.places.place import Seen
 from reloader.report.arrivals import Arrival, arrival_json, sample, unreached
 from reloader.store import records
 from reloader.store.records import Generation, blob_is_whole, blobs_of
@@ -142,13 +143,13 @@ def _whole(paths: Paths, blob: str, digest: str) -> bool:
         return False
 
 
-def _attachment(name: str, wanted: WishAttachment, there: SeenAttachment, seen: Observed) -> Iterator[Finding]:
+def _attachment(name: str, wanted: WishAttachment, there: Seen, seen: Observed) -> Iterator[Finding]:
     told = _what_sits_there(wanted, there, seen)
     if told:
         yield _bad(name, f"attachment {wanted.id}: {told[0]}", told[1])
 
 
-def _what_sits_there(wanted: WishAttachment, there: SeenAttachment, seen: Observed) -> tuple[str, str] | None:
+def _what_sits_there(wanted: WishAttachment, there: Seen, seen: Observed) -> tuple[str, str] | None:
     """What is wrong and what to do; None: our link sits there and runs what it should."""
     links = seen.current.links if seen.current else {}
     again = "apply it (or let `reloader watch DIR` do it)"
@@ -176,7 +177,7 @@ def _what_sits_there(wanted: WishAttachment, there: SeenAttachment, seen: Observ
     return None
 
 
-def _against(there: SeenAttachment, seen: Observed) -> str:
+def _against(there: Seen, seen: Observed) -> str:
     if there.foreign and there.foreign.prog_id in seen.rescued:
         return "a rescue script put it there: `reloader apply FILE` takes over from it, `remove` takes it off"
     if there.foreign and there.foreign.link_id:
@@ -227,9 +228,9 @@ def hooks(host: Host) -> Iterator[Finding]:
                 yield from _arrivals(place, attachment, arrivals[place])
 
 
-def _neighbours(place: tuple[str, str], attachment: WishAttachment, there: SeenAttachment) -> Iterator[Finding]:
+def _neighbours(place: tuple[str, str], attachment: WishAttachment, there: Seen) -> Iterator[Finding]:
     for one in there.neighbours:
-        hint = "`reloader apply FILE --take-over` removes it" if one.filter and one.filter.exact else ""
+        hint = "`reloader apply FILE --take-over` removes it" if one.takes else ""
         what = f"{place[0]}: attachment {place[1]}: {one.effect(attachment.program)}"
         values = {"pipeline": place[0], "attachment": place[1], **one.to_json()}
         yield Finding(check="neighbours", ok=True, what=what, hint=hint, reason="neighbour", values=values)

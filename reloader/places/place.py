@@ -16,7 +16,8 @@ from reloader.kernel import Fd, Kernel, LinkInfo
 from reloader.places import texts
 from reloader.wording.message import Message
 
-Record = Mapping[str, object]  # what a record keeps of a place beside its link: read by that place alone
+Fact = str | int | None
+Record = Mapping[str, Fact]  # what a record keeps of a place beside its link: read by that place alone
 Spot = tuple[object, ...]  # the identity of what has the place's name now; equal for two names of one spot
 
 
@@ -81,6 +82,10 @@ class Foreign:
     pipeline: str = ""  # which it says that it belongs to
     how: str = ""  # how it is attached, for TakesOver.take; empty: it cannot be taken over
 
+    @property
+    def words(self) -> str:  # until doctor and status ask `held`
+        return self.held
+
 
 @frozen
 class Seen:
@@ -101,6 +106,14 @@ class Seen:
     def alive(self) -> bool:
         """Return whether our link is attached at this very place."""
         return self.sight is Sight.OURS
+
+    @property
+    def interface(self) -> Spot | None:  # until doctor and status ask `sight`
+        return self.spot
+
+    @property
+    def elsewhere(self) -> bool:  # until doctor and status ask `sight`
+        return self.sight is Sight.ELSEWHERE
 
 
 class Channel(Protocol):
@@ -178,7 +191,7 @@ class Place(Protocol):
     def holds(self, kernel: Kernel, link: LinkInfo) -> bool:
         """Return whether a link is attached at what has the place's name now."""
 
-    def record(self, link: LinkInfo, spot: Spot | None) -> dict[str, object]:
+    def record(self, link: LinkInfo, spot: Spot | None) -> dict[str, Fact]:
         """Return what a record keeps: enough for places.MOVED. `spot`: as it was seen; None: it is not known."""
 
     def wake(self) -> Wake | None:

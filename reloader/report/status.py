@@ -12,12 +12,13 @@ from typing import Any
 from reloader.errors import NeedsHuman, NotFoundError
 from reloader.kernel import PLAIN_TYPES, MapType
 from reloader.kernel.host import Host
-from reloader.observe.pipeline import Observed, SeenAttachment, observe, panic_of
+from reloader.observe.pipeline import Observed, observe, panic_of
 from reloader.paths import Paths
 from reloader.pins.own_folders import pinned
 from reloader.pipeline import constant_values
 from reloader.pipeline.model import Role
 from reloader.pipeline.wish import Wish
+from reloader.places.place import Seen
 from reloader.plan.state.compat import map_differences, wished_shape
 from reloader.report.arrivals import Arrival, arrival_json, sample, unreached
 from reloader.store import records
@@ -89,7 +90,7 @@ def _status(host: Host, name: str) -> dict[str, Any]:
     return {**body, "attachments": attachments_of(seen, arrivals), "maps": _maps(host, seen, name)}
 
 
-def _late(there: SeenAttachment) -> bool:
+def _late(there: Seen) -> bool:
     """Whether packets meet another program before ours, which may keep them all."""
     return any(one.before for one in there.neighbours)
 

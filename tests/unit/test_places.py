@@ -17,7 +17,7 @@ from reloader.places.interface import neighbours, texts
 from reloader.places.interface.refused import Attempt, explanation
 from reloader.places.interface.tcx import Tcx
 from reloader.places.interface.xdp import Xdp
-from reloader.places.place import ClearsOthers, Foreign, Sight, TakesOver
+from reloader.places.place import ClearsOthers, Fact, Foreign, Sight, TakesOver
 
 BLUE = "/run/netns/blue"
 ETH0 = Interface(name="eth0", ifindex=7, netns="4:1", mtu=1500, xdp_prog_id=10, xdp_mode=XdpMode.NATIVE)
@@ -141,7 +141,7 @@ class Namespaces:
         return netns or "own", {name: there[name] for name in names if name in there}
 
 
-def recorded(interface: str, ifindex: int, netns: str | None = None, whose: str = "") -> dict[str, object]:
+def recorded(interface: str, ifindex: int, netns: str | None = None, whose: str = "") -> dict[str, Fact]:
     return {"interface": interface, "ifindex": ifindex, "netns": netns, "netns_id": whose or netns or "own"}
 
 
@@ -170,7 +170,7 @@ def test_what_moved_is_found_with_one_look_into_each_namespace() -> None:
         (recorded("eth0", 2, "red"), 2),
     ],
 )
-def test_another_interface_is_noticed(record: dict[str, object], ifindex: int) -> None:
+def test_another_interface_is_noticed(record: dict[str, Fact], ifindex: int) -> None:
     net = Namespaces(own={"eth0": 7}, blue={"eth0": 2})
     found = first_moved(net.kernel, [("xdp:eth0", record, on(ifindex))])
     assert found

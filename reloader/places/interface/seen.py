@@ -13,7 +13,7 @@ from reloader.frozen import frozen
 from reloader.kernel import Interface, Kernel, LinkInfo
 from reloader.places.interface import texts
 from reloader.places.interface.fields import At, spot_of
-from reloader.places.place import Foreign, Neighbour, Record, Seen, Sight, Spot
+from reloader.places.place import Fact, Foreign, Neighbour, Record, Seen, Sight, Spot
 from reloader.wording.message import Message
 
 
@@ -114,11 +114,11 @@ def _in_other_namespaces(others: Mapping[int, Record], netns: str) -> set[int]:
     return {link for link, record in others.items() if record.get("netns_id", "") not in ("", netns)}
 
 
-def record(at: At, link: LinkInfo, spot: Spot | None) -> dict[str, object]:
+def record(at: At, link: LinkInfo, spot: Spot | None) -> dict[str, Fact]:
     """Return what a record keeps of an interface: its name, and who had that name."""
     return {
         "interface": at.interface,
         "ifindex": link.ifindex,
         "netns": at.netns,
-        "netns_id": spot[1] if spot else "",
+        "netns_id": str(spot[1]) if spot else "",
     }

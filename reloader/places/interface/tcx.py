@@ -18,7 +18,7 @@ from reloader.places.interface.fields import At
 from reloader.places.interface.neighbours import on_tcx
 from reloader.places.interface.refused import Attempt, explained, explanation, interface_for
 from reloader.places.interface.wake import InterfaceChanges
-from reloader.places.place import LoadHints, PacketRules, Record, Seen, Sight, Spot
+from reloader.places.place import Fact, LoadHints, PacketRules, Record, Seen, Sight, Spot
 from reloader.wording.message import Message
 
 
@@ -109,7 +109,7 @@ class Tcx:
     def holds(self, kernel: Kernel, link: LinkInfo) -> bool:
         return seen.sight_of(self._hook, self.at.present(kernel), link) is Sight.OURS
 
-    def record(self, link: LinkInfo, spot: Spot | None) -> dict[str, object]:
+    def record(self, link: LinkInfo, spot: Spot | None) -> dict[str, Fact]:
         return seen.record(self.at, link, spot)
 
     def wake(self) -> InterfaceChanges:

@@ -32,7 +32,7 @@ NAMESPACE_MISSING = Text(
 ELSEWHERE = Text(
     "link-elsewhere",
     "our link is attached to interface {ifindex}, which is no longer {place}",
-    hint="rename the interface back; or `reloader remove` the pipeline (its state is kept), then apply",
+    hint="rename the interface back; or remove the pipeline with `reloader remove PIPELINE`, then apply it",
 )
 RECREATED = Text(
     "interface-recreated",
