@@ -286,8 +286,10 @@ class KernelError(OSError):
 
 
 class AttachRefused(KernelError):
-    """The kernel refused to put a program on a hook: this attempt attached and swapped nothing. txn/attaching.py fills
-    in what it means."""
+    """The kernel refused to put a program on a hook: this attempt attached and swapped nothing.
+
+    engine/attach_refused.py fills in what it means.
+    """
 
     sentence = ""
 

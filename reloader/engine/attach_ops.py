@@ -1,6 +1,6 @@
 """Ops on attachments: what each attaches, swaps or takes over. links.py and takeover.py do it.
 
-Called by apply.py's match. Imports plan.ops, txn.{links,takeover}.
+Called by engine/execute.py's match.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What it means that the kernel or a driver refused an attachment: a sentence, a stable reason, and a way out.
 
-Called by links.py and takeover.py. Imports hooks, kernel and errors.
+Called by links.py and takeover.py.
 """
 
 from __future__ import annotations

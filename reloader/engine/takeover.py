@@ -3,7 +3,7 @@
 The kernel swaps link for link and netlink for netlink, never one for the other: between their XDP program's detach
 and our link the hook is bare for microseconds, which the plan calls `drops`. A classic filter is removed after our
 link was made on tcx, and made again before that link goes, so there is no gap. Takes values. Called by
-attach_ops.py. Imports kernel, filters, txn.attaching.
+attach_ops.py.
 """
 
 from __future__ import annotations

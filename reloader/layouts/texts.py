@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from reloader.wording.message import Text
 
-# state/rules: where a fault is
+# layouts/rules: where a fault is
 
 AT_FIELD = Text("at-field", "{field}: {why}")
 AT_FIELD_WITH_HINT = Text("at-field-with-hint", "{field}: {why} ({advice})")
 AT_STEP = Text("at-step", "version {old} → {new}: {why}")
 OUTER_CHANGED = Text("outer-changed", "the key of a map of maps, and the type of the maps in it, cannot change")
 
-# state/compile: faults
+# layouts/rule_table: faults
 
 KEYS_COLLIDE = Text(
     "keys-collide",
@@ -28,7 +28,7 @@ SIDE_TOO_LARGE = Text("side-too-large", "{size:byte} cannot be converted: the li
 TOO_MANY_RULES = Text("too-many-rules", "{count:rule} needed: the limit is {limit}")
 VERSIONS_UNKNOWN = Text("versions-unknown", "not all versions from {first} to {last} are known")
 
-# state/compile: what is lost, what an entry must be like
+# layouts/rule_table: what is lost, what an entry must be like
 
 ENTRIES_MERGED = Text("entries-merged", "entries that differ only in {fields} become one")
 ENTRY_FITS = Text("entry-fits", "{field} fits {type}")
@@ -39,7 +39,7 @@ RUNNING_VALUE_KEPT = Text(
     "running-value-kept", "{field}: if both versions wrote it, the running version keeps its own value ({why})"
 )
 
-# state/compile: field by field
+# layouts/rule_table: field by field
 
 BYTE = Text("byte", "byte {offset}")
 DROPPED = Text("dropped", "dropped")
@@ -54,7 +54,7 @@ WAS = Text("was", "was {field}")
 WAS_WHOLE = Text("was-whole", "was the whole")
 ZERO = Text("zero", "zero")
 
-# state/emit: how two values become one
+# layouts/emit: how two values become one
 
 MERGE_NEEDS_INTEGER = Text(
     "merge-needs-integer", "{word} needs an integer in the host's byte order", hint="write keep_new or keep_old"
@@ -71,7 +71,7 @@ SUM_EXCHANGE_SIZE = Text(
     "sum-exchange-size", "sum exchanges the old count in one instruction, which takes 4 or 8 bytes, not {size}"
 )
 
-# state/match: fields
+# layouts/match: fields
 
 BIT_FIELDS_CHANGED = Text(
     "bit-fields-changed",
@@ -114,7 +114,7 @@ SPECIAL_FIELD = Text(
 SPECIAL_NOT_COPIED = Text("special-not-copied", "the bytes cannot be copied: the field holds {special}")
 WRONG_SIZE = Text("wrong-size", "{given:byte} given, {wanted} needed")
 
-# state/match: types
+# layouts/match: types
 
 BOOLEAN_FROM_NUMBER = Text("boolean-from-number", "{old} became {new}: not every number is true or false")
 MEANING_CHANGED = Text(
@@ -143,7 +143,7 @@ UNION_CHANGED = Text(
 UNIT_CHANGED = Text("unit-changed", "{old} became {new}", hint="write {{cast: true}} to take the bytes that both have")
 WIDEN_NOT_SAID = Text("widen-not-said", "{old} became {new}, which is wider", hint="write {{widen: true}}")
 
-# state/match, state/units: bytes that are read as another field
+# layouts/match, layouts/units: bytes that are read as another field
 
 BITS_MOVED = Text("bits-moved", "bits {old} → {new}")
 BITS_READ_AS = Text("bits-read-as", "its bits are read as {fields}")
@@ -155,7 +155,7 @@ WOULD_BE_MISREAD = Text(
     "would-be-misread", "{fields} would be misread", hint="write {{accept_loss: true}} beside cast to accept that"
 )
 
-# state/pieces: two steps that one rule cannot do
+# layouts/pieces: two steps that one rule cannot do
 
 CONSTANT_NOT_EXPECTED = Text(
     "constant-not-expected",
@@ -183,7 +183,7 @@ SIZE_SIGN_SIZE = Text(
     hint="convert to the version between first",
 )
 
-# state/archive: state files
+# layouts/archive: state files
 
 ARCHIVE_CUT_OFF = Text("archive-cut-off", "the file was cut off after {maps:map}")
 ARCHIVE_VERSION = Text("archive-version", "another version of reloader wrote this file: {error}")

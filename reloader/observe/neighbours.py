@@ -1,6 +1,6 @@
 """Programs of others on a hook of ours, and what ours and theirs mean to each other.
 
-Seen by observe.py; named by plan, status and doctor. Imports kernel only.
+Seen by observe/pipeline.py; named by plan, status and doctor.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Attach types, one small file each: what its YAML looks like and, for the engine, how to attach.
 
 A hook is a module; `Hook` says what the module must hold, and mypy checks it. A new attach type is a new
-file here and a line in HOOKS. Imports kernel and errors; spec/ and the engine look hooks up by type.
+file here and a line in HOOKS.
 """
 
 from __future__ import annotations

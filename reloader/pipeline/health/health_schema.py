@@ -1,7 +1,4 @@
-"""The schema fragment of `health:`, apart from its reader, which the composed schema does not need.
-
-Imports spec.checks.
-"""
+"""The schema fragment of `health:`, apart from its reader, which the composed schema does not need."""
 
 from __future__ import annotations
 

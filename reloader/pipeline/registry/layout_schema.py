@@ -1,7 +1,7 @@
 """The published JSON Schema (draft-07) of a state layout file.
 
 schemas/state-layout.schema.json is `python -m reloader.pipeline.registry.layout_schema` written down; a test holds them
-equal. Used by registry.py. Imports spec.schema, state.emit.
+equal. Used by registry.py.
 """
 
 from __future__ import annotations

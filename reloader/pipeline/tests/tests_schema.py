@@ -1,6 +1,6 @@
 """The `test` part of the published schema: packets, expectations, budgets. Composed by schema.py.
 
-Words only; tests.py and packets.py say what a schema cannot. Imports spec.packets.
+Words only; pipeline/tests/cases_from_yaml.py and packets.py say what a schema cannot.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Interfaces as places: the YAML fields that name one, and its words in a target. What the hooks here share.
 
-A leaf of this folder; imports nothing of the package.
+A leaf of this folder.
 """
 
 from __future__ import annotations
