@@ -1,6 +1,6 @@
 """Running ops on a kernel: one match. Also what each op's undo means when it is not known whether it happened.
 
-Called by transaction.py (forwards, then back on failure) and recover.py. Imports plan.ops, kernel, records.
+Called by transaction.py (forwards, then back on failure) and lifecycle/recover.py.
 """
 
 from __future__ import annotations

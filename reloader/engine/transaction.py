@@ -1,6 +1,6 @@
 """One transaction: journal, ops, commit; or back again. The only module that decides between the two.
 
-Called by carry_out.py with a plan and the writer lock. Imports apply, journal, plan, records.
+Called by lifecycle/carry_out.py with a plan and the writer lock.
 """
 
 from __future__ import annotations

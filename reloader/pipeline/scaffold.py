@@ -2,7 +2,6 @@
 nothing.
 
 Valid once the interfaces are named and the roles that are `TODO` are chosen; what would not be is refused here.
-Imports errors, elf, hooks, layout, spec.{compile,objects,roles,schema,text}.
 """
 
 from __future__ import annotations

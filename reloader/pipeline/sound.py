@@ -1,7 +1,7 @@
 """What is left of a document without all that the schema refuses, so that the rest is checked in the same run.
 
 Between check.py and parse.py. List items stay where they are: a refused one takes out its list, otherwise the places
-of its neighbours would shift. A refused interface or entry is exchanged for a stand-in. Imports spec.{check,text}.
+of its neighbours would shift. A refused interface or entry is exchanged for a stand-in.
 """
 
 from __future__ import annotations
