@@ -1,5 +1,6 @@
 """`python -m reloader` and the console script. Until the handlers stand, ^C ends the process without a traceback:
-the imports below take most of the time of a short command."""
+the imports below take most of the time of a short command.
+"""
 
 import _signal  # type: ignore[import-not-found]  # the built-in part of `signal`, imported in no time
 

@@ -2,7 +2,7 @@
 
 A crash or a hang in there costs one command, not this process. The child runs nothing but the task:
 no atexit, no signal handlers of the parent's, no threads, and it dies with the parent.
-Used by loader.py and netns.py. Imports libc, errors and interrupts.
+Used by loader.py and netns.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A driver's own counters, as `ethtool -S` shows them: SIOCETHTOOL on any socket of the interface's namespace.
 
-Used by net.py. Imports errors.
+Used by net.py.
 """
 
 from __future__ import annotations

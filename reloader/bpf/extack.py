@@ -2,7 +2,7 @@
 
 A bpf_link gives user space an errno and no words. The tracepoint bpf_xdp_link_attach_failed has them (since Linux 6.6,
 commit bf4ea1d0b2cb): a few instructions on it copy the text into a map while the attempt is repeated. Where this
-process may not trace, or the kernel has no such tracepoint, there are no words. Imports rawprog, syscall, errors.
+process may not trace, or the kernel has no such tracepoint, there are no words.
 """
 
 from __future__ import annotations

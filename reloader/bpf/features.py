@@ -1,8 +1,7 @@
 """What the running kernel has: every feature is tried, versions are never compared.
 
 All in one child process, which leaves nothing behind: it enters a network namespace of its own first, so
-that no interface, cgroup or socket of the machine is touched. Imports child, libc, probes, rawprog, kernel
-and errors.
+that no interface, cgroup or socket of the machine is touched.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Pin folders, judged by descriptor: who else could add, exchange or remove what is pinned in them.
 
 A path is walked from the root down, one name at a time. What lies above the bpf filesystem is judged by
-pin_folders.py. Within the bpf filesystem each folder must belong to root or
+pins/own_folders.py. Within the bpf filesystem each folder must belong to root or
 to the user who runs this, and others must not write to it. A sticky folder is fine above our own ones: there only an
 entry's owner can exchange it, and each entry is judged by its own owner. Symbolic links of other users are not
 followed. What is made or pinned goes into the folder whose descriptor was judged, whatever bears its name by then.
-Used by pins.py. Imports libc, kernel, effects and errors.
+Used by pins.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Who keeps a program, map or link alive: processes with a descriptor of it, and pins. Implements Kernel.holders.
 
 Reads all of /proc and every mounted bpf filesystem, so it is asked only when somebody is in the way.
-Imports syscall and kernel.
 """
 
 from __future__ import annotations

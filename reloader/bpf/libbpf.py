@@ -2,7 +2,6 @@
 
 Opened in the loader's child only (a hostile object must not be able to crash the parent). Everything in
 the table is in libbpf 1.0 and later; a function that is not would have to be probed for, by symbol.
-Imports errors only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """libc through ctypes: the few calls Python has no name for. The floor of the fence.
-
-Imports errors only. A number that is missing for this machine raises at import, not in the middle of a swap.
+A number that is missing for this machine raises at import, not in the middle of a swap.
 """
 
 from __future__ import annotations

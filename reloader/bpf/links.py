@@ -1,7 +1,4 @@
-"""Links: a program on a hook. Implements kernel.Links.
-
-Imports syscall, netlink, netns, kernel, errors and effects.
-"""
+"""Links: a program on a hook. Implements kernel.Links."""
 
 from __future__ import annotations
 

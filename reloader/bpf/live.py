@@ -1,7 +1,4 @@
-"""LiveKernel: kernel.Kernel on the machine we run on. What cli.py hands to the engine.
-
-Imports the fence's parts, kernel and errors.
-"""
+"""LiveKernel: kernel.Kernel on the machine we run on. What cli.py hands to the engine."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 load() is the parent's side; everything below it runs in the child. An object is never closed there: the
 child ends anyway, and libbpf would unmap by the size of a map that has meanwhile been exchanged.
-Imports child, libbpf, metadata, syscall, btf, kernel and errors.
 """
 
 from __future__ import annotations

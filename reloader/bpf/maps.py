@@ -2,7 +2,7 @@
 
 Batches first: one call for all entries of a hash, and no GET_NEXT_KEY, which starts over when its key
 vanished. One by one, bounded, only where a map type has no batches. Buffers are sized from the live
-descriptor's info. Imports syscall, kernel, errors and effects.
+descriptor's info.
 """
 
 from __future__ import annotations

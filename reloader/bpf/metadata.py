@@ -3,7 +3,7 @@
 bpftool looks at the first map of a program that is an ARRAY of one entry, has BTF and `.rodata` in its
 name, and prints the variables called bpf_metadata_… in it. So every .rodata of an object is created here,
 longer by the strings and with BTF that names them; a program without one gets a map of its own bound.
-The writing half runs in the loader's child. Imports libbpf, syscall, btf, kernel and errors.
+The writing half runs in the loader's child.
 """
 
 from __future__ import annotations

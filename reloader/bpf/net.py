@@ -1,7 +1,4 @@
-"""Interfaces of any network namespace. Implements kernel.Net.
-
-Imports netlink, netns, kernel and errors; ethtool only when counters are asked for.
-"""
+"""Interfaces of any network namespace. Implements kernel.Net."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """rtnetlink over a socket: one interface by name, and a stream of link changes.
 
 A socket belongs to the namespace it was made in, wherever it is used. Used by net.py and by the
-follower of interfaces. Imports kernel and errors.
+follower of interfaces.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ XDP_FLAGS_UPDATE_IF_NOEXIST, XDP_FLAGS_REPLACE = 1 << 0, 1 << 4
 RTM_NEWTFILTER, RTM_DELTFILTER, RTM_GETTFILTER = 44, 45, 46
 TCA_KIND, TCA_OPTIONS, TCA_BPF_ID = 1, 2, 11
 CLSACT = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}  # TC_H_CLSACT and where: the parent of a filter there
-FILTER_PREF, FILTER_HANDLE, ETH_P_ALL = 1, 1, 3  # as hooks/tcx.py's script makes it
+FILTER_PREF, FILTER_HANDLE, ETH_P_ALL = 1, 1, 3  # as places/interface/tcx.py's script makes it
 NLA_F_NESTED = 1 << 15
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 IFNAMSIZ = 16

@@ -1,7 +1,6 @@
 """Network namespaces: who they are, and doing one thing inside one by way of a child process.
 
 Only the child enters: a thread that failed to come back would leave this process in the wrong place.
-Imports libc and errors; child only when there is a namespace to enter.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Pins: names in bpffs that keep programs, maps and links alive. Implements kernel.Pins.
 
-Pinning and making folders go by the descriptors of judged folders (folders.py).
-Imports syscall, libc, folders, kernel, errors and effects. Every OSError leaves as a KernelError.
+Pinning and making folders go by the descriptors of judged folders (folders.py). Every OSError leaves as a KernelError.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One small experiment per feature: returns when the kernel can do it, raises what the kernel said when not.
 
 Run by features.py in a child process, in a network namespace that ends with it: its loopback interface is
-free for the taking, and no descriptor needs closing. Imports rawprog, syscall, vmlinux, libc, netlink, kernel
-and errors.
+free for the taking, and no descriptor needs closing.
 """
 
 from __future__ import annotations

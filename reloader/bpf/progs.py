@@ -1,8 +1,4 @@
-"""Programs: loading and asking about them. Implements kernel.Progs.
-
-Imports syscall, kernel, errors and effects; loader and metadata only when asked for what needs them, since every
-command starts here.
-"""
+"""Programs: loading and asking about them. Implements kernel.Progs."""
 
 from __future__ import annotations
 

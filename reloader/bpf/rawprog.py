@@ -1,6 +1,6 @@
 """Programs of a few instructions, written by hand: what a probe loads, without a compiler or libbpf.
 
-Used by probes.py. Imports syscall and errors.
+Used by probes.py.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 Buffer sizes are the caller's to know, from the live descriptor's info (map_info), never from a new object:
 a buffer that is too short lets the kernel write beyond it. Wrapped by maps.py, progs.py, links.py, pins.py.
-Imports libc and errors.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Classic traffic control filters over rtnetlink: listed, and one of them deleted or made again.
 
-Used by links.py. Imports netlink, kernel and errors.
+Used by links.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Ids of types in the running kernel's own BTF, by name.
 
 One pass over the type section that stops at names only: the whole of it as Python values takes seconds.
-Used by probes.py. Imports errors.
+Used by probes.py.
 """
 
 from __future__ import annotations

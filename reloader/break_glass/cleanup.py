@@ -1,7 +1,8 @@
-"""After a generation's shell script (rescue.py): what it attached goes, once reloader serves again or lets go.
+"""After a generation's shell script (break_glass/script.py): what it attached goes, once reloader serves again or
+lets go.
 
 It is known by the pins below rescue/; where it may sit, by the attachments of every stored generation. Called by
-apply.py, after the commit. Imports records, pins, hooks, host, layout.
+engine/execute.py, after the commit.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Takes no writer lock and writes no journal, since whoever holds the lock may be 
 link is swapped by compare-and-swap: a transaction under way finds a program that it did not expect and goes back. The
 pins below panic/ and the links themselves are the only record of it. It goes by the pins below links/, so that records
 which are lost or damaged do not stop it. The next `apply` ends it; watch and guards, which act by themselves, leave it.
-Run again, it goes on where it was killed. Imports host, kernel, layout, pins, records, hooks, errors.
+Run again, it goes on where it was killed.
 """
 
 from __future__ import annotations

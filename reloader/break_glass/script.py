@@ -1,7 +1,7 @@
 """A generation as a shell script: what puts it back into service with bpftool, nsenter and coreutils, without Python.
 
 Written beside each generation's record at its commit, for the day on which reloader itself is what fails. The ops
-that write the record call it. Imports records, files, spec.wish, hooks, elf.file, layout, kernel.
+that write the record call it.
 """
 
 from __future__ import annotations

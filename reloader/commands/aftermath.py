@@ -1,7 +1,7 @@
 """What became of the kernel when a command ended early, by a signal or a failing system call: read from the records,
 the open journals and what this process committed, never guessed.
 
-Called by cli.py. Imports errors, records; txn only where the command had come so far as to load it.
+Called by cli.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plans and results as tables and JSON. Imports plan.model and carry_out's Result; prints through Output."""
+"""Plans and results as tables and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From file arguments to compiled pipelines: directories expanded, duplicate names refused. Imports spec.cache."""
+"""From file arguments to compiled pipelines: directories expanded, duplicate names refused."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Rules for the counters that `keep:` names: they follow a config map's entries into another map, or stay in this one.
 
-Used by plan/ and txn/config.py. Pure; imports spec.wish and state.rules.
+Used by plan/ and config_maps/write.py. Pure.
 """
 
 from __future__ import annotations

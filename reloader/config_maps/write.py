@@ -1,7 +1,7 @@
 """Configuration on the kernel: entries into the live map, whole new maps beside it, and the store that flips to them.
 
-Takes values, and knows neither plan nor transaction. The counters of `keep:` go by migrate.py. Called by config_ops.py.
-Imports plan.entries, spec.{keep,wish}, kernel.
+Takes values, and knows neither plan nor transaction. The counters of `keep:` go by convert/migrate.py. Called by
+engine/config_ops.py.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ puts their successors into the new outer map. Programs only look outer maps up, 
 made and copied ahead, put into the new outer map in batches, and after the swap each old one is drained into its
 successor. Until the commit nobody but this side writes to the new outer map; what user space puts into the old one, or
 takes out of it, meanwhile is followed.
-Called by apply.py for ops on maps of maps. Imports errors, kernel, plan.ops, state.rules, txn.migrate.
+Called by engine/execute.py for ops on maps of maps.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 An import is a transaction. Before its commit the file's entries go into a map of their own; after it they are
 moved from there into the live map by the migration program, which adds each count exactly once under traffic. Cut
-short, it is taken up again by `recover`. Takes values. Called by importing.py and apply.py. Imports
-state.archive, trust, txn.migrate.
+short, it is taken up again by `recover`. Takes values. Called by importing.py and engine/execute.py.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 An LPM trie's look-up is content with a prefix that covers the key, so the migration program asks by
 BPF_NOEXIST whether an entry is there. Kernels before commit eae6a075e953 (6.13 and its backports) ignore the
-flag, and would write over what the new programs have counted. Called by apply.py for CheckFit. Imports
-errors, kernel, txn.migrate.
+flag, and would write over what the new programs have counted. Called by engine/execute.py for CheckFit.
 """
 
 from __future__ import annotations

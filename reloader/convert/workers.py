@@ -1,6 +1,6 @@
 """Threads that take pieces of work in turn: any of them each piece, or all of them every piece.
 
-Used by migrate.py, whose work is a system call that lets other threads run. Imports nothing of the package.
+Used by migrate.py, whose work is a system call that lets other threads run.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One attempt at a file: compile it, compare with what was tried, apply under the lock, remember how it went.
 
-The engine behind loop.py. Imports txn.on_trial, records, observe, lock, errors.
+The engine behind loop.py.
 """
 
 from __future__ import annotations

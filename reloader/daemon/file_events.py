@@ -1,7 +1,7 @@
-"""inotify, by watchdog: wakes the loop when a name that matters changes. A hint, never the truth (files.py).
+"""inotify, by watchdog: wakes the loop when a name that matters changes. A hint, never the truth
+(disk/atomic_files.py).
 
 watchdog's threads do nothing but put names on a queue: the loader forks, so effects stay in the main thread.
-Imports watchdog, so it is itself imported late; nothing of the package but files.
 """
 
 from __future__ import annotations

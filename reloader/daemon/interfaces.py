@@ -2,7 +2,6 @@
 
 What is heard is not looked at: an overflow (ENOBUFS), like any event, means that everything is looked at again. The
 thread does nothing but put a word on the queue: the loader forks, so effects stay in the main thread.
-Imports kernel and errors.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The order of events: a change waits until it is quiet, then becomes one attempt; what came of it is said once.
 
-Knows no kernel and no clock of its own: `tick(now)` does what is due. Imports errors and follow's files and interfaces.
+Knows no kernel and no clock of its own: `tick(now)` does what is due.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Follower:
 
 
 class Wake(Protocol):
-    """What events.py does for run()."""
+    """What daemon/file_events.py does for run()."""
 
     def point_at(self, directories: list[str], names: frozenset[str]) -> bool: ...
 

@@ -1,7 +1,7 @@
 """Files of every sort: read only when they are regular, bounded; written so that a reader, or a crash, finds the old
 contents or the new ones and nothing between.
 
-Used by spec/, records.py, the journal and the object store. A leaf: imports only effects.
+Used by spec/, store/records.py, the journal and the object store. A leaf: imports only effects.
 """
 
 from __future__ import annotations

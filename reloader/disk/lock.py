@@ -7,8 +7,6 @@ and locks the own pin folder as well, so that a service without such a directory
 
 Lock files stay where they are: one for each device number, in memory until the next boot. One that is deleted or
 replaced while it is held lets no second writer in, see `_require_sole`.
-
-Imports errors, files, host, layout, record_folder and trust.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether other users could change the records: the record directory, the way to it, and all that is in it.
 
 A user who could write there once may have left folders, links and files. Judged by the writer lock, before an answer
-without a lock, and by doctor. Imports errors, layout and trust.
+without a lock, and by doctor.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ this or the one who called sudo, and nobody else may write. Below a sticky folde
 owner. What vanishes during the walk is an error.
 
 Used by spec/ for all that a pipeline is made from, by lock.py for the record directory, whose objects are loaded
-again at a rollback, and for the file that names commands. Imports errors and files.
+again at a rollback, and for the file that names commands.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is wrong with this host, and what to do about it: one small check each, none changes anything.
 
 A check takes the host and yields findings; CHECKS has them in the order they are printed.
-Called by commands/doctor.py; imports host, kernel, records, trial, spec.host and errors.
+Called by commands/doctor.py.
 """
 
 from __future__ import annotations

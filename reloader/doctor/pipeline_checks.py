@@ -1,6 +1,6 @@
 """What is wrong with each pipeline on this host, and what to do about it. Part of `doctor`; changes nothing.
 
-Each finding names the cause in words and the command that mends it. Imports observe, report, store.
+Each finding names the cause in words and the command that mends it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the engine is given to apply. Made by commands/sources.py and follow/; imports records, spec.wish."""
+"""What the engine is given to apply. Made by commands/sources.py and follow/."""
 
 from __future__ import annotations
 

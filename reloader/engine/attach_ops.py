@@ -1,6 +1,6 @@
 """Ops on attachments: what each attaches or swaps, and where a program of others gives way or comes back.
 
-links.py and the places do it. Called by execute.py's match. Imports plan.ops, links, places.
+links.py and the places do it. Called by engine/execute.py's match.
 """
 
 from __future__ import annotations

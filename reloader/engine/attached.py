@@ -1,7 +1,6 @@
 """What the links of a pipeline run, asked of the kernel: an outcome is told from it, not from what was meant to be.
 
 A panic takes no lock and may come at any moment of a transaction. Called by transaction.py and aftermath.py.
-Imports host, kernel, records, panic.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def displaced(kernel: Kernel, current: Current, programs: Mapping[str, int] | No
             continue
         with fd:
             info = kernel.links.info(fd)
-        if wanted and info.ifindex and info.prog_id != wanted:  # without an interface, no program runs anywhere
+        if wanted and info.attached and info.prog_id != wanted:  # without a place, no program runs anywhere
             found[attachment] = info.prog_id
     return found
 

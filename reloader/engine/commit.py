@@ -1,6 +1,6 @@
 """The records of a plan whose ops are all done, with the kernel's ids: what the commit line carries.
 
-Called by carry_out.py once nothing is left to do but to commit. Imports records, plan, observe, apply.
+Called by lifecycle/carry_out.py once nothing is left to do but to commit.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Ops on config maps: what each writes, taken from the wish and the stored entries. config.py does the writing.
+"""Ops on config maps: what each writes, taken from the wish and the stored entries. config_maps/write.py does the
+writing.
 
-Called by apply.py's match. Imports plan.{ops,entries}, txn.config.
+Called by engine/execute.py's match.
 """
 
 from __future__ import annotations

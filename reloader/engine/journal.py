@@ -6,7 +6,7 @@ An open transaction is a file in <records>/pipelines/<pipeline>/journal/; ending
 not outlive the power, and a line written before a SIGKILL stays in the page cache.
 
 A torn tail (no newline) is dropped; a damaged line is NeedsHuman (exit 4), and so is one of another version of the
-format. Imports errors, effects, files, record.
+format.
 """
 
 from __future__ import annotations

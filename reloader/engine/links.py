@@ -1,6 +1,6 @@
 """Links on hooks: made, swapped by compare-and-swap, and what later hooks find of the version before.
 
-Takes values, and knows neither plan nor transaction. Called by attach_ops.py. Imports places, kernel.
+Takes values, and knows neither plan nor transaction. Called by attach_ops.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A load that was refused, told to its author: the sentence, the line of C, what was known there, the hint.
 
-Called by transaction.py once everything was put back. Imports apply (the bench), elf and verifier, late.
+Called by transaction.py once everything was put back.
 """
 
 from __future__ import annotations

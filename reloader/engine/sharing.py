@@ -1,9 +1,9 @@
-"""`share:`: the group that may read the published maps, and the way to them. Called by apply.py and lifecycle_planning.
+"""`share:`: the group that may read the published maps, and the way to them. Called by engine/execute.py and
+lifecycle_planning.
 
 Of a pipeline with `share:` the group passes <bpffs> and <bpffs>/<pipeline>, lists pub/ and reads the pins in it; all
 other folders and pins stay their owner's alone. Pipelines below one <bpffs> may have different groups: then all users
-may pass that folder, and only its owner may list it. What lies above is not ours and stays as it is. Imports
-spec.share, host, layout.
+may pass that folder, and only its owner may list it. What lies above is not ours and stays as it is.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Entries that reloader did not write: found in the live maps before a plan, looked for again before a swap, carried
 over after the commit.
 
-Called by lifecycle_planning.py and by apply.py's match. Reads maps and stored blobs. Imports handles, observe, plan,
-spec, txn.storage.
+Called by lifecycle/planning.py and by engine/execute.py's match. Reads maps and stored blobs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One host: its kernel, and the paths below which reloader keeps pins and records.
 
-What touches both takes a `Host`; what touches one takes that one. Imports frozen, kernel and layout.
+What touches both takes a `Host`; what touches one takes that one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A step as rules: the fewest that move the right bytes, and for each field how two entries become one.
 
-Called by compile.py. Pure; imports typetree and state.{rules,shape,pieces}.
+Called by layouts/rule_table.py. Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Two versions of one side of a map, paired field by field by names and rules: a step, and all that is wrong.
 
-Nothing is guessed: what is not the same field of the same type needs a rule that says so. Called by compile.py.
-Pure; imports typetree and state.{rules,shape,pieces}.
+Nothing is guessed: what is not the same field of the same type needs a rule that says so. Called by
+layouts/rule_table.py.
+Pure.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is in a map of maps: the maps that it holds, as the object declares them and as a conversion treats them.
 
-Part of wishes, plans and the journal. Imports kernel.
+Part of wishes, plans and the journal.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where the bytes of one layout come from in another, and how such answers are joined and turned round.
 
 A step between two versions is a list of pieces; the way from version 1 to 4 is three steps composed into one,
-the way back is each step inverted. match.py makes pieces, compile.py turns them into rules. Pure.
+the way back is each step inverted. match.py makes pieces, layouts/rule_table.py turns them into rules. Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Versions to conversions: steps composed or inverted, then written as the rules the kernel walks.
 
-Called when a plan finds a state map in another layout, and by registry.py to judge a file. Pure; imports
-typetree and state.{rules,shape,pieces,match,emit}.
+Called when a plan finds a state map in another layout, and by pipeline/registry/registry.py to judge a file. Pure.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Layout versions and compiled conversions as data; wishes, plans, the journal and the engine carry them.
 
-Light, as every command imports it. compile.py makes conversions, registry.py versions. Imports typetree, texts.
+Light, as every command imports it. layouts/rule_table.py makes conversions, pipeline/registry/registry.py versions.
 """
 
 from __future__ import annotations

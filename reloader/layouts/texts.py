@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from reloader.wording.message import Text
 
-# state/rules: where a fault is
+# layouts/rules: where a fault is
 
 AT_FIELD = Text("at-field", "{field}: {why}")
 AT_FIELD_WITH_HINT = Text("at-field-with-hint", "{field}: {why} ({advice})")
 AT_STEP = Text("at-step", "version {old} → {new}: {why}")
 OUTER_CHANGED = Text("outer-changed", "the key of a map of maps, and the type of the maps in it, cannot change")
 
-# state/compile: faults
+# layouts/rule_table: faults
 
 KEYS_COLLIDE = Text(
     "keys-collide",
     "keys that differ only in {fields} would become one key",
-    hint="write collide: merge, with sum, max, min or or for every value field; "
-    "or drop the field with {{was: …}} if it always held the same value",
+    hint="write collide: merge, and one of sum, max, min, or for every value field; "
+    "if the field always held the same value, drop it with {{was: …}}",
 )
 MERGE_NOT_JOINING = Text(
     "merge-not-joining",
     "{word} cannot make one value of several (collide: merge)",
-    hint="write sum, max, min or or",
+    hint="use one of sum, max, min, or",
 )
 SIDE_TOO_LARGE = Text("side-too-large", "{size:byte} cannot be converted: the limit is {limit}")
 TOO_MANY_RULES = Text("too-many-rules", "{count:rule} needed: the limit is {limit}")
 VERSIONS_UNKNOWN = Text("versions-unknown", "not all versions from {first} to {last} are known")
 
-# state/compile: what is lost, what an entry must be like
+# layouts/rule_table: what is lost, what an entry must be like
 
 ENTRIES_MERGED = Text("entries-merged", "entries that differ only in {fields} become one")
 ENTRY_FITS = Text("entry-fits", "{field} fits {type}")
@@ -39,7 +39,7 @@ RUNNING_VALUE_KEPT = Text(
     "running-value-kept", "{field}: if both versions wrote it, the running version keeps its own value ({why})"
 )
 
-# state/compile: field by field
+# layouts/rule_table: field by field
 
 BYTE = Text("byte", "byte {offset}")
 DROPPED = Text("dropped", "dropped")
@@ -54,7 +54,7 @@ WAS = Text("was", "was {field}")
 WAS_WHOLE = Text("was-whole", "was the whole")
 ZERO = Text("zero", "zero")
 
-# state/emit: how two values become one
+# layouts/emit: how two values become one
 
 MERGE_NEEDS_INTEGER = Text(
     "merge-needs-integer", "{word} needs an integer in the host's byte order", hint="write keep_new or keep_old"
@@ -71,11 +71,11 @@ SUM_EXCHANGE_SIZE = Text(
     "sum-exchange-size", "sum exchanges the old count in one instruction, which takes 4 or 8 bytes, not {size}"
 )
 
-# state/match: fields
+# layouts/match: fields
 
 BIT_FIELDS_CHANGED = Text(
     "bit-fields-changed",
-    "bit-fields move whole and unchanged only, and these were {old}",
+    "bit-fields can only move unchanged, and these were {old}",
     hint='write {{rename: "{old}", cast: true}} to take the bytes as they are',
 )
 DEFAULT_OF_OLD_FIELD = Text(
@@ -114,7 +114,7 @@ SPECIAL_FIELD = Text(
 SPECIAL_NOT_COPIED = Text("special-not-copied", "the bytes cannot be copied: the field holds {special}")
 WRONG_SIZE = Text("wrong-size", "{given:byte} given, {wanted} needed")
 
-# state/match: types
+# layouts/match: types
 
 BOOLEAN_FROM_NUMBER = Text("boolean-from-number", "{old} became {new}: not every number is true or false")
 MEANING_CHANGED = Text(
@@ -143,7 +143,7 @@ UNION_CHANGED = Text(
 UNIT_CHANGED = Text("unit-changed", "{old} became {new}", hint="write {{cast: true}} to take the bytes that both have")
 WIDEN_NOT_SAID = Text("widen-not-said", "{old} became {new}, which is wider", hint="write {{widen: true}}")
 
-# state/match, state/units: bytes that are read as another field
+# layouts/match, layouts/units: bytes that are read as another field
 
 BITS_MOVED = Text("bits-moved", "bits {old} → {new}")
 BITS_READ_AS = Text("bits-read-as", "its bits are read as {fields}")
@@ -155,35 +155,35 @@ WOULD_BE_MISREAD = Text(
     "would-be-misread", "{fields} would be misread", hint="write {{accept_loss: true}} beside cast to accept that"
 )
 
-# state/pieces: two steps that one rule cannot do
+# layouts/pieces: two steps that one rule cannot do
 
 CONSTANT_NOT_EXPECTED = Text(
     "constant-not-expected",
     "every entry would be refused: a constant part is not what a later version expects",
-    hint="convert to the version between first",
+    hint="apply the version between them first",
 )
 PART_EXPECTED_CONSTANT = Text(
     "part-expected-constant",
     "a part of a number that changed its size is expected to be constant",
-    hint="convert to the version between first",
+    hint="apply the version between them first",
 )
 PART_MOVED = Text(
     "part-moved",
     "a part of a number that changed its size is moved",
-    hint="convert to the version between first",
+    hint="apply the version between them first",
 )
 PARTS_RESIZED = Text(
     "parts-resized",
     "a number is put together from parts, then changes its size",
-    hint="convert to the version between first",
+    hint="apply the version between them first",
 )
 SIZE_SIGN_SIZE = Text(
     "size-sign-size",
     "a number changes its size, its sign, and its size again",
-    hint="convert to the version between first",
+    hint="apply the version between them first",
 )
 
-# state/archive: state files
+# layouts/archive: state files
 
 ARCHIVE_CUT_OFF = Text("archive-cut-off", "the file was cut off after {maps:map}")
 ARCHIVE_VERSION = Text("archive-version", "another version of reloader wrote this file: {error}")
@@ -195,6 +195,6 @@ FRAME_CUT_OFF_OR_DAMAGED = Text("frame-cut-off-or-damaged", "the file was cut of
 FRAME_DAMAGED = Text("frame-damaged", "the file is damaged at byte {offset}")
 FRAME_NOT_ENTRIES = Text("frame-not-entries", "map {map}: the bytes before {offset} are not entries")
 FRAME_NOT_JSON = Text("frame-not-json", "a part of the file is not JSON: {error}")
-MAPS_MISCOUNTED = Text("maps-miscounted", "the file has {maps:map}, and another number was exported")
+MAPS_MISCOUNTED = Text("maps-miscounted", "the file has {maps:map}, but its last line names another number")
 NOT_AN_ARCHIVE = Text("not-an-archive", "`reloader state export PIPELINE` did not write this file")
 SIZES_IMPOSSIBLE = Text("sizes-impossible", "map {map}: its sizes are not possible")

@@ -1,6 +1,6 @@
 """Bit-fields that share bytes, and unions: which bytes one layout has of another, and which fields are then misread.
 
-They move whole, as `{cast: true}` says. Used by match.py, suggest.py and compile.py. Pure; imports typetree, shape.
+They move whole, as `{cast: true}` says. Used by match.py, pipeline/registry/suggest.py and layouts/rule_table.py. Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """After a restart of the kernel: what served is loaded again, from stored objects and entries alone.
 
 `recover --boot`, which an init system calls before the network comes up: no YAML, no object file, no compiler.
-Imports lifecycle_apply, records, errors; called by commands/recover.py.
 """
 
 from __future__ import annotations

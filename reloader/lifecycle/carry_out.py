@@ -1,7 +1,6 @@
 """One transaction for a pipeline that is ready: recovered, and not on trial. Applied or removed.
 
-Called by lifecycle_apply.py, lifecycle_rollback.py, lifecycle_remove.py and return_to_previous.py. Imports
-lifecycle_planning, transaction, commit, storage.
+Called by lifecycle/apply.py, lifecycle/rollback.py, lifecycle/remove.py and return_to_previous.py.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class Result:
 
 
 class Post(Protocol):
-    """Who watches over what is about to be swapped; on_trial.py has one."""
+    """Who watches over what is about to be swapped; trial/start.py has one."""
 
     def stand(self, made: Plan, seen: Observed) -> None:
         """Before anything is done. An error here leaves everything as it was."""

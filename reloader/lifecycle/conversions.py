@@ -1,7 +1,6 @@
 """Which rules carry a live state map to the wished layout: from the histories that wish and record carry.
 
-Asked by lifecycle_planning.py before a plan; counts live entries, changes nothing.
-Imports observe, plan.{conversion,lineage}, state.
+Asked by lifecycle/planning.py before a plan; counts live entries, changes nothing.
 """
 
 from __future__ import annotations

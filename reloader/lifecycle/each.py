@@ -1,6 +1,6 @@
 """Several pipelines, one after the other: one that fails does not stop the others, and is told at the end.
 
-Used by ready, boot and the commands. Imports errors.
+Used by ready, boot and the commands.
 """
 
 from __future__ import annotations

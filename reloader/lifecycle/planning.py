@@ -1,6 +1,6 @@
 """What an apply would do: everything a plan is made of, found out from records, kernel and stored entries.
 
-Reads only. Called by carry_out.py and commands/report.py. Imports observe, plan, strangers, conversions.
+Reads only. Called by carry_out.py and commands/report.py.
 """
 
 from __future__ import annotations

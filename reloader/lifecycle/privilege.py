@@ -1,4 +1,4 @@
-"""Which capabilities a change needs, told before anything is done. Called by carry_out.py; imports kernel, plan.ops.
+"""Which capabilities a change needs, told before anything is done. Called by carry_out.py.
 
 CAP_BPF loads and creates, CAP_NET_ADMIN does so for networking programs and attaches them, CAP_PERFMON lets the
 verifier reason about pointers as for root. CAP_SYS_ADMIN stands for all three. Nothing else is needed for pins of

@@ -1,7 +1,7 @@
 """What every change does first: end what a dead predecessor left, and take back what nobody confirmed in time.
 
-`recover_all` does it for several pipelines. Called by lifecycle_apply.py, lifecycle_rollback.py, lifecycle_remove.py
-and commands/. Imports recover, return_to_previous.
+`recover_all` does it for several pipelines. Called by lifecycle/apply.py, lifecycle/rollback.py, lifecycle/remove.py
+and commands/.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Records that were lost while the kernel lives, made again from pins and from what programs say of themselves.
 
 The objects' bytes are gone, so such a generation cannot be rolled back to; but the next apply takes over its state
-maps and swaps its links by compare-and-swap. Called by commands/recover.py. Imports records, plan.identity, storage.
+maps and swaps its links by compare-and-swap. Called by commands/recover.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Finishing or taking back a transaction whose process died. `decide` is pure; `recover` acts on it.
 
-Every changing command calls recover first, under the writer lock. Imports journal, apply, plan.ops.
+Every changing command calls recover first, under the writer lock.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Detach a pipeline; its state maps stay parked unless they are dropped too.
 
-Called by commands/change.py. Imports ready, carry_out, trial.
+Called by commands/change.py.
 """
 
 from __future__ import annotations

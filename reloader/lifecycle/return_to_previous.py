@@ -1,6 +1,6 @@
 """The end of a trial that failed: the version before serves again, or a person has to decide.
 
-Called by ready.py, and by duty.py and on_trial.py. Imports carry_out, trial, panic.
+Called by ready.py, and by trial/duty.py and trial/start.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Apply a stored generation again.
 
-Called by commands/change.py. Imports ready, carry_out, return_to_previous, way_back.
+Called by commands/change.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """State out of the kernel into a file: `state export`.
 
-Called by commands/transfer.py; importing.py looks at the pipeline in the same way. Imports observe, state.archive.
+Called by commands/transfer.py; lifecycle/state_import.py looks at the pipeline in the same way.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`state import` as a transaction: the file read whole and judged, then journal, ops and commit as for any other.
 
-Called by commands/transfer.py. Imports transfer, ready, transaction, plan.importing.
+Called by commands/transfer.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What is ours and dead: pins that no record explains and that nothing attached needs, blobs, compiled wishes and
 fragments that nobody refers to. Everything else is left alone, and of what was not certain is said why.
 
-Under the writer lock, so that nothing of a change under way looks dead. Called by commands/gc.py. Imports records,
-pins, layout.
+Under the writer lock, so that nothing of a change under way looks dead. Called by commands/gc.py.
 """
 
 from __future__ import annotations

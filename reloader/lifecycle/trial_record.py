@@ -1,8 +1,7 @@
 """A generation on trial, written: how it ends, what else is refused meanwhile, and the lock waited for.
 
 The trial is written with the commit that swaps, so that no swapped version is ever without an owner of its
-deadline. Used by lifecycle_apply.py, return_to_previous.py, duty.py, on_trial.py and commands. Imports records, lock,
-errors, reloader.store.trial_terms.
+deadline. Used by lifecycle/apply.py, return_to_previous.py, trial/duty.py, trial/start.py and commands.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is there: records, pins and the kernel's own view of one pipeline, read and never changed.
 
-Made before a plan from a wish and its pipeline's records; consumed by plan/. Imports records, kernel, btf.
+Made before a plan from a wish and its pipeline's records; consumed by plan/.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Pipelines that the kernel has and the records do not explain. Reads only; used by doctor, recover and gc.
-
-Imports records, pins, host, layout, errors.
-"""
+"""Pipelines that the kernel has and the records do not explain. Reads only; used by doctor, recover and gc."""
 
 from __future__ import annotations
 

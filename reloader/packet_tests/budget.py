@@ -1,7 +1,7 @@
 """What a packet costs, beside what it costs in the active version: both run in turn, on maps of their own.
 
 Medians of rounds, each of which runs both: on a busy machine a single one says little, and whatever slows one of a
-round mostly slows the other. Used by proving.py. Imports spec.cases, txn.shadow.
+round mostly slows the other. Used by packet_tests/run.py.
 """
 
 from __future__ import annotations

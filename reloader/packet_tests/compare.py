@@ -1,6 +1,6 @@
 """Expectations of a test held against what came back, and the difference in words: fields, counts, bytes.
 
-Used by proving.py. Imports places, spec.{cases,dissect,expected,packets,showing,wish}.
+Used by packet_tests/run.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Running a pipeline's tests on a shadow of it: packets in, verdicts, bytes and maps out, before anything is swapped.
 
-Called by apply.py for RunTests and by the `test` command. Nothing it does outlasts it. Imports kernel,
-spec.{cases,wish}, txn.{shadow,budget,telling,migrate}.
+Called by engine/execute.py for RunTests and by the `test` command. Nothing it does outlasts it.
 """
 
 from __future__ import annotations

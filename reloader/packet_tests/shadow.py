@@ -1,7 +1,6 @@
 """A load of a wish with maps of its own, for tests: same objects, constants and listed entries; state starts empty.
 
-Nothing of it is pinned, attached or shared, so it goes with its descriptors. Used by proving.py. Imports kernel,
-plan.entries, spec.{cases,wish}, typetree.
+Nothing of it is pinned, attached or shared, so it goes with its descriptors. Used by packet_tests/run.py.
 """
 
 from __future__ import annotations

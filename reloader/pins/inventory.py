@@ -1,6 +1,6 @@
 """The pins of one pipeline: one inventory for every reader. Reads only.
 
-The check that answers "nothing to do" does not come here. Used by observe, lost and txn/. Imports host, kernel, layout.
+The check that answers "nothing to do" does not come here. Used by observe, lost and txn/.
 """
 
 from __future__ import annotations

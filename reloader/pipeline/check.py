@@ -1,6 +1,6 @@
 """A document against the schema: every error of jsonschema becomes a Problem in the author's words and place.
 
-Between text.py and parse.py. Imports jsonschema late; errors and spec.{text,schema,fits} otherwise.
+Between pipeline/document.py and parse.py.
 """
 
 from __future__ import annotations

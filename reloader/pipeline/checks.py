@@ -1,6 +1,7 @@
 """The health of a pipeline as values: how long a new version is on trial, and what is looked at meanwhile.
 
-Written by spec/health.py, carried by wishes, judged by health.py, measured by txn/health.py. A leaf, apart from
+Written by pipeline/health/health_from_yaml.py, carried by wishes, judged by trial/judge.py, measured by
+trial/look.py. A leaf, apart from
 model.py so that a cached wish does not load the whole of it.
 """
 

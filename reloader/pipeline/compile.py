@@ -1,7 +1,6 @@
 """Pipelines + their objects and bulk files → Wishes: everything resolved, encoded and checked without a kernel.
 
-Pure but for reading the files a pipeline names; nothing is written. Called by cache.py and `validate`. Imports
-places, structs/elf, kernel and the rest of pipeline/.
+Pure but for reading the files a pipeline names; nothing is written. Called by cache.py and `validate`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """`rodata:` → the whole new value of each constant that the YAML sets, and what a record keeps to display them.
 
-A struct or array may be given in part: the rest keeps its compiled value. Called by compile.py. Pure; imports errors,
-spec.{check,listing,model,objects,shape,text,values,wish}.
+A struct or array may be given in part: the rest keeps its compiled value. Called by compile.py. Pure.
 """
 
 from __future__ import annotations

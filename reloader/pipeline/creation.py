@@ -1,7 +1,7 @@
 """Maps that no kernel creates: sizes, counts and flags that do not fit the type. Pure.
 
 The rules are the kernel's (map_alloc_check of each type, from Linux 6.1 on), so that `validate` finds what `apply`
-would only hear from it. Called by compile.py; imports elf (types only), kernel and the texts.
+would only hear from it. Called by compile.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Words that are close to a misspelt one. Imports nothing of spec but the texts."""
+"""Words that are close to a misspelt one."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Reads PyYAML's *events* only (libyaml's parser where it was built in) and does the rest itself: the YAML 1.2
 core resolver, so that a MAC or a date stays text; no duplicate keys, no tags, no text too deep, too large or
-too entangled to be meant. Every finding is a Problem; nothing raises. Imports errors and spec.model.
+too entangled to be meant. Every finding is a Problem; nothing raises.
 """
 
 from __future__ import annotations

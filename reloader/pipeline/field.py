@@ -1,4 +1,4 @@
-"""One number in a map's value, found by its path in a layout, and read from bytes. Pure; imports typetree."""
+"""One number in a map's value, found by its path in a layout, and read from bytes. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Whether a value fits a JSON Schema, without importing jsonschema: the common case costs a tenth of its import.
 
 Knows the keywords our schema uses. "No" only means that jsonschema has to look, and it alone words the findings;
-a test holds the two to the same verdict. Imports nothing of the package.
+a test holds the two to the same verdict.
 """
 
 from __future__ import annotations

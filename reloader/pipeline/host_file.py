@@ -1,7 +1,6 @@
 """The host's own file: commands that pipelines may name, and nobody but root can add to.
 
 A pipeline's YAML may come from anywhere; what it can have run stands here. Read before a swap that needs it.
-Imports errors, trust, spec.{source,text}.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`keep:` of a config map: which counters in its values are the programs' own, and whether they can be carried over.
 
-Called by compile.py. Pure; imports elf, kernel, spec.{model,wish}, state.rules, typetree.
+Called by compile.py. Pure.
 """
 
 from __future__ import annotations

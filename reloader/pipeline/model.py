@@ -1,7 +1,7 @@
 """One pipeline as its author wrote it: frozen values with the place of each in the text.
 
-Made by spec/parse.py from marked YAML, consumed by spec/compile.py. Nothing here is resolved against
-an object file or a kernel. Imports spec.words and spec.checks.
+Made by pipeline/parse.py from marked YAML, consumed by pipeline/compile.py. Nothing here is resolved against
+an object file or a kernel.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ class MapWish:
 
 @frozen
 class TestWish:
-    """`test:` as it stands, checked by the schema only: tests.py resolves it against the objects."""
+    """`test:` as it stands, checked by the schema only: pipeline/tests/cases_from_yaml.py resolves it against the
+    objects.
+    """
 
     __test__: ClassVar[bool] = False  # for pytest, which would take it for one of its own
 

@@ -1,6 +1,6 @@
 """A pipeline's object files, read once: hashed, parsed and put together as libbpf's linker would name them.
 
-Called by compile.py and scaffold.py. Imports errors, files, elf, spec.{model,source}.
+Called by compile.py and scaffold.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A YAML file → frozen Pipelines: text, schema, then what a schema cannot say, each finding at its place.
 
-Reads one file and nothing it names: objects and bulk files are compile.py's. Imports errors, places, paths
-and the rest of pipeline/.
+Reads one file and nothing it names: objects and bulk files are compile.py's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which role a map of the object may have, and which one to suggest for it. Pure.
 
-One table for compile.py's checks and scaffold.py's first YAML. Imports elf (types only), kernel, spec.words, typetree.
+One table for compile.py's checks and scaffold.py's first YAML.
 """
 
 from __future__ import annotations

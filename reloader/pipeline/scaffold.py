@@ -2,7 +2,6 @@
 nothing.
 
 Valid once the places are named and the roles that are `TODO` are chosen; what would not be is refused here.
-Imports errors, places, paths, structs and pipeline/.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The published JSON Schema (draft-07) of a pipeline, composed from its parts and the places' fragments.
 
 schemas/pipeline.schema.json is `python -m reloader.pipeline.schema` written down; a test holds them equal. check.py
-holds documents against it, editors do the same through the modeline. Imports places and pipeline/.
+holds documents against it, editors do the same through the modeline.
 """
 
 from __future__ import annotations

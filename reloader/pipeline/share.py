@@ -1,4 +1,4 @@
-"""`share:` and the groups of this host. Used by compile.py and by the engine. Imports errors and the texts."""
+"""`share:` and the groups of this host. Used by compile.py and by the engine."""
 
 from __future__ import annotations
 

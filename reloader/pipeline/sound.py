@@ -1,8 +1,7 @@
 """What is left of a document without all that the schema refuses, so that the rest is checked in the same run.
 
 Between check.py and parse.py. List items stay where they are: a refused one takes out its list, otherwise the places
-of its neighbours would shift. What names a place, and an entry, is exchanged for a stand-in. Imports check,
-document and places.
+of its neighbours would shift. A name of a place, and an entry, is exchanged for a stand-in.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The bytes of a YAML file, bounded; apart from parse.py so that a cached spec loads nothing more. Imports errors,
-files and the texts."""
+"""The bytes of a YAML file, bounded; apart from parse.py so that a cached spec loads nothing more."""
 
 from __future__ import annotations
 

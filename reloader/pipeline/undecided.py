@@ -1,7 +1,6 @@
 """Roles that `init` left to the author: `role: TODO`. Every one is a finding, beside whatever else is wrong.
 
-Between check.py and parse.py, and again in compile.py, which knows the map's type and so the choices. Pure; imports
-errors, spec.{model,text,words}.
+Between check.py and parse.py, and again in compile.py, which knows the map's type and so the choices. Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is wanted, resolved: a pipeline after its objects, layouts and entries were read. JSON-able.
 
 A wish holds everything a plan, a generation record and a later rollback need; together with the
-object and entries files stored by digest it replaces the source tree. Imports typetree and spec.words.
+object and entries files stored by digest it replaces the source tree.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class WishMap:
     byteorder: dict[str, str] = field(default_factory=dict)  # `key.port` -> "network" | "host"; for displays
 
     def orders(self, side: str) -> dict[str, str]:
-        """The byte orders below `key` or `value`, as spec.showing takes them."""
+        """The byte orders below `key` or `value`, as structs.decode takes them."""
         return orders_below(self.byteorder, side)
 
 

@@ -1,7 +1,7 @@
 """What a place answers for itself, so that no other room knows a hook by name.
 
 A place is where one attachment's program runs: XDP or traffic control on an interface, later a cgroup. Each type is a
-class that satisfies `Place`; places/__init__.py lists them. Imports kernel, errors, frozen and message.
+class that satisfies `Place`; places/__init__.py lists them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A plan in the making: what becomes of each map and attachment, and the ops that come of it. Pure.
 
-Made by planner.py, read by lines.py. Imports plan's other modules, observe, layout.
+Made by planner.py, read by lines.py.
 """
 
 from __future__ import annotations

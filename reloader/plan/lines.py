@@ -1,6 +1,6 @@
 """What a person reads of a plan: one line per program, attachment and map. Pure.
 
-Called by planner.py with its draft. Imports plan's other modules.
+Called by planner.py with its draft.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """make_plan: (wish, observed) → ops and lines. Pure: no I/O, so `plan` is the dry run.
 
-Raises RefusedChange with every refusal at once. Imports plan's own modules, observe, layout.
+Raises RefusedChange with every refusal at once.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """The strings that every program carries: what `bpftool prog show` prints of it, and what lost records are rebuilt
-from. Pure; imports spec.wish.
+from. Pure.
 
 Lists are written with commas, so names are escaped as in a URL where they hold one.
 """

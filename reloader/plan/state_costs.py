@@ -1,7 +1,7 @@
 """What a plan knows of each state map: how it gets there, what it holds, what it costs, who can notice. Pure.
 
 Memory now is the kernel's own figure; that of a map which does not exist yet is scaled from it by the sizes of both.
-Used by lines.py. Imports kernel, plan.{conversion,maps,model}, observe's types.
+Used by lines.py.
 """
 
 from __future__ import annotations

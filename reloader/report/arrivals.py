@@ -1,7 +1,7 @@
 """Whether packets reach our programs: how often each runs, and how many packets its place counts in that time.
 
 The kernel counts runs only while it is asked to (BPF_ENABLE_STATS), so a short sample is taken. Called by status.py
-and doctor; imports observe, places and kernel. Changes nothing.
+and doctor/pipeline_checks.py. Changes nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What happened and what is: status, history, one generation, and two compared, as JSON-able values.
 
-Reads records and the kernel, changes nothing. Called by commands/report.py; imports observe, records, plan.compat.
+Reads records and the kernel, changes nothing. Called by commands/report.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writing and forgetting records and blobs. Every change on disk passes effects.lasting.
 
-Called by apply.py's match. Imports records, files, layout, effects.
+Called by engine/execute.py's match.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which stored generation may serve again without a trial: for `rollback`, and after a restart of the kernel.
 
-What failed its trial may not; a person can still choose it by its number. Called by lifecycle_rollback.py and boot.py.
-Imports records, trial, errors.
+What failed its trial may not; a person can still choose it by its number. Called by lifecycle/rollback.py and
+lifecycle/boot.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A generation on trial, as the records have it: how long it still is, who guards it, and whether nobody does.
 
-Read by status and txn/. Imports records only.
+Read by status and txn/.
 """
 
 from __future__ import annotations

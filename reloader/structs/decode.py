@@ -1,4 +1,4 @@
-"""Bytes as people write them: the way back from values.encode, for `show`. Pure; imports typetree, scalars.
+"""Bytes as people write them: the way back from values.encode, for `show`. Pure.
 
 What a type cannot say without losing something (a union, odd padding in a string) is shown as `hex:…`.
 """

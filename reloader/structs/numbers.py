@@ -1,6 +1,6 @@
-"""Words to numbers and back: integers, addresses, MACs, enumerators. What values.py builds entries from.
+"""Words to numbers and back: integers, addresses, MACs, enumerators. What structs/encode.py builds entries from.
 
-Nothing here knows structs. Pure; imports typetree.
+Nothing here knows structs. Pure.
 """
 
 from __future__ import annotations

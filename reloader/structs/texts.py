@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from reloader.wording.message import Text
 
-# spec/scalars
+# structs/numbers
 
 DID_YOU_MEAN = Text("did-you-mean", "did you mean {word}?")
 KNOWN_WORDS = Text("known-words", "known: {words}")
 
-# spec/values: a value and its type
+# structs/encode: a value and its type
 
 ARRAY_WITHOUT_TYPE = Text("array-without-type", "the object does not give the type of the array's elements")
 BITS_OUT_OF_RANGE = Text("bits-out-of-range", "{number} does not fit into {bits:bit} of {type} ({low} to {high})")
@@ -41,7 +41,7 @@ TYPE_UNKNOWN = Text("type-unknown", "the object does not describe the type of th
 WRONG_COUNT = Text("wrong-count", "{given:item} given, {type} holds {count}")
 WRONG_SIZE = Text("wrong-size", "{given:byte} given, {wanted} needed")
 
-# spec/values: hints
+# structs/encode: hints
 
 SAY_BYTE_ORDER = Text("say-byte-order", "write `byteorder: {{{path}: network}}` (or host) for this map")
 WRITE_FIELDS = Text("write-fields", "write a mapping of {fields}, or hex:…")
@@ -59,7 +59,7 @@ WRITE_PREFIX_OR_FIELDS = Text(
     "write-prefix-or-fields", "write a prefix, for example 10.0.0.0/8, a mapping of {fields}, or hex:…"
 )
 
-# spec/columns
+# structs/columns
 
 COLUMNS_SHARE_BYTES = Text(
     "columns-share-bytes", "this column and the column {other!r} share bytes", hint="remove one of them"

@@ -1,7 +1,7 @@
 """A layout as a value: what is at which offset, field by field.
 
-btf.py makes these from type information, wishes and records carry them as JSON, plan/compat.py compares
-them, spec/values.py writes entries by them. A leaf: imports nothing of the package.
+btf.py makes these from type information, wishes and records carry them as JSON, plan/state/compat.py compares
+them, structs/encode.py writes entries by them. A leaf: imports nothing of the package.
 """
 
 from __future__ import annotations

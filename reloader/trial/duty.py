@@ -2,7 +2,7 @@
 and take the version back when it fails, or nobody speaks in time.
 
 Runs in the process that guard.py starts. The records, read under the writer lock, decide whether it still has a
-duty; whoever confirmed, rolled back or removed meanwhile has ended it. Imports return_to_previous, trial, health.
+duty; whoever confirmed, rolled back or removed meanwhile has ended it.
 """
 
 from __future__ import annotations

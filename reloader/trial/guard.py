@@ -1,6 +1,6 @@
 """A process that outlives the command and its terminal: forked before the swap, told after it, ended by its duty.
 
-Knows nothing of what it guards; duty.py does. Imports frozen and trial.
+Knows nothing of what it guards; duty.py does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What looks at a new version come to: which check fails, and whether that counts. Pure: numbers in, words out.
 
-Between txn/health.py, which looks, and txn/duty.py, which acts. Imports spec.checks.
+Between trial/look.py, which looks, and trial/duty.py, which acts.
 """
 
 from __future__ import annotations

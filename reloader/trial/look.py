@@ -1,6 +1,6 @@
 """Looks at a generation: its counters through the Protocols, and what others answer. Changes nothing.
 
-Used by duty.py, and before a swap by on_trial.py. Imports kernel, records, health, standing, questions.
+Used by duty.py, and before a swap by trial/start.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A change whose new version has to prove itself: a guard is posted before the swap, the trial is written with the
 commit, and the command may wait for the outcome.
 
-The command's side; duty.py is the guard's. Called by commands/ and follow/. Imports lifecycle_apply, guard,
-trial, health.
+The command's side; duty.py is the guard's. Called by commands/ and follow/.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rules on what is read and written: packets, map values, the stack, the context. Pure; imports scene."""
+"""Rules on what is read and written: packets, map values, the stack, the context. Pure."""
 
 from __future__ import annotations
 

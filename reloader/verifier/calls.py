@@ -1,6 +1,6 @@
 """Rules on what is called, with what, and what must be given back: helpers, kernel functions, locks, references.
 
-Pure; imports scene.
+Pure.
 """
 
 from __future__ import annotations

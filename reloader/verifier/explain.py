@@ -1,7 +1,7 @@
 """A refused load to one plain sentence, the line of C, what the verifier knew, and how to mend it.
 
 Called by txn/ when a load failed. Where no rule knows the class, the verifier's own last words stand in the
-sentence's place. Pure; imports the rest of verifier/.
+sentence's place. Pure.
 """
 
 from __future__ import annotations

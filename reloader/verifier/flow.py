@@ -1,4 +1,4 @@
-"""Rules on the way through a program: loops, jumps, registers, the stack of calls, the verdict. Pure; imports scene."""
+"""Rules on the way through a program: loops, jumps, registers, the stack of calls, the verdict. Pure."""
 
 from __future__ import annotations
 

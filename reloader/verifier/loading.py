@@ -1,4 +1,4 @@
-"""Rules on loads that fail without a verifier's log: what libbpf or a system call said. Pure; imports scene."""
+"""Rules on loads that fail without a verifier's log: what libbpf or a system call said. Pure."""
 
 from __future__ import annotations
 

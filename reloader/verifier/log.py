@@ -1,7 +1,7 @@
 """The kernel verifier's log, read: the reason it ends with, the instruction, the line of C, what registers held.
 
 The log's format is no interface: what is not recognised is taken for a message, so that a new kernel's words
-are shown, not lost. Used by explain.py. Pure; imports frozen only.
+are shown, not lost. Used by explain.py. Pure.
 """
 
 from __future__ import annotations

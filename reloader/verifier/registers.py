@@ -1,4 +1,4 @@
-"""A register's state, as the verifier prints it, in words. Pure; imports frozen only."""
+"""A register's state, as the verifier prints it, in words. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a log ends, put so that a rule can speak of it, and what a rule is. Pure; imports log and registers."""
+"""Where a log ends, put so that a rule can speak of it, and what a rule is. Pure."""
 
 from __future__ import annotations
 

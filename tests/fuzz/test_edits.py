@@ -107,7 +107,7 @@ def test_a_state_layout(wanted: list[tuple[int, str, Any]]) -> None:
 @often
 @given(edits)
 def test_a_record(wanted: list[tuple[int, str, Any]]) -> None:
-    """What records.py takes for damage, and nothing else."""
+    """What store/records.py takes for damage, and nothing else."""
     for kind, sound in ((Current, CURRENT), (Wish, BEGIN["wish"]), (tuple[Op, ...], BEGIN["ops"])):
         try:
             jsonable.from_json(kind, edited(sound, wanted))

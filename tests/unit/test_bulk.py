@@ -1,4 +1,4 @@
-"""bulk.py: CSV and JSON Lines become encoded entries; whatever is wrong is told with its line."""
+"""pipeline/entries/bulk.py: CSV and JSON Lines become encoded entries; whatever is wrong is told with its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""cache.py: a hit reads no object and imports nothing heavy; whatever changed is a miss."""
+"""pipeline/cache.py: a hit reads no object and imports nothing heavy; whatever changed is a miss."""
 
 from __future__ import annotations
 

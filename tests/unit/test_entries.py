@@ -52,7 +52,7 @@ class Live:
         return {k: v.ljust(8, b"\0") * CPUS for k, v in self.entries.items()}
 
     def write(self, diff: EntryDiff) -> None:
-        """As apply.py does; too many entries at any time are E2BIG."""
+        """As engine/execute.py does; too many entries at any time are E2BIG."""
         if diff.tight:
             self.delete(diff)
         for key, value in diff.put.items():

@@ -1,4 +1,6 @@
-"""packets.py, dissect.py and pcap.py: frames from words, fields from frames, captures as streams."""
+"""pipeline/tests/packets.py, pipeline/tests/dissect.py and pipeline/tests/pcap.py: frames from words, fields from
+frames, captures as streams.
+"""
 
 from __future__ import annotations
 

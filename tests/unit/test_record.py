@@ -1,4 +1,4 @@
-"""record.py: what is remembered comes back as it was; what does not fit is a ValueError or TypeError."""
+"""disk/jsonable.py: what is remembered comes back as it was; what does not fit is a ValueError or TypeError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""files.py: atomic writes leave the old contents or the new ones, never a fragment."""
+"""disk/atomic_files.py: atomic writes leave the old contents or the new ones, never a fragment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""fits.py says yes exactly when jsonschema finds nothing; and so a good file never imports jsonschema."""
+"""pipeline/fits.py says yes exactly when jsonschema finds nothing; and so a good file never imports jsonschema."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def agree(tree: Any) -> bool:
 
 
 def _whole_floats_in(tree: Any) -> bool:
-    """1.0 is an integer for draft-07; fits.py leaves that to jsonschema."""
+    """1.0 is an integer for draft-07; pipeline/fits.py leaves that to jsonschema."""
     return any(isinstance(_at(tree, p), float) for p in places(tree))
 
 

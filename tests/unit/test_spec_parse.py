@@ -1,4 +1,4 @@
-"""parse.py and check.py: a YAML file becomes a Pipeline, or every problem with its place."""
+"""pipeline/parse.py and pipeline/check.py: a YAML file becomes a Pipeline, or every problem with its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""tests.py and expected.py: what `test:` asks for, resolved against a real object, or every problem with its place."""
+"""pipeline/tests/cases_from_yaml.py and pipeline/tests/expected.py: what `test:` asks for, resolved against a real
+object, or every problem with its place.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""text.py: the YAML 1.2 core resolver, and everything that may be wrong with a text, by line and column."""
+"""pipeline/document.py: the YAML 1.2 core resolver, and everything that may be wrong with a text, by line and
+column.
+"""
 
 from __future__ import annotations
 

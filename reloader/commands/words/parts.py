@@ -1,4 +1,4 @@
-"""What all commands' words are made with: the parser, the options that most have. Imports argparse and layout."""
+"""What all commands' words are made with: the parser, the options that most have."""
 
 from __future__ import annotations
 

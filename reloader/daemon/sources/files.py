@@ -1,8 +1,9 @@
 """Which YAML files of a directory are not what they were a look ago; with the objects and bulk files they name.
 
-A look compares the stamp of every file. Events (events.py) only say when to look, so a lost event, a filesystem
+A look compares the stamp of every file. Events (daemon/file_events.py) only say when to look, so a lost event, a
+filesystem
 without inotify or a swapped symlink costs a few seconds at most. What a change *means* is found out later, by
-content. Imports nothing of the package; loop.py asks.
+content.
 """
 
 from __future__ import annotations

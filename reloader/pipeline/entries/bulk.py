@@ -1,7 +1,7 @@
 """Entries from a file beside the YAML: CSV with a header line of field names, or JSON Lines of {key, value}.
 
 Read in chunks of a few MiB and encoded column by column, so that 200,000 rows cost a fraction of a second.
-Findings carry the file's line. Called by listing.py; imports errors, spec.{model,values,shape}.
+Findings carry the file's line. Called by listing.py.
 """
 
 from __future__ import annotations

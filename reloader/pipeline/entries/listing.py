@@ -1,7 +1,7 @@
 """The listed entries of one config map → packed bytes: `key ‖ value` records sorted by key.
 
 Inline entries and bulk files end in the same checks: no key twice, no more than fit, indices inside an array,
-prefixes without host bits. Called by compile.py. Imports errors, kernel, elf, spec.{model,values,shape}; bulk late.
+prefixes without host bits. Called by compile.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How the entries of one map look, and a row of them encoded: what listing.py and bulk.py share.
 
-Pure; imports errors, spec.values, typetree.
+Pure.
 """
 
 from __future__ import annotations

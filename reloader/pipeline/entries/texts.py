@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reloader.wording.message import Text
 
-# spec/shape: byte orders
+# pipeline/entries/row: byte orders
 
 NO_SUCH_FIELD = Text("no-such-field", "the field {field!r} does not exist")
 ORDER_OF_BIT_FIELD = Text(
@@ -16,7 +16,7 @@ ORDER_OF_STRUCT = Text(
     hint="name its fields: {fields}",
 )
 
-# spec/listing: all entries of a map
+# pipeline/entries/listing: all entries of a map
 
 INDEX_OUTSIDE = Text("index-outside", "index {index} is outside the array of {size:entry}", hint="use 0 to {last}")
 KEY_TWICE = Text("key-twice", "the entry at {line}:{column} has the same key", hint="remove one of them")
@@ -34,7 +34,7 @@ TOO_MANY_ENTRIES = Text(
 )
 WRITE_KEY_OR_VALUE = Text("write-key-or-value", "write it as key.field or value.field")
 
-# spec/bulk: any file
+# pipeline/entries/bulk: any file
 
 LINE_TOO_LONG = Text(
     "line-too-long",
@@ -43,7 +43,7 @@ LINE_TOO_LONG = Text(
 )
 NOT_UTF8 = Text("not-utf8", "the file is not UTF-8", hint="save it as UTF-8")
 
-# spec/bulk: CSV
+# pipeline/entries/bulk: CSV
 
 COLUMN_TWICE = Text("column-twice", "the column {column} occurs twice", hint="remove one of them")
 COLUMN_UNCLEAR = Text(
@@ -57,7 +57,7 @@ NO_SUCH_COLUMN = Text("no-such-column", "neither key nor value has a field {colu
 NOT_CSV = Text("not-csv", "the file is not CSV: {why}", hint="look for a missing quote")
 ROW_WIDTH = Text("row-width", "the row has {given:field}, but the header names {wanted}")
 
-# spec/bulk: JSON Lines
+# pipeline/entries/bulk: JSON Lines
 
 FIELD_TWICE = Text("field-twice", "the field {field} occurs twice", hint="remove one of them")
 NOT_AN_ENTRY = Text(

@@ -1,7 +1,6 @@
 """`health:` of a pipeline: its schema, and from the checked text to frozen checks.
 
-What needs the objects (fields, keys, programs) is settled by compile.py, through `resolved` here. Imports
-spec.{checks,model,field,values,text}, elf's types, and places/interface for the spelling of namespaces.
+What needs the objects (fields, keys, programs) is settled by compile.py, through `resolved` here.
 """
 
 from __future__ import annotations

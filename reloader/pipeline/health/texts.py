@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reloader.wording.message import Text
 
-# spec/health: window and interval
+# pipeline/health/health_from_yaml: window and interval
 
 FAILURES_BEYOND_WINDOW = Text(
     "failures-beyond-window",
@@ -22,7 +22,7 @@ WINDOW_TOO_LONG = Text(
     hint="to decide later by hand, remove health and use `reloader apply FILE --confirm-timeout 48h`",
 )
 
-# spec/health: one check
+# pipeline/health/health_from_yaml: one check
 
 BOUND_MISSING = Text("bound-missing", "the check does not have a bound", hint="add at least one of {bounds}")
 COUNTER_MISSING = Text(
@@ -40,7 +40,7 @@ TIMEOUT_OUT_OF_RANGE = Text(
     hint="timeout is the longest wait for one answer",
 )
 
-# spec/health: against the objects
+# pipeline/health/health_from_yaml: against the objects
 
 FIELD_MISSING = Text("field-missing", "the check does not name a field of {map}")
 MAP_NOT_SUMMED = Text("map-not-summed", "the values of {map} cannot be summed")

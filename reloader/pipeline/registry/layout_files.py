@@ -1,7 +1,7 @@
 """Layouts as the registry writes them ↔ TypeTrees: `u32`, `char[16]`, or a mapping with every field's offset.
 
 What is read back has the same identity as what was written; names of typedefs are not kept, as no layout
-depends on them. Used by registry.py and scaffold.py. Pure; imports typetree, spec.text.
+depends on them. Used by registry.py and pipeline/registry/next_version.py. Pure.
 """
 
 from __future__ import annotations

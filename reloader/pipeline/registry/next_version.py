@@ -1,7 +1,7 @@
 """`reloader state new`: the next version of a layout as a file to review, with what is certain filled in.
 
 What only the author can know stands there as a comment that begins `# QUESTION`, and the registry refuses the
-file until it is gone. Imports elf, kernel, spec.roles, state.*; reads nothing.
+file until it is gone. Reads nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A pipeline's state layouts in the registry that its stateSchema names. Called by compile.py; imports state late."""
+"""A pipeline's state layouts in the registry that its stateSchema names. Called by compile.py."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the next version's rules probably are: the certain ones filled in, the others as questions.
 
-Used by scaffold.py. Pure; imports typetree and state.{match,shape,emit,compile,layouts,rules}.
+Used by pipeline/registry/next_version.py. Pure.
 """
 
 from __future__ import annotations

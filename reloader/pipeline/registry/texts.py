@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reloader.wording.message import Text
 
-# spec/registered: a state map and its recorded layouts
+# pipeline/registry/registered: a state map and its recorded layouts
 
 LAYOUT_NOT_CHOSEN = Text(
     "layout-not-chosen",
@@ -37,7 +37,7 @@ LAYOUTS_FAULTY = Text(
     hint="correct these files, then run the command again",
 )
 
-# state/registry: files and versions
+# pipeline/registry/registry: files and versions
 
 FILE_NAME = Text("file-name", "the file of {map} version {version} must be named {name}", hint="rename the file")
 FIRST_WITHOUT_RULES = Text("first-without-rules", "version 1 cannot have rules", hint="remove them")
@@ -54,7 +54,7 @@ SEVERAL_DOCUMENTS = Text("several-documents", "the file has several documents", 
 VERSION_MISSING = Text("version-missing", "version {version} is missing", hint="add its file")
 VERSION_TWICE = Text("version-twice", "another file has {map} version {version} too", hint="remove one of them")
 
-# state/registry: rules
+# pipeline/registry/registry: rules
 
 ACCEPT_LOSS_ALONE = Text("accept-loss-alone", "accept_loss needs drop or cast beside it", hint="remove it, or add one")
 DROP_NOT_ALONE = Text(
@@ -65,7 +65,7 @@ RULES_EXCLUDE = Text("rules-exclude", "{rules} exclude each other", hint="keep o
 WAS_WITHOUT_DROP = Text("was-without-drop", "was needs drop: true beside it", hint="remove it, or add drop: true")
 WRITE_NUMBER_OR_HEX = Text("write-number-or-hex", "write it as a number, or hex:…")
 
-# state/layouts: types
+# pipeline/registry/layout_files: types
 
 BITS_MISSING = Text("bits-missing", "the bit-field does not have a width", hint="add bits")
 ENUM_SIZE = Text("enum-size", "an enum has 1, 2, 4 or 8 bytes, not {size}")
@@ -75,7 +75,7 @@ KEY_OUTSIDE_MAP = Text("key-outside-map", "only a map has key and value", hint="
 MAP_NOT_OUTERMOST = Text("map-not-outermost", "only the value of a map of maps can be a map")
 TYPE_NOT_CLEAR = Text("type-not-clear", "a type needs exactly one of {kinds}")
 
-# state/scaffold: the file of a new version
+# pipeline/registry/next_version: the file of a new version
 
 BY_HAND = Text(
     "by-hand",
@@ -102,7 +102,7 @@ SAME_LAYOUT = Text(
     "same-layout", "the layout is the same; what has another meaning now? What becomes of old values, below?"
 )
 
-# state/suggest: questions
+# pipeline/registry/suggest: questions
 
 ALWAYS_ZERO = Text("always-zero", "if it always held 0")
 ARRAY_SHORTER = Text("array-shorter", "{field} has {new:element}, not {old}: may the others be lost?")

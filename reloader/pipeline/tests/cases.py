@@ -1,7 +1,8 @@
 """A pipeline's tests, resolved: packets as bytes, expectations as masks. What a generation keeps of `test:`.
 
-Made by tests.py, stored as one blob by digest, run by txn/proving.py. Places in the text are kept apart, in the
-wish, so that a moved line is no change. Pure; imports record.
+Made by pipeline/tests/cases_from_yaml.py, stored as one blob by digest, run by packet_tests/run.py. Places in the
+text are kept apart, in the
+wish, so that a moved line is no change. Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A frame's bytes → its fields by layer, as packets.py writes them: what an expected output is compared by.
 
 Stops where the frame does, or where it is something else; a field that is not there is simply missing.
-Pure; imports spec.packets.
+Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What a test expects of maps and packets → masks and ranges. Called by tests.py; ValueProblem says what
+"""What a test expects of maps and packets → masks and ranges. Called by pipeline/tests/cases_from_yaml.py;
+ValueProblem says what
 does not fit, with the path below the expectation.
 
-Pure; imports elf, kernel and spec.{cases,packets,dissect,roles,scalars,shape}.
+Pure.
 """
 
 from __future__ import annotations

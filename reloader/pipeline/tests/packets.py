@@ -1,7 +1,7 @@
 """Packets as people write them → bytes: `{udp: {src: 192.0.2.1, dport: 53, payload: …}}` with right checksums.
 
 What is left out has a sane default; what is given stands, also where it is wrong on purpose (a checksum, a length).
-Used by tests.py; dissect.py reads the same fields back out of a frame. Pure; imports spec.scalars and the texts.
+Used by pipeline/tests/cases_from_yaml.py; dissect.py reads the same fields back out of a frame. Pure.
 """
 
 from __future__ import annotations

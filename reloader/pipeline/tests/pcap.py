@@ -1,6 +1,6 @@
 """Frames of a capture file, one behind the other: classic pcap and pcapng, read as a stream, bounded.
 
-Used by tests.py for `packet: {pcap: FILE}`. Imports message and the texts.
+Used by pipeline/tests/cases_from_yaml.py for `packet: {pcap: FILE}`.
 """
 
 from __future__ import annotations

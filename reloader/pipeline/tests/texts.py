@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reloader.wording.message import Text
 
-# spec/packets
+# pipeline/tests/packets
 
 ADDRESS_GIVEN_TWICE = Text("address-given-twice", "{layer}.{side} gives this address too", hint="remove one of them")
 CUT_BEYOND_FRAME = Text(
@@ -32,7 +32,7 @@ PAYLOAD_GIVEN_TWICE = Text("payload-given-twice", "{other} gives the payload too
 TWO_TRANSPORTS = Text("two-transports", "a packet has either {first} or {second}, not both", hint="remove one of them")
 UNKNOWN_NAME = Text("unknown-name", "{value!r} is not a name that this field knows")
 
-# spec/expected
+# pipeline/tests/expected
 
 EMPTY_RANGE = Text("empty-range", "the range {range!r} is empty", hint="write the smaller end first")
 ENTRIES_NOT_LISTED = Text("entries-not-listed", "the entries of a map of type {type} cannot be listed")
@@ -50,7 +50,7 @@ VALUE_OR_ABSENT = Text(
     "value-or-absent", "an expected entry needs either a value or absent: true", hint="give one of them"
 )
 
-# spec/pcap
+# pipeline/tests/pcap
 
 BLOCK_LENGTH = Text("block-length", "a block claims {length:byte}, which is not possible")
 BYTE_ORDER_UNMARKED = Text("byte-order-unmarked", "the pcapng file does not mark its byte order")
@@ -68,7 +68,7 @@ FRAME_WITHOUT_INTERFACE = Text(
 LINK_TYPE = Text("link-type", "the frames are of link type {link}, not of Ethernet ({ethernet})")
 NOT_A_CAPTURE = Text("not-a-capture", "the file is neither pcap nor pcapng", hint="write it with `tcpdump -w FILE`")
 
-# spec/tests: a test
+# pipeline/tests/cases_from_yaml: a test
 
 BUDGET_WITH_STEPS = Text(
     "budget-with-steps", "a test with steps cannot have a budget", hint="move the budget to a test of one packet"
@@ -98,7 +98,7 @@ VERDICT_WITHOUT_PACKET = Text(
     hint="add a packet, or remove verdict and output",
 )
 
-# spec/tests: packets and captures
+# pipeline/tests/cases_from_yaml: packets and captures
 
 CAPTURE_EMPTY = Text("capture-empty", "{path} does not have a frame")
 CAPTURE_UNFIT = Text("capture-unfit", "{path} cannot be used: {why}")

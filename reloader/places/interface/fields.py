@@ -1,6 +1,6 @@
 """An interface in a network namespace: the YAML fields that name it, its words in a target, and the interface itself.
 
-What XDP and traffic control share. Imports kernel, errors and the texts.
+What XDP and traffic control share.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Whether recorded interfaces are still where they were. Part of the check behind "nothing to do": it imports little.
-
-Imports errors; the texts when one has moved.
-"""
+"""Whether recorded interfaces are still where they were. Imports little: the check behind "nothing to do" asks it."""
 
 from __future__ import annotations
 

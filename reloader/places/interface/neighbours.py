@@ -1,7 +1,7 @@
 """Programs of others on an interface's hook beside ours, and what they mean to each other.
 
 On tcx a program ends the list unless it returns TCX_NEXT; classic filters run after the list, where its last program
-returned TCX_NEXT. Imports kernel and the texts.
+returned TCX_NEXT.
 """
 
 from __future__ import annotations

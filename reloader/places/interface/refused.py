@@ -1,7 +1,4 @@
-"""What it means that the kernel or a driver refused an attachment: a sentence, a stable reason, and a way out.
-
-Imports kernel, errors and the texts.
-"""
+"""What it means that the kernel or a driver refused an attachment: a sentence, a stable reason, and a way out."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One look at an interface's hook: where our link is, whose program runs there, and what is in the way.
 
-`assembled` is pure: it makes a Seen of what was read. Imports kernel, errors and the texts.
+`assembled` is pure: it makes a Seen of what was read.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The kernel swaps link for link and netlink for netlink, never one for the other: between the detach of their XDP program
 and our link the hook is bare for microseconds, which the plan calls `drops`. A classic filter is removed after our
-link was made on tcx, and made again before that link goes, so there is no gap. Imports kernel and errors.
+link was made on tcx, and made again before that link goes, so there is no gap.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""rtnetlink as a wake-up: an interface of a network namespace came, went or changed. Imports kernel."""
+"""rtnetlink as a wake-up: an interface of a network namespace came, went or changed."""
 
 from __future__ import annotations
 

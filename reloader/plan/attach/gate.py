@@ -1,7 +1,7 @@
 """Attachments that change together: later hooks first, the version before within their reach, then the first hook.
 
 While both versions are in use, the packet's own generation says which one judges it (reloader_gate.h). Used by
-draft.py; imports plan.{ops,attachments}, spec. Pure.
+plan/builder.py. Pure.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Which entries that reloader did not write go with a change, whether the user asked for that, and the ops that look
 once more. Pure.
 
-Made by draft.py once it knows what becomes of each map. Imports plan.{compat,foreign,maps,model,ops,ways}, observe's
-types, spec.
+Made by plan/builder.py once it knows what becomes of each map.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Maps with RELOADER_CONFIG have two sides each and share the word that says which one packets look at. The new map is
 filled, checked and put on the other side before the flip; maps that do not change get theirs put there too.
 
-Used by draft.py; imports plan.ops, spec.keep and state.rules. Pure.
+Used by plan/builder.py. Pure.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A plan prints, diffs and goes into the journal as JSON. `undo` gives the op that takes one back; an op
 without one may stand only after the commit record, where every op may be run again without harm.
-Each module holds the ops of one subject. Import them from here. Pure; imports spec.wish and state.rules.
+Each module holds the ops of one subject. Import them from here. Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Facts that every op states about itself.
 
 A new op is two edits: a class in this room, which overrides the facts that differ and is listed in `Op`,
-and its execution in txn/apply.py. mypy reports an op of `Op` without execution. Pure.
+and its execution in engine/execute.py. mypy reports an op of `Op` without execution. Pure.
 """
 
 from __future__ import annotations

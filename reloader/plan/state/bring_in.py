@@ -1,5 +1,5 @@
 """The plan of `state import`: which rules carry each exported map into the live one, and what stands against it.
-Pure; imports plan.{conversion,compat,lineage}, state.compile.
+Pure.
 """
 
 from __future__ import annotations

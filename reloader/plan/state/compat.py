@@ -1,8 +1,7 @@
 """Whether a live map can serve new code: the full list of differences, field by field. Pure.
 
 The kernel and libbpf only compare sizes, so a struct whose fields changed places would be reused
-without a word, and read as nonsense. plan/maps.py refuses a reuse by this list. Imports kernel, btf and
-observe's types.
+without a word, and read as nonsense. plan/map_choices.py refuses a reuse by this list.
 """
 
 from __future__ import annotations

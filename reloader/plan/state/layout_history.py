@@ -2,7 +2,7 @@
 
 A number is only a name: whoever writes a version's file anew, or merges two branches, leaves the number as it was
 and means another layout by it. So layouts decide, and a number only chooses between versions of equal layout.
-Used by txn/conversions.py and importing.py; imports plan.compat, state.rules.
+Used by lifecycle/conversions.py and plan/state/bring_in.py.
 """
 
 from __future__ import annotations

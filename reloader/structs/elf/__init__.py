@@ -1,7 +1,7 @@
 """A BPF object file as values: programs, maps, constants to set, and where its code came from.
 
 `init`, `validate` and `plan` read objects through this, without a kernel and without libbpf; a corrupt file
-fails here, in Python, with ElfError or BtfError. Pure: bytes in, values out. Imports btf and kernel.
+fails here, in Python, with ElfError or BtfError. Pure: bytes in, values out.
 """
 
 from __future__ import annotations

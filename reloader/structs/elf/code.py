@@ -1,6 +1,6 @@
 """Which maps a program's code names, through the functions it calls. Read from instructions and relocations.
 
-Asked once for each program. Pure; imports btf and file.
+Asked once for each program. Pure.
 """
 
 from __future__ import annotations

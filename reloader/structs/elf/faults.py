@@ -1,8 +1,8 @@
 """What libbpf would refuse in an object, each fault with a stable reason, found without libbpf and without a kernel.
 
 Rules of libbpf 1.1 and later (src/libbpf.c: elf_collect, collect_externs, init_user_btf_map, collect_map_relos,
-record_reloc). The rules on one map's size and type are in spec/creation.py, since YAML may change them. Called by
-read_object. Pure; imports file, maps, btf, kernel.
+record_reloc). The rules on one map's size and type are in pipeline/creation.py, since YAML may change them. Called by
+read_object. Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The maps of an object file: those of its `.maps` section, and the ones that hold its global variables.
 
 The same rules as libbpf's, so that a plan knows without a kernel what a load would create. they go
-into an ElfObject. Pure; imports btf, file and kernel.
+into an ElfObject. Pure.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from reloader.wording.message import Text
 
 NOT_A_BPF_OBJECT = Text("not-a-bpf-object", "compile it with clang -target bpf -g")
 
-# elf/file: the file
+# structs/elf/file: the file
 
 ELF_32 = Text("elf-32", "the ELF file is 32-bit, and BPF objects are 64-bit")
 ELF_BIG_ENDIAN = Text("elf-big-endian", "the ELF file is big-endian", hint="compile it with clang -target bpfel")
@@ -36,7 +36,7 @@ SYMBOL_SECTION_MISSING = Text("symbol-section-missing", "a symbol is in section 
 SYMBOLS_DAMAGED = Text("symbols-damaged", "the symbol table is damaged")
 TOO_SHORT = Text("too-short", "the file is not an object file: it is shorter than an ELF header")
 
-# elf/__init__: programs and variables
+# structs/elf: programs and variables
 
 LINES_CUT_OFF = Text("lines-cut-off", "the line information is cut off")
 PROGRAM_BEYOND_SECTION = Text("program-beyond-section", "program {program} does not fit into its section {section}")
@@ -47,20 +47,20 @@ TWO_MAPS = Text("two-maps", "the object has several maps named {map}", hint="ren
 TWO_PROGRAMS = Text("two-programs", "the object has several programs named {program}", hint="rename one of them")
 VARIABLE_BEYOND_SECTION = Text("variable-beyond-section", "variable {variable} does not fit into section {section}")
 
-# elf/code: functions
+# structs/elf/code: functions
 
 FUNCTION_BEYOND_SECTION = Text("function-beyond-section", "function {function} is outside its section")
 FUNCTIONS_OVERLAP = Text("functions-overlap", "functions of section {section} overlap")
 RELOCATION_BEYOND_CODE = Text("relocation-beyond-code", "a relocation is outside the code")
 
-# elf/maps: sections as maps
+# structs/elf/maps: sections as maps
 
 SECTION_TWICE = Text("section-twice", "the object has several sections {section}")
 VARIABLE_WITHOUT_SYMBOL = Text(
     "variable-without-symbol", "variable {variable} of section {section} does not have a symbol"
 )
 
-# elf/maps: declared maps
+# structs/elf/maps: declared maps
 
 ATTRIBUTE_TWICE = Text(
     "attribute-twice", "map {map}: the attribute {attribute} occurs twice", hint="remove one of them"
@@ -98,7 +98,7 @@ VALUES_NOT_ALLOWED = Text(
     "values-not-allowed", "map {map}: only maps of maps and program arrays have `.values`", hint="remove `.values`"
 )
 
-# elf/faults: what libbpf would refuse
+# structs/elf/faults: what libbpf would refuse
 
 ADDRESS_OUTSIDE_TEXT = Text(
     "address-outside-text",
