@@ -82,10 +82,6 @@ class Foreign:
     pipeline: str = ""  # which it says that it belongs to
     how: str = ""  # how it is attached, for TakesOver.take; empty: it cannot be taken over
 
-    @property
-    def words(self) -> str:  # until doctor and status ask `held`
-        return self.held
-
 
 @frozen
 class Seen:
@@ -106,14 +102,6 @@ class Seen:
     def alive(self) -> bool:
         """Return whether our link is attached at this very place."""
         return self.sight is Sight.OURS
-
-    @property
-    def interface(self) -> Spot | None:  # until doctor and status ask `sight`
-        return self.spot
-
-    @property
-    def elsewhere(self) -> bool:  # until doctor and status ask `sight`
-        return self.sight is Sight.ELSEWHERE
 
 
 class Channel(Protocol):
