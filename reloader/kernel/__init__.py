@@ -147,7 +147,7 @@ class LinkInfo:
 
     @property
     def attached(self) -> bool:  # whether it still has its place
-        return self.ifindex != 0
+        return self.ifindex != 0 or self.type not in (6, 11)  # BPF_LINK_TYPE_XDP, BPF_LINK_TYPE_TCX
 
 
 @frozen
