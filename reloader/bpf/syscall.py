@@ -15,6 +15,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from reloader.bpf import libc
+from reloader.bpf.attach_types import LINK_TYPES
 from reloader.errors import KernelError
 from reloader.kernel import PERCPU_TYPES, LinkInfo, MapInfo, ProgInfo
 
@@ -216,13 +217,25 @@ def prog_info(fd: int) -> ProgInfo:
 
 
 def link_info(fd: int) -> LinkInfo:
+    """Links of a type that is not in PLACE_IDS keep their place as long as they exist."""
     raw = obj_info(fd, bytes(64))
-    kind, found, prog_id, _, ifindex = struct.unpack_from("=5I", raw)
-    return LinkInfo(type=kind, id=found, prog_id=prog_id, ifindex=ifindex if kind in ON_INTERFACES else 0)
+    kind, found, prog_id = struct.unpack_from("=3I", raw)
+    place = struct.unpack_from(PLACE_IDS[kind], raw, 16)[0] if kind in PLACE_IDS else 0
+    return LinkInfo(
+        type=kind, id=found, prog_id=prog_id, ifindex=place if kind in ON_INTERFACES else 0, place_id=place,
+        attached=kind not in PLACE_IDS or place != 0,
+    )  # fmt: skip
 
 
-LINK_TYPE_XDP, LINK_TYPE_TCX = 6, 11  # enum bpf_link_type
-ON_INTERFACES = frozenset({LINK_TYPE_XDP, LINK_TYPE_TCX})
+ON_INTERFACES = frozenset(LINK_TYPES[name] for name in ("xdp", "tcx", "netkit"))
+PLACE_IDS = {
+    **dict.fromkeys(ON_INTERFACES, "=I"),  # ifindex
+    LINK_TYPES["cgroup"]: "=Q",  # id of the cgroup
+    LINK_TYPES["netns"]: "=I",  # inode of the network namespace
+    LINK_TYPES["struct_ops"]: "=I",  # id of the map
+    LINK_TYPES["sockmap"]: "=I",
+}
+"""What the union in struct bpf_link_info begins with, by link type; 0 once the link lost its place."""
 
 
 def _text(name: bytes) -> str:

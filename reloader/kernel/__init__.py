@@ -139,12 +139,14 @@ class ProgInfo:
 
 @frozen
 class LinkInfo:
-    """struct bpf_link_info; ifindex is 0 when the link's interface is gone (a dead link)."""
+    """struct bpf_link_info, the parts we use."""
 
     id: int
     type: int
     prog_id: int
-    ifindex: int = 0
+    ifindex: int = 0  # of a link on an interface; 0: it is on none, or the interface is missing
+    place_id: int = 0  # the kernel's number for the place: ifindex, id of a cgroup, inode of a network namespace
+    attached: bool = True  # False: the link lost its place, and its program does not run
 
 
 @frozen

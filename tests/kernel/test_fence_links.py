@@ -13,10 +13,13 @@ import pytest
 from lab.sandbox import Sandbox, run
 from reloader import fault_points
 from reloader.bpf import net, syscall
+from reloader.bpf.attach_types import ATTACH_TYPES, LINK_TYPES
 from reloader.bpf.live import LiveKernel
+from reloader.bpf.rawprog import ProgType
 from reloader.bpf.syscall import Command
 from reloader.errors import KernelError, MissingFeature
 from reloader.kernel import Fd, Interface, Loaded, LoadRequest, MapType, XdpMode
+from reloader.structs.btf import Btf, Kind
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -67,6 +70,7 @@ def test_a_link_in_another_namespace(kernel: LiveKernel, plain: Loaded, sandbox:
         assert (there.xdp_prog_id, there.xdp_mode) == (prog_id(kernel, plain.progs["pass"]), mode)
         info = kernel.links.info(fd)
         assert (info.prog_id, info.ifindex) == (there.xdp_prog_id, there.ifindex)
+        assert (info.place_id, info.attached) == (there.ifindex, True)
         assert not os.get_inheritable(fd.fileno())
     assert interface(kernel, sandbox).xdp_prog_id == 0
 
@@ -90,7 +94,8 @@ def test_an_occupied_hook(kernel: LiveKernel, plain: Loaded, sandbox: Sandbox) -
 
 def test_an_interface_that_went(kernel: LiveKernel, plain: Loaded, link: Fd, sandbox: Sandbox) -> None:
     run("ip", "-n", sandbox.rx.name, "link", "delete", sandbox.rx.interface)
-    assert kernel.links.info(link).ifindex == 0
+    info = kernel.links.info(link)
+    assert (info.ifindex, info.place_id, info.attached) == (0, 0, False)
     with pytest.raises(KernelError) as caught:
         kernel.links.update(link, new=plain.progs["drop"], old=plain.progs["pass"])
     assert caught.value.errno == errno.ENOLINK
@@ -118,6 +123,32 @@ def test_detaching(kernel: LiveKernel, link: Fd, sandbox: Sandbox) -> None:
     syscall.link_detach(link.fileno())
     assert interface(kernel, sandbox).xdp_prog_id == 0
     assert kernel.links.info(link).ifindex == 0
+
+
+def kernel_enum(name: str, prefix: str) -> dict[str, int]:
+    """The enumerators of one enum of the running kernel, in our spelling."""
+    btf = Btf.parse(Path("/sys/kernel/btf/vmlinux").read_bytes())
+    found = btf.find(Kind.ENUM, name)
+    assert found is not None
+    values = {btf.string(text): value for text, value in btf.items(found, 8)}
+    return {text.removeprefix(prefix).lower(): n for text, n in values.items() if text.startswith(prefix)}
+
+
+@pytest.mark.parametrize(
+    ("enum", "prefix", "ours"),
+    [
+        ("bpf_attach_type", "BPF_", ATTACH_TYPES),
+        ("bpf_link_type", "BPF_LINK_TYPE_", LINK_TYPES),
+        ("bpf_prog_type", "BPF_PROG_TYPE_", {kind.name.lower(): kind.value for kind in ProgType}),
+    ],
+)
+def test_our_numbers_are_the_kernels(enum: str, prefix: str, ours: dict[str, int]) -> None:
+    """An older kernel has fewer, a newer one more."""
+    theirs = kernel_enum(enum, prefix)
+    assert len(theirs) > 10
+    shared = ours.keys() & theirs.keys()
+    assert len(shared) == min(len(ours), len(theirs))
+    assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
 
 
 def test_programs_and_links_by_id(kernel: LiveKernel, plain: Loaded, link: Fd) -> None:
