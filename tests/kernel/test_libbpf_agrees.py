@@ -6,6 +6,7 @@ without either. A new trap is a new line here.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,15 +15,17 @@ from pathlib import Path
 import pytest
 
 from lab.stage import Stage
-from reloader.bpf import syscall
+from reloader.bpf import libbpf, syscall
+from reloader.bpf.attach_types import ATTACH_TYPES
 from reloader.bpf.live import LiveKernel
+from reloader.bpf.rawprog import ProgType
 from reloader.errors import InputError, KernelError, LoadRejected, Problem
 from reloader.kernel import NESTED_TYPES, LoadRequest, MapType
 from reloader.pipeline.compile import compile_file
 from reloader.pipeline.creation import creation_fault
 from reloader.pipeline.roles import allowed_roles
 from reloader.pipeline.scaffold import first_yaml
-from reloader.structs.elf import ElfError, ElfMap, read_object
+from reloader.structs.elf import ElfError, ElfMap, read_object, sections
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -470,6 +473,29 @@ def test_f13_validate_finds_what_the_linker_refuses(
         taken = False
     assert found == ([reason] if reason else [])
     assert taken is not bool(found)
+
+
+def types_by_libbpf(section: str) -> tuple[int, int] | None:
+    """Program type and expected attach type; None: libbpf does not know the section."""
+    found = ctypes.c_int(), ctypes.c_int()
+    known = ctypes.CDLL(libbpf.SONAME).libbpf_prog_type_by_name(section.encode(), *map(ctypes.byref, found)) == 0
+    return (found[0].value, found[1].value) if known else None
+
+
+@pytest.mark.parametrize("tail", ["", "/own", "/own/words"])
+@pytest.mark.parametrize("section", sections.KNOWN)
+def test_f13_sections_mean_what_libbpf_takes_them_for(section: str, tail: str) -> None:
+    name = section.removesuffix("+") + tail
+    ours = sections.load_type(name)
+    assert sections.loadable(name) is (ours is not None)
+    assert types_by_libbpf(name) == (
+        ours and (ProgType[ours.program_type.upper()], ATTACH_TYPES.get(ours.attach_type, 0))
+    )
+
+
+def test_f13_later_sections_are_not_taken_for_known() -> None:
+    assert sections.section_type("tcx/ingress") == ("tcx_ingress", False)
+    assert sections.load_type("tcx/ingress") is None
 
 
 INNER_ARRAY = ElfMap(name="inner", type=MapType.ARRAY, key_size=4, value_size=8, max_entries=1)
