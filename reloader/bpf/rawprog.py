@@ -1,6 +1,6 @@
 """Programs of a few instructions, written by hand: what a probe loads, without a compiler or libbpf.
 
-Used by probes.py.
+Used by probes.py, extack.py and links.py; loader.py asks it for numbers of types.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import re
 import struct
 from enum import IntEnum
 
-from reloader.bpf import syscall
+from reloader.bpf import attach_types, syscall
 from reloader.bpf.syscall import Command
 from reloader.errors import KernelError, LoadRejected
+from reloader.kernel import LoadHints
 
 BPF_F_SLEEPABLE = 1 << 4
 PSEUDO_KFUNC_CALL = 2
@@ -57,6 +58,11 @@ class ProgType(IntEnum):
     SK_LOOKUP = 30
     SYSCALL = 31
     NETFILTER = 32
+
+
+def expected(hints: LoadHints) -> int:
+    """Return the number of the attach type that a program is loaded for; 0: none."""
+    return attach_types.ATTACH_TYPES[hints.attach_type] if hints.attach_type else 0
 
 
 def insn(code: int, *, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:

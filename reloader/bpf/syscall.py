@@ -23,10 +23,7 @@ BPF_F_REPLACE = 1 << 2
 BPF_F_TEST_XDP_LIVE_FRAMES = 1 << 1
 BPF_F_RDONLY_PROG = 1 << 7
 BPF_F_MMAPABLE = 1 << 10
-BPF_XDP = 37  # enum bpf_attach_type
-BPF_TCX_INGRESS = 46
-BPF_TCX_EGRESS = 47
-MOST_ON_A_HOOK = 64  # BPF_MPROG_MAX
+MOST_ON_A_HOOK = 64  # BPF_MPROG_MAX, and BPF_CGROUP_MAX_PROGS
 ENOTSUPP = 524  # the kernel's own; not for user space, yet batch commands return it
 
 
@@ -286,7 +283,7 @@ def enable_stats() -> int:
 
 
 def link_create(prog_fd: int, target: int, attach_type: int, flags: int = 0, subject: str = "") -> int:
-    """`target` is an ifindex for XDP, else a descriptor."""
+    """`target`: an ifindex or a descriptor, by attach type."""
     attr = struct.pack("=IIII", prog_fd, target, attach_type, flags)
     return call(Command.BPF_LINK_CREATE, attr, subject)[0]
 
@@ -300,14 +297,15 @@ def link_detach(link_fd: int) -> None:
     call(Command.BPF_LINK_DETACH, struct.pack("=I", link_fd))
 
 
-def prog_query(ifindex: int, attach_type: int) -> list[tuple[int, int]]:
-    """(program id, link id or 0) of each program on an interface's hook, in the order in which they run."""
+def prog_query(target: int, attach_type: int, *, subject: str, link_ids: bool) -> list[tuple[int, int]]:
+    """(program id, link id or 0) of each program on a hook, in the order in which they run. `link_ids`: the hook is an
+    interface's; others do not tell them, and refuse the question before Linux 6.6."""
     programs, links = (ctypes.c_uint32 * MOST_ON_A_HOOK)(), (ctypes.c_uint32 * MOST_ON_A_HOOK)()
     attr = struct.pack(
-        "=IIIIQIIQQQQ", ifindex, attach_type, 0, 0, ctypes.addressof(programs), MOST_ON_A_HOOK, 0, 0,
-        ctypes.addressof(links), 0, 0,
+        "=IIIIQIIQQQQ", target, attach_type, 0, 0, ctypes.addressof(programs), MOST_ON_A_HOOK, 0, 0,
+        ctypes.addressof(links) if link_ids else 0, 0, 0,
     )  # fmt: skip
-    count = struct.unpack_from("=I", call(Command.BPF_PROG_QUERY, attr, f"on interface {ifindex}")[1], 24)[0]
+    count = struct.unpack_from("=I", call(Command.BPF_PROG_QUERY, attr, subject)[1], 24)[0]
     return [(programs[i], links[i]) for i in range(min(count, MOST_ON_A_HOOK))]
 
 
