@@ -32,7 +32,7 @@ def displaced(kernel: Kernel, current: Current, programs: Mapping[str, int] | No
             continue
         with fd:
             info = kernel.links.info(fd)
-        if wanted and info.ifindex and info.prog_id != wanted:  # without an interface, no program runs anywhere
+        if wanted and info.attached and info.prog_id != wanted:  # without a place, no program runs anywhere
             found[attachment] = info.prog_id
     return found
 

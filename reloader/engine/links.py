@@ -41,7 +41,7 @@ def alive(kernel: Kernel, path: str) -> bool:
     if not kernel.pins.exists(path):
         return False
     with kernel.pins.get(path) as link:
-        return kernel.links.info(link).ifindex != 0
+        return kernel.links.info(link).attached
 
 
 def interface_of(kernel: Kernel, target: dict[str, str]) -> Interface:

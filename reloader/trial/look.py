@@ -61,7 +61,7 @@ def _astray(kernel: Kernel, link: LinkRecord) -> str:
         return "its link's pin is gone"
     with fd:
         info = kernel.links.info(fd)
-    if not info.ifindex:
+    if not info.attached:
         return "its interface is gone"
     if info.id != link.id or info.prog_id != link.prog:
         return "another program runs there"
