@@ -145,7 +145,7 @@ def _swap(host: Host, pipeline: str, pin: str, program: Fd) -> str:
 
 def _swap_once(host: Host, pipeline: str, link: Fd, program: Fd) -> str:
     info = host.kernel.links.info(link)
-    if not info.ifindex:
+    if not info.attached:
         return "its interface is gone"
     if info.prog_id == host.kernel.progs.info(program).id:
         return ""

@@ -303,13 +303,13 @@ class Attempts:
         return self._world(path, last) != last.world
 
     def _is_dead(self, pin: str) -> bool:
-        """Whether a link has lost its interface."""
+        """Return whether a link has lost its place."""
         try:
             fd = pinned(self._in.kernel, pin)
             if fd is None:
                 return False
             with fd:
-                return self._in.kernel.links.info(fd).ifindex == 0
+                return not self._in.kernel.links.info(fd).attached
         except KernelError:
             return False
 

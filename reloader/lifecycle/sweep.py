@@ -30,7 +30,6 @@ from reloader.store.records import MOST, Current
 from reloader.wording.printable import counted
 
 NAMED = Path("/run/netns")
-ON_INTERFACES = (6, 11)  # BPF_LINK_TYPE_XDP, BPF_LINK_TYPE_TCX
 OLD = 3600.0  # seconds after which nobody is still writing a compiled wish
 
 
@@ -160,13 +159,13 @@ class _Pipeline:
                 yield Dead(kind="pin", path=pin.path, why="a link of an interface that is gone")
 
     def _link_lives(self, pin: Pin) -> bool:
-        """Only a link that could be on an interface, and is on none, is dead."""
+        """Only a link that lost its place is dead."""
         try:
             with self._kernel.pins.get(pin.path) as fd:
                 info = self._kernel.links.info(fd)
         except (KernelError, ValueError):
             return True
-        return bool(info.ifindex) or info.type not in ON_INTERFACES
+        return info.attached
 
     def _loads(self, explained: set[str]) -> Iterator[Dead | Kept]:
         attached = self._attached()
