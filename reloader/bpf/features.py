@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterator
 
 from reloader.bpf import child, libc, probes, rawprog
-from reloader.bpf.probes import AttachType
+from reloader.bpf.attach_types import ATTACH_TYPES
 from reloader.bpf.rawprog import ProgType
 from reloader.errors import KernelError, LoadRejected
 from reloader.frozen import frozen
@@ -80,11 +80,11 @@ def _table() -> Iterator[Probe]:
     yield _probe("trampoline.freplace", "members of a libxdp chain", probes.freplace)
     yield _probe(
         "hook.cgroup_connect_link", "load balancing in connect()", probes.cgroup_link, ProgType.CGROUP_SOCK_ADDR,
-        AttachType.CGROUP_INET4_CONNECT,
+        ATTACH_TYPES["cgroup_inet4_connect"],
     )  # fmt: skip
     yield _probe(
         "hook.cgroup_sock_release_link", "sockets that close", probes.cgroup_link, ProgType.CGROUP_SOCK,
-        AttachType.CGROUP_INET_SOCK_RELEASE,
+        ATTACH_TYPES["cgroup_inet_sock_release"],
     )  # fmt: skip
     yield _probe("hook.sk_lookup", "steering packets to listeners", probes.sk_lookup)
     yield _probe("hook.sk_reuseport", "choosing a socket, and where it migrates to", probes.sk_reuseport)

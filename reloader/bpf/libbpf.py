@@ -71,6 +71,8 @@ PROTOTYPES = {
     "bpf_program__name": _plain(_TEXT, Pointer),
     "bpf_program__set_autoload": _fallible(Pointer, _BOOL),
     "bpf_program__set_log_buf": _fallible(Pointer, Pointer, _SIZE),
+    "bpf_program__set_type": _fallible(Pointer, _INT),
+    "bpf_program__set_expected_attach_type": _fallible(Pointer, _INT),
     "bpf_program__fd": _fallible(Pointer),
     "bpf_map__set_autocreate": _fallible(Pointer, _BOOL),
     "bpf_map__name": _plain(_TEXT, Pointer),

@@ -10,45 +10,64 @@ import socket
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, TypeVar
 
-from reloader.bpf import extack, netlink, syscall, tc
+from reloader.bpf import attach_types, extack, netlink, syscall, tc
 from reloader.bpf import netns as namespaces
 from reloader.bpf.syscall import Command
-from reloader.errors import AttachRefused, KernelError
+from reloader.errors import AttachRefused, KernelError, LoadRejected
 from reloader.fault_points import lasting
-from reloader.kernel import Fd, LinkInfo, XdpMode
+from reloader.kernel import Fd, LinkInfo, LoadHints, XdpMode
 from reloader.kernel.traffic_control import Filter, TcxEntry
 
 T = TypeVar("T")
 BY_DRIVER = frozenset(
     {errno.ERANGE, errno.EOPNOTSUPP, errno.EINVAL}
 )  # of an update: other programs are no matter of it
-_TCX = {"ingress": syscall.BPF_TCX_INGRESS, "egress": syscall.BPF_TCX_EGRESS}
+ON_INTERFACES = frozenset({"xdp", "tcx_ingress", "tcx_egress", "netkit_primary", "netkit_peer"})
+NO_DESCRIPTOR = 0xFFFFFFFF  # -1
 _MODE_FLAGS = {XdpMode.SKB: 1 << 1, XdpMode.NATIVE: 1 << 2, XdpMode.HW: 1 << 3}  # XDP_FLAGS_*_MODE
 
 
 class LiveLinks:
     """See kernel.Links."""
 
-    def create_xdp(self, prog: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> Fd:
-        # Held by this descriptor only, it dies with us until it is pinned; but packets meet it from here on.
-        create = functools.partial(_create_xdp, prog, ifindex, mode)
-        return Fd(lasting(f"link.create xdp {ifindex}", lambda: _or_refused(lambda: namespaces.inside(netns, create))))
+    def create(self, prog: Fd, target: Fd | int, attach_type: str, *, flags: int = 0, netns: str | None = None) -> Fd:
+        # Held by this descriptor only, it dies with us until it is pinned; but its program runs from here on.
+        create = functools.partial(_create, prog, target, attach_type, flags)
+        effect = f"link.create {attach_type.partition('_')[0]} {_number(target)}"
+        return Fd(lasting(effect, lambda: _or_refused(lambda: namespaces.inside(netns, create))))
 
-    def create_tcx(self, prog: Fd, *, ifindex: int, direction: str, netns: str | None) -> Fd:
-        create = functools.partial(_create_tcx, prog, ifindex, _TCX[direction])
-        return Fd(lasting(f"link.create tcx {ifindex}", lambda: _or_refused(lambda: namespaces.inside(netns, create))))
-
-    def has_tcx(self) -> bool:
+    def can_create(self, hints: LoadHints, attach_type: str) -> bool:
         from reloader.bpf import rawprog
 
-        prog = rawprog.load(rawprog.ProgType.SCHED_CLS, rawprog.returns(-1))
-        try:  # no interface has this index, which a kernel looks up only for attach types that it knows
-            syscall.link_create(prog, 0, syscall.BPF_TCX_INGRESS)
+        kind, attach = rawprog.ProgType[hints.program_type.upper()], attach_types.ATTACH_TYPES[attach_type]
+        nowhere = 0 if attach_type in ON_INTERFACES else NO_DESCRIPTOR
+        try:
+            prog = rawprog.load(kind, rawprog.returns(1), attach=rawprog.expected(hints))
+        except LoadRejected as error:
+            if error.errno == errno.EINVAL:
+                return False
+            raise
+        try:  # the target is missing, which a kernel finds only for attach types that it knows
+            os.close(syscall.link_create(prog, nowhere, attach))
         except KernelError as error:
             return error.errno != errno.EINVAL
         finally:
             os.close(prog)
         return True
+
+    def programs_at(self, target: Fd, attach_type: str) -> tuple[int, ...]:
+        number = attach_types.ATTACH_TYPES[attach_type]
+        found = syscall.prog_query(target.fileno(), number, subject=f"at {attach_type}", link_ids=False)
+        return tuple(prog for prog, _ in found)
+
+    def create_xdp(self, prog: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> Fd:
+        return self.create(prog, ifindex, "xdp", flags=_MODE_FLAGS[mode], netns=netns)
+
+    def create_tcx(self, prog: Fd, *, ifindex: int, direction: str, netns: str | None) -> Fd:
+        return self.create(prog, ifindex, f"tcx_{direction}", netns=netns)
+
+    def has_tcx(self) -> bool:
+        return self.can_create(LoadHints(program_type="sched_cls"), "tcx_ingress")
 
     def update(self, link: Fd, *, new: Fd, old: Fd) -> None:
         update = functools.partial(syscall.link_update, link.fileno(), new.fileno(), old.fileno())
@@ -77,7 +96,9 @@ class LiveLinks:
 
     def tcx_entries(self, *, ifindex: int, direction: str, netns: str | None) -> tuple[TcxEntry, ...]:
         with contextlib.suppress(KernelError):  # no such hook, or no permission to look
-            asked = namespaces.ask(netns, lambda: syscall.prog_query(ifindex, _TCX[direction]))
+            hook = attach_types.ATTACH_TYPES[f"tcx_{direction}"]
+            query = functools.partial(syscall.prog_query, ifindex, hook, subject=_on(ifindex), link_ids=True)
+            asked = namespaces.ask(netns, query)
             return tuple(TcxEntry(prog_id=prog, link_id=link) for prog, link in asked)
         return ()
 
@@ -142,27 +163,34 @@ def _take_over(prog: Fd, mode: XdpMode, theirs: _Place) -> int:
         expected = theirs.prog.fileno()
         netlink.set_xdp(channel, theirs.ifindex, -1, theirs.mode | netlink.XDP_FLAGS_REPLACE, expected=expected)
         try:
-            return _create_xdp(prog, theirs.ifindex, mode)
+            return _create(prog, theirs.ifindex, "xdp", _MODE_FLAGS[mode])
         except BaseException:
             netlink.set_xdp(channel, theirs.ifindex, expected, theirs.mode | netlink.XDP_FLAGS_UPDATE_IF_NOEXIST)
             raise
 
 
-def _create_xdp(prog: Fd, ifindex: int, mode: XdpMode) -> int:
-    """In the interface's namespace: that of whoever asks is where the kernel looks the ifindex up."""
-    subject = f"on interface {ifindex}"
-    create = functools.partial(syscall.link_create, prog.fileno(), ifindex, syscall.BPF_XDP, _MODE_FLAGS[mode], subject)
+def _create(prog: Fd, target: Fd | int, attach_type: str, flags: int) -> int:
+    """In the interface's namespace: that of whoever asks is where the kernel looks an ifindex up."""
+    number, place = _number(target), f"at {attach_type}" if isinstance(target, Fd) else _on(target)
+    attach = attach_types.ATTACH_TYPES[attach_type]
+    create = functools.partial(syscall.link_create, prog.fileno(), number, attach, flags, place)
     try:
         return create()
     except KernelError as error:
+        if attach_type != "xdp":
+            raise
         # EINVAL has many causes; tell the one that a user can see
-        if error.errno == errno.EINVAL and not _exists(ifindex):
-            raise KernelError(error.call, errno.ENODEV, subject) from error
+        if error.errno == errno.EINVAL and not _exists(number):
+            raise KernelError(error.call, errno.ENODEV, place) from error
         return extack.again(create, error)
 
 
-def _create_tcx(prog: Fd, ifindex: int, attach_type: int) -> int:
-    return syscall.link_create(prog.fileno(), ifindex, attach_type, 0, f"on interface {ifindex}")
+def _number(target: Fd | int) -> int:
+    return target.fileno() if isinstance(target, Fd) else target
+
+
+def _on(ifindex: int) -> str:
+    return f"on interface {ifindex}"
 
 
 def _exists(ifindex: int) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from reloader.bpf import child, libbpf, metadata, syscall
 from reloader.bpf.libbpf import Library
+from reloader.bpf.rawprog import ProgType, expected
 from reloader.errors import LIMITS, KernelError, LoadRejected
 from reloader.kernel import Fd, Loaded, LoadRequest
 from reloader.structs.btf import Btf, BtfError, Kind
@@ -103,6 +104,7 @@ def _prepare(lib: Library, image: bytes, request: LoadRequest, log_bytes: dict[s
     """Open the object and set it up as asked, up to the point of loading."""
     opened = _open(lib, image, request.name)
     _choose_programs(opened, request, log_bytes)
+    _set_types(opened, request)
     for at in opened.maps.values():
         lib.bpf_map__set_pin_path(at, None)  # LIBBPF_PIN_BY_NAME: pins are the engine's business
     for name in request.omit:
@@ -168,6 +170,15 @@ def _choose_programs(opened: Opened, request: LoadRequest, log_bytes: dict[str, 
         if wanted:
             log = opened.logs[name] = ctypes.create_string_buffer(log_bytes.get(name, LOG_BYTES[0]))
             opened.lib.bpf_program__set_log_buf(at, log, len(log))
+
+
+def _set_types(opened: Opened, request: LoadRequest) -> None:
+    """Load programs as their attachments need them. A type that the section says already keeps what else it says."""
+    for name, hints in request.hints.items():
+        if name in request.programs:
+            at = opened.programs[name]
+            opened.lib.bpf_program__set_type(at, ProgType[hints.program_type.upper()])
+            opened.lib.bpf_program__set_expected_attach_type(at, expected(hints))
 
 
 def _join(lib: Library, objects: tuple[bytes, ...]) -> bytes:

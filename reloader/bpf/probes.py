@@ -13,9 +13,9 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from enum import IntEnum
 
 from reloader.bpf import libc, netlink, rawprog, syscall, vmlinux
+from reloader.bpf.attach_types import ATTACH_TYPES
 from reloader.bpf.rawprog import ProgType
 from reloader.bpf.syscall import Command
 from reloader.errors import KernelError
@@ -32,18 +32,6 @@ BATCHED = (
 )  # fmt: skip
 
 
-class AttachType(IntEnum):
-    """enum bpf_attach_type, those that are probed."""
-
-    CGROUP_INET4_CONNECT = 10
-    TRACE_FENTRY = 24
-    TRACE_ITER = 28
-    CGROUP_INET_SOCK_RELEASE = 34
-    SK_LOOKUP = 36
-    SK_REUSEPORT_SELECT_OR_MIGRATE = 40
-    TCX_INGRESS = 46
-
-
 # XDP
 
 
@@ -53,7 +41,7 @@ def _xdp() -> int:
 
 def _on_loopback(prog: int) -> Fd:
     """Attached; to be closed, since the next probe wants the hook bare."""
-    return Fd(syscall.link_create(prog, LOOPBACK, syscall.BPF_XDP, XDP_FLAGS_SKB_MODE))
+    return Fd(syscall.link_create(prog, LOOPBACK, ATTACH_TYPES["xdp"], XDP_FLAGS_SKB_MODE))
 
 
 def xdp_link() -> None:
@@ -167,9 +155,9 @@ def _one_batch(command: Command, made: int, key: bytes, value: bytes) -> None:
 def map_iterator() -> None:
     """A program that the kernel runs for every element of a map."""
     target = _kernel_function("bpf_iter_bpf_map_elem")
-    prog = rawprog.load(ProgType.TRACING, rawprog.returns(0), attach=AttachType.TRACE_ITER, btf_id=target)
+    prog = rawprog.load(ProgType.TRACING, rawprog.returns(0), attach=ATTACH_TYPES["trace_iter"], btf_id=target)
     made = struct.pack("=I", _array())
-    attr = struct.pack("=IIIIQI4x", prog, 0, AttachType.TRACE_ITER, 0, syscall.address(made), len(made))
+    attr = struct.pack("=IIIIQI4x", prog, 0, ATTACH_TYPES["trace_iter"], 0, syscall.address(made), len(made))
     link = syscall.call(Command.BPF_LINK_CREATE, attr)[0]
     walk = syscall.call(Command.BPF_ITER_CREATE, struct.pack("=II", link, 0))[0]
     os.read(walk, 64)
@@ -191,7 +179,7 @@ def _kernel_function(name: str) -> int:
 
 def fentry() -> None:
     target = _kernel_function("bpf_fentry_test1")  # called by the kernel's own test run only
-    _trampoline(rawprog.load(ProgType.TRACING, rawprog.returns(0), attach=AttachType.TRACE_FENTRY, btf_id=target))
+    _trampoline(rawprog.load(ProgType.TRACING, rawprog.returns(0), attach=ATTACH_TYPES["trace_fentry"], btf_id=target))
 
 
 def freplace() -> None:
@@ -211,7 +199,7 @@ def syscall_program() -> None:
 
 
 def sk_reuseport() -> None:
-    for attach in (0, AttachType.SK_REUSEPORT_SELECT_OR_MIGRATE):
+    for attach in (0, ATTACH_TYPES["sk_reuseport_select_or_migrate"]):
         rawprog.load(ProgType.SK_REUSEPORT, rawprog.returns(1), attach=attach)
 
 
@@ -226,7 +214,7 @@ def kfunc_sock_destroy() -> None:
             rawprog.returns(0),
         )
     )
-    rawprog.load(ProgType.TRACING, code, attach=AttachType.TRACE_ITER, btf_id=target)
+    rawprog.load(ProgType.TRACING, code, attach=ATTACH_TYPES["trace_iter"], btf_id=target)
 
 
 # hooks
@@ -244,14 +232,14 @@ def cgroup_link(kind: ProgType, attach: int) -> None:
 
 
 def sk_lookup() -> None:
-    prog = rawprog.load(ProgType.SK_LOOKUP, rawprog.returns(1), attach=AttachType.SK_LOOKUP)
+    prog = rawprog.load(ProgType.SK_LOOKUP, rawprog.returns(1), attach=ATTACH_TYPES["sk_lookup"])
     with open("/proc/thread-self/ns/net", "rb") as own:
-        syscall.link_create(prog, own.fileno(), AttachType.SK_LOOKUP)
+        syscall.link_create(prog, own.fileno(), ATTACH_TYPES["sk_lookup"])
 
 
 def tcx() -> None:
     prog = rawprog.load(ProgType.SCHED_CLS, rawprog.returns(-1))
-    syscall.link_create(prog, LOOPBACK, AttachType.TCX_INGRESS)
+    syscall.link_create(prog, LOOPBACK, ATTACH_TYPES["tcx_ingress"])
 
 
 def netkit() -> None:

@@ -1,6 +1,6 @@
 """Programs of a few instructions, written by hand: what a probe loads, without a compiler or libbpf.
 
-Used by probes.py.
+Used by probes.py, extack.py and links.py; loader.py asks it for numbers of types.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import re
 import struct
 from enum import IntEnum
 
-from reloader.bpf import syscall
+from reloader.bpf import attach_types, syscall
 from reloader.bpf.syscall import Command
 from reloader.errors import KernelError, LoadRejected
+from reloader.kernel import LoadHints
 
 BPF_F_SLEEPABLE = 1 << 4
 PSEUDO_KFUNC_CALL = 2
@@ -22,18 +23,46 @@ _ATTR = struct.Struct("=IIQQIIQII16sIIIIQIIQIII4x")
 
 
 class ProgType(IntEnum):
-    """enum bpf_prog_type, those that are probed."""
+    """enum bpf_prog_type, up to Linux 6.18."""
 
+    UNSPEC = 0
+    SOCKET_FILTER = 1
+    KPROBE = 2
     SCHED_CLS = 3
+    SCHED_ACT = 4
+    TRACEPOINT = 5
     XDP = 6
+    PERF_EVENT = 7
+    CGROUP_SKB = 8
     CGROUP_SOCK = 9
+    LWT_IN = 10
+    LWT_OUT = 11
+    LWT_XMIT = 12
+    SOCK_OPS = 13
+    SK_SKB = 14
+    CGROUP_DEVICE = 15
+    SK_MSG = 16
     RAW_TRACEPOINT = 17
     CGROUP_SOCK_ADDR = 18
+    LWT_SEG6LOCAL = 19
+    LIRC_MODE2 = 20
     SK_REUSEPORT = 21
+    FLOW_DISSECTOR = 22
+    CGROUP_SYSCTL = 23
+    RAW_TRACEPOINT_WRITABLE = 24
+    CGROUP_SOCKOPT = 25
     TRACING = 26
+    STRUCT_OPS = 27
     EXT = 28
+    LSM = 29
     SK_LOOKUP = 30
     SYSCALL = 31
+    NETFILTER = 32
+
+
+def expected(hints: LoadHints) -> int:
+    """Return the number of the attach type that a program is loaded for; 0: none."""
+    return attach_types.ATTACH_TYPES[hints.attach_type] if hints.attach_type else 0
 
 
 def insn(code: int, *, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:

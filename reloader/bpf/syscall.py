@@ -15,6 +15,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from reloader.bpf import libc
+from reloader.bpf.attach_types import LINK_TYPES
 from reloader.errors import KernelError
 from reloader.kernel import PERCPU_TYPES, LinkInfo, MapInfo, ProgInfo
 
@@ -22,10 +23,7 @@ BPF_F_REPLACE = 1 << 2
 BPF_F_TEST_XDP_LIVE_FRAMES = 1 << 1
 BPF_F_RDONLY_PROG = 1 << 7
 BPF_F_MMAPABLE = 1 << 10
-BPF_XDP = 37  # enum bpf_attach_type
-BPF_TCX_INGRESS = 46
-BPF_TCX_EGRESS = 47
-MOST_ON_A_HOOK = 64  # BPF_MPROG_MAX
+MOST_ON_A_HOOK = 64  # BPF_MPROG_MAX, and BPF_CGROUP_MAX_PROGS
 ENOTSUPP = 524  # the kernel's own; not for user space, yet batch commands return it
 
 
@@ -216,13 +214,25 @@ def prog_info(fd: int) -> ProgInfo:
 
 
 def link_info(fd: int) -> LinkInfo:
+    """Links of a type that is not in PLACE_IDS keep their place as long as they exist."""
     raw = obj_info(fd, bytes(64))
-    kind, found, prog_id, _, ifindex = struct.unpack_from("=5I", raw)
-    return LinkInfo(type=kind, id=found, prog_id=prog_id, ifindex=ifindex if kind in ON_INTERFACES else 0)
+    kind, found, prog_id = struct.unpack_from("=3I", raw)
+    place = struct.unpack_from(PLACE_IDS[kind], raw, 16)[0] if kind in PLACE_IDS else 0
+    return LinkInfo(
+        type=kind, id=found, prog_id=prog_id, ifindex=place if kind in ON_INTERFACES else 0, place_id=place,
+        attached=kind not in PLACE_IDS or place != 0,
+    )  # fmt: skip
 
 
-LINK_TYPE_XDP, LINK_TYPE_TCX = 6, 11  # enum bpf_link_type
-ON_INTERFACES = frozenset({LINK_TYPE_XDP, LINK_TYPE_TCX})
+ON_INTERFACES = frozenset(LINK_TYPES[name] for name in ("xdp", "tcx", "netkit"))
+PLACE_IDS = {
+    **dict.fromkeys(ON_INTERFACES, "=I"),  # ifindex
+    LINK_TYPES["cgroup"]: "=Q",  # id of the cgroup
+    LINK_TYPES["netns"]: "=I",  # inode of the network namespace
+    LINK_TYPES["struct_ops"]: "=I",  # id of the map
+    LINK_TYPES["sockmap"]: "=I",
+}
+"""What the union in struct bpf_link_info begins with, by link type; 0 once the link lost its place."""
 
 
 def _text(name: bytes) -> str:
@@ -273,7 +283,7 @@ def enable_stats() -> int:
 
 
 def link_create(prog_fd: int, target: int, attach_type: int, flags: int = 0, subject: str = "") -> int:
-    """`target` is an ifindex for XDP, else a descriptor."""
+    """`target`: an ifindex or a descriptor, by attach type."""
     attr = struct.pack("=IIII", prog_fd, target, attach_type, flags)
     return call(Command.BPF_LINK_CREATE, attr, subject)[0]
 
@@ -287,14 +297,15 @@ def link_detach(link_fd: int) -> None:
     call(Command.BPF_LINK_DETACH, struct.pack("=I", link_fd))
 
 
-def prog_query(ifindex: int, attach_type: int) -> list[tuple[int, int]]:
-    """(program id, link id or 0) of each program on an interface's hook, in the order in which they run."""
+def prog_query(target: int, attach_type: int, *, subject: str, link_ids: bool) -> list[tuple[int, int]]:
+    """(program id, link id or 0) of each program on a hook, in the order in which they run. `link_ids`: the hook is an
+    interface's; others do not tell them, and refuse the question before Linux 6.6."""
     programs, links = (ctypes.c_uint32 * MOST_ON_A_HOOK)(), (ctypes.c_uint32 * MOST_ON_A_HOOK)()
     attr = struct.pack(
-        "=IIIIQIIQQQQ", ifindex, attach_type, 0, 0, ctypes.addressof(programs), MOST_ON_A_HOOK, 0, 0,
-        ctypes.addressof(links), 0, 0,
+        "=IIIIQIIQQQQ", target, attach_type, 0, 0, ctypes.addressof(programs), MOST_ON_A_HOOK, 0, 0,
+        ctypes.addressof(links) if link_ids else 0, 0, 0,
     )  # fmt: skip
-    count = struct.unpack_from("=I", call(Command.BPF_PROG_QUERY, attr, f"on interface {ifindex}")[1], 24)[0]
+    count = struct.unpack_from("=I", call(Command.BPF_PROG_QUERY, attr, subject)[1], 24)[0]
     return [(programs[i], links[i]) for i in range(min(count, MOST_ON_A_HOOK))]
 
 

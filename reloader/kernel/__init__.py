@@ -1,7 +1,8 @@
 """What the engine may ask of a kernel: records, enums and Protocols. No I/O but closing a descriptor.
 
 `bpf/live.py` implements the Protocols on the running kernel; nothing else does, as tests run on a real one.
-All fallible calls raise errors.KernelError (or LoadRejected). Sizes are bytes, ids are the kernel's. A leaf.
+All fallible calls raise errors.KernelError (or LoadRejected). Sizes are bytes, ids are the kernel's.
+A leaf beside errors.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from reloader.frozen import frozen
+from reloader.kernel.interface_links import InterfaceLinks
 from reloader.kernel.traffic_control import TrafficControl
 
 
@@ -138,16 +140,14 @@ class ProgInfo:
 
 @frozen
 class LinkInfo:
-    """struct bpf_link_info; ifindex is 0 when the link's interface is gone (a dead link)."""
+    """struct bpf_link_info, the parts we use."""
 
     id: int
     type: int
     prog_id: int
-    ifindex: int = 0
-
-    @property
-    def attached(self) -> bool:  # whether it still has its place
-        return self.ifindex != 0 or self.type not in (6, 11)  # BPF_LINK_TYPE_XDP, BPF_LINK_TYPE_TCX
+    ifindex: int = 0  # of a link on an interface; 0: it is on none, or the interface is missing
+    place_id: int = 0  # the kernel's number for the place: ifindex, id of a cgroup, inode of a network namespace
+    attached: bool = True  # False: the link lost its place, and its program does not run
 
 
 @frozen
@@ -184,6 +184,14 @@ class Feature:
 
 
 @frozen
+class LoadHints:
+    """What a program is loaded as, whatever its section is called. Names as in structs/elf/sections.py."""
+
+    program_type: str
+    attach_type: str = ""  # expected at load; empty: none
+
+
+@frozen
 class LoadRequest:
     """One loading of objects. More than one object is joined by libbpf's linker first."""
 
@@ -195,6 +203,7 @@ class LoadRequest:
     reuse: Mapping[str, Fd] = field(default_factory=dict)  # map name -> live map to use instead of a new one
     omit: tuple[str, ...] = ()  # maps not to create: code that names them must be dead
     metadata: Mapping[str, str] = field(default_factory=dict)  # bound to every program as bpf_metadata_<key>
+    hints: Mapping[str, LoadHints] = field(default_factory=dict)  # program name -> instead of what its section says
 
 
 @frozen
@@ -342,35 +351,22 @@ class Progs(Protocol):
         """The bpf_metadata_ strings bound to a program; empty when it has none."""
 
 
-class Links(TrafficControl, Protocol):
-    def create_xdp(self, prog: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> Fd:
-        """bpf_link on an interface's XDP hook; EBUSY when something is attached already."""
+class Links(InterfaceLinks, TrafficControl, Protocol):
+    def create(self, prog: Fd, target: Fd | int, attach_type: str, *, flags: int = 0, netns: str | None = None) -> Fd:
+        """Create a bpf_link, held by its descriptor only. `target`: an ifindex in the namespace `netns`, or the
+        descriptor that the attach type asks for: of a cgroup, of a network namespace, of a map. AttachRefused."""
 
-    def create_tcx(self, prog: Fd, *, ifindex: int, direction: str, netns: str | None) -> Fd:
-        """bpf_link on an interface's traffic control, "ingress" or "egress", behind those that are there already."""
+    def can_create(self, hints: LoadHints, attach_type: str) -> bool:
+        """Return whether this kernel creates such links for programs that are loaded so. Attaches nothing. Not for XDP,
+        where the kernel says the same of a missing interface as of an unknown attach type."""
 
-    def has_tcx(self) -> bool:
-        """Whether this kernel has such links: since Linux 6.6. Attaches nothing."""
+    def programs_at(self, target: Fd, attach_type: str) -> tuple[int, ...]:
+        """Return the ids of all programs at a place that is a descriptor, by link or not, in the order in which they
+        run; what runs at a parent is not among them."""
 
     def update(self, link: Fd, *, new: Fd, old: Fd) -> None:
         """Compare-and-swap (BPF_F_REPLACE with old_prog_fd): EPERM when `old` is not what runs there,
         ENOLINK when the interface is gone."""
-
-    def take_over_xdp(
-        self, prog: Fd, *, theirs: Fd, theirs_mode: XdpMode, ifindex: int, mode: XdpMode, netns: str | None
-    ) -> Fd:
-        """Take `theirs`, attached by netlink, off the hook (EEXIST unless that very program sits there) and link
-        `prog` to it at once. Between the two the hook is bare, for microseconds: the kernel has no swap for this.
-        When the link cannot be made, theirs is put back."""
-
-    def give_back_xdp(self, theirs: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> None:
-        """Attach by netlink; EBUSY when something is attached."""
-
-    def take_off_xdp(self, prog: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> None:
-        """Detach what netlink attached: EEXIST unless that very program sits there."""
-
-    def take_off_filter(self, programs: Collection[int], *, ifindex: int, direction: str, netns: str | None) -> None:
-        """Delete the classic bpf filter of preference 1 and handle 1, if it runs one of these programs (ids)."""
 
     def detach(self, link: Fd) -> None:
         """Off the hook at once, whoever else holds the link."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,11 +14,14 @@ import pytest
 from lab.sandbox import Sandbox, run
 from reloader import fault_points
 from reloader.bpf import net, syscall
+from reloader.bpf.attach_types import ATTACH_TYPES, LINK_TYPES
 from reloader.bpf.live import LiveKernel
+from reloader.bpf.rawprog import ProgType
 from reloader.bpf.syscall import Command
 from reloader.errors import KernelError, MissingFeature
-from reloader.kernel import Fd, Interface, Loaded, LoadRequest, MapType, XdpMode
-from tests.support import faults
+from reloader.kernel import Fd, Interface, Loaded, LoadHints, LoadRequest, MapType, XdpMode
+from reloader.structs.btf import Btf, Kind
+from tests.support import cgroups, faults
 
 pytestmark = pytest.mark.kernel
 
@@ -67,6 +71,7 @@ def test_a_link_in_another_namespace(kernel: LiveKernel, plain: Loaded, sandbox:
         assert (there.xdp_prog_id, there.xdp_mode) == (prog_id(kernel, plain.progs["pass"]), mode)
         info = kernel.links.info(fd)
         assert (info.prog_id, info.ifindex) == (there.xdp_prog_id, there.ifindex)
+        assert (info.place_id, info.attached) == (there.ifindex, True)
         assert not os.get_inheritable(fd.fileno())
     assert interface(kernel, sandbox).xdp_prog_id == 0
 
@@ -90,7 +95,8 @@ def test_an_occupied_hook(kernel: LiveKernel, plain: Loaded, sandbox: Sandbox) -
 
 def test_an_interface_that_went(kernel: LiveKernel, plain: Loaded, link: Fd, sandbox: Sandbox) -> None:
     run("ip", "-n", sandbox.rx.name, "link", "delete", sandbox.rx.interface)
-    assert kernel.links.info(link).ifindex == 0
+    info = kernel.links.info(link)
+    assert (info.ifindex, info.place_id, info.attached) == (0, 0, False)
     with pytest.raises(KernelError) as caught:
         kernel.links.update(link, new=plain.progs["drop"], old=plain.progs["pass"])
     assert caught.value.errno == errno.ENOLINK
@@ -114,10 +120,90 @@ def test_a_pinned_link_outlives_its_descriptor(kernel: LiveKernel, plain: Loaded
     assert interface(kernel, sandbox).xdp_prog_id == 0
 
 
+CONNECT4 = LoadHints(program_type="cgroup_sock_addr", attach_type="cgroup_inet4_connect")
+
+
+@pytest.fixture
+def connect4(kernel: LiveKernel, compile_bpf: Callable[[str | Path], Path]) -> Iterator[Loaded]:
+    """`allow` and `refuse`, for connect() of IPv4 sockets in a cgroup."""
+    names = ("allow", "refuse")
+    content = compile_bpf(FIXTURES / "elsewhere.bpf.c").read_bytes()
+    hints = dict.fromkeys(names, CONNECT4)
+    loaded = kernel.progs.load(LoadRequest(objects=(content,), name="fence", programs=names, hints=hints))
+    yield loaded
+    loaded.close()
+
+
+def test_a_link_at_a_descriptor(kernel: LiveKernel, connect4: Loaded, cgroup: Path) -> None:
+    """A place that is no interface: create, order, compare-and-swap, and the end of the place."""
+    links, allow, refuse = kernel.links, connect4.progs["allow"], connect4.progs["refuse"]
+    with Fd(os.open(cgroup, os.O_RDONLY)) as place:
+        first, second = (links.create(prog, place, "cgroup_inet4_connect") for prog in (refuse, allow))
+        with first, second:
+            assert links.programs_at(place, "cgroup_inet4_connect") == (prog_id(kernel, refuse), prog_id(kernel, allow))
+            assert links.programs_at(place, "cgroup_inet6_connect") == ()
+            info = links.info(first)
+            assert (info.place_id, info.ifindex, info.attached) == (cgroup.stat().st_ino, 0, True)
+            links.update(first, new=allow, old=refuse)
+            with pytest.raises(KernelError) as caught:
+                links.update(first, new=allow, old=refuse)
+            assert caught.value.errno == errno.EPERM
+            cgroups.remove(cgroup)
+            wait_until(lambda: not links.info(first).attached)
+            assert links.info(first).place_id == 0
+            with pytest.raises(KernelError) as caught:
+                links.update(first, new=refuse, old=allow)
+            assert caught.value.errno == errno.ENOLINK
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """The kernel takes links off a removed cgroup a little later."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_links_this_kernel_creates(kernel: LiveKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    tcx = LoadHints(program_type="sched_cls")
+    assert kernel.links.can_create(CONNECT4, "cgroup_inet4_connect")
+    assert kernel.links.can_create(tcx, "tcx_ingress")
+    unknown = {"cgroup_inet4_connect": 199, "tcx_ingress": 199}
+    faults.inject(monkeypatch, "attach types", {**faults.real("attach types"), **unknown})
+    assert not kernel.links.can_create(CONNECT4, "cgroup_inet4_connect")
+    assert not kernel.links.can_create(tcx, "tcx_ingress")
+
+
 def test_detaching(kernel: LiveKernel, link: Fd, sandbox: Sandbox) -> None:
     syscall.link_detach(link.fileno())
     assert interface(kernel, sandbox).xdp_prog_id == 0
     assert kernel.links.info(link).ifindex == 0
+
+
+def kernel_enum(name: str, prefix: str) -> dict[str, int]:
+    """The enumerators of one enum of the running kernel, in our spelling."""
+    btf = Btf.parse(Path("/sys/kernel/btf/vmlinux").read_bytes())
+    found = btf.find(Kind.ENUM, name)
+    assert found is not None
+    values = {btf.string(text): value for text, value in btf.items(found, 8)}
+    return {text.removeprefix(prefix).lower(): n for text, n in values.items() if text.startswith(prefix)}
+
+
+@pytest.mark.parametrize(
+    ("enum", "prefix", "ours"),
+    [
+        ("bpf_attach_type", "BPF_", ATTACH_TYPES),
+        ("bpf_link_type", "BPF_LINK_TYPE_", LINK_TYPES),
+        ("bpf_prog_type", "BPF_PROG_TYPE_", {kind.name.lower(): kind.value for kind in ProgType}),
+    ],
+)
+def test_our_numbers_are_the_kernels(enum: str, prefix: str, ours: dict[str, int]) -> None:
+    """An older kernel has fewer, a newer one more."""
+    theirs = kernel_enum(enum, prefix)
+    assert len(theirs) > 10
+    shared = ours.keys() & theirs.keys()
+    assert len(shared) == min(len(ours), len(theirs))
+    assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
 
 
 def test_programs_and_links_by_id(kernel: LiveKernel, plain: Loaded, link: Fd) -> None:

@@ -20,7 +20,7 @@ import pytest
 from reloader.bpf import child, libbpf, loader, syscall
 from reloader.bpf.live import LiveKernel
 from reloader.errors import KernelError, LoadRejected
-from reloader.kernel import Fd, Loaded, LoadRequest
+from reloader.kernel import Fd, Loaded, LoadHints, LoadRequest
 from reloader.verifier import summarise
 from tests.support import faults
 
@@ -128,6 +128,24 @@ def test_reused_maps_are_the_same(kernel: LiveKernel, load: Load) -> None:
     assert kernel.maps.info(second.maps[".bss"]).id == kernel.maps.info(first.maps[".bss"]).id
     assert u64(kernel, second.maps[".bss"]) == 2
     assert u64(kernel, second.maps[".data"]) == 100 + 1 + 7 + 11
+
+
+CONNECT4 = LoadHints(program_type="cgroup_sock_addr", attach_type="cgroup_inet4_connect")
+
+
+def test_the_attachment_decides_what_a_program_is_loaded_as(kernel: LiveKernel, load: Load, cgroup: Path) -> None:
+    """A section that libbpf does not know, and one of another attach type."""
+    hints = {"allow": CONNECT4, "refuse": CONNECT4, "drop": LoadHints(program_type="xdp", attach_type="xdp")}
+    loaded = load("elsewhere", programs=("allow", "refuse", "drop"), hints=hints)
+    assert verdict(loaded.progs["drop"]) == XDP_DROP
+    for name in ("allow", "refuse"):
+        with Fd(os.open(cgroup, os.O_RDONLY)) as place:
+            kernel.links.create(loaded.progs[name], place, "cgroup_inet4_connect").close()
+
+
+def test_without_hints_the_section_decides(load: Load) -> None:
+    with pytest.raises(KernelError):
+        load("elsewhere", programs=("allow",))
 
 
 def test_pin_by_name_pins_nothing(kernel: LiveKernel, load: Load) -> None:

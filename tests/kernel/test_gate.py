@@ -181,10 +181,10 @@ def test_a_gate_that_nobody_obeys_is_refused(stage: Stage) -> None:
 
 def test_a_kernel_without_tcx_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before 6.6 the attach type is one that the kernel does not know."""
-    faults.inject(monkeypatch, "tcx ingress", 199)
+    faults.inject(monkeypatch, "attach types", {**faults.real("attach types"), "tcx_ingress": 199})
     done = stage.run("apply", stage.write(spec(stage, 1)))
     assert done.code == 69, done.err
-    assert "no links on traffic control (tcx, Linux 6.6)" in done.err
+    assert "not have links on traffic control (tcx, Linux 6.6)" in done.err
     assert not stage.sandbox.pins()
 
 

@@ -6,7 +6,10 @@ without either. A new trap is a new line here.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +17,17 @@ from pathlib import Path
 import pytest
 
 from lab.stage import Stage
-from reloader.bpf import syscall
+from reloader.bpf import libbpf, syscall
+from reloader.bpf.attach_types import ATTACH_TYPES
 from reloader.bpf.live import LiveKernel
+from reloader.bpf.rawprog import ProgType
 from reloader.errors import InputError, KernelError, LoadRejected, Problem
 from reloader.kernel import NESTED_TYPES, LoadRequest, MapType
 from reloader.pipeline.compile import compile_file
 from reloader.pipeline.creation import creation_fault
 from reloader.pipeline.roles import allowed_roles
 from reloader.pipeline.scaffold import first_yaml
-from reloader.structs.elf import ElfError, ElfMap, read_object
+from reloader.structs.elf import ElfError, ElfMap, read_object, sections
 from tests.support import faults
 
 pytestmark = pytest.mark.kernel
@@ -470,6 +475,33 @@ def test_f13_validate_finds_what_the_linker_refuses(
         taken = False
     assert found == ([reason] if reason else [])
     assert taken is not bool(found)
+
+
+ASK_LIBBPF = """
+import ctypes, json, sys
+library, found = ctypes.CDLL(sys.argv[1]), (ctypes.c_int(), ctypes.c_int())
+ask = lambda name: library.libbpf_prog_type_by_name(name.encode(), *map(ctypes.byref, found)) == 0
+json.dump([[n.value for n in found] if ask(name) else None for name in json.load(sys.stdin)], sys.stdout)
+"""  # in a process of its own: only the fence imports ctypes
+
+
+def test_f13_sections_mean_what_libbpf_takes_them_for() -> None:
+    names = [section.removesuffix("+") + tail for section in sections.KNOWN for tail in ("", "/own", "/own/words")]
+    command = [sys.executable, "-c", ASK_LIBBPF, libbpf.SONAME]
+    done = subprocess.run(command, input=json.dumps(names), capture_output=True, text=True, check=True)
+    theirs = dict(zip(names, json.loads(done.stdout), strict=True))
+    found = {name: sections.load_type(name) for name in names}
+    numbers = {
+        name: kind and [ProgType[kind.program_type.upper()], ATTACH_TYPES.get(kind.attach_type, 0)]
+        for name, kind in found.items()
+    }
+    assert {name: theirs[name] for name in names if theirs[name] != numbers[name]} == {}
+    assert {name for name in names if sections.loadable(name)} == {name for name in names if theirs[name]}
+
+
+def test_f13_later_sections_are_not_taken_for_known() -> None:
+    assert sections.section_type("tcx/ingress") == ("tcx_ingress", False)
+    assert sections.load_type("tcx/ingress") is None
 
 
 INNER_ARRAY = ElfMap(name="inner", type=MapType.ARRAY, key_size=4, value_size=8, max_entries=1)

@@ -296,9 +296,9 @@ def seen_attachment(wanted: WishAttachment, generation: Generation | None, there
     link = LinkInfo(id=50, type=6, prog_id=ours, ifindex=index_of(wanted)) if ours else None
     place = (Xdp if wanted.type == "xdp" else Tcx).of(wanted.target)
     if said == "no interface":
-        return place.assembled(None, replace(link, ifindex=0) if link else None)
+        return place.assembled(None, replace(link, ifindex=0, attached=False) if link else None)
     if said == "recreated":
-        return place.assembled(interface(wanted, 0), replace(link, ifindex=0) if link else None)
+        return place.assembled(interface(wanted, 0), replace(link, ifindex=0, attached=False) if link else None)
     if said == "unpinned link":
         return place.assembled(interface(wanted, ours), None, **foreign("program 'main' (id 10)", ours))
     if said.startswith("program "):  # somebody else's, attached by himself

@@ -98,7 +98,7 @@ POINTS = {
     "bpf update": "reloader.bpf.syscall:map_update",
     "bpf btf load": "reloader.bpf.syscall:btf_load",
     "possible CPUs": "reloader.bpf.syscall:possible_cpus",
-    "tcx ingress": "reloader.bpf.syscall:BPF_TCX_INGRESS",
+    "attach types": "reloader.bpf.attach_types:ATTACH_TYPES",
 }
 
 

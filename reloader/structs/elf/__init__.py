@@ -28,7 +28,7 @@ class ElfProgram:
 
     name: str
     section: str  # as in SEC(), as `xdp.frags`
-    type: str  # a key of hooks.HOOKS, as `xdp`; empty when the section name says nothing
+    type: str  # LoadType.name of its section, for example `xdp`; empty when the section name says nothing
     is_frags: bool  # takes packets of several buffers
     autoload: bool  # False for SEC("?xdp")
     first_insn: int  # where it starts in its section
