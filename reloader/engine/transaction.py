@@ -335,8 +335,6 @@ def left_out(counts: Mapping[str, int]) -> str:
 
 
 def _hint(error: BaseException) -> str:
-    if isinstance(error, KernelError) and error.errno == errno.ERANGE:
-        return "`reloader show PIPELINE --map MAP` lists the entries: delete or mend these, or keep the layout they fit"
     if isinstance(error, OSError) and error.errno in LIMITS:
         return LIMITS[error.errno].hint
     if isinstance(error, KernelError) and error.errno == errno.ENOLINK:
