@@ -226,9 +226,15 @@ class TestsFailed(NothingSwapped):
     code = "tests-failed"
 
     def __init__(
-        self, message: str, *, tests: list[dict[str, object]], hint: str = "", detail: str | Sequence[str] = ""
+        self,
+        message: str,
+        *,
+        tests: list[dict[str, object]],
+        hint: str = "",
+        detail: str | Sequence[str] = "",
+        reason: str = "",
     ) -> None:
-        super().__init__(message, hint=hint, detail=detail)
+        super().__init__(message, hint=hint, detail=detail, reason=reason)
         self.tests = tests
 
     def to_json(self) -> dict[str, object]:

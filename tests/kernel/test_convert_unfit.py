@@ -178,7 +178,7 @@ def test_regress_the_undo_leaves_out_what_has_no_place(
         execute(bench, op)
 
     faults.inject(monkeypatch, "execute", executed)
-    with pytest.raises(RolledBack, match="flows: 2 entries without a place in that layout left out"):
+    with pytest.raises(RolledBack, match="flows: 2 entries dropped: the layout cannot hold them"):
         stage.apply("v2")
     assert stage.numbers() == TEN
     assert stage.recover() == []
@@ -199,7 +199,7 @@ def test_regress_a_failed_trial_finds_its_way_home(make: Make) -> None:
     with writer_of(stage.host) as writer:
         sent = end_trial(writer, on_trial, "a check failed")
     assert stage.numbers() == TEN
-    told = "flows: 2 entries without a place in that layout left out"
+    told = "flows: 2 entries dropped: the layout cannot hold them"
     assert told in home(on_trial, sent)
     ended = records.read_generation(stage.paths, "edge", 2).outcome
     assert ended is not None
