@@ -320,7 +320,7 @@ def test_an_interface_that_does_not_exist(serving: Stage) -> None:
         spec = blocking(serving.spec("v2"))
         spec["attach"].append({**spec["attach"][0], **place})
         done = serving.run("apply", serving.write(spec))
-        fails(serving, done, 69, r"no interface '(nope0|rx0)'", hint="nothing was touched")
+        fails(serving, done, 69, r"interface '(nope0|rx0)' is missing", hint="nothing was touched")
         assert serving.standing() == before
     serving.assert_counts()
 
@@ -641,7 +641,7 @@ def test_somebody_elses_program_on_the_interface(stage: Stage, theirs: Any) -> N
     assert mine
     for words in (["plan"], ["apply"]):
         done = stage.run(*words, stage.write(stage.spec()))
-        fails(stage, done, 65, rf"program 'pass_all' \(id {mine}\) is attached there already, .*not ours to replace")
+        fails(stage, done, 65, rf"program 'pass_all' \(id {mine}\) is already attached, .*--take-over replaces it")
     assert stage.attached() == mine
     assert not stage.standing().stored
 
@@ -651,7 +651,12 @@ def test_somebody_elses_link_on_the_interface(stage: Stage, theirs: Any) -> None
     interface = stage.kernel.net.interface(rx.interface, rx.netns)
     assert interface
     with stage.kernel.links.create_xdp(theirs, ifindex=interface.ifindex, mode="native", netns=rx.netns):  # type: ignore[arg-type]
-        fails(stage, stage.run("apply", stage.write(stage.spec())), 65, "program 'pass_all'.*not ours to replace")
+        fails(
+            stage,
+            stage.run("apply", stage.write(stage.spec())),
+            65,
+            "program 'pass_all'.*only the holder of that link can detach it",
+        )
         assert stage.attached()
 
 
@@ -661,7 +666,7 @@ def test_another_pipeline_on_the_interface(serving: Stage) -> None:
     path = serving.folder / "second.yaml"
     path.write_text(yaml.safe_dump(serving.document(serving.spec(), name="second")))
     done = serving.run("apply", path)
-    fails(serving, done, 65, "count_flows.*pipeline edge.*not ours to replace")
+    fails(serving, done, 65, "count_flows.*pipeline edge.*only the holder of that link can detach it")
     assert serving.standing() == before
 
 

@@ -77,7 +77,7 @@ def test_an_interface_that_is_gone_and_one_that_came_back(stage: Stage) -> None:
     stage.apply(stage.spec(attach=[stage.attach(), stage.attach(interface="eph0")]))
     run("ip", "-n", rx.name, "link", "del", "eph0")
     what, _ = ill(stage)
-    assert "no interface 'eph0'" in what
+    assert "interface 'eph0' is missing" in what
     run("ip", "-n", rx.name, "link", "add", "eph0", "type", "veth", "peer", "name", "eph1")
     what, hint = ill(stage)
     assert "the interface was recreated" in what
@@ -94,7 +94,7 @@ def test_a_namespace_that_is_gone(stage: Stage) -> None:
     stage.apply(stage.spec(attach=[stage.attach(), attach]))
     run("ip", "netns", "del", name)
     what, _ = ill(stage)
-    assert f"/run/netns/{name}: the network namespace is missing" in what
+    assert f"the network namespace /run/netns/{name} does not exist" in what
 
 
 def test_somebody_elses_program(stage: Stage, compile_bpf: Callable[[str], Path]) -> None:

@@ -64,7 +64,7 @@ def test_a_program_attached_by_netlink_gives_way_on_purpose_only(stage: Stage, t
     for word in ("plan", "apply"):
         done = stage.run(word, path)
         assert done.code == 65
-        assert f"program 'drop_all' (id {mine}) is attached there already, by netlink" in done.error["detail"]
+        assert f"program 'drop_all' (id {mine}) is already attached, by netlink" in done.error["detail"]
         assert "--take-over" in done.error["detail"]
     assert stage.attached() == mine
     (planned,) = stage.call("plan", path, "--take-over")["pipelines"]
@@ -163,7 +163,7 @@ def test_a_link_that_somebody_holds_is_not_taken_over(stage: Stage, theirs: Fd) 
     link.close()
     done = stage.spawn("apply", path, "--take-over")
     assert f"held by pin {pin}" in done.err
-    assert "only who holds a link can detach it" in done.err
+    assert "only the holder of that link can detach it" in done.err
     assert stage.attached() == mine
     stage.kernel.pins.unpin(pin)
 

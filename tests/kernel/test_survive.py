@@ -113,7 +113,7 @@ def test_one_pipeline_that_cannot_be_loaded_does_not_stop_the_others(stage: Stag
     restart()
     done = stage.run("recover", "--boot")
     assert done.code == 69
-    assert "no interface 'gone0'" in done.err
+    assert "interface 'gone0' is missing" in done.err
     assert "edge: generation 2 serves" in done.err
     stage.assert_counts()
     damaged.write_bytes(b"{}")

@@ -16,17 +16,17 @@ PATTERN = Text(
 NO_TCX = Text("tcx-missing", "this kernel does not have links on traffic control (tcx, Linux 6.6)")
 INTERFACE_MISSING = Text(
     "interface-missing",
-    "no interface {interface!r}",
+    "interface {interface!r} is missing",
     hint="bring the interface back, then `reloader apply FILE`; or change the YAML",
 )
 INTERFACE_MISSING_IN = Text(
     "interface-missing-in-namespace",
-    "no interface {interface!r} in {netns}",
+    "interface {interface!r} is missing in {netns}",
     hint="bring the interface back, then `reloader apply FILE`; or change the YAML",
 )
 NAMESPACE_MISSING = Text(
     "namespace-missing",
-    "no interface {interface!r} in {netns}: the network namespace is missing",
+    "interface {interface!r} is missing: the network namespace {netns} does not exist",
     hint="make the namespace again with its interfaces, then `reloader apply FILE`",
 )
 ELSEWHERE = Text(
@@ -42,7 +42,7 @@ RECREATED = Text(
 RENAMED = Text("interface-renamed", "{interface} is another interface now")
 MODE_FIXED = Text(
     "mode-fixed",
-    "the mode is fixed when the link is made ({mode} now); remove the attachment first",
+    "the mode of a link cannot change ({mode} now); remove the attachment first",
 )
 
 # others
@@ -51,15 +51,15 @@ BY_NETLINK = Text("attached-by-netlink", "by netlink (held by {holders})")
 UNSEEN_HOLDER = Text("holder-not-visible", "a holder that this process cannot see")
 HELD_BY_LINK = Text(
     "occupied-by-link",
-    "{owner} is attached there already, {held}, and it is not ours to replace: only who holds a link can detach it",
+    "{owner} is already attached, {held}; only the holder of that link can detach it",
 )
 OCCUPIED = Text(
     "occupied",
-    "{owner} is attached there already, {held}, and it is not ours to replace (--take-over does, on purpose)",
+    "{owner} is already attached, {held}; --take-over replaces it",
 )
 TAKES_OVER = Text("taken-over", "--take-over removes it")
 NOT_A_FILTER = Text("not-a-filter", "--take-over removes classic filters only")
-NOT_EXACT = Text("not-exact", "reloader could not give it back exactly, so it stays")
+NOT_EXACT = Text("not-exact", "reloader could not restore it exactly, so it stays")
 
 # refused attachments
 GONE_SINCE = Text(
