@@ -30,7 +30,7 @@ from reloader.store import records
 from reloader.store.records import Current, Generation, MapRecord
 from reloader.structs.btf import Btf, TypeTree, layout_digest
 
-PANICS = {"open": "every packet passes", "closed": "no packet passes"}
+PANICS = {"open": "every packet passes", "closed": "every packet is dropped"}
 
 
 @frozen
