@@ -48,7 +48,7 @@ DISK_HINTS = {
     errno.EFBIG: texts.FILE_SIZE_LIMIT,
     errno.EROFS: texts.DISK_READ_ONLY,
 }
-KERNEL_HINTS = {errno.ENOLINK: texts.INTERFACE_DELETED, errno.E2BIG: texts.MAP_TOO_LARGE}
+KERNEL_HINTS = {errno.ENOLINK: texts.PLACE_DELETED, errno.E2BIG: texts.MAP_TOO_LARGE}
 COMMITTED: dict[str, int] = {}
 """Pipeline → generation that this process committed last (0: removed). A command that ends early tells by it what
 became of its change."""
