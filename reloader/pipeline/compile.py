@@ -137,8 +137,7 @@ def _section(found: ElfProgram, why: Message) -> Message:
 
 
 def _unloadable(found: ElfProgram) -> Message:
-    plain = "xdp.frags" if found.is_frags else found.type.partition("_")[0] or "xdp"
-    return _section(found, texts.SECTION_UNKNOWN(wanted=plain))
+    return _section(found, texts.SECTION_UNKNOWN(wanted=found.plain_section))
 
 
 class _Compiler:
