@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reloader.commands.environment import Output
 from reloader.disk import jsonable
 from reloader.lifecycle.carry_out import Result
+from reloader.packet_tests.outcome import Outcome
 from reloader.plan.model import Line, Plan, Sign
 from reloader.wording.printable import counted
 
@@ -103,7 +104,7 @@ def result_json(result: Result) -> dict[str, Any]:
 def show_proof(output: Output, proof: tuple[Proof, ...]) -> None:
     """How many tests passed, and what of them was skipped."""
     if proof:
-        passed = sum(one.outcome == "passed" for one in proof)
+        passed = sum(one.outcome is Outcome.PASSED for one in proof)
         output.print(f"  {passed} of {counted(len(proof), 'test')} passed on scratch maps")
     for one in proof:
         for line in one.said:

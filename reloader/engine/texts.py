@@ -40,9 +40,7 @@ PIPELINE_IS_REMOVED = Text("pipeline-is-removed", "the pipeline is removed")
 DISK_FULL = Text("disk-full", "free space on the disk of the record directory: it is full")
 DISK_QUOTA = Text("disk-quota", "the quota on the disk of the record directory is exceeded: see `quota`")
 DISK_READ_ONLY = Text("disk-read-only", "the file system of the record directory is read-only: see `dmesg`")
-FILE_SIZE_LIMIT = Text(
-    "file-size-limit", "the limit on file sizes is too small for the records: see `ulimit -f`"
-)
+FILE_SIZE_LIMIT = Text("file-size-limit", "the limit on file sizes is too small for the records: see `ulimit -f`")
 INTERFACE_DELETED = Text("interface-deleted", "the interface was deleted during the change: see `ip link`")
 MAP_TOO_LARGE = Text("map-too-large", "reduce max_entries: the kernel does not accept this size")
 PROCESS_LIMIT = Text("process-limit", "this user cannot start more processes: see `ulimit -u`")
