@@ -1,4 +1,4 @@
-"""What a packet costs, beside what it costs in the running version: both run in turn, on maps of their own.
+"""What a packet costs, beside what it costs in the active version: both run in turn, on maps of their own.
 
 Medians of rounds, each of which runs both: on a busy machine a single one says little, and whatever slows one of a
 round mostly slows the other. Used by packet_tests/run.py.
@@ -41,14 +41,14 @@ def judge(new: Shadow, old: Shadow, case: Case) -> tuple[Outcome, tuple[Message,
     if case.budget.ns is not None:
         cost, most = measured(new, old, case, case.budget.ns), case.budget.ns
         into = said if cost.ratio <= most else wrong
-        into.append(texts.NANOSECONDS(new=cost.new, running=cost.active, ratio=cost.ratio, limit=most))
+        into.append(texts.NANOSECONDS(new=cost.new, active=cost.active, ratio=cost.ratio, limit=most))
     return (Outcome.FAILED if wrong else Outcome.PASSED), tuple(wrong + said)
 
 
 def _instructions(before: int, after: int, most: float) -> Message:
     if not before:
         return texts.INSTRUCTIONS_UNKNOWN()
-    return texts.INSTRUCTIONS(new=after, running=before, ratio=after / before, limit=most)
+    return texts.INSTRUCTIONS(new=after, active=before, ratio=after / before, limit=most)
 
 
 def insns(shadow: Shadow, program: str) -> int:

@@ -62,7 +62,7 @@ class _Failed(Exception):
 def prove(kernel: Kernel, wish: Wish, blobs: Blobs, active: Wish | None, why_not: str = "") -> tuple[Result, ...]:
     """Run every test; KernelError or LoadRejected when the version does not even load.
 
-    `active`: the running version, which budgets are measured against; without one, `why_not` says why.
+    `active`: the active version, which budgets are measured against; without one, `why_not` says why.
     """
     assert wish.tests is not None
     cases = load(blobs("tests", wish.tests.digest))
@@ -75,7 +75,7 @@ def prove(kernel: Kernel, wish: Wish, blobs: Blobs, active: Wish | None, why_not
             try:
                 old = held.enter_context(Shadow(kernel, active, blobs, uses=measured))
             except (OSError, ReloaderError) as error:  # too little memory for both, a stored object that is missing
-                why_not = texts.RUNNING_NOT_LOADED(why=error)
+                why_not = texts.ACTIVE_NOT_LOADED(why=error)
         runner = _Runner(shadow, old, why_not)
         return tuple(runner.result(index, case) for index, case in enumerate(cases))
 
@@ -192,7 +192,7 @@ class _Runner:
 
     def _budget(self, case: Case) -> tuple[Outcome, tuple[str, ...]]:
         if self.old is None or case.program not in self.old.loaded.progs:
-            why = self.why_not if self.old is None else texts.PROGRAM_NOT_RUNNING(program=case.program)
+            why = self.why_not if self.old is None else texts.PROGRAM_NOT_ACTIVE(program=case.program)
             outcome = Outcome.PASSED if _expects(case) else Outcome.SKIPPED
             return outcome, (texts.BUDGET_SKIPPED(why=why),)
         return budget.judge(self.shadow, self.old, case)

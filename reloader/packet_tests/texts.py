@@ -22,15 +22,15 @@ VERDICT_DIFFERS = Text("verdict-differs", "verdict {found}, expected {expected}"
 
 # --- run: budgets
 
+ACTIVE_NOT_LOADED = Text("active-not-loaded", "the active version cannot be loaded beside the new one: {why}")
 BUDGET_SKIPPED = Text("budget-skipped", "budget skipped: {why}")
-PROGRAM_NOT_RUNNING = Text("program-not-running", "the running version does not contain program {program}")
-RUNNING_NOT_LOADED = Text("running-not-loaded", "the running version cannot be loaded beside the new one: {why}")
+PROGRAM_NOT_ACTIVE = Text("program-not-active", "the active version does not contain program {program}")
 
 # --- budget
 
 INSTRUCTIONS = Text(
     "instructions",
-    "{new:,} verified instructions, {running:,} in the running version: {ratio:.2f} times as many, at most {limit:g}"
+    "{new:,} verified instructions, {active:,} in the active version: {ratio:.2f} times as many, at most {limit:g}"
     " allowed",
 )
 INSTRUCTIONS_UNKNOWN = Text(
@@ -38,7 +38,7 @@ INSTRUCTIONS_UNKNOWN = Text(
 )
 NANOSECONDS = Text(
     "nanoseconds",
-    "{new:.1f} ns a packet, {running:.1f} in the running version: {ratio:.2f} times as long, at most {limit:g} allowed",
+    "{new:.1f} ns a packet, {active:.1f} in the active version: {ratio:.2f} times as long, at most {limit:g} allowed",
 )
 
 # --- compare

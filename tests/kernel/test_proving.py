@@ -439,7 +439,7 @@ def test_ten_times_slower_is_caught(stage: Stage) -> None:
     assert first["tests"][0]["outcome"] == "skipped"
     assert first["tests"][0]["said"] == ["budget skipped: no version is active"]
     error = refused(stage, spec(stage, budget, spin=500))
-    assert "in the running version: " in error["detail"]
+    assert "in the active version: " in error["detail"]
     assert "at most 2 allowed" in error["detail"]
     assert stage.apply(spec(stage, budget, spin=1))["tests"][0]["outcome"] == "passed"
 
