@@ -447,7 +447,7 @@ def test_ten_times_slower_is_caught(stage: Stage) -> None:
 def test_more_instructions_are_caught(stage: Stage) -> None:
     stage.apply(spec(stage, costs(insns_max_vs_active=1.2)))
     error = refused(stage, spec(stage, costs(insns_max_vs_active=1.2), spin=500))
-    assert "verified instructions, the active version has" in error["detail"]
+    assert "verified instructions, " in error["detail"]
     done = stage.run("test", stage.write(spec(stage, costs(insns_max_vs_active=1.2))))
     assert done.document["pipelines"][0]["against"] == 1
     assert done.code == 0, done.out
