@@ -8,6 +8,7 @@ from reloader.commands import texts
 from reloader.commands.environment import Output
 from reloader.disk import jsonable
 from reloader.lifecycle.carry_out import Result
+from reloader.packet_tests.outcome import Outcome
 from reloader.plan.model import Line, Plan, Sign
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def report_results(output: Output, results: list[Result]) -> int:
 def show_proof(output: Output, proof: tuple[Proof, ...]) -> None:
     """How many tests passed, and what of them was skipped."""
     if proof:
-        passed = sum(one.outcome == "passed" for one in proof)
+        passed = sum(one.outcome is Outcome.PASSED for one in proof)
         output.print(f"  {texts.TESTS_PASSED(passed=passed, count=len(proof))}")
     for one in proof:
         for line in one.said:

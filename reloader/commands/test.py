@@ -10,6 +10,7 @@ from reloader.commands import texts
 from reloader.commands.environment import Environment, SlowSteps
 from reloader.commands.parser import Commands, command, files
 from reloader.errors import ReloaderError
+from reloader.packet_tests.outcome import Outcome
 from reloader.wording.printable import printable
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from reloader.pipeline.wish import Compiled
     from reloader.store.records import Generation
 
-COLOUR = {"passed": "", "failed": "red", "skipped": "yellow"}
+COLOUR = {Outcome.PASSED: "", Outcome.FAILED: "red", Outcome.SKIPPED: "yellow"}
 
 
 def arguments(commands: Commands) -> None:
@@ -60,7 +61,6 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     """Every pipeline's tests; 1 when one fails."""
     from reloader.commands.sources import checked
     from reloader.disk.trust import Judge
-    from reloader.packet_tests.run import FAILED
 
     steps = SlowSteps(env.output)
     found: list[tuple[Path, Compiled, Generation | None, tuple[Result, ...]]] = []
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         _show(env, one.wish.pipeline, results)
     if args.junit:
         _write_junit(Path(args.junit), [(one.wish.pipeline, results) for _, one, _, results in found])
-    failed = any(r.outcome == FAILED for *_, results in found for r in results)
+    failed = any(r.outcome is Outcome.FAILED for *_, results in found for r in results)
     rows = [
         {
             "pipeline": one.wish.pipeline,
@@ -138,7 +138,7 @@ def _show(env: Environment, pipeline: str, results: tuple[Result, ...]) -> None:
     ]
     header = ("TEST", "PROGRAM", "OUTCOME", "TOOK", "NOTES")
     env.output.table(header, rows, colours=[COLOUR[r.outcome] for r in results])
-    for line in (line for result in results if result.outcome == "failed" for line in result.lines()):
+    for line in (line for result in results if result.outcome is Outcome.FAILED for line in result.lines()):
         env.output.print(line)
 
 
@@ -149,7 +149,8 @@ def _write_junit(path: Path, suites: list[tuple[str, tuple[Result, ...]]]) -> No
     root = Xml.Element("testsuites", name="reloader test")
     for pipeline, results in suites:
         outcomes = [r.outcome for r in results]
-        counts = {"tests": len(results), "failures": outcomes.count("failed"), "skipped": outcomes.count("skipped")}
+        counts = {"tests": len(results), "failures": outcomes.count(Outcome.FAILED)}
+        counts["skipped"] = outcomes.count(Outcome.SKIPPED)
         seconds = f"{sum(r.seconds for r in results):.6f}"
         words = {"name": pipeline, "errors": "0", "time": seconds, **{k: str(n) for k, n in counts.items()}}
         suite = Xml.SubElement(root, "testsuite", words)
@@ -166,9 +167,9 @@ def _add_case(suite: Element, pipeline: str, result: Result) -> None:
     words = {"classname": f"{pipeline}.{result.program}", "name": result.name, "file": file, "line": line}
     masked = {key: printable(text) for key, text in words.items()}
     case = Xml.SubElement(suite, "testcase", {**masked, "time": f"{result.seconds:.6f}"})
-    if result.outcome == "failed":
+    if result.outcome is Outcome.FAILED:
         Xml.SubElement(case, "failure", message=printable(result.said[0])).text = _xml_text(result.lines())
-    elif result.outcome == "skipped":
+    elif result.outcome is Outcome.SKIPPED:
         Xml.SubElement(case, "skipped", message=printable(result.said[0]))
     elif result.said:
         Xml.SubElement(case, "system-out").text = _xml_text(result.said)

@@ -14,14 +14,14 @@ NEW_MAP_FULL = Text(
     "{map}: the new map is full: {left:entry} did not move; {moved:,} moved",
     hint="increase max_entries of the map, or delete entries",
 )
-ONLY_ENTRIES = Text("only-entries", " (only entries where {demands})")
+ONLY_ENTRIES = Text("only-entries", "; only entries where {demands} can")
 UNFIT_ENTRIES = Text(
     "unfit-entries",
     "{map}: {faults}{only}",
     hint="`reloader show PIPELINE --map MAP` lists the entries: delete or change these, or keep the old layout",
 )
 UNFIT_KEYS = Text("unfit-keys", "{count:key} cannot be converted")
-UNFIT_VALUES = Text("unfit-values", "{count:value} cannot be converted: too large for a narrower field")
+UNFIT_VALUES = Text("unfit-values", "{count:value} cannot be converted, because the new field is too narrow")
 
 # --- nested, tries
 

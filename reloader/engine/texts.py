@@ -29,9 +29,9 @@ UNDO_FAILED = Text("undo-failed", "{pipeline}: {why}; the rollback failed too: {
 
 # --- transaction: parts of these
 
+EVERYTHING_UNDONE = Text("everything-undone", "everything was undone")
 GENERATION_IS_LIVE = Text("generation-is-live", "generation {generation} is live")
-LEFT_OUT = Text("left-out", "; {map}: {count:entry} dropped: the layout cannot hold them")
-NOTHING_REMAINS = Text("nothing-remains", "no part of it remains")
+LEFT_OUT = Text("left-out", "; {map}: dropped {count:entry} that the layout cannot hold")
 PANIC_STAYS = Text("panic-stays", "the panic program stays attached")
 PIPELINE_IS_REMOVED = Text("pipeline-is-removed", "the pipeline is removed")
 

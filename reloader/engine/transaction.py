@@ -326,7 +326,7 @@ def _what_stays(plan: Plan, about: About) -> Message:
     if about["reason"] == attached.PANICKED:
         return texts.PANIC_STAYS()
     if not plan.from_generation:
-        return texts.NOTHING_REMAINS()
+        return texts.EVERYTHING_UNDONE()
     return texts.GENERATION_IS_LIVE(generation=plan.from_generation)
 
 

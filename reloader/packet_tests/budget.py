@@ -10,14 +10,16 @@ from statistics import median
 
 from reloader.frozen import frozen
 from reloader.kernel import Fd, Progs
+from reloader.packet_tests import texts
+from reloader.packet_tests.outcome import Outcome
 from reloader.packet_tests.shadow import Shadow
 from reloader.pipeline.tests.cases import Case
+from reloader.wording.message import Message
 
 ROUNDS = 31  # at most: so many runs of each version, in turn
 CLEAR = 5  # rounds that say the same are enough
 RUN_NS = 8_000_000  # a run of the slower one: to begin it costs some 0.2 ms, which must not count for much
 MOST_REPEATS = 1 << 20
-UNCOUNTED = "instructions skipped: this kernel does not say how many it verified"
 
 
 @frozen
@@ -27,26 +29,26 @@ class Cost:
     ratio: float  # the median of new ÷ active, run by run
 
 
-def judge(new: Shadow, old: Shadow, case: Case) -> tuple[str, tuple[str, ...]]:
+def judge(new: Shadow, old: Shadow, case: Case) -> tuple[Outcome, tuple[Message, ...]]:
     """(outcome, lines) of a case's budget."""
     assert case.budget is not None
-    wrong: list[str] = []
-    said: list[str] = []
+    wrong: list[Message] = []
+    said: list[Message] = []
     if case.budget.insns is not None:
-        before, after = insns(old, case.program), insns(new, case.program)
-        text = f"{after} verified instructions, the active version has {before}"
-        into = said if not before or after <= before * case.budget.insns else wrong
-        into.append(f"{text}: {_factor(after / before, case.budget.insns)}" if before else UNCOUNTED)
+        before, after, most = insns(old, case.program), insns(new, case.program), case.budget.insns
+        into = said if not before or after <= before * most else wrong
+        into.append(_instructions(before, after, most))
     if case.budget.ns is not None:
-        cost = measured(new, old, case, case.budget.ns)
-        text = f"{cost.new:.1f} ns a packet, the active version takes {cost.active:.1f}"
-        into = said if cost.ratio <= case.budget.ns else wrong
-        into.append(f"{text}: {_factor(cost.ratio, case.budget.ns)}")
-    return ("failed" if wrong else "passed"), tuple(wrong + said)
+        cost, most = measured(new, old, case, case.budget.ns), case.budget.ns
+        into = said if cost.ratio <= most else wrong
+        into.append(texts.NANOSECONDS(new=cost.new, active=cost.active, ratio=cost.ratio, limit=most))
+    return (Outcome.FAILED if wrong else Outcome.PASSED), tuple(wrong + said)
 
 
-def _factor(ratio: float, most: float) -> str:
-    return f"{ratio:.2f} times as much, at most {most:g} allowed"
+def _instructions(before: int, after: int, most: float) -> Message:
+    if not before:
+        return texts.INSTRUCTIONS_UNKNOWN()
+    return texts.INSTRUCTIONS(new=after, active=before, ratio=after / before, limit=most)
 
 
 def insns(shadow: Shadow, program: str) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from reloader.packet_tests import texts
 from reloader.pipeline.tests import packets
 from reloader.pipeline.tests.cases import Case, FieldCheck, OutputCheck
 from reloader.pipeline.tests.dissect import checksum_state, dissect
@@ -14,7 +15,7 @@ from reloader.pipeline.tests.expected import range_value, tree_at
 from reloader.pipeline.wish import WishMap
 from reloader.places import place_with_program
 from reloader.structs.decode import show, text
-from reloader.wording.printable import counted
+from reloader.wording.message import Message
 
 ROW = 16  # bytes of a hexdump's line
 MOST_ROWS = 16  # of one difference
@@ -36,17 +37,23 @@ def ends(low: int | None, high: int | None) -> str:
     return f"{'' if low is None else low}..{'' if high is None else high}"
 
 
-def field(wanted: WishMap, check: FieldCheck, value: bytes) -> list[str]:
+def field(wanted: WishMap, check: FieldCheck, value: bytes) -> list[Message]:
     """What is wrong with one field of a map's value."""
     data = value[check.offset : check.offset + len(check.mask)]
-    name = check.path or "the value"
+    found: object
     if check.low is not None or check.high is not None:
-        number = range_value(check, data)
-        return [] if within(number, check.low, check.high) else [f"{name} is {number}, expected {check.said}"]
+        found = range_value(check, data)
+        if within(found, check.low, check.high):
+            return []
+        return [_field_differs(check, found)]
     masked = bytes(a & b for a, b in zip(data, check.mask, strict=True))
     if masked == check.want:
         return []
-    return [f"{name} is {_held(wanted, check, value, data)}, expected {check.said}"]
+    return [_field_differs(check, _held(wanted, check, value, data))]
+
+
+def _field_differs(check: FieldCheck, found: object) -> Message:
+    return texts.FIELD_DIFFERS(field=check.path or texts.WHOLE_VALUE(), found=found, expected=check.said)
 
 
 def _held(wanted: WishMap, check: FieldCheck, value: bytes, data: bytes) -> object:
@@ -60,18 +67,18 @@ def _held(wanted: WishMap, check: FieldCheck, value: bytes, data: bytes) -> obje
 def output(check: OutputCheck, packet: bytes, got: bytes) -> list[str]:
     """What is wrong with the packet that came out."""
     if check.same:
-        return _bytes_differ(packet, b"\xff" * len(packet), got, "the packet was changed")
-    wrong = []
+        return _bytes_differ(packet, b"\xff" * len(packet), got, texts.PACKET_CHANGED())
+    wrong = list[str]()
     if check.length is not None and len(got) != check.length:
-        wrong.append(f"output has {counted(len(got), 'byte')}, expected {check.length}")
+        wrong.append(texts.OUTPUT_LENGTH_DIFFERS(length=len(got), expected=check.length))
     wrong += _fields_differ(check, got)
     if check.want:
         at = check.at or 0
         part = got if check.at is None else got[at : at + len(check.want)]
-        where = "output differs" if check.at is None else f"output differs from byte {at} on"
+        where = texts.OUTPUT_DIFFERS() if check.at is None else texts.OUTPUT_DIFFERS_FROM(at=at)
         wrong += _bytes_differ(check.want, check.mask, part, where, at)
     if wrong and not check.want:
-        wrong += ["the whole output:", *_rows(got, b"\xff" * len(got), 0, " ")]
+        wrong += [texts.WHOLE_OUTPUT(), *_rows(got, b"\xff" * len(got), 0, " ")]
     return wrong
 
 
@@ -83,19 +90,19 @@ def _fields_differ(check: OutputCheck, got: bytes) -> Iterator[str]:
         word = kind == "checksum" and not expected.startswith("0x")
         is_now = checksum_state(got, layer) if word else packets.shown(kind, found.get(path))
         if is_now != expected:
-            yield f"output {path} is {is_now}, expected {expected}"
+            yield texts.OUTPUT_FIELD_DIFFERS(field=path, found=is_now, expected=expected)
     if check.payload is not None and found.get("payload") != check.payload:
         payload = found.get("payload", b"")
         assert isinstance(payload, bytes)
-        yield from _bytes_differ(check.payload, b"\xff" * len(check.payload), payload, "output payload differs")
+        yield from _bytes_differ(check.payload, b"\xff" * len(check.payload), payload, texts.PAYLOAD_DIFFERS())
 
 
-def _bytes_differ(want: bytes, mask: bytes, got: bytes, what: str, at: int = 0) -> list[str]:
+def _bytes_differ(want: bytes, mask: bytes, got: bytes, what: Message, at: int = 0) -> list[str]:
     same = len(got) == len(want) and all((a ^ b) & m == 0 for a, b, m in zip(got, want, mask, strict=True))
     if same:
         return []
-    length = f" ({counted(len(got), 'byte')}, expected {len(want)})" if len(got) != len(want) else ""
-    return [f"{what}{length}", *list(_diff(want, mask, got, at))[: 2 * MOST_ROWS]]
+    head = texts.LENGTHS(what=what, length=len(got), expected=len(want)) if len(got) != len(want) else what
+    return [head, *list(_diff(want, mask, got, at))[: 2 * MOST_ROWS]]
 
 
 def _diff(want: bytes, mask: bytes, got: bytes, at: int) -> Iterator[str]:

@@ -14,13 +14,12 @@ from reloader.convert.migrate import possible_cpus
 from reloader.errors import KernelError, ReloaderError, TestsFailed
 from reloader.frozen import frozen
 from reloader.kernel import PERCPU_TYPES, Fd, Kernel
-from reloader.packet_tests import budget, compare
+from reloader.packet_tests import budget, compare, texts
+from reloader.packet_tests.outcome import Outcome
 from reloader.packet_tests.shadow import Blobs, Shadow
 from reloader.pipeline.tests.cases import Case, EntryCheck, MapCheck, Step, load
 from reloader.pipeline.wish import Wish, WishMap
-from reloader.wording.printable import counted
-
-PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+from reloader.wording.message import Message
 
 
 @frozen
@@ -29,7 +28,7 @@ class Result:
 
     name: str
     program: str
-    outcome: str  # passed, failed, skipped
+    outcome: Outcome
     place: str  # file:line:column of what failed, else of the test
     seconds: float
     said: tuple[str, ...] = ()  # why it failed or what was skipped; measured figures
@@ -48,7 +47,8 @@ class Result:
     def lines(self) -> tuple[str, ...]:
         """Everything about a failure, the place first."""
         head, *rest = self.said or ("",)
-        return (f"{self.place}: test {self.name}: {head}", *(f"    {line}" for line in rest))
+        first = texts.TEST_FAILED(place=self.place, name=self.name, fault=head)
+        return (first, *(f"    {line}" for line in rest))
 
 
 class _Failed(Exception):
@@ -62,7 +62,7 @@ class _Failed(Exception):
 def prove(kernel: Kernel, wish: Wish, blobs: Blobs, active: Wish | None, why_not: str = "") -> tuple[Result, ...]:
     """Run every test; KernelError or LoadRejected when the version does not even load.
 
-    `active` is what budgets are measured against; without one, `why_not` says why they are skipped.
+    `active`: the active version, which budgets are measured against; without one, `why_not` says why.
     """
     assert wish.tests is not None
     cases = load(blobs("tests", wish.tests.digest))
@@ -74,20 +74,20 @@ def prove(kernel: Kernel, wish: Wish, blobs: Blobs, active: Wish | None, why_not
         if active and measured:
             try:
                 old = held.enter_context(Shadow(kernel, active, blobs, uses=measured))
-            except (OSError, ReloaderError) as error:  # too little memory for both, a stored object that is gone
-                why_not = f"the active version cannot be loaded beside it: {error}"
+            except (OSError, ReloaderError) as error:  # too little memory for both, a stored object that is missing
+                why_not = texts.ACTIVE_NOT_LOADED(why=error)
         runner = _Runner(shadow, old, why_not)
         return tuple(runner.result(index, case) for index, case in enumerate(cases))
 
 
 def failures(results: Sequence[Result]) -> TestsFailed | None:
     """What to raise for tests that failed; None when none did."""
-    failed = [r for r in results if r.outcome == FAILED]
+    failed = [r for r in results if r.outcome is Outcome.FAILED]
     if not failed:
         return None
-    count = f"{len(failed)} of {counted(len(results), 'test')} failed"
+    message = texts.TESTS_FAILED(failed=len(failed), count=len(results))
     lines = [line for r in failed for line in r.lines()]
-    return TestsFailed(count, tests=[r.to_json() for r in results], detail=lines)
+    return TestsFailed(message, tests=[r.to_json() for r in results], detail=lines)
 
 
 @contextmanager
@@ -110,17 +110,17 @@ class _Runner:
 
     def result(self, index: int, case: Case) -> Result:
         began = time.monotonic()
-        outcome, step = PASSED, 0
+        outcome, step = Outcome.PASSED, 0
         said: tuple[str, ...] = ()
         try:
             self.shadow.fresh()
             for step, wanted in enumerate(case.steps):
                 self._step(case, step, wanted)
-            outcome, said = self._budget(case) if case.budget else (PASSED, ())
+            outcome, said = self._budget(case) if case.budget else (Outcome.PASSED, ())
         except _Failed as wrong:
-            outcome, said, step = FAILED, wrong.lines, wrong.step
+            outcome, said, step = Outcome.FAILED, wrong.lines, wrong.step
         except KernelError as error:
-            outcome, said = FAILED, (f"{_at(case, step)}the kernel refused to run it: {error}",)
+            outcome, said = Outcome.FAILED, (_at_step(case, step, texts.RUN_FAILED(why=error)),)
         return Result(
             name=case.name, program=case.program, outcome=outcome, place=self._place(index, step), said=said,
             seconds=time.monotonic() - began,
@@ -137,26 +137,26 @@ class _Runner:
         lines = self._packets(case, step)
         lines += [line for check in step.maps for line in self._map(check)]
         if lines:
-            raise _Failed(number, f"{_at(case, number)}{lines[0]}", *lines[1:])
+            raise _Failed(number, _at_step(case, number, lines[0]), *lines[1:])
 
     def _packets(self, case: Case, step: Step) -> list[str]:
         """What is wrong with the first packet that something is wrong with; the others come all the same."""
-        program = self.shadow.program(case.program)
+        program, count = self.shadow.program(case.program), len(step.packets)
         first: list[str] = []
         for number, packet in enumerate(step.packets, 1):
             for _ in range(step.repeat):
                 wrong = self._packet(case, step, program, packet)
                 if wrong and not first:
-                    which = f"packet {number} of {len(step.packets)}: " * (len(step.packets) > 1)
-                    first = [which + wrong[0], *wrong[1:]]
+                    head = texts.OF_PACKET(number=number, count=count, fault=wrong[0]) if count > 1 else wrong[0]
+                    first = [head, *wrong[1:]]
         return first
 
     def _packet(self, case: Case, step: Step, program: Fd, packet: bytes) -> list[str]:
         ran = self.shadow.kernel.progs.try_out(program, packet)
-        wrong = []
+        wrong = list[str]()
         if step.verdict is not None and ran.verdict != step.verdict:
-            came, wanted = (compare.verdict(case, number) for number in (ran.verdict, step.verdict))
-            wrong.append(f"verdict {came}, expected {wanted}")
+            found, expected = (compare.verdict(case, number) for number in (ran.verdict, step.verdict))
+            wrong.append(texts.VERDICT_DIFFERS(found=found, expected=expected))
         if step.output is not None:
             wrong += compare.output(step.output, packet, ran.data)
         return wrong
@@ -165,36 +165,36 @@ class _Runner:
 
     def _map(self, check: MapCheck) -> list[str]:
         wanted = self.wish.map(check.map)
-        wrong = []
+        wrong = list[str]()
         if check.low is not None or check.high is not None:
             count = self.shadow.kernel.maps.count(self.shadow.map(check.map))
             if not compare.within(count, check.low, check.high):
-                wrong.append(
-                    f"map {check.map}: {counted(count, 'entry')}, expected {compare.ends(check.low, check.high)}"
-                )
+                expected = compare.ends(check.low, check.high)
+                wrong.append(texts.COUNT_DIFFERS(map=check.map, count=count, expected=expected))
         for entry in check.entries:
             wrong += self._entry(wanted, entry)
         return wrong
 
-    def _entry(self, wanted: WishMap, entry: EntryCheck) -> list[str]:
+    def _entry(self, wanted: WishMap, entry: EntryCheck) -> list[Message]:
         value = self.shadow.kernel.maps.lookup(self.shadow.map(wanted.name), entry.key)
-        where = f"map {wanted.name}, key {entry.said}"
-        if entry.absent or value is None:
-            if entry.absent == (value is None):
-                return []
-            return [f"{where}: {'is there, expected absent' if entry.absent else 'is not there'}"]
+        name, key = wanted.name, entry.said
+        if value is None:
+            return [] if entry.absent else [texts.ENTRY_MISSING(map=name, key=key)]
+        if entry.absent:
+            return [texts.ENTRY_EXISTS(map=name, key=key)]
         if wanted.type in PERCPU_TYPES:
             stride = -(-wanted.value_size // 8) * 8
             value = value[self.slot * stride :][: wanted.value_size]
-        return [f"{where}: {line}" for field in entry.fields for line in compare.field(wanted, field, value)]
+        faults = [fault for field in entry.fields for fault in compare.field(wanted, field, value)]
+        return [texts.OF_ENTRY(map=name, key=key, fault=fault) for fault in faults]
 
     # budgets
 
-    def _budget(self, case: Case) -> tuple[str, tuple[str, ...]]:
+    def _budget(self, case: Case) -> tuple[Outcome, tuple[str, ...]]:
         if self.old is None or case.program not in self.old.loaded.progs:
-            why = self.why_not if self.old is None else f"the active version has no program {case.program}"
-            outcome = PASSED if _expects(case) else SKIPPED
-            return outcome, (f"budget skipped: {why}",)
+            why = self.why_not if self.old is None else texts.PROGRAM_NOT_ACTIVE(program=case.program)
+            outcome = Outcome.PASSED if _expects(case) else Outcome.SKIPPED
+            return outcome, (texts.BUDGET_SKIPPED(why=why),)
         return budget.judge(self.shadow, self.old, case)
 
 
@@ -203,5 +203,6 @@ def _expects(case: Case) -> bool:
     return any(s.verdict is not None or s.output or s.maps for s in case.steps)
 
 
-def _at(case: Case, step: int) -> str:
-    return f"step {step + 1}: " if len(case.steps) > 1 else ""
+def _at_step(case: Case, step: int, fault: str) -> str:
+    """The fault, with the number of its step where there are several."""
+    return texts.OF_STEP(step=step + 1, fault=fault) if len(case.steps) > 1 else fault

@@ -10,7 +10,7 @@ CHECKSUM = Text("checksum", "its checksum does not match; if you edited it by ha
 FOREIGN_PIN = Text(
     "foreign-pin",
     "the record {path} names {pin}, which is not below {folder}",
-    hint="pass the --bpffs that was in use when this record was written",
+    hint="pass the same --bpffs as when this record was written",
 )
 OF_OTHER_GENERATION = Text("of-other-generation", "it is the record of generation {generation} of {pipeline}")
 OF_OTHER_PIPELINE = Text("of-other-pipeline", "it is the record of pipeline {pipeline}")

@@ -429,7 +429,7 @@ def test_without_privilege_in_a_record_directory_of_ones_own(stage: Stage, tmp_p
     stage.write(stage.spec())
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     stage.records = mine
-    fails(stage, stage.spawn("apply", stage.file, prefix=nobody), 77, "permission", hint=".*root")
+    fails(stage, stage.spawn("apply", stage.file, prefix=nobody), 77, "Permission denied", hint=".*root")
 
 
 def test_while_another_reloader_is_at_work(serving: Stage) -> None:
@@ -437,7 +437,7 @@ def test_while_another_reloader_is_at_work(serving: Stage) -> None:
     serving.write(blocking(serving.spec("v2")))
     with writer_lock(serving.paths):
         for words in (["apply", serving.file], ["remove", "edge"], ["rollback", "edge"], ["recover"]):
-            fails(serving, serving.run(*words), 75, f"pid {os.getpid()}", hint="try again")
+            fails(serving, serving.run(*words), 75, f"pid {os.getpid()}", hint="wait until it ends")
         assert serving.call("plan", serving.file)["pipelines"][0]["changes"]
         assert serving.call("status")["pipelines"][0]["state"] == "serving"
     assert serving.standing() == before

@@ -181,7 +181,7 @@ def test_lost_records_are_rebuilt_and_taken_over_under_traffic(stage: Stage) -> 
     done = stage.run("rollback", "edge")
     assert (done.code, done.error["code"]) == (65, "not-found")
     done = stage.run("rollback", "edge", "--to", "2")
-    assert "its objects are gone" in done.error["message"]
+    assert done.error["reason"] == "generation-rebuilt"
     assert stage.call("status")["pipelines"][0]["notes"] == []
 
 

@@ -29,6 +29,7 @@ from reloader import cli
 from reloader.commands.environment import Output
 from reloader.commands.test import _write_junit
 from reloader.errors import InputError, Problem, ReloaderError
+from reloader.packet_tests.outcome import Outcome
 from reloader.packet_tests.run import Result
 from reloader.wording.printable import Block, counted, printable
 from tests.support import faults
@@ -191,7 +192,7 @@ def test_v10_junit_stays_xml(tmp_path: Path) -> None:
     said = (f"first{HOSTILE}\x00\ufffe", f"second{HOSTILE}\udcff")
     results = tuple(
         Result(name=f"n{HOSTILE}", program="p\x01", outcome=o, place=f"f{HOSTILE}:1:2", seconds=0.1, said=said)
-        for o in ("passed", "failed", "skipped")
+        for o in Outcome
     )
     _write_junit(tmp_path / "x.xml", [("edge", results)])
     cases = Xml.parse(tmp_path / "x.xml").getroot().findall(".//testcase")
