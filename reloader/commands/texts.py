@@ -55,7 +55,7 @@ NO_YAML_FILE = Text("no-yaml-file", "the directory does not contain a *.yaml fil
 
 APPLIED = Text("applied", "{pipeline}: generation {generation} is live{after}: {why}")
 DETACHED = Text("detached", "{pipeline}: done{after}: {why}")
-LEFT_OUT = Text("left-out", "{map}: {count:entry} left out: they do not fit in the other layout")
+LEFT_OUT = Text("left-out", "{map}: {count:entry} dropped: the layout cannot hold them")
 NOTHING_TO_DO = Text("nothing-to-do", "{pipeline}: nothing to do, generation {generation} is in force")
 NOTHING_TO_DO_WHY = Text("nothing-to-do-why", "nothing to do")
 ROLLS_BACK_IN = Text(

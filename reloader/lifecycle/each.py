@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from reloader.errors import KernelError, NeedsHuman, ReloaderError
+from reloader.lifecycle import texts
 
 
 def each(names: Iterable[str], work: Callable[[str], list[str]]) -> list[str]:
@@ -20,7 +21,7 @@ def each(names: Iterable[str], work: Callable[[str], list[str]]) -> list[str]:
         except ReloaderError as error:
             failed.append(error)
         except KernelError as error:
-            failed.append(ReloaderError(f"{name}: {error}"))
+            failed.append(ReloaderError(texts.FAILED(pipeline=name, why=error)))
     if failed:
         raise worst(failed, done)
     return done

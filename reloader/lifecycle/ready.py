@@ -12,11 +12,11 @@ from reloader.disk.atomic_files import listing
 from reloader.disk.lock import Writer
 from reloader.engine.transaction import Progress
 from reloader.errors import NotFoundError
-from reloader.lifecycle import trial_record
+from reloader.lifecycle import texts, trial_record
 from reloader.lifecycle.carry_out import Result, quiet
 from reloader.lifecycle.each import each
 from reloader.lifecycle.recover import recover, stopped
-from reloader.lifecycle.return_to_previous import FORGOTTEN, end_or_give_up, home
+from reloader.lifecycle.return_to_previous import describe_return, end_or_give_up
 from reloader.paths import PIPELINE_NAME, Paths
 from reloader.pins.own_folders import require_own_folders
 from reloader.process.interrupts import Held
@@ -38,10 +38,11 @@ def make_ready(writer: Writer, pipeline: str, progress: Progress = quiet) -> tup
     if current is None or not current.trial or not trial_record.overdue(current.trial, writer.kernel.boot_id()):
         return done, None
     with Held() as held:
-        sent = end_or_give_up(writer, current, FORGOTTEN)
+        sent = end_or_give_up(writer, current, texts.GUARD_ENDED())
     if held.interrupted:
         raise KeyboardInterrupt
-    done.append(f"{pipeline}: generation {current.trial.generation}: {FORGOTTEN}; {home(current, sent)}")
+    number, result = current.trial.generation, describe_return(current, sent)
+    done.append(texts.TRIAL_ENDED(pipeline=pipeline, generation=number, why=texts.GUARD_ENDED(), result=result))
     return done, sent
 
 
@@ -50,7 +51,7 @@ def recover_all(writer: Writer, names: Collection[str], *, progress: Progress = 
     stop the rest."""
     unknown = sorted(n for n in set(names) if not PIPELINE_NAME.match(n) or not writer.paths.record_dir(n).is_dir())
     if unknown:
-        raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=known(writer.paths))
+        raise NotFoundError(texts.NO_SUCH_PIPELINE(names=unknown, hint=known(writer.paths)))
     todo = sorted(set(names) or {p.name for p in listing(writer.paths.pipelines_dir) if _owes(writer.paths, p.name)})
     return each(todo, lambda name: _recovered(writer, name, progress))
 

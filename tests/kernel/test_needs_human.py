@@ -48,7 +48,7 @@ def test_apply_and_recover_go_on_with_the_others(stage: Stage) -> None:
     lost.write_bytes(b"")
     done = stage.run("recover")
     assert done.code == 4
-    assert "edge: an interrupted transaction was taken back" in done.error["detail"]
+    assert "edge: an interrupted transaction was rolled back" in done.error["detail"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}"])

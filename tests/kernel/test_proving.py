@@ -508,7 +508,7 @@ def test_killed_in_the_middle_of_a_test_nothing_is_left(stage: Stage) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert stage.attached() == before.attached
-    assert "taken back" in stage.call("recover")["recovered"][0]
+    assert "rolled back" in stage.call("recover")["recovered"][0]
     assert stage.standing() == before
 
 

@@ -78,7 +78,7 @@ def test_regress_rollback_puts_back_what_failed(stage: Stage, how: str) -> None:
             on_trial(stage)
             stage.call("remove", stage.name)
             assert apply.done().code == 3
-        assert outcomes(stage)[1] == "removed before its trial was over"
+        assert outcomes(stage)[1] == "removed before its trial ended"
     refused = stage.run("rollback", stage.name)
     assert refused.code == 65, refused.out
     assert "no generation but what failed its trial" in refused.error["message"]
@@ -273,7 +273,7 @@ def test_regress_a_panic_outlives_its_guard(stage: Stage) -> None:
     assert done.code == 0, done.err
     assert panicked(stage)
     assert trial_of(stage) is None
-    assert outcomes(stage)[2] == "a panic ended its trial (its guard was killed)"
+    assert outcomes(stage)[2] == "a panic ended its trial (its guard process was killed)"
     stage.call("rollback", stage.name)
 
 
@@ -300,6 +300,6 @@ def test_regress_an_import_leaves_what_is_overdue(stage: Stage) -> None:
     forgotten(stage, wished(stage, HOLDS))
     done = stage.run("state", "import", stage.name, file, "--merge", "sum")
     assert done.code == 0, done.err
-    assert "rolled back, generation 3 serves as 1 did" in done.err
+    assert "rolled back: generation 3 restores generation 1" in done.err
     assert (verdict(stage), trial_of(stage)) == ("XDP_PASS", None)
     assert stage.counted() == 40
