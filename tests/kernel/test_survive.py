@@ -114,7 +114,7 @@ def test_one_pipeline_that_cannot_be_loaded_does_not_stop_the_others(stage: Stag
     done = stage.run("recover", "--boot")
     assert done.code == 69
     assert "no interface 'gone0'" in done.err
-    assert "edge: generation 2 serves" in done.err
+    assert "edge: generation 2 is live" in done.err
     stage.assert_counts()
     damaged.write_bytes(b"{}")
     done = stage.run("recover", "--boot")

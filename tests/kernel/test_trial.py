@@ -393,26 +393,26 @@ def test_watch_goes_on_while_one_is_on_trial(sandbox: Sandbox, objects: Callable
         watch.file.write_text(watch.text())
         watch.start()
         try:
-            assert "edge: generation 1 serves" in watch.lines[0]
+            assert "edge: generation 1 is live" in watch.lines[0]
             check = f"{{tcp: '192.0.2.1:9', netns: {tx.name}}}"
             checks = "  health: {window: 6s, interval: 200ms, failures: %d, checks: [" + check + "]}\n"
             watch.file.write_text(watch.text(rate=7) + checks % 20)
-            assert "on trial for 6 s" in watch.hears("edge: generation 2 serves")
+            assert "on trial for 6 s" in watch.hears("edge: generation 2 is live")
             second = watch.text(name="other", interface=tx.interface).replace(sandbox.rx.netns, tx.netns)
             (watch.folder / "other.yaml").write_text(second)
-            watch.hears("other: generation 1 serves")
+            watch.hears("other: generation 1 is live")
             assert trial_of(stage) is not None, "the other had to wait"
             watch.file.write_text(watch.text(rate=9) + checks % 1)  # has to wait for the outcome
             told = watch.hears("edge: generation 2: rolled back: tcp 192.0.2.1:9: ")
-            assert "generation 3 serves" in told
-            watch.hears("edge: generation 4 serves")
+            assert "generation 3 is live" in told
+            watch.hears("edge: generation 4 is live")
             current = records.read_current(stage.paths, stage.name)
             assert current is not None
             assert current.last_error == "", "to wait is no failed attempt"
             watch.hears("edge: generation 4: rolled back: tcp 192.0.2.1:9: ")
             watch.stop()
             watch.start()  # the text is the one that failed; it is not tried again
-            left = "edge: generation 5 serves, after a rollback to 3: generation 4 failed"
+            left = "edge: generation 5 is live after a rollback to 3: generation 4 failed"
             assert any(left in line for line in watch.lines), watch.lines
             assert generation_of(stage) == 5
         finally:

@@ -154,10 +154,10 @@ def test_regress_watch_tries_a_failed_first_version_again(
         said = ""
         for said in (
             _watched(stage, path, "generation 1: rolled back"),
-            _watched(stage, path, "left so until an edit"),
+            _watched(stage, path, "is not applied until it changes"),
         ):
             assert "generation 2" not in said
-        assert "generation 1 failed its trial and is off" in said
+        assert "generation 1 failed its trial and is detached" in said
         assert stage.attached() == 0
         path.write_text(text.replace("XDP_DROP", "XDP_PASS"))
         assert "generation 2: rolled back" in _watched(stage, path, "generation 2: rolled back")
