@@ -12,6 +12,7 @@ from reloader.process.interrupts import Held
 
 if TYPE_CHECKING:
     from reloader.disk.lock import Writer
+    from reloader.wording.message import Message
 
 
 def arguments(commands: Commands) -> None:
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> list[str]:
+def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> list[Message]:
     """What was recovered. A system call that fails ends with 4: a journal that was not looked at may be open."""
     from reloader.disk.lock import writer_of
     from reloader.errors import NeedsHuman
@@ -63,7 +64,7 @@ def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> lis
         raise NeedsHuman(texts.RECOVERY_STOPPED(why=error), values={"errno": error.errno or 0}) from error
 
 
-def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, writer: Writer) -> list[str]:
+def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, writer: Writer) -> list[Message]:
     from reloader.lifecycle import rebuild
     from reloader.lifecycle.ready import recover_all
     from reloader.observe.pipeline import require_bpffs
@@ -71,7 +72,7 @@ def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, wri
 
     require_bpffs(env.host)
     lost = [n for n in args.pipelines if is_lost(env.host, n)]
-    lines = []
+    lines = list[Message]()
     for name in lost:
         with Held() as held:
             lines += rebuild.rebuild(writer, name)

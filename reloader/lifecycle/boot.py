@@ -23,11 +23,12 @@ from reloader.store import records
 from reloader.store.records import Cause, Current, Generation
 from reloader.store.rollback_targets import ways_back
 from reloader.store.trial_terms import failed
+from reloader.wording.message import Message
 
 REASON = "boot"
 
 
-def boot(writer: Writer, names: Collection[str], *, progress: Progress = quiet) -> list[str]:
+def boot(writer: Writer, names: Collection[str], *, progress: Progress = quiet) -> list[Message]:
     """Load the current generation of every pipeline that is not in force; a line for each. One that fails does not
     stop the others."""
     known = records.pipelines(writer.paths)
@@ -38,7 +39,7 @@ def boot(writer: Writer, names: Collection[str], *, progress: Progress = quiet) 
     return each(todo, lambda name: _boot_one(writer, name, progress))
 
 
-def _boot_one(writer: Writer, name: str, progress: Progress) -> list[str]:
+def _boot_one(writer: Writer, name: str, progress: Progress) -> list[Message]:
     done = _ready(writer, name)
     current = records.read_current(writer.paths, name)
     if current is None or not current.generation:
@@ -54,12 +55,12 @@ def _boot_one(writer: Writer, name: str, progress: Progress) -> list[str]:
     raise refused or NothingSwapped(texts.OBJECTS_MISSING(pipeline=name, generation=current.generation))
 
 
-def _ready(writer: Writer, name: str) -> list[str]:
+def _ready(writer: Writer, name: str) -> list[Message]:
     """What was unconfirmed goes back first; where this kernel refuses that, any version is better than none."""
     try:
         return ready(writer, name)
     except NoWayBack as error:
-        return [error.message]
+        return [texts.FAILED_FIRST(why=error.message)]
 
 
 def _candidates(host: Host, current: Current) -> Iterator[Generation]:
@@ -81,20 +82,20 @@ def _intake(generation: Generation) -> Intake:
 
 def _describe(
     paths: Paths, before: Current, generation: Generation, result: Result, refused: ReloaderError | None
-) -> str:
+) -> Message:
     """The line for one pipeline: which generation is live, loaded from which, and why not from the newest."""
     if not result.changed:
         return texts.IN_FORCE(pipeline=before.pipeline, generation=result.generation)
     earlier = generation.number < before.generation or refused is not None
-    text = texts.BOOTED_FROM if earlier else texts.BOOTED
-    facts = [text(pipeline=before.pipeline, generation=result.generation, source=generation.number)]
+    more: str
     if refused:
-        return "; ".join([*facts, texts.NEWER_REFUSED(why=refused.message)])
-    if earlier:
-        facts.append(texts.NEWER_FAILED(generation=before.generation))
-    if empty := _emptied(paths, before.pipeline, result.generation):
-        facts.append(texts.STATE_EMPTY(maps=empty))
-    return "; ".join(facts)
+        more = texts.NEWER_REFUSED(why=refused.message)
+    else:
+        empty = _emptied(paths, before.pipeline, result.generation)
+        more = texts.NEWER_FAILED(generation=before.generation) if earlier else ""
+        more += texts.STATE_EMPTY(maps=empty) if empty else ""
+    text = texts.BOOTED_FROM if earlier else texts.BOOTED
+    return text(pipeline=before.pipeline, generation=result.generation, source=generation.number, more=more)
 
 
 def _emptied(paths: Paths, pipeline: str, number: int) -> list[str]:

@@ -22,15 +22,16 @@ from reloader.pins.own_folders import require_own_folders
 from reloader.process.interrupts import Held
 from reloader.store import records
 from reloader.store.rollback_targets import known
+from reloader.wording.message import Message
 
 
-def ready(writer: Writer, pipeline: str) -> list[str]:
+def ready(writer: Writer, pipeline: str) -> list[Message]:
     """What every change does first: end what a dead predecessor left, and take back what nobody confirmed in time.
     NoWayBack when that cannot be done; it is not tried again."""
     return make_ready(writer, pipeline)[0]
 
 
-def make_ready(writer: Writer, pipeline: str, progress: Progress = quiet) -> tuple[list[str], Result | None]:
+def make_ready(writer: Writer, pipeline: str, progress: Progress = quiet) -> tuple[list[Message], Result | None]:
     """What was done, and the result of taking a forgotten version back, if there was one."""
     require_own_folders(writer.host, pipeline)
     done = recover(writer, pipeline, progress)
@@ -46,7 +47,7 @@ def make_ready(writer: Writer, pipeline: str, progress: Progress = quiet) -> tup
     return done, sent
 
 
-def recover_all(writer: Writer, names: Collection[str], *, progress: Progress = quiet) -> list[str]:
+def recover_all(writer: Writer, names: Collection[str], *, progress: Progress = quiet) -> list[Message]:
     """Recover the named pipelines (when none is named, all with an open journal or on trial); one bad one does not
     stop the rest."""
     unknown = sorted(n for n in set(names) if not PIPELINE_NAME.match(n) or not writer.paths.record_dir(n).is_dir())
@@ -64,7 +65,7 @@ def _owes(paths: Paths, pipeline: str) -> bool:
         return True
 
 
-def _recovered(writer: Writer, pipeline: str, progress: Progress) -> list[str]:
+def _recovered(writer: Writer, pipeline: str, progress: Progress) -> list[Message]:
     try:
         return make_ready(writer, pipeline, progress)[0]
     except OSError as error:

@@ -26,6 +26,7 @@ from reloader.plan import program_metadata
 from reloader.store import blobs, records
 from reloader.store.records import Cause, Current, Generation, LinkRecord, MapRecord
 from reloader.structs.btf import Btf, TypeTree
+from reloader.wording.message import Message
 
 
 @frozen
@@ -59,7 +60,7 @@ class _Found:
     gates: tuple[str, ...]  # programs of that load that obey the generation a first hook hands on
 
 
-def rebuild(writer: Writer, pipeline: str) -> list[str]:
+def rebuild(writer: Writer, pipeline: str) -> list[Message]:
     """Write the records again; a line for each thing that was found, or that nothing explains."""
     require_own_folders(writer.host, pipeline)
     if records.open_journals(writer.paths, pipeline):

@@ -27,9 +27,9 @@ from reloader.pipeline.wish import Wish
 from reloader.plan.ops import Op
 from reloader.process.interrupts import Held
 from reloader.store.records import Current, Generation
-from reloader.wording.message import Text
+from reloader.wording.message import Message, Text
 
-RECOVERED: dict[str, list[str]] = {}
+RECOVERED: dict[str, list[Message]] = {}
 """Pipeline → what this process did to end its open transactions, a line for each."""
 
 
@@ -79,7 +79,7 @@ def _ops(data: list[Any]) -> tuple[Op, ...]:
     return tuple(jsonable.from_json(Op, item) for item in data)
 
 
-def recover(writer: Writer, pipeline: str, progress: Callable[[str], None] = silent) -> list[str]:
+def recover(writer: Writer, pipeline: str, progress: Callable[[str], None] = silent) -> list[Message]:
     """Bring a pipeline whose transaction died to entirely old or entirely new; one line per journal found.
 
     Signals are held back during this; one that came is raised afterwards."""
@@ -104,7 +104,7 @@ def stopped(pipeline: str, error: OSError) -> NeedsHuman:
     return NeedsHuman(texts.RECOVERY_STOPPED(pipeline=pipeline, why=error), values=values)
 
 
-def _recover_one(host: Host, pipeline: str, path: Path, progress: Callable[[str], None]) -> str:
+def _recover_one(host: Host, pipeline: str, path: Path, progress: Callable[[str], None]) -> Message:
     lines = read_journal(path)
     decision = after_restart(decide(lines), lines, host.kernel.boot_id())
     bench = Bench(host=host, pipeline=pipeline, wish=decision.wish, commit=decision.commit)
@@ -114,8 +114,7 @@ def _recover_one(host: Host, pipeline: str, path: Path, progress: Callable[[str]
     journal = Journal(path, seq=len(lines))
     if decision.forward:
         finish_after_commit(bench, decision.ops, journal)
-        done = [texts.COMPLETED(pipeline=pipeline), *_moved(bench, texts.MOVED_ON)]
-        return "; ".join(done) + left_out(bench.left_out)
+        return texts.COMPLETED(pipeline=pipeline, more=_moved(bench, texts.MOVED_ON))
     try:
         for op in decision.ops:
             if op.returns_state:
@@ -127,8 +126,7 @@ def _recover_one(host: Host, pipeline: str, path: Path, progress: Callable[[str]
         journal.close()
         values: dict[str, object] = {"journal_open": path.exists(), "committed": False}
         raise NeedsHuman(texts.UNDO_FAILED(pipeline=pipeline, why=error, journal=path), values=values) from error
-    undone = [texts.ROLLED_BACK_AFTER_KILL(pipeline=pipeline), *_moved(bench, texts.MOVED_BACK)]
-    return "; ".join(undone) + left_out(bench.left_out)
+    return texts.ROLLED_BACK_AFTER_KILL(pipeline=pipeline, more=_moved(bench, texts.MOVED_BACK))
 
 
 def _links_were_back(lines: list[JournalLine]) -> bool:
@@ -142,9 +140,10 @@ def _planned(lines: list[JournalLine]) -> tuple[Op, ...]:
     return _ops(begin["ops"]) if begin else ()
 
 
-def _moved(bench: Bench, text: Text) -> list[str]:
-    """How much state of each map was not where it belongs."""
-    return [text(map=name, count=count) for name, count in sorted(bench.moved.items()) if count]
+def _moved(bench: Bench, text: Text) -> str:
+    """How much state of each map was not where it belongs, and how much of it was dropped."""
+    moved = (text(map=name, count=count) for name, count in sorted(bench.moved.items()) if count)
+    return "".join(moved) + left_out(bench.left_out)
 
 
 def _sweep_fragments(paths: Paths, pipeline: str) -> None:

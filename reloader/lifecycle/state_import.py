@@ -48,7 +48,7 @@ class Imported:
 
 def bring_in(writer: Writer, order: Order, *, progress: Callable[[str], None]) -> Imported:
     """Bring the file's entries into the pipeline's live state maps."""
-    progress(f"reading {order.file.name}")
+    progress(texts.READING(file=order.file.name))
     found, signature = transfer_entries.contents(order.file)
     held = _wanted(found, order)
     recovered = ready(writer, order.pipeline)

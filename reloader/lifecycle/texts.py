@@ -15,20 +15,22 @@ FAILED = Text("failed", "{pipeline}: {why}")
 
 # boot: loaded again after a reboot
 
-BOOTED = Text("booted", "{pipeline}: generation {generation} is live, loaded from stored objects")
+BOOTED = Text("booted", "{pipeline}: generation {generation} is live, loaded from stored objects{more}")
 BOOTED_FROM = Text(
-    "booted-from", "{pipeline}: generation {generation} is live, loaded from stored objects of generation {source}"
+    "booted-from",
+    "{pipeline}: generation {generation} is live, loaded from stored objects of generation {source}{more}",
 )
+FAILED_FIRST = Text("failed-first", "{why}")
 IN_FORCE = Text("in-force", "{pipeline}: generation {generation} is in force")
-NEWER_FAILED = Text("newer-failed", "generation {generation} failed its trial")
-NEWER_REFUSED = Text("newer-refused", "this kernel refuses the newer generation: {why}")
+NEWER_FAILED = Text("newer-failed", "; generation {generation} failed its trial")
+NEWER_REFUSED = Text("newer-refused", "; this kernel refuses the newer generation: {why}")
 OBJECTS_MISSING = Text(
     "objects-missing",
     "{pipeline}: generation {generation} cannot be loaded: its objects are missing",
     hint="run `reloader apply FILE` with its YAML",
 )
 
-STATE_EMPTY = Text("state-empty", "state starts empty: {maps}")
+STATE_EMPTY = Text("state-empty", "; state starts empty: {maps}")
 
 # carry_out: removal
 
@@ -66,9 +68,9 @@ CAPABILITIES_MISSING = Text("capabilities-missing", "{pipeline}: {missing}; noth
 
 # recover: interrupted transactions
 
-COMPLETED = Text("completed", "{pipeline}: an interrupted transaction was completed")
-MOVED_BACK = Text("moved-back", "{map}: moved {count:entry} back")
-MOVED_ON = Text("moved-on", "{map}: moved {count:entry} that the old map still held")
+COMPLETED = Text("completed", "{pipeline}: an interrupted transaction was completed{more}")
+MOVED_BACK = Text("moved-back", "; {map}: moved {count:entry} back")
+MOVED_ON = Text("moved-on", "; {map}: moved {count:entry} that the old map still held")
 OTHER_JOURNAL = Text(
     "other-journal",
     "the journal is not damaged, but another version of reloader wrote it: {why}",
@@ -79,7 +81,7 @@ RECOVERY_STOPPED = Text(
     "{pipeline}: recovery stopped: {why}; an open journal is kept",
     hint="remove the cause, then run `reloader recover {pipeline}`",
 )
-ROLLED_BACK_AFTER_KILL = Text("rolled-back-after-kill", "{pipeline}: an interrupted transaction was rolled back")
+ROLLED_BACK_AFTER_KILL = Text("rolled-back-after-kill", "{pipeline}: an interrupted transaction was rolled back{more}")
 UNDO_FAILED = Text(
     "undo-failed",
     "{pipeline}: rolling back an interrupted transaction failed: {why}",
@@ -149,6 +151,7 @@ PIPELINE_REMOVED = Text(
     "{pipeline} is removed: a map to import into does not exist",
     hint="run `reloader apply FILE` first",
 )
+READING = Text("reading", "reading {file}")
 SEE_STATUS = Text("see-status", "`reloader status` lists the pipelines")
 TRANSACTION_OPEN = Text(
     "transaction-open",
