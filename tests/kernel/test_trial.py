@@ -503,11 +503,11 @@ def test_no_way_back_needs_a_human(stage: Stage) -> None:
     done = stage.run("apply", path)
     assert done.code == 4, done.err
     assert "generation 2 failed: tcp" in done.error["message"]
-    assert "taking it back failed" in done.error["message"]
+    assert "the rollback failed" in done.error["message"]
     assert verdict(stage) == "XDP_DROP"
     assert trial_of(stage) is None
     (status,) = stage.call("status", stage.name)["pipelines"]
-    assert any("taking it back failed" in problem for problem in status["problems"])
+    assert any("the rollback failed" in problem for problem in status["problems"])
     assert outcomes(stage)[2].startswith("failed, and stays: tcp")
     third = stage.spec("v2", rodata={**DROP, "sample_rate": 9})
     assert stage.call("apply", stage.write(third))["pipelines"][0]["generation"] == 3, "nothing is blocked"

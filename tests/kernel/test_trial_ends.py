@@ -131,7 +131,7 @@ def test_regress_a_boot_loads_what_failed(stage: Stage, monkeypatch: pytest.Monk
 def test_regress_a_first_version_fails_and_nobody_knows(stage: Stage, maps: dict[str, Any]) -> None:
     """Without state maps its records went with it, and the reason that `status` and `history` were to keep."""
     done = fails(stage, maps=maps)
-    assert "keeps the reason" in done.error["hint"]
+    assert "reloader history edge" in done.error["hint"]
     assert outcomes(stage)[1].startswith("rolled back: counters.packets: ")
     (status,) = stage.call("status", stage.name)["pipelines"]
     assert status["state"] == "removed"
