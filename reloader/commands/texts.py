@@ -40,9 +40,7 @@ UNCONFIRMED = Text("unconfirmed", "generation {generation} of {pipeline} is unco
 
 # environment: standard output
 
-OUTPUT_LOST = Text(
-    "output-lost", "standard output cannot be written: {why}; lines for it are lost, the command continues"
-)
+OUTPUT_LOST = Text("output-lost", "standard output cannot be written: {why}; its lines are lost, the command continues")
 
 READING = Text("reading", "reading {file}")
 READING_FILES = Text("reading-files", "reading {count:file}")
@@ -76,8 +74,8 @@ CONFIRM_BEFORE_HEALTH = Text(
 )
 CONFIRM_TIMEOUT = Text(
     "confirm-timeout",
-    "--confirm-timeout {text}: not a time that a confirmation may take",
-    hint="write for example 120s or 5m; at most a week",
+    "--confirm-timeout {text}: not a time of at most a week",
+    hint="write for example 120s or 5m",
 )
 RESET_UNKNOWN = Text(
     "reset-unknown", "--reset {names}: not a map of these pipelines", hint="`reloader plan FILE` lists the maps"
@@ -135,7 +133,7 @@ RECOVERY_STOPPED = Text(
     "recovery-stopped", "recovery stopped: {why}", hint="remove the cause, then run `reloader recover`"
 )
 UNRECORDED = Text(
-    "unrecorded", "{pipeline}: has pins but not records; `reloader recover {pipeline}` rebuilds the records"
+    "unrecorded", "{pipeline}: pins exist, but records are missing; `reloader recover {pipeline}` rebuilds the records"
 )
 
 # show
@@ -167,7 +165,7 @@ NO_LAYOUT_TO_WRITE = Text("no-layout-to-write", "{map}: version {version}, nothi
 NO_MAP_IN_OBJECT = Text("no-map-in-object", "{object} does not have a map {map}", hint="its maps are {known}")
 NO_MAP_IN_SCHEMA = Text("no-map-in-schema", "schema {schema} does not record a map {map}", hint="it records {known}")
 NO_SINGLE_PASS = Text("no-single-pass", "{first} → {last} in one pass: {why}")
-NO_STATE_IN_SCHEMA = Text("no-state-in-schema", "schema {schema} does not record a map of this object")
+NO_STATE_IN_SCHEMA = Text("no-state-in-schema", "schema {schema} does not record a state map of this object")
 NOT_AN_OBJECT = Text("not-an-object", "{why}", hint="name a BPF object that `clang -target bpf -g` compiled")
 ROLLBACK_LOSES = Text("rollback-loses", "a rollback would lose")
 SCHEMA_ELSEWHERE = Text(

@@ -60,7 +60,7 @@ def _ready(writer: Writer, name: str) -> list[Message]:
     try:
         return ready(writer, name)
     except NoWayBack as error:
-        return [texts.FAILED_FIRST(why=error.message)]
+        return [texts.NOT_ROLLED_BACK(why=error.message)]
 
 
 def _candidates(host: Host, current: Current) -> Iterator[Generation]:

@@ -22,7 +22,7 @@ def each(names: Iterable[str], work: Callable[[str], list[Message]]) -> list[Mes
         except ReloaderError as error:
             failed.append(error)
         except KernelError as error:
-            failed.append(ReloaderError(texts.FAILED(pipeline=name, why=error)))
+            failed.append(ReloaderError(texts.SYSTEM_CALL_FAILED(pipeline=name, why=error)))
     if failed:
         raise worst(failed, done)
     return done

@@ -44,7 +44,7 @@ def export_error(seen: SeenMap) -> Message | None:
     if seen.info.type in PLAIN_TYPES:
         return None
     kind = MapType(seen.info.type).name.lower() if seen.info.type in set(MapType) else seen.info.type
-    return texts.CANNOT_BE_READ(type=kind)
+    return texts.CANNOT_BE_EXPORTED(type=kind)
 
 
 def look(host: Host, pipeline: str) -> Observed:

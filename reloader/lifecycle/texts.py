@@ -11,7 +11,7 @@ KNOWN_PIPELINES = Text("known-pipelines", "known pipelines: {names}")
 
 # each: several pipelines
 
-FAILED = Text("failed", "{pipeline}: {why}")
+SYSTEM_CALL_FAILED = Text("system-call-failed", "{pipeline}: {why}")
 
 # boot: loaded again after a reboot
 
@@ -20,10 +20,10 @@ BOOTED_FROM = Text(
     "booted-from",
     "{pipeline}: generation {generation} is live, loaded from stored objects of generation {source}{more}",
 )
-FAILED_FIRST = Text("failed-first", "{why}")
 IN_FORCE = Text("in-force", "{pipeline}: generation {generation} is in force")
 NEWER_FAILED = Text("newer-failed", "; generation {generation} failed its trial")
 NEWER_REFUSED = Text("newer-refused", "; this kernel refuses the newer generation: {why}")
+NOT_ROLLED_BACK = Text("not-rolled-back", "{why}")
 OBJECTS_MISSING = Text(
     "objects-missing",
     "{pipeline}: generation {generation} cannot be loaded: its objects are missing",
@@ -100,7 +100,7 @@ LINK_UNEXPLAINED = Text(
 )
 NO_PROGRAM_OF_OURS = Text(
     "no-program-of-ours",
-    "{pipeline}: a program below {folder} with the metadata of this pipeline was not found",
+    "{pipeline}: {folder} does not contain a program with the metadata of this pipeline",
     hint="run `reloader apply FILE` with its YAML",
 )
 REBUILT = Text("rebuilt", "rebuilt from the kernel")
@@ -111,7 +111,7 @@ RECORDS_REBUILT = Text(
 
 # return_to_previous: the end of a trial that failed
 
-DETACHED = Text("detached", "detached: a version before it does not exist")
+DETACHED = Text("detached", "detached, because it was the first version")
 GENERATION_FAILED = Text("generation-failed", "generation {generation} failed: {why}")
 GUARD_ENDED = Text("guard-ended", "not confirmed in time, and its guard process has ended")
 RESTORED = Text("restored", "rolled back: generation {generation} restores generation {source}{left_out}")
@@ -133,7 +133,7 @@ ALLOW_LOSSY = Text("allow-lossy", "--allow-lossy-rollback drops these entries an
 
 # state_export, state_import
 
-CANNOT_BE_READ = Text("cannot-be-read", "a map of type {type} cannot be read without removing its entries")
+CANNOT_BE_EXPORTED = Text("cannot-be-exported", "entries of a map of type {type} cannot be exported")
 NO_MAP_IN_FILE = Text("no-map-in-file", "{file} does not contain a map {map}", hint="its maps are {known}")
 NO_STATE_MAP = Text("no-state-map", "{pipeline} does not have a state map {map}", hint="its state maps are {known}")
 NOT_LIVE = Text(
@@ -148,7 +148,7 @@ NOT_LOADED = Text(
 )
 PIPELINE_REMOVED = Text(
     "pipeline-removed",
-    "{pipeline} is removed: a map to import into does not exist",
+    "{pipeline} is removed: it does not have live maps",
     hint="run `reloader apply FILE` first",
 )
 READING = Text("reading", "reading {file}")
@@ -182,7 +182,7 @@ SWEEP_OPEN = Text("sweep-open", "a transaction is open; run `reloader recover {p
 UNRECORDED_IMPORT = Text("unrecorded-import", "of an import that has ended")
 UNRECORDED_LIVE = Text(
     "unrecorded-live",
-    "it is attached, but it does not have records; `reloader recover {pipeline}` rebuilds them",
+    "it is attached, but its records are missing; `reloader recover {pipeline}` rebuilds them",
 )
 UNRECORDED_LOAD = Text("unrecorded-load", "of a load that is not in a record")
 UNRECORDED_NAME = Text("unrecorded-name", "a public name of a map that is not in a record")

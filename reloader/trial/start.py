@@ -1,7 +1,7 @@
 """A change whose new version has to prove itself: a guard is posted before the swap, the trial is written with the
 commit, and the command may wait for the outcome.
 
-The command's side; duty.py is the guard's. Called by commands/ and follow/.
+The command's side; duty.py is the guard's. Called by commands/ and daemon/.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def _ended(watched: Watched, result: Result, word: Message) -> Result:
             return replace(result, outcome=word["outcome"], unconfirmed=_left(watched))
         case "home":
             why, told = word["reason"], word["told"]
-            raise RolledBack(texts.FAILED(pipeline=name, generation=generation, why=why, result=told))
+            raise RolledBack(texts.TRIAL_FAILED(pipeline=name, generation=generation, why=why, result=told))
         case "stuck":
             raise NoWayBack(word["why"], hint=word["hint"])
     return _decided(watched, result)
@@ -260,4 +260,4 @@ def _take_over(watched: Watched, result: Result) -> Result:
     if sent is None:
         return replace(result, outcome=trial_record.PANICKED.words, unconfirmed=0.0)
     told, why = describe_return(current, sent), texts.GUARD_KILLED()
-    raise RolledBack(texts.FAILED(pipeline=result.pipeline, generation=result.generation, why=why, result=told))
+    raise RolledBack(texts.TRIAL_FAILED(pipeline=result.pipeline, generation=result.generation, why=why, result=told))

@@ -11,8 +11,8 @@ ANOTHER_DECIDED = Text(
     "{pipeline}: another command rolled back generation {generation}",
     hint="see `reloader history {pipeline}`",
 )
-FAILED = Text(
-    "failed",
+TRIAL_FAILED = Text(
+    "trial-failed",
     "{pipeline}: generation {generation} failed: {why}; {result}",
     hint="`reloader history {pipeline}` shows the reason",
 )
@@ -31,7 +31,7 @@ TAKE_OVER_ON_TRIAL = Text(
     "take-over-on-trial",
     "{pipeline}: --take-over of {attachments} with a trial; nothing was changed:"
     " if the trial fails, the replaced program cannot be restored",
-    hint="apply first without `health:` and --confirm-timeout; test the next version by a trial",
+    hint="apply first without `health:` and --confirm-timeout; use a trial for the next version",
 )
 
 # duty: the guard process
@@ -47,10 +47,14 @@ NOT_TRIED = Text("not-tried", "not tried")
 # guard: its start
 
 GUARD_ENDED = Text(
-    "guard-ended", "the guard process ended at once; nothing was swapped", hint="see `ulimit -u` and `free`"
+    "guard-ended",
+    "the guard process ended at once; nothing was swapped",
+    hint="check process limits and free memory: `ulimit -u`, `free`",
 )
 GUARD_NOT_STARTED = Text(
-    "guard-not-started", "the guard process could not start: {why}; nothing was swapped", hint="see `ulimit -u`"
+    "guard-not-started",
+    "the guard process could not start: {why}; nothing was swapped",
+    hint="check the limit of processes: `ulimit -u`",
 )
 
 # judge: checks that fail

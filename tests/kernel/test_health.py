@@ -141,7 +141,7 @@ def test_the_plan_says_what_will_be_proved(stage: Stage) -> None:
 def test_the_first_version_ever_is_taken_off(stage: Stage) -> None:
     done = apply(stage, tcp(stage))
     assert done.code == 3
-    assert "detached: a version before it does not exist" in done.error["message"]
+    assert "detached, because it was the first version" in done.error["message"]
     assert stage.attached() == 0
     (status,) = stage.call("status", stage.name)["pipelines"]
     assert status["state"] == "removed"
