@@ -21,7 +21,7 @@ def arguments(commands: Commands) -> None:
         commands,
         "recover",
         run,
-        "complete or roll back a change that was interrupted by a kill, a reboot or a lost disk",
+        "complete or roll back an interrupted change",
         """After a kill: a transaction with a commit record is completed; one without is rolled back, state included.
 Every command that changes a pipeline does this first for that pipeline.
 
