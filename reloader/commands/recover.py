@@ -72,7 +72,7 @@ def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, wri
 
     require_bpffs(env.host)
     lost = [n for n in args.pipelines if is_lost(env.host, n)]
-    lines = list[Message]()
+    lines: list[Message] = []
     for name in lost:
         with Held() as held:
             lines += rebuild.rebuild(writer, name)

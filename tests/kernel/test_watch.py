@@ -286,4 +286,4 @@ def test_a_directory_that_is_none(watch: Watch) -> None:
     command = [str(ROOT / ".venv" / "bin" / "python"), "-m", "reloader", "watch", f"{watch.folder}/none", *watch.where]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 65
-    assert "no such directory" in done.stderr
+    assert "the directory does not exist" in done.stderr
