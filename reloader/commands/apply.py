@@ -29,8 +29,8 @@ or the disk refuses, the running version stays (exit 1) or is restored (exit 3).
 
 With `health:` in the YAML, the new version is unconfirmed until its health window ends. The first check that
 fails rolls it back, state included (exit 3). So does ^C. A guard process watches the window: it continues
-when the terminal is lost or this command is killed. Until then, another apply of the same pipeline is
-refused (exit 75). Other pipelines are not affected.
+when the terminal is lost or this command is killed. Until the window ends, another apply of the
+same pipeline is refused (exit 75). Other pipelines are not affected.
 
 --confirm-timeout also asks for a confirmation. The command ends with the health window, or at once without
 one. The new version rolls back unless `reloader confirm NAME` comes within that time after the swap.""",

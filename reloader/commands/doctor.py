@@ -21,9 +21,9 @@ def arguments(commands: Commands) -> None:
         commands,
         "doctor",
         run,
-        "find faults of this host and its pipelines, and how to correct them",
-        """Checks the bpf filesystem, the record directory, the kernel and every pipeline. Changes nothing. Exit 69 when
-it finds a fault.
+        "find faults of this host and its pipelines",
+        """Checks the bpf filesystem, the record directory, the kernel and every pipeline. Each fault comes with
+a hint on how to correct it. Changes nothing. Exit 69 when it finds a fault.
 
 Each kernel feature is tried in a child process with a network namespace of its own: a version number does not
 tell what a distribution has removed or backported. `unknown` is a feature that this user may not try.""",

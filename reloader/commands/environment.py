@@ -191,7 +191,8 @@ class SlowSteps:
 
     def reading(self, files: Sequence[str]) -> None:
         """The first step of most commands; bulk files can make it a long one."""
-        self(f"reading {os.path.basename(files[0]) or files[0]}" if len(files) == 1 else f"reading {len(files)} files")
+        one = os.path.basename(files[0]) or files[0]
+        self(texts.READING(file=one) if len(files) == 1 else texts.READING_FILES(count=len(files)))
 
     def done(self) -> None:
         """The thread has ended once this returns, so that no line of progress comes behind the result."""

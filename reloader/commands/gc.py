@@ -15,7 +15,7 @@ def arguments(commands: Commands) -> None:
         commands,
         "gc",
         run,
-        "delete unused pins, objects and cache files that reloader created",
+        "delete unused pins and files that reloader created",
         """Deletes pins below our directory that are not in a record and not in use; stored objects and entries that
 are not part of a pipeline; compiled YAML of pipelines that do not exist any more; half-written files. It does
 not touch pins in other directories, programs without our metadata, or attached links. It never deletes state

@@ -49,7 +49,7 @@ MAIN = """Declarative, lossless hot reload of eBPF pipelines.
 
 A pipeline is a YAML document: programs, where they attach, and the role of each map. `apply` makes the kernel
 match the document. A new version is loaded beside the running version and takes over its state maps. Then each
-attachment is swapped by one compare-and-swap. Every packet meets the old or the new version, and no state is lost."""
+attachment is swapped by one compare-and-swap. Every packet meets the old or the new version. State is never lost."""
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"

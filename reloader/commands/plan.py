@@ -59,7 +59,7 @@ def _planned(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> tu
     steps.reading(args.files)
     for path, one in compiled(args.files, env.paths):
         _note_unfinished(env, one.wish.pipeline)
-        steps(f"planning {one.wish.pipeline}")
+        steps(texts.PLANNING(pipeline=one.wish.pipeline))
         try:
             plans.append(plan(env.host, intake(path, one, args)))
             start.checkable(env.host, one.wish)

@@ -12,6 +12,7 @@ from reloader.process.interrupts import Held
 
 if TYPE_CHECKING:
     from reloader.disk.lock import Writer
+    from reloader.wording.message import Message
 
 
 def arguments(commands: Commands) -> None:
@@ -20,7 +21,7 @@ def arguments(commands: Commands) -> None:
         commands,
         "recover",
         run,
-        "complete or roll back a change that was interrupted by a kill, a reboot or a lost disk",
+        "complete or roll back an interrupted change",
         """After a kill: a transaction with a commit record is completed; one without is rolled back, state included.
 Every command that changes a pipeline does this first for that pipeline.
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> list[str]:
+def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> list[Message]:
     """What was recovered. A system call that fails ends with 4: a journal that was not looked at may be open."""
     from reloader.disk.lock import writer_of
     from reloader.errors import NeedsHuman
@@ -63,7 +64,7 @@ def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> lis
         raise NeedsHuman(texts.RECOVERY_STOPPED(why=error), values={"errno": error.errno or 0}) from error
 
 
-def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, writer: Writer) -> list[str]:
+def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, writer: Writer) -> list[Message]:
     from reloader.lifecycle import rebuild
     from reloader.lifecycle.ready import recover_all
     from reloader.observe.pipeline import require_bpffs
@@ -71,7 +72,7 @@ def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, wri
 
     require_bpffs(env.host)
     lost = [n for n in args.pipelines if is_lost(env.host, n)]
-    lines = []
+    lines: list[Message] = []
     for name in lost:
         with Held() as held:
             lines += rebuild.rebuild(writer, name)

@@ -14,7 +14,7 @@ def arguments(commands: Commands) -> None:
     """Add the group and its commands."""
     group = commands.add_parser(
         "state",
-        help="record and check the layouts of state maps; export and import their contents",
+        help="check layouts of state maps; export and import contents",
         description="""The registry of state layouts: files state/SCHEMA/MAP.VERSION.yaml, reviewed
 like database migrations. diff, new, check and show need neither a kernel with BPF nor a
 privilege. export and import move the contents of state maps, for example for a planned reboot.""",

@@ -41,10 +41,10 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         with writer_lock(env.paths):
             seen = state_export.look(env.host, args.pipeline)
             maps = state_export.chosen(seen, args.pipeline, args.map)
-            for name in [n for n, m in maps.items() if state_export.exportable(m)]:
-                left_out = texts.MAP_LEFT_OUT(
-                    pipeline=args.pipeline, map=name, why=state_export.exportable(maps.pop(name))
-                )
+            errors = {name: why for name, one in maps.items() if (why := state_export.export_error(one))}
+            for name, why in errors.items():
+                del maps[name]
+                left_out = texts.MAP_LEFT_OUT(pipeline=args.pipeline, map=name, why=why)
                 if args.map:
                     raise ReloaderError(left_out)
                 env.output.note(left_out)

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     env.output.print(f"{args.schema}: {registry.folder}")
     for row in rows:
         env.output.print(f"{row['map']}: {', '.join(_named(v) for v in row['versions'])}")
-        for title, lines in (("", row["fields"]), ("lost", row["lossy"]), ("a rollback would lose", row["back_lossy"])):
+        for title, lines in (("", row["fields"]), ("lost", row["lossy"]), (texts.ROLLBACK_LOSES(), row["back_lossy"])):
             for line in lines:
                 env.output.print("  " + (f"{title}: " if title else "") + line)
     env.output.document("StateShow", {"schema": args.schema, "folder": registry.folder, "maps": rows})
@@ -67,12 +67,12 @@ def _shown(versions: tuple[LayoutVersion, ...]) -> dict[str, Any]:
     try:
         forward, back = between(versions, first, last), between(versions, last, first)
     except StateRefused as refused:
-        return {**row, "fields": [f"{first} → {last} in one pass: {reason}" for reason in refused.reasons]}
+        return {**row, "fields": [texts.NO_SINGLE_PASS(first=first, last=last, why=why) for why in refused.reasons]}
     rules = {"key": len(forward.key), "value": len(forward.value)}
     return {
         **row,
         "fields": forward.notes,
         "lossy": (*forward.lossy, *forward.misread),
-        "back_lossy": (*back.lossy, *(f"entries unless {d}" for d in back.demands)),
+        "back_lossy": (*back.lossy, *(texts.ENTRIES_UNLESS(demand=d) for d in back.demands)),
         "rules": rules,
     }

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         pairs = checked(args.files, judge)
         judge.refuse()
         for path, one in pairs:
-            steps(f"testing {one.wish.pipeline}")
+            steps(texts.TESTING(pipeline=one.wish.pipeline))
             active = _active(env, one.wish.pipeline)
             found.append((path, one, active, _results(env, one, active)))
     finally:
@@ -123,7 +123,7 @@ def _results(env: Environment, one: Compiled, active: Generation | None) -> tupl
     with privileged(env.paths):
         try:
             wish = active.wish if active else None
-            return prove(env.kernel, one.wish, bench.blob, wish, "no version is active")
+            return prove(env.kernel, one.wish, bench.blob, wish, texts.NO_ACTIVE_VERSION())
         except LoadRejected as error:
             raise rejected(bench, error, ()) from error
 

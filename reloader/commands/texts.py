@@ -40,9 +40,10 @@ UNCONFIRMED = Text("unconfirmed", "generation {generation} of {pipeline} is unco
 
 # environment: standard output
 
-OUTPUT_LOST = Text(
-    "output-lost", "standard output cannot be written: {why}; lines for it are lost, the command continues"
-)
+OUTPUT_LOST = Text("output-lost", "standard output cannot be written: {why}; its lines are lost, the command continues")
+
+READING = Text("reading", "reading {file}")
+READING_FILES = Text("reading-files", "reading {count:file}")
 
 # sources: files on the command line
 
@@ -55,7 +56,7 @@ NO_YAML_FILE = Text("no-yaml-file", "the directory does not contain a *.yaml fil
 
 APPLIED = Text("applied", "{pipeline}: generation {generation} is live{after}: {why}")
 DETACHED = Text("detached", "{pipeline}: done{after}: {why}")
-LEFT_OUT = Text("left-out", "{map}: {count:entry} left out: they do not fit in the other layout")
+LEFT_OUT = Text("left-out", "{map}: {count:entry} dropped: the layout cannot hold them")
 NOTHING_TO_DO = Text("nothing-to-do", "{pipeline}: nothing to do, generation {generation} is in force")
 NOTHING_TO_DO_WHY = Text("nothing-to-do-why", "nothing to do")
 ROLLS_BACK_IN = Text(
@@ -73,8 +74,8 @@ CONFIRM_BEFORE_HEALTH = Text(
 )
 CONFIRM_TIMEOUT = Text(
     "confirm-timeout",
-    "--confirm-timeout {text}: not a time that a confirmation may take",
-    hint="write for example 120s or 5m; at most a week",
+    "--confirm-timeout {text}: not a time of at most a week",
+    hint="write for example 120s or 5m",
 )
 RESET_UNKNOWN = Text(
     "reset-unknown", "--reset {names}: not a map of these pipelines", hint="`reloader plan FILE` lists the maps"
@@ -115,6 +116,7 @@ PANIC_OPEN = Text("panic-open", "{pipeline}: panic open: every packet passes at 
 
 # plan
 
+PLANNING = Text("planning", "planning {pipeline}")
 TRANSACTION_OPEN = Text(
     "transaction-open",
     "{pipeline}: `apply` recovers an interrupted transaction first; this plan may change by that",
@@ -131,7 +133,7 @@ RECOVERY_STOPPED = Text(
     "recovery-stopped", "recovery stopped: {why}", hint="remove the cause, then run `reloader recover`"
 )
 UNRECORDED = Text(
-    "unrecorded", "{pipeline}: has pins but not records; `reloader recover {pipeline}` rebuilds the records"
+    "unrecorded", "{pipeline}: pins exist, but records are missing; `reloader recover {pipeline}` rebuilds the records"
 )
 
 # show
@@ -152,6 +154,7 @@ LIVE_NEEDS_MAP = Text(
 COUNTED_QUESTIONS = Text("counted-questions", "{path}: written, {count:question} to answer")
 DIFFERS = Text("differs", "{map}: differs from version {head}, the recorded head")
 DIFFERS_OLDER = Text("differs-older", "{map}: differs from version {head}, the recorded head; it is version {version}")
+ENTRIES_UNLESS = Text("entries-unless", "entries unless {demand}")
 FITS = Text("fits", "{map}: version {head}, the recorded head")
 LAYOUTS_RECORDED = Text(
     "layouts-recorded",
@@ -161,8 +164,10 @@ MAP_UNRECORDED = Text("map-unrecorded", "{map}: not recorded")
 NO_LAYOUT_TO_WRITE = Text("no-layout-to-write", "{map}: version {version}, nothing to write")
 NO_MAP_IN_OBJECT = Text("no-map-in-object", "{object} does not have a map {map}", hint="its maps are {known}")
 NO_MAP_IN_SCHEMA = Text("no-map-in-schema", "schema {schema} does not record a map {map}", hint="it records {known}")
-NO_STATE_IN_SCHEMA = Text("no-state-in-schema", "schema {schema} does not record a map of this object")
+NO_SINGLE_PASS = Text("no-single-pass", "{first} → {last} in one pass: {why}")
+NO_STATE_IN_SCHEMA = Text("no-state-in-schema", "schema {schema} does not record a state map of this object")
 NOT_AN_OBJECT = Text("not-an-object", "{why}", hint="name a BPF object that `clang -target bpf -g` compiled")
+ROLLBACK_LOSES = Text("rollback-loses", "a rollback would lose")
 SCHEMA_ELSEWHERE = Text(
     "schema-elsewhere",
     "schema {schema} is in {folder}; all versions of a schema are in one directory",
@@ -191,7 +196,10 @@ NO_PIPELINES = Text("no-pipelines", "no pipelines")
 # test
 
 BUDGET_NOT_MEASURED = Text("budget-not-measured", "{pipeline}: budgets cannot be measured: {why}")
+NO_ACTIVE_VERSION = Text("no-active-version", "the pipeline does not have a running version")
 NO_TESTS = Text("no-tests", "{pipeline}: no tests")
+
+TESTING = Text("testing", "testing {pipeline}")
 
 # validate
 

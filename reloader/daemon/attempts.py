@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reloader.break_glass.panic import panicking
+from reloader.daemon import texts
 from reloader.disk.lock import Writer, writer_of
 from reloader.engine.apply_request import Intake
 from reloader.errors import (
@@ -151,8 +152,8 @@ class Attempts:
         for name in sorted(last.names):
             owner = self._owner.get(name, path)
             if owner != path and os.path.exists(owner):  # a renamed file takes its pipeline along
-                message = f"pipeline {name!r} is defined in {owner} too, which serves"
-                problems.append(Problem(file=path, line=0, column=0, path="metadata.name", message=message))
+                twice = texts.DEFINED_TWICE(pipeline=name, file=owner)
+                problems.append(Problem.at(path, twice, path="metadata.name"))
         if problems:
             raise InputError(problems)
         self._orphan(path, self._names.get(path, frozenset()) - last.names)
@@ -176,12 +177,10 @@ class Attempts:
         for line in result.recovered:
             self._in.say(line)
         if result.changed:
-            self._in.say(
-                f"{name}: generation {result.generation} serves ({(time.monotonic() - started) * 1000:.0f} ms)"
-                + (f", on trial for {result.unconfirmed:.0f} s" if result.unconfirmed else "")
-            )
+            text, ms = texts.LIVE_ON_TRIAL if result.unconfirmed else texts.LIVE, (time.monotonic() - started) * 1000
+            self._in.say(text(pipeline=name, generation=result.generation, ms=ms, seconds=result.unconfirmed))
         elif was and was.orphaned:
-            self._in.say(f"{name}: no longer an orphan; generation {result.generation} serves")
+            self._in.say(texts.NOT_ORPHANED(pipeline=name, generation=result.generation))
 
     def _in_force(self, path: str, name: str, digest: str) -> bool:
         """This very wish was tried, and whatever serves since then is intact: it, or what was rolled back to."""
@@ -189,19 +188,18 @@ class Attempts:
         if current is None or current.tried.get(path) != digest:
             return False
         if not current.generation and self._failed(current, digest):
-            told = f"generation {current.last_generation} failed its trial and is off; left so until an edit"
-            self._in.say(f"{name}: {told}")
+            self._in.say(texts.FAILED_TRIAL(pipeline=name, generation=current.last_generation))
             return True
         if panicking(self._in.host, name):
-            self._in.say(f"{name}: in a panic, and left so until an edit")
+            self._in.say(texts.IN_PANIC(pipeline=name))
             return True
         if self._in.kernel.pins.listdir(self._in.paths.rescue_pins(name)):
-            self._in.say(f"{name}: put into service by a rescue script, and left so until an edit")
+            self._in.say(texts.RESCUED(pipeline=name))
             return True
         if not is_unchanged(self._in.host, name, current.wish):
             return False
         if current.wish != digest:
-            self._in.say(f"{name}: generation {current.generation} serves, {self._why(current)}; left so until an edit")
+            self._in.say(self._other_version(current))
         return True
 
     def _failed(self, current: Current, digest: str) -> bool:
@@ -211,10 +209,11 @@ class Attempts:
             return failed(last.outcome) and last.wish.digest() == digest
         return False
 
-    def _why(self, current: Current) -> str:
-        """How something else than the file came to serve."""
+    def _other_version(self, current: Current) -> str:
+        """How another version than that of the file became the live version."""
         serving = records.read_generation(self._in.paths, current.pipeline, current.generation)
-        return f"after a {serving.reason}" if serving.cause is Cause.TRIAL else "put there by hand"
+        text = texts.ROLLED_BACK if serving.cause is Cause.TRIAL else texts.APPLIED_BY_HAND
+        return text(pipeline=current.pipeline, generation=current.generation, reason=serving.reason)
 
     def _prepared(self, path: str, one: Compiled) -> start.Watched | None:
         """What its trial needs; a file whose checks cannot be made is bad, and remembered as such."""
@@ -267,9 +266,7 @@ class Attempts:
             for name in names:
                 generation = note_orphan(writer, name)
                 if generation:
-                    self._in.say(
-                        f"{name}: orphaned; generation {generation} runs on (`reloader remove {name}` lets go)"
-                    )
+                    self._in.say(texts.ORPHANED(pipeline=name, generation=generation))
 
     def wakes(self) -> set[Wake]:
         """What tells of places of ours."""
@@ -294,8 +291,10 @@ class Attempts:
             del self._trials[name]
             with contextlib.suppress(NotFoundError):
                 ended = records.read_generation(self._in.paths, name, number).outcome
-                serves = f"generation {current.generation} serves" if current and current.generation else "it is off"
-                self._in.say(f"{name}: generation {number}: {ended.words if ended else 'its trial is over'}; {serves}")
+                live = current.generation if current else 0
+                now = texts.NOW_LIVE(generation=live) if live else texts.NOW_DETACHED()
+                how = ended.words if ended else texts.TRIAL_OVER()
+                self._in.say(texts.TRIAL_ENDED(pipeline=name, generation=number, outcome=how, now=now))
 
     def _moved(self, path: str, last: _Last) -> bool:
         if last.world is None:
@@ -329,7 +328,7 @@ def _in_one_line(error: ReloaderError | OSError) -> str:
         first, more = error.problems[0].lines()[0], len(error.problems) - 1
     else:
         first, more = ": ".join([error.message, *error.lines[:1]]), len(error.lines) - 1
-    return first + (f" (and {more} more)" if more > 0 else "")
+    return texts.AND_MORE(why=first, count=more) if more > 0 else first
 
 
 def _last_of(compiled: Sequence[Compiled], paths: Paths) -> _Last:

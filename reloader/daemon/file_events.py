@@ -14,6 +14,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import ObservedWatch
 
+from reloader.daemon import texts
 from reloader.daemon.sources.files import is_yaml
 
 MAX_WATCHES = 64  # each costs a thread; what lies beyond is seen by the scan
@@ -63,7 +64,7 @@ class Events(FileSystemEventHandler):
             watch = self._observer.schedule(self, directory, recursive=False)
         except OSError as error:  # ENOSPC, EMFILE: fs.inotify limits; ENOENT: gone again
             if not self._noted:
-                self._note(f"no change notices for {directory} ({error}); changes are seen within seconds all the same")
+                self._note(texts.NOT_WATCHED(directory=directory, why=error))
             self._noted = True
             return False
         self._watches[directory] = (watch, identity)

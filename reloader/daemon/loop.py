@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
+from reloader.daemon import texts
 from reloader.daemon.place_events import MOVED
 from reloader.daemon.sources.files import Files
 from reloader.errors import InputError, LockedError, ReloaderError
@@ -121,20 +122,20 @@ class Follower:
                 self._is_bad(path, error)
         else:
             if anything and self._bad.pop(path, None) is not None:
-                self._say(f"{self._short(path)}: mended")
+                self._say(texts.CORRECT_NOW(file=self._short(path)))
         finally:
             self.files.learn(path, self._engine.inputs(path), read=began)
 
     def _is_gone(self, path: str) -> None:
         if path in self._followed:
             self._engine.vanished(path)
-            self._say(f"{self._short(path)}: gone")
+            self._say(texts.MISSING(file=self._short(path)))
         self._followed.discard(path)
         self._bad.pop(path, None)
 
     def _is_bad(self, path: str, error: ReloaderError | OSError) -> None:
         lines = self._problem_lines(path, error)
-        for line in lines if self._bad.get(path) != lines else [f"{self._short(path)}: still bad"]:
+        for line in lines if self._bad.get(path) != lines else [texts.SAME_ERRORS(file=self._short(path))]:
             self._say(line)
         self._bad[path] = lines
 
@@ -154,12 +155,14 @@ class Follower:
         waiting.latest = max(waiting.latest, waiting.due)
         self._pending[path] = waiting
         if waiting.refusals == LOCKED_TRIES:
-            self._say(f"{self._short(path)}: waits: {error.message}")
+            self._say(texts.WAITING(file=self._short(path), why=error.message))
 
     def _say_problem(self) -> None:
-        if self.files.problem != self._problem:
-            self._say(f"{self.files.directory}: {self.files.problem or 'can be listed again'}")
-        self._problem = self.files.problem
+        problem = self.files.problem
+        if problem != self._problem:
+            how = texts.NOT_LISTED(why=problem) if problem else texts.LISTED_AGAIN()
+            self._say(f"{self.files.directory}: {how}")
+        self._problem = problem
 
     def _short(self, path: str) -> str:
         return os.path.relpath(path, self.files.directory)

@@ -1,4 +1,4 @@
-"""What the engine is given to apply. Made by commands/sources.py and follow/."""
+"""What the engine is given to apply. Made by commands/sources.py and daemon/."""
 
 from __future__ import annotations
 

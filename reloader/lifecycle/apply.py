@@ -1,6 +1,6 @@
 """Make the kernel look like a wish.
 
-Called by commands/, follow/, boot.py and trial/start.py.
+Called by commands/, daemon/, boot.py and trial/start.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a source tried last and how that went, and whether its file is missing, remembered with the pipeline's record.
 
-Called by carry_out.py and follow/.
+Called by carry_out.py and daemon/.
 """
 
 from __future__ import annotations

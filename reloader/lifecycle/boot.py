@@ -13,6 +13,7 @@ from reloader.engine.apply_request import Intake
 from reloader.engine.transaction import Progress
 from reloader.errors import NotFoundError, NothingSwapped, NoWayBack, ReloaderError, TestsFailed, VerifierRejected
 from reloader.kernel.host import Host
+from reloader.lifecycle import texts
 from reloader.lifecycle.apply import apply as apply_version
 from reloader.lifecycle.carry_out import Result, quiet
 from reloader.lifecycle.each import each
@@ -22,22 +23,23 @@ from reloader.store import records
 from reloader.store.records import Cause, Current, Generation
 from reloader.store.rollback_targets import ways_back
 from reloader.store.trial_terms import failed
+from reloader.wording.message import Message
 
 REASON = "boot"
 
 
-def boot(writer: Writer, names: Collection[str], *, progress: Progress = quiet) -> list[str]:
+def boot(writer: Writer, names: Collection[str], *, progress: Progress = quiet) -> list[Message]:
     """Load the current generation of every pipeline that is not in force; a line for each. One that fails does not
     stop the others."""
     known = records.pipelines(writer.paths)
     unknown = sorted(set(names) - set(known))
     if unknown:
-        raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=f"known pipelines: {', '.join(known) or 'none'}")
+        raise NotFoundError(texts.NO_SUCH_PIPELINE(names=unknown, hint=texts.KNOWN_PIPELINES(names=known or "none")))
     todo = sorted(names) or known
     return each(todo, lambda name: _boot_one(writer, name, progress))
 
 
-def _boot_one(writer: Writer, name: str, progress: Progress) -> list[str]:
+def _boot_one(writer: Writer, name: str, progress: Progress) -> list[Message]:
     done = _ready(writer, name)
     current = records.read_current(writer.paths, name)
     if current is None or not current.generation:
@@ -49,18 +51,16 @@ def _boot_one(writer: Writer, name: str, progress: Progress) -> list[str]:
         except (VerifierRejected, TestsFailed) as error:  # this kernel will not have what the last one ran
             refused = refused or error
             continue
-        return [*done, _told(writer.paths, current, generation, result, refused)]
-    raise refused or NothingSwapped(
-        f"{name}: generation {current.generation} cannot be loaded, its objects are gone", hint="apply it from its YAML"
-    )
+        return [*done, _describe(writer.paths, current, generation, result, refused)]
+    raise refused or NothingSwapped(texts.OBJECTS_MISSING(pipeline=name, generation=current.generation))
 
 
-def _ready(writer: Writer, name: str) -> list[str]:
+def _ready(writer: Writer, name: str) -> list[Message]:
     """What was unconfirmed goes back first; where this kernel refuses that, any version is better than none."""
     try:
         return ready(writer, name)
     except NoWayBack as error:
-        return [error.message]
+        return [texts.NOT_ROLLED_BACK(why=error.message)]
 
 
 def _candidates(host: Host, current: Current) -> Iterator[Generation]:
@@ -80,17 +80,22 @@ def _intake(generation: Generation) -> Intake:
     return Intake(wish=generation.wish, reason=REASON, cause=Cause.BOOT, origin=origin, lossy_rollback=True)
 
 
-def _told(paths: Paths, before: Current, generation: Generation, result: Result, refused: ReloaderError | None) -> str:
-    name = before.pipeline
+def _describe(
+    paths: Paths, before: Current, generation: Generation, result: Result, refused: ReloaderError | None
+) -> Message:
+    """The line for one pipeline: which generation is live, loaded from which, and why not from the newest."""
     if not result.changed:
-        return f"{name}: generation {result.generation} is in force"
-    told = f"{name}: generation {result.generation} serves, loaded from stored objects"
+        return texts.IN_FORCE(pipeline=before.pipeline, generation=result.generation)
+    earlier = generation.number < before.generation or refused is not None
+    more: str
     if refused:
-        return f"{told} of generation {generation.number}; this kernel refuses the newer: {refused.message}"
-    if generation.number < before.generation:
-        told = f"{told} of generation {generation.number}, as {before.generation} failed its trial"
-    empty = _emptied(paths, name, result.generation)
-    return told + (f"; state starts empty: {', '.join(empty)}" if empty else "")
+        more = texts.NEWER_REFUSED(why=refused.message)
+    else:
+        empty = _emptied(paths, before.pipeline, result.generation)
+        more = texts.NEWER_FAILED(generation=before.generation) if earlier else ""
+        more += texts.STATE_EMPTY(maps=empty) if empty else ""
+    text = texts.BOOTED_FROM if earlier else texts.BOOTED
+    return text(pipeline=before.pipeline, generation=result.generation, source=generation.number, more=more)
 
 
 def _emptied(paths: Paths, pipeline: str, number: int) -> list[str]:

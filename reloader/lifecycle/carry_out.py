@@ -19,6 +19,7 @@ from reloader.engine.transaction import Progress, Trip, run
 from reloader.errors import NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.kernel.host import Host
+from reloader.lifecycle import texts
 from reloader.lifecycle.attempt_record import note_attempt
 from reloader.lifecycle.planning import plan_of
 from reloader.lifecycle.privilege import privileged
@@ -138,10 +139,10 @@ def remove_when_ready(
     """`failed`: why it has to go, if nobody asked for it; that is remembered, even where no state is."""
     seen = observe(writer.host, None, pipeline)
     if seen.current is None:
-        raise NotFoundError(f"no pipeline {pipeline}", hint=known(writer.paths))
+        raise NotFoundError(texts.NO_SUCH_PIPELINE(names=pipeline, hint=known(writer.paths)))
     if not seen.current.generation and not drop_state and not seen.rescued:
-        kept = "its state is parked" if seen.current.state else "its history is kept"
-        raise RefusedChange(f"{pipeline} is removed already; only {kept}", hint="--state drops that too")
+        kept = texts.STATE_KEPT() if seen.current.state else texts.HISTORY_KEPT()
+        raise RefusedChange(texts.REMOVED_ALREADY(pipeline=pipeline, kept=kept))
     made, after = make_removal(seen, seen.current, writer.paths, drop_state=drop_state, failed=failed)
     wish = seen.generation.wish if seen.generation else None
     bench = Bench(host=writer.host, pipeline=pipeline, wish=wish)

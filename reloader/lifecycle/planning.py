@@ -15,6 +15,7 @@ from reloader.engine.strangers import in_config, in_load, listings, overwritten
 from reloader.errors import NotFoundError, RefusedChange
 from reloader.kernel import Kernel
 from reloader.kernel.host import Host
+from reloader.lifecycle import texts
 from reloader.lifecycle.conversions import conversions, counts, memory_cgroup, require_recorded
 from reloader.observe.pipeline import Observed, observe
 from reloader.pins.own_folders import require_own_folders
@@ -36,11 +37,10 @@ def plan_of(host: Host, intake: Intake) -> tuple[Plan, Observed, Request]:
     seen = observe(host, intake.wish, intake.wish.pipeline)
     unknown = sorted(set(intake.reset) - {m.name for m in intake.wish.maps})
     if unknown:
-        raise NotFoundError(f"--reset names no map of {intake.wish.pipeline}: {', '.join(unknown)}")
+        raise NotFoundError(texts.RESET_UNKNOWN(pipeline=intake.wish.pipeline, maps=unknown))
     foreign = sorted(m.name for m in intake.wish.maps if m.role is Role.EXTERNAL and m.name in intake.reset)
     if foreign:
-        why = f"{intake.wish.pipeline}: --reset {', '.join(foreign)}: an external map is not ours to empty"
-        raise RefusedChange(why, hint="whoever pinned it empties it; nothing was touched")
+        raise RefusedChange(texts.RESET_EXTERNAL(pipeline=intake.wish.pipeline, maps=foreign))
     require_recorded(intake, seen)
     readers = readers_of(host.paths, intake.wish, must_exist=not intake.origin)
     wanted = listings(host.paths, intake, seen)

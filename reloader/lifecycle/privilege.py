@@ -12,14 +12,10 @@ from contextlib import contextmanager
 
 from reloader.errors import PermissionRefused, VerifierRejected
 from reloader.kernel import Kernel
+from reloader.lifecycle import texts
 from reloader.plan.model import Plan
 
-PURPOSE = {
-    "CAP_BPF": "to load programs and create maps",
-    "CAP_NET_ADMIN": "to load networking programs and attach them",
-    "CAP_PERFMON": "for the verifier to reason about pointers as for root",
-}
-HINT = "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+NEEDED = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
 
 
 @contextmanager
@@ -27,19 +23,19 @@ def privileged(kernel: Kernel, plan: Plan) -> Iterator[None]:
     """Carry out a plan in here. PermissionRefused (77) ahead when it cannot succeed, and instead of what the verifier
     says only to those without CAP_PERFMON."""
     lacking = _lacking(kernel)
-    needed = [c for c in ("CAP_BPF", "CAP_NET_ADMIN") if c in lacking]
-    if needed and any(op.privileged for op in plan.ops):
-        told = "; ".join(f"{c} is missing, {PURPOSE[c]}" for c in needed)
-        raise PermissionRefused(f"{plan.pipeline}: {told}; nothing was touched", hint=HINT)
+    missing = [texts.CAP_BPF_MISSING()] if "CAP_BPF" in lacking else []
+    missing += [texts.CAP_NET_ADMIN_MISSING()] if "CAP_NET_ADMIN" in lacking else []
+    if missing and any(op.privileged for op in plan.ops):
+        raise PermissionRefused(texts.CAPABILITIES_MISSING(pipeline=plan.pipeline, missing="; ".join(missing)))
     try:
         yield
     except VerifierRejected as error:
         if "CAP_PERFMON" not in lacking:
             raise
-        why = f"{error.message}; CAP_PERFMON is missing, {PURPOSE['CAP_PERFMON']}"
-        raise PermissionRefused(why, hint=f"{HINT}; {error.hint}", detail=error.lines) from error
+        missing_too = texts.CAP_PERFMON_MISSING(why=error.message, verifier_hint=error.hint)
+        raise PermissionRefused(missing_too, detail=error.lines) from error
 
 
 def _lacking(kernel: Kernel) -> list[str]:
     held = kernel.capabilities()
-    return [] if "CAP_SYS_ADMIN" in held else [c for c in PURPOSE if c not in held]
+    return [] if "CAP_SYS_ADMIN" in held else [c for c in NEEDED if c not in held]

@@ -15,6 +15,7 @@ from reloader.errors import KernelError, NeedsHuman, NotFoundError
 from reloader.frozen import frozen
 from reloader.kernel import Fd, Kernel, LinkInfo, MapInfo
 from reloader.kernel.host import Host
+from reloader.lifecycle import texts
 from reloader.paths import Paths, pin_name, read_inner_pin, read_pin_name, read_state_pin
 from reloader.pins.inventory import Pin, PinKind, Pins, inventory, link_infos, program_infos
 from reloader.pins.own_folders import require_own_folders
@@ -26,8 +27,7 @@ from reloader.plan import program_metadata
 from reloader.store import blobs, records
 from reloader.store.records import Cause, Current, Generation, LinkRecord, MapRecord
 from reloader.structs.btf import Btf, TypeTree
-
-REASON = "rebuilt from the kernel"
+from reloader.wording.message import Message
 
 
 @frozen
@@ -61,25 +61,22 @@ class _Found:
     gates: tuple[str, ...]  # programs of that load that obey the generation a first hook hands on
 
 
-def rebuild(writer: Writer, pipeline: str) -> list[str]:
+def rebuild(writer: Writer, pipeline: str) -> list[Message]:
     """Write the records again; a line for each thing that was found, or that nothing explains."""
     require_own_folders(writer.host, pipeline)
     if records.open_journals(writer.paths, pipeline):
-        raise NeedsHuman(
-            f"{pipeline}: its records are damaged and a transaction is open",
-            hint=f"remove {writer.paths.journals_dir(pipeline)}, then `reloader recover {pipeline}`",
-        )
+        journals = writer.paths.journals_dir(pipeline)
+        raise NeedsHuman(texts.DAMAGED_AND_OPEN(pipeline=pipeline, journals=journals))
     found = _look(writer.host, pipeline)
     generation = _stored(writer.paths, pipeline, found) or _generation(writer.kernel, pipeline, found)
     links, unknown = _links(writer.host, generation, found)
     current = _current(writer.host, pipeline, generation, found, links)
     blobs.put_record(writer.paths, generation, current, script.write_script)
-    state = ", ".join(sorted(current.state)) or "none"
-    line = (
-        f"{pipeline}: records rebuilt: generation {generation.number}, load {generation.load}, "
-        f"{len(links)} {'link' if len(links) == 1 else 'links'}, state maps: {state}"
-    )
-    return [line, *(f"{pipeline}: no program says what the link {pin} is for; it is left alone" for pin in unknown)]
+    rebuilt = texts.RECORDS_REBUILT(
+        pipeline=pipeline, generation=generation.number, load=generation.load,
+        links=len(links), maps=sorted(current.state) or "none",
+    )  # fmt: skip
+    return [rebuilt, *(texts.LINK_UNEXPLAINED(pipeline=pipeline, pin=pin) for pin in unknown)]
 
 
 # looking
@@ -89,7 +86,8 @@ def _look(host: Host, pipeline: str) -> _Found:
     pins = inventory(host, pipeline)
     programs = list(_programs(host.kernel, pins, pipeline))
     if not programs:
-        raise NeedsHuman(f"{pipeline}: no program below {host.paths.pipeline_pins(pipeline)} says whose it is")
+        folder = host.paths.pipeline_pins(pipeline)
+        raise NeedsHuman(texts.NO_PROGRAM_OF_OURS(pipeline=pipeline, folder=folder))
     links = {pin.path: info for pin, info in link_infos(host.kernel, pins.links)}
     load = _serving(programs, links)
     mine = {p.name: p for p in programs if p.load == load}
@@ -171,7 +169,7 @@ def _generation(kernel: Kernel, pipeline: str, found: _Found) -> Generation:
         load=found.load,
         wish=_wish(pipeline, words, found),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        reason=REASON,
+        reason=texts.REBUILT(),
         cause=Cause.REBUILT,
         boot_id=kernel.boot_id(),
         progs={n: p.id for n, p in found.programs.items()},

@@ -21,14 +21,15 @@ from reloader.errors import NeedsHuman, ReloaderError
 from reloader.fault_points import lasting
 from reloader.frozen import frozen
 from reloader.kernel.host import Host
+from reloader.lifecycle import texts
 from reloader.paths import BLOBS, FRAGMENTS, Paths
 from reloader.pipeline.wish import Wish
 from reloader.plan.ops import Op
 from reloader.process.interrupts import Held
 from reloader.store.records import Current, Generation
-from reloader.wording.printable import counted
+from reloader.wording.message import Message, Text
 
-RECOVERED: dict[str, list[str]] = {}
+RECOVERED: dict[str, list[Message]] = {}
 """Pipeline → what this process did to end its open transactions, a line for each."""
 
 
@@ -47,10 +48,7 @@ def decide(lines: list[JournalLine]) -> Decision:
     try:
         return _decide(lines)
     except (ValueError, TypeError, KeyError) as error:
-        raise NeedsHuman(
-            f"the journal's lines are sound, but another version of reloader wrote them: {error}",
-            hint="recover with the version that was killed",
-        ) from error
+        raise NeedsHuman(texts.OTHER_JOURNAL(why=error)) from error
 
 
 def _decide(lines: list[JournalLine]) -> Decision:
@@ -81,7 +79,7 @@ def _ops(data: list[Any]) -> tuple[Op, ...]:
     return tuple(jsonable.from_json(Op, item) for item in data)
 
 
-def recover(writer: Writer, pipeline: str, progress: Callable[[str], None] = silent) -> list[str]:
+def recover(writer: Writer, pipeline: str, progress: Callable[[str], None] = silent) -> list[Message]:
     """Bring a pipeline whose transaction died to entirely old or entirely new; one line per journal found.
 
     Signals are held back during this; one that came is raised afterwards."""
@@ -102,15 +100,11 @@ def recover(writer: Writer, pipeline: str, progress: Callable[[str], None] = sil
 
 def stopped(pipeline: str, error: OSError) -> NeedsHuman:
     """Return the error of a recovery that a system call ended. An open journal is not lost by it."""
-    return NeedsHuman(
-        f"{pipeline}: recovery stopped: {error}; an open journal is kept",
-        hint=f"remove the cause, then run `reloader recover {pipeline}`",
-        reason="recovery-stopped",
-        values={"pipeline": pipeline, "errno": error.errno or 0},
-    )
+    values: dict[str, object] = {"pipeline": pipeline, "errno": error.errno or 0}
+    return NeedsHuman(texts.RECOVERY_STOPPED(pipeline=pipeline, why=error), values=values)
 
 
-def _recover_one(host: Host, pipeline: str, path: Path, progress: Callable[[str], None]) -> str:
+def _recover_one(host: Host, pipeline: str, path: Path, progress: Callable[[str], None]) -> Message:
     lines = read_journal(path)
     decision = after_restart(decide(lines), lines, host.kernel.boot_id())
     bench = Bench(host=host, pipeline=pipeline, wish=decision.wish, commit=decision.commit)
@@ -120,7 +114,7 @@ def _recover_one(host: Host, pipeline: str, path: Path, progress: Callable[[str]
     journal = Journal(path, seq=len(lines))
     if decision.forward:
         finish_after_commit(bench, decision.ops, journal)
-        return f"{pipeline}: an interrupted transaction was completed{_moved(bench, 'that the old map still held')}"
+        return texts.COMPLETED(pipeline=pipeline, more=_moved(bench, texts.MOVED_ON))
     try:
         for op in decision.ops:
             if op.returns_state:
@@ -130,13 +124,9 @@ def _recover_one(host: Host, pipeline: str, path: Path, progress: Callable[[str]
         end(bench, journal)
     except (OSError, ReloaderError) as error:
         journal.close()
-        raise NeedsHuman(
-            f"{pipeline}: taking back an interrupted transaction failed: {error}",
-            hint=f"its journal is {path}",
-            reason="undo-failed",
-            values={"journal_open": path.exists(), "committed": False},
-        ) from error
-    return f"{pipeline}: an interrupted transaction was taken back{_moved(bench, 'back')}"
+        values: dict[str, object] = {"journal_open": path.exists(), "committed": False}
+        raise NeedsHuman(texts.UNDO_FAILED(pipeline=pipeline, why=error, journal=path), values=values) from error
+    return texts.ROLLED_BACK_AFTER_KILL(pipeline=pipeline, more=_moved(bench, texts.MOVED_BACK))
 
 
 def _links_were_back(lines: list[JournalLine]) -> bool:
@@ -150,10 +140,10 @@ def _planned(lines: list[JournalLine]) -> tuple[Op, ...]:
     return _ops(begin["ops"]) if begin else ()
 
 
-def _moved(bench: Bench, what: str) -> str:
-    """How much state was not where it belongs."""
-    counts = ((name, counted(count, "entry")) for name, count in sorted(bench.moved.items()) if count)
-    return "".join(f"; {name}: moved {entries} {what}" for name, entries in counts) + left_out(bench.left_out)
+def _moved(bench: Bench, text: Text) -> str:
+    """How much state of each map was not where it belongs, and how much of it was dropped."""
+    moved = (text(map=name, count=count) for name, count in sorted(bench.moved.items()) if count)
+    return "".join(moved) + left_out(bench.left_out)
 
 
 def _sweep_fragments(paths: Paths, pipeline: str) -> None:

@@ -13,12 +13,11 @@ from reloader.disk.lock import Writer
 from reloader.engine.apply_request import Intake
 from reloader.engine.transaction import left_out
 from reloader.errors import NoWayBack, ReloaderError
-from reloader.lifecycle import trial_record
+from reloader.lifecycle import texts, trial_record
 from reloader.lifecycle.carry_out import Result, apply_when_ready, remove_when_ready
 from reloader.store import records
 from reloader.store.records import Cause, Current, Generation, OutcomeKind, TrialOutcome
-
-FORGOTTEN = "nobody confirmed it in time, and its guard is gone"
+from reloader.wording.message import Message
 
 
 def again(target: Generation, reason: str, cause: Cause) -> Intake:
@@ -31,8 +30,8 @@ def end_trial(writer: Writer, current: Current, reason: str) -> Result | None:
     """Nobody vouches for the generation on trial: it goes. None: a panic serves, which only a person ends; the trial
     is over then, and the version stays below it."""
     if panicking(writer.host, current.pipeline):
-        words = f"{trial_record.PANICKED.words} ({reason})"
-        trial_record.conclude(writer, current, replace(trial_record.PANICKED, words=words))
+        because = texts.PANICKED_BECAUSE(why=reason)
+        trial_record.conclude(writer, current, replace(trial_record.PANICKED, words=because))
         return None
     return _send_home(writer, current, reason)
 
@@ -42,16 +41,16 @@ def _send_home(writer: Writer, current: Current, reason: str) -> Result:
     its state parked."""
     on_trial = current.trial
     assert on_trial is not None
-    trial_record.note_outcome(writer.paths, current, trial_record.back(f": {reason}"))
-    failed = f"generation {on_trial.generation} failed: {reason}"
+    trial_record.note_outcome(writer.paths, current, trial_record.rolled_back(reason))
+    failed = texts.GENERATION_FAILED(generation=on_trial.generation, why=reason)
     if not on_trial.back_to:
         return remove_when_ready(writer, current.pipeline, failed=failed)
     target = records.read_generation(writer.paths, current.pipeline, on_trial.back_to)
     # it served; what it is measured against is what failed
-    once_more = again(target, f"rollback to {target.number}: {failed}", Cause.TRIAL)
+    once_more = again(target, texts.ROLLBACK_TO_BECAUSE(generation=target.number, why=failed), Cause.TRIAL)
     intake = replace(once_more, tests=False, leave_out=True)
     sent = apply_when_ready(writer, intake)
-    trial_record.note_outcome(writer.paths, current, trial_record.back(f": {reason}{left_out(sent.left_out)}"))
+    trial_record.note_outcome(writer.paths, current, trial_record.rolled_back(reason, left_out(sent.left_out)))
     return sent
 
 
@@ -67,23 +66,21 @@ def give_up(writer: Writer, current: Current, reason: str, failure: Exception) -
     """The records say that the version stays although it failed; the error to raise."""
     assert current.trial is not None
     name, number = current.pipeline, current.trial.generation
-    told = f"{reason}; taking it back failed: {failure}"
+    failed = texts.ROLLBACK_FAILED(why=reason, failure=failure)
     with suppress(ReloaderError, OSError):
         now = records.read_current(writer.paths, name)
         if now is not None and now.trial == current.trial:  # it may have got as far as its commit
-            outcome = TrialOutcome(kind=OutcomeKind.STAYS, words=f"failed, and stays: {told}")
-            trial_record.conclude(writer, replace(now, last_error=told), outcome)
-    why = f"{name}: generation {number} failed: {reason}; taking it back failed: {failure}"
-    return NoWayBack(why, hint=f"it serves; mend the cause, then `reloader rollback {name}` or apply another version")
+            outcome = TrialOutcome(kind=OutcomeKind.STAYS, words=texts.STAYS(why=failed))
+            trial_record.conclude(writer, replace(now, last_error=failed), outcome)
+    return NoWayBack(texts.NO_WAY_BACK(pipeline=name, generation=number, why=reason, failure=failure))
 
 
-def home(before: Current, result: Result | None) -> str:
-    """What stands after `end_trial`, in words."""
+def describe_return(before: Current, result: Result | None) -> Message:
+    """Say what is live after `end_trial`."""
     assert before.trial is not None
     if result is None:
-        return trial_record.PANICKED.words
+        return texts.PANICKED()
     if not before.trial.back_to:
-        return "taken off, as nothing served before"
-    return (
-        f"rolled back, generation {result.generation} serves as {before.trial.back_to} did{left_out(result.left_out)}"
-    )
+        return texts.DETACHED()
+    dropped = left_out(result.left_out)
+    return texts.RESTORED(generation=result.generation, source=before.trial.back_to, left_out=dropped)

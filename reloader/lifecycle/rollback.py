@@ -12,7 +12,7 @@ from dataclasses import replace
 from reloader.disk.lock import Writer
 from reloader.engine.transaction import Progress
 from reloader.errors import KernelError, NothingSwapped, RolledBack
-from reloader.lifecycle import trial_record
+from reloader.lifecycle import texts, trial_record
 from reloader.lifecycle.carry_out import Result, apply_when_ready, quiet
 from reloader.lifecycle.ready import make_ready
 from reloader.lifecycle.return_to_previous import again
@@ -39,15 +39,14 @@ def rollback(
         return replace(sent, recovered=tuple(recovered))
     target = rollback_target(writer.paths, pipeline, to)
     current = records.read_current(writer.paths, pipeline)
-    intake = replace(
-        again(target, f"rollback to {target.number}", Cause.ROLLBACK), tests=tests, leave_out=leave_out, reset=reset
-    )
+    stored = again(target, texts.ROLLBACK_TO(generation=target.number), Cause.ROLLBACK)
+    intake = replace(stored, tests=tests, leave_out=leave_out, reset=reset)
     try:
         result = apply_when_ready(writer, intake, progress=progress, recovered=tuple(recovered))
     except (NothingSwapped, RolledBack) as error:
         if isinstance(error.__cause__, KernelError) and error.__cause__.errno == errno.ERANGE:
-            error.hint = "--allow-lossy-rollback leaves these entries out and goes back"
+            error.hint = texts.ALLOW_LOSSY()
         raise
     if current is not None and current.trial and result.changed:  # its guard sees that it was decided
-        trial_record.note_outcome(writer.paths, current, trial_record.back(" by hand"))
+        trial_record.note_outcome(writer.paths, current, trial_record.ROLLED_BACK_BY_HAND)
     return result

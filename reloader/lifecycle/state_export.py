@@ -17,7 +17,9 @@ from reloader.kernel import PERCPU_TYPES, PLAIN_TYPES, Kernel, MapType
 from reloader.kernel.host import Host
 from reloader.layouts import archive
 from reloader.layouts.archive import Exported
+from reloader.lifecycle import texts
 from reloader.observe.pipeline import Observed, SeenMap, observe, opened
+from reloader.wording.message import Message
 
 
 @frozen
@@ -33,26 +35,25 @@ def chosen(seen: Observed, pipeline: str, only: str | None) -> dict[str, SeenMap
     if only is None:
         return found
     if only not in found:
-        raise NotFoundError(f"{pipeline} has no state map {only}", hint=f"it has {', '.join(sorted(found)) or 'none'}")
+        raise NotFoundError(texts.NO_STATE_MAP(pipeline=pipeline, map=only, known=sorted(found) or "none"))
     return {only: found[only]}
 
 
-def exportable(seen: SeenMap) -> str:
-    """Why a map's contents cannot be had; empty when they can."""
+def export_error(seen: SeenMap) -> Message | None:
+    """Why a map's entries cannot be exported; None when they can."""
     if seen.info.type in PLAIN_TYPES:
-        return ""
-    kind = MapType(seen.info.type).name.lower() if seen.info.type in set(MapType) else str(seen.info.type)
-    return f"a {kind} cannot be read without emptying it, or not at all"
+        return None
+    kind = MapType(seen.info.type).name.lower() if seen.info.type in set(MapType) else seen.info.type
+    return texts.CANNOT_BE_EXPORTED(type=kind)
 
 
 def look(host: Host, pipeline: str) -> Observed:
     """The pipeline as it stands; NotFoundError and NeedsHuman when it does not."""
     seen = observe(host, None, pipeline)
     if seen.current is None:
-        raise NotFoundError(f"no pipeline {pipeline}", hint="see `reloader status`")
+        raise NotFoundError(texts.NO_SUCH_PIPELINE(names=pipeline, hint=texts.SEE_STATUS()))
     if open_journals(host.paths.journals_dir(pipeline)):
-        why = f"{pipeline}: a transaction did not end; its counts may be in two maps"
-        raise NeedsHuman(why, hint=f"`reloader recover {pipeline}` first")
+        raise NeedsHuman(texts.TRANSACTION_OPEN(pipeline=pipeline))
     return seen
 
 

@@ -18,7 +18,7 @@ from reloader.errors import NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Kernel, MapType
 from reloader.layouts.archive import Exported
-from reloader.lifecycle import state_export
+from reloader.lifecycle import state_export, texts
 from reloader.lifecycle.ready import ready
 from reloader.observe.pipeline import Observed, SeenMap, opened
 from reloader.pipeline.model import Role
@@ -48,7 +48,7 @@ class Imported:
 
 def bring_in(writer: Writer, order: Order, *, progress: Callable[[str], None]) -> Imported:
     """Bring the file's entries into the pipeline's live state maps."""
-    progress(f"reading {order.file.name}")
+    progress(texts.READING(file=order.file.name))
     found, signature = transfer_entries.contents(order.file)
     held = _wanted(found, order)
     recovered = ready(writer, order.pipeline)
@@ -73,16 +73,15 @@ def _wanted(found: dict[str, tuple[Exported, int]], order: Order) -> dict[str, t
     if order.only is None:
         return found
     if order.only not in found:
-        raise NotFoundError(f"{order.file} has no map {order.only}", hint=f"it has {', '.join(found) or 'none'}")
+        raise NotFoundError(texts.NO_MAP_IN_FILE(file=order.file, map=order.only, known=list(found) or "none"))
     return {order.only: found[order.only]}
 
 
 def _serving(seen: Observed, pipeline: str) -> tuple[Generation, Current]:
     if seen.generation is None or seen.current is None:
-        raise RefusedChange(f"{pipeline} is removed; there is no map to import into", hint="apply it first")
+        raise RefusedChange(texts.PIPELINE_REMOVED(pipeline=pipeline))
     if seen.rebooted:
-        why = f"{pipeline}: the kernel was restarted, and nothing of it serves"
-        raise RefusedChange(why, hint=f"`reloader recover --boot {pipeline}` first")
+        raise RefusedChange(texts.NOT_LOADED(pipeline=pipeline))
     return seen.generation, seen.current
 
 
@@ -92,8 +91,7 @@ def _incoming(
     live = seen.maps.get(one.map)
     wanted = next((m for m in generation.wish.maps if m.name == one.map), None)
     if live is None or wanted is None or wanted.role is not Role.STATE:
-        name = generation.wish.pipeline
-        raise NotFoundError(f"{name} has no state map {one.map} in service", hint="--map names the ones to import")
+        raise NotFoundError(texts.NOT_LIVE(pipeline=generation.wish.pipeline, map=one.map))
     there, fresh = _there(kernel, live), entries
     if there + entries > live.info.max_entries and live.info.type in HASHES and live.key == one.key:
         fresh = _fresh(kernel, live, one.map, file)

@@ -20,6 +20,7 @@ from reloader.fault_points import lasting
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd
 from reloader.kernel.host import Host
+from reloader.lifecycle import texts
 from reloader.paths import BLOBS, FRAGMENTS, RECORD_SUFFIX, Paths
 from reloader.pins.inventory import LoadPins, Pin, inventory, pinned_pipelines, program_infos
 from reloader.pins.own_folders import describe_weak, weak_folders
@@ -27,7 +28,6 @@ from reloader.places import places
 from reloader.process.interrupts import Held
 from reloader.store import records
 from reloader.store.records import MOST, Current
-from reloader.wording.printable import counted
 
 OLD = 3600.0  # seconds after which nobody is still writing a compiled wish
 
@@ -98,24 +98,21 @@ class _Pipeline:
 
     def look(self) -> list[Dead | Kept]:
         if records.open_journals(self._layout, self._name):
-            return [Kept(path=self._root, why=f"a transaction is open; `reloader recover {self._name}` first")]
+            return [Kept(path=self._root, why=texts.SWEEP_OPEN(pipeline=self._name))]
         try:
             current = records.read_current(self._layout, self._name)
             explained = self._explained(current)
         except (NeedsHuman, NotFoundError) as error:
-            return [Kept(path=self._root, why=f"its records are not sound: {error.message}")]
+            return [Kept(path=self._root, why=texts.RECORDS_UNSOUND(why=error.message))]
         if current is None and self._lives():
-            why = f"no record explains it, and it serves; `reloader recover {self._name}` rebuilds its records"
-            return [Kept(path=self._root, why=why)]
+            return [Kept(path=self._root, why=texts.UNRECORDED_LIVE(pipeline=self._name))]
         found = (self._links, self._loads, self._state, self._names)
         return [*self._rescued(), *(one for look in found for one in look(explained))]
 
     def _rescued(self) -> Iterator[Kept]:
         """It may serve: a filter of traffic control is on none of the hooks that are looked at here."""
         if self._pins.rescue_contents:
-            why = "a rescue script put it there; `reloader apply FILE` takes over from it, "
-            why += f"`reloader remove {self._name}` takes it off"
-            yield Kept(path=self._layout.rescue_pins(self._name), why=why)
+            yield Kept(path=self._layout.rescue_pins(self._name), why=texts.RESCUE_LOAD(pipeline=self._name))
 
     def _explained(self, current: Current | None) -> set[str]:
         """Every pin that the records speak of, whether it is there or not."""
@@ -149,9 +146,9 @@ class _Pipeline:
             if pin.path in explained:
                 continue
             if self._link_lives(pin):
-                yield Kept(path=pin.path, why="no record explains this link, and it is attached")
+                yield Kept(path=pin.path, why=texts.ATTACHED_LINK())
             else:
-                yield Dead(kind="pin", path=pin.path, why="a link that lost its place")
+                yield Dead(kind="pin", path=pin.path, why=texts.DETACHED_LINK())
 
     def _link_lives(self, pin: Pin) -> bool:
         """Only a link that lost its place is dead."""
@@ -169,14 +166,14 @@ class _Pipeline:
                 continue
             programs = list(self._programs(load))
             if any(number in attached for number, _ in programs):
-                yield Kept(path=load.path, why="no record explains this load, and it is attached")
+                yield Kept(path=load.path, why=texts.ATTACHED_LOAD())
             elif not all(ours for _, ours in programs):
-                yield Kept(path=load.path, why="it holds somebody else's program")
+                yield Kept(path=load.path, why=texts.OTHER_OWNER())
             else:
                 pins = _files((*load.programs, *load.maps, *load.bridge))
-                yield from (Dead(kind="pin", path=p.path, why="of a load that no record explains") for p in pins)
+                yield from (Dead(kind="pin", path=p.path, why=texts.UNRECORDED_LOAD()) for p in pins)
                 if not load.contents:
-                    yield Dead(kind="folder", path=load.path, why="empty")
+                    yield Dead(kind="folder", path=load.path, why=texts.EMPTY_FOLDER())
 
     def _programs(self, load: LoadPins) -> Iterator[tuple[int, bool]]:
         """(kernel id, whether it says that it is this pipeline's)."""
@@ -190,10 +187,9 @@ class _Pipeline:
                 continue
             entries = self._entries(pin)
             if entries:
-                why = f"no record explains this state, and it holds {counted(entries, 'entry')}: remove the pin by hand"
-                yield Kept(path=pin.path, why=why)
+                yield Kept(path=pin.path, why=texts.STATE_WITH_ENTRIES(count=entries))
             elif entries == 0:
-                yield Dead(kind="pin", path=pin.path, why="an empty state map that no record explains")
+                yield Dead(kind="pin", path=pin.path, why=texts.EMPTY_STATE())
 
     def _entries(self, pin: Pin) -> int | None:
         """Entries that somebody made; None: that cannot be told, or it is no map."""
@@ -213,9 +209,9 @@ class _Pipeline:
 
     def _names(self, explained: set[str]) -> Iterator[Dead]:
         for pins, why in (
-            (self._pins.public, "a public name of a map that no record explains"),
-            (self._pins.imports, "of an import that ended"),
-            (self._pins.taken, "of a take-over that ended"),
+            (self._pins.public, texts.UNRECORDED_NAME()),
+            (self._pins.imports, texts.UNRECORDED_IMPORT()),
+            (self._pins.taken, texts.UNRECORDED_TAKEN()),
         ):
             yield from (Dead(kind="pin", path=p.path, why=why) for p in _files(pins) if p.path not in explained)
 
@@ -228,7 +224,7 @@ def _blobs(paths: Paths) -> Iterator[Dead]:
     for blob in BLOBS:
         for path in listing(paths.blob_dir(blob)):
             if not path.name.startswith(".") and path.lstat().st_nlink == 1:
-                yield Dead(kind="blob", path=str(path), why="no pipeline needs it")
+                yield Dead(kind="blob", path=str(path), why=texts.UNUSED_BLOB())
 
 
 def _compiled(paths: Paths) -> Iterator[Dead]:
@@ -236,7 +232,7 @@ def _compiled(paths: Paths) -> Iterator[Dead]:
     known = set(records.pipelines(paths))
     for path in listing(paths.cache_dir, RECORD_SUFFIX):
         if not known & _pipelines_of(path) and not path.is_dir():
-            yield Dead(kind="cache", path=str(path), why="compiled from a YAML of no recorded pipeline")
+            yield Dead(kind="cache", path=str(path), why=texts.CACHE_OF_NONE())
 
 
 def _pipelines_of(path: Path) -> set[str]:
@@ -255,7 +251,7 @@ def _fragments(paths: Paths) -> Iterator[Dead]:
         except OSError:  # it went meanwhile
             continue
         if old and not path.is_dir() and not _is_in_use(paths, path):
-            yield Dead(kind="fragment", path=str(path), why="half written by a process that is gone")
+            yield Dead(kind="fragment", path=str(path), why=texts.HALF_WRITTEN())
 
 
 def _is_in_use(paths: Paths, fragment: Path) -> bool:

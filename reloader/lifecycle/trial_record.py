@@ -14,37 +14,40 @@ from dataclasses import replace
 from reloader.disk.lock import Writer, writer_of
 from reloader.errors import LockedError, NotFoundError
 from reloader.kernel.host import Host
+from reloader.lifecycle import texts
 from reloader.paths import Paths
 from reloader.process.interrupts import Held
 from reloader.store import records
 from reloader.store.records import Current, OutcomeKind, TrialOutcome
+from reloader.store.rollback_targets import known
 from reloader.store.trial_terms import born, guarded, left, now, overdue
 
 __all__ = [
-    "back", "born", "conclude", "confirm", "guarded", "left", "lock_in_turn", "note_outcome", "now", "overdue",
-    "refuse",
+    "born", "conclude", "confirm", "guarded", "left", "lock_in_turn", "note_outcome", "now", "overdue", "refuse",
+    "rolled_back",
 ]  # fmt: skip
 
-CONFIRMED = TrialOutcome(kind=OutcomeKind.CONFIRMED, words="confirmed")
-PANICKED = TrialOutcome(kind=OutcomeKind.PANICKED, words="a panic ended its trial")
-REMOVED = TrialOutcome(kind=OutcomeKind.REMOVED, words="removed before its trial was over")
+CONFIRMED = TrialOutcome(kind=OutcomeKind.CONFIRMED, words=texts.CONFIRMED())
+PANICKED = TrialOutcome(kind=OutcomeKind.PANICKED, words=texts.PANICKED())
+REMOVED = TrialOutcome(kind=OutcomeKind.REMOVED, words=texts.REMOVED())
+ROLLED_BACK_BY_HAND = TrialOutcome(kind=OutcomeKind.BACK, words=texts.ROLLED_BACK_BY_HAND())
 PAUSE, LONGEST_PAUSE = 0.01, 0.5  # seconds between two tries for the writer lock
 
 
 def refuse(current: Current, boot_id: str) -> LockedError:
-    """What a change to a pipeline on trial meets. It must not be built on what has not proved itself: the way back
-    would lead to a version that nobody vouches for."""
-    trial, name = current.trial, current.pipeline
+    """Return the error of a change to a pipeline on trial: a rollback of that change would restore a version that has
+    not proved itself."""
+    trial = current.trial
     assert trial is not None
-    why = f"{name}: generation {trial.generation} is unconfirmed for another {left(trial, boot_id):.0f} s"
-    back = "rollback" if trial.back_to else "remove"
-    keep = f"`reloader confirm {name}` keeps it, `reloader {back} {name}` takes it back at once"
-    return LockedError(why, hint=f"wait for the outcome; or {keep}")
+    back, seconds = "rollback" if trial.back_to else "remove", left(trial, boot_id)
+    return LockedError(
+        texts.UNCONFIRMED(pipeline=current.pipeline, generation=trial.generation, seconds=seconds, back=back)
+    )
 
 
-def back(how: str) -> TrialOutcome:
-    """It was taken back."""
-    return TrialOutcome(kind=OutcomeKind.BACK, words=f"rolled back{how}")
+def rolled_back(why: str, left_out: str = "") -> TrialOutcome:
+    """Return the outcome of a version that was rolled back because it failed."""
+    return TrialOutcome(kind=OutcomeKind.BACK, words=texts.ROLLED_BACK_BECAUSE(why=why, left_out=left_out))
 
 
 def conclude(writer: Writer, current: Current, outcome: TrialOutcome) -> None:
@@ -54,14 +57,13 @@ def conclude(writer: Writer, current: Current, outcome: TrialOutcome) -> None:
 
 
 def confirm(writer: Writer, pipeline: str) -> int:
-    """A person says that what serves may stay: the generation. NotFoundError when nothing waits for that."""
+    """End the trial of the running version: it stays. Returns its generation; NotFoundError when it is not on trial."""
     current = records.read_current(writer.paths, pipeline)
     if current is None:
-        known = ", ".join(records.pipelines(writer.paths)) or "none"
-        raise NotFoundError(f"no pipeline {pipeline}", hint=f"known pipelines: {known}")
+        raise NotFoundError(texts.NO_SUCH_PIPELINE(names=pipeline, hint=known(writer.paths)))
     if current.trial is None:
-        where = f"generation {current.generation} serves" if current.generation else "it is removed"
-        raise NotFoundError(f"{pipeline} has nothing to confirm: {where}", hint=f"see `reloader history {pipeline}`")
+        text = texts.NOTHING_TO_CONFIRM if current.generation else texts.NOTHING_TO_CONFIRM_REMOVED
+        raise NotFoundError(text(pipeline=pipeline, generation=current.generation))
     with Held():  # two records: a signal that comes between them is too late
         conclude(writer, current, CONFIRMED)
     return current.generation

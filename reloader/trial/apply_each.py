@@ -18,7 +18,7 @@ from reloader.lifecycle import trial_record
 from reloader.lifecycle.apply import apply as apply_version
 from reloader.lifecycle.carry_out import Result
 from reloader.lifecycle.each import worst
-from reloader.wording.printable import counted
+from reloader.trial import texts
 
 if TYPE_CHECKING:
     from reloader.trial.start import Watched
@@ -123,8 +123,6 @@ def _outcome(batch: Batch, watched: Watched, result: Result) -> Result:
 
     health = watched.wish.health
     if health is not None:
-        checks = counted(len(health.checks), "check")
-        batch.say(
-            f"{result.pipeline}: generation {result.generation} serves, on trial for {health.window:g} s ({checks})"
-        )
+        number, checks = result.generation, len(health.checks)
+        batch.say(texts.ON_TRIAL(pipeline=result.pipeline, generation=number, window=health.window, checks=checks))
     return start.outcome(watched, result, batch.say)

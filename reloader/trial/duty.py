@@ -19,18 +19,17 @@ from reloader.kernel.host import Host, OnHost
 from reloader.lifecycle import trial_record
 from reloader.lifecycle.ready import ready
 from reloader.lifecycle.recover import recover
-from reloader.lifecycle.return_to_previous import end_trial, give_up, home
+from reloader.lifecycle.return_to_previous import describe_return, end_trial, give_up
 from reloader.pipeline.checks import Health
 from reloader.store import records
 from reloader.store.records import Current, OutcomeKind, Trial, TrialOutcome
+from reloader.trial import texts
 from reloader.trial.guard import Channel
 from reloader.trial.judge import Figures, Standing, judge
 from reloader.trial.look import Commands, Subject, astray, counting, look
 
 POLL = 0.2  # seconds between two looks at the records
 TRIES = 4  # of taking a version back, before it is left to the next command
-UNCONFIRMED = "nobody confirmed it in time"
-INTERRUPTED = "interrupted"
 TOLD = 10.0  # seconds between two words that all is well
 
 
@@ -61,7 +60,7 @@ def serve(duty: Duty, channel: Channel) -> None:
         channel.say(end="over")
         return
     except BaseException as error:  # a mistake of ours must not leave an unproven version without a guard
-        _send_home(duty, channel, f"its guard failed: {error!r}")
+        _send_home(duty, channel, texts.GUARD_FAILED(error=repr(error)))
         raise
     if reason:
         _send_home(duty, channel, reason)
@@ -83,14 +82,14 @@ def _watch(duty: Duty, channel: Channel) -> str:
             failed = _look_on(duty, channel, duty.health)
         if failed:
             return failed
-        told = f"healthy for {duty.health.window:g} s"
+        told = texts.HEALTHY(window=duty.health.window)
         if not terms.confirm:
             return _conclude(duty, channel, TrialOutcome(kind=OutcomeKind.HEALTHY, words=told))
         channel.say(end="healthy", outcome=told)
     while (left := terms.until - trial_record.now()) > 0:
         if _rest(duty, channel, left):
-            return INTERRUPTED
-    return UNCONFIRMED
+            return texts.INTERRUPTED()
+    return texts.NOT_CONFIRMED()
 
 
 def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
@@ -112,7 +111,7 @@ def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
             return ""
         due = min(max(due + health.interval, trial_record.now()), terms.healthy_at)
         if _rest(duty, channel, due - trial_record.now()):
-            return INTERRUPTED
+            return texts.INTERRUPTED()
 
 
 def _detached(duty: Duty, current: Current) -> str:
@@ -126,14 +125,14 @@ def _detached(duty: Duty, current: Current) -> str:
 def _say_how(channel: Channel, standing: Standing, health: Health, terms: Trial, told: float) -> float:
     """Progress for whoever listens: failures that do not count yet, and now and then that there are none."""
     failing = [
-        f"{check.what.text()} fails, {streak} of {check.failures}"
+        texts.CHECK_FAILS(check=check.what.text(), streak=streak, failures=check.failures)
         for check, streak in zip(health.checks, standing.streaks, strict=True)
         if streak
     ]
     for text in failing:
         channel.say(say=text)
     if not failing and trial_record.now() - told >= TOLD:
-        channel.say(say=f"healthy so far, {max(0.0, terms.healthy_at - trial_record.now()):.0f} s to go")
+        channel.say(say=texts.HEALTHY_SO_FAR(seconds=max(0.0, terms.healthy_at - trial_record.now())))
         return trial_record.now()
     return told
 
@@ -167,7 +166,7 @@ def _conclude(duty: Duty, channel: Channel, outcome: TrialOutcome) -> str:
 
 def _send_home(duty: Duty, channel: Channel, reason: str) -> None:
     """Take the version back, more than once if need be: what stands in the way may be passing."""
-    failure: ReloaderError | OSError = NeedsHuman("never tried")
+    failure: ReloaderError | OSError = NeedsHuman(texts.NOT_TRIED())
     for attempt in range(TRIES):
         time.sleep(0.25 * (2**attempt - 1))
         try:
@@ -190,7 +189,7 @@ def _take_back(duty: Duty, channel: Channel, reason: str) -> None:
         recover(writer, duty.pipeline)  # of a try that failed in the middle
         current, _ = _mine(duty)
         sent = end_trial(writer, current, reason)
-        told = home(current, sent)
+        told = describe_return(current, sent)
     if sent is None:
         channel.say(end="confirmed", outcome=told)
         return

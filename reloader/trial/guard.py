@@ -20,6 +20,7 @@ from reloader.errors import NothingSwapped
 from reloader.frozen import frozen
 from reloader.lifecycle.trial_record import born
 from reloader.process.interrupts import Held
+from reloader.trial import texts
 
 NAME = "reloader-guard"  # in process lists; the kernel keeps 15 bytes
 MOST = 1 << 16  # bytes of a message
@@ -79,14 +80,10 @@ def post(duty: Callable[[Channel], None]) -> Guard:
             raise KeyboardInterrupt
         hello = channel.hear(READY)
         if not hello:
-            raise NothingSwapped(
-                "the guard process ended at once",
-                hint="see `ulimit -u` and `free`",
-            )
+            raise NothingSwapped(texts.GUARD_ENDED())
     except OSError as error:
         channel.close()
-        why = f"no guard process could be started: {error.strerror}"
-        raise NothingSwapped(why, hint="nothing was swapped; see `ulimit -u`") from error
+        raise NothingSwapped(texts.GUARD_NOT_STARTED(why=error.strerror)) from error
     except BaseException:
         channel.close()
         raise

@@ -1,4 +1,4 @@
-"""What looks at a new version come to: which check fails, and whether that counts. Pure: numbers in, words out.
+"""Judge what looks at a new version have seen: which check fails, and whether that counts. Pure.
 
 Between trial/look.py, which looks, and trial/duty.py, which acts.
 """
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from reloader.frozen import frozen
 from reloader.pipeline.checks import Bound, Check, Health, Of
+from reloader.trial import texts
+from reloader.wording.message import Message
 
 
 @frozen
@@ -19,7 +21,7 @@ class Reading:
     at: float = 0.0  # seconds, of any one clock
     amount: int = 0  # the counter; of a program, its nanoseconds
     runs: int | None = None  # of a program
-    wrong: str = ""  # why it fails whatever the numbers say: nobody answered, or it could not be read
+    wrong: Message | None = None  # why it fails without regard to numbers: no answer, or it could not be read
 
 
 Look = tuple[Reading, ...]  # one for each check, in their order
@@ -43,7 +45,7 @@ class Standing:
 
     look: Look = ()  # the last one
     streaks: tuple[int, ...] = ()  # looks in a row that each check has failed
-    failed: str = ""  # the check that failed too often, and how; empty: none so far
+    failed: Message | None = None  # the check that failed too often, and how; None: none so far
     at: float = 0.0  # when that check began to fail
 
 
@@ -81,17 +83,18 @@ def judge(health: Health, before: Sequence[Figures], was: Standing, look: Look) 
     return Standing(look=look, streaks=tuple(streaks), failed=failed, at=at)
 
 
-def broken(check: Check, before: Figures, earlier: Reading | None, later: Reading) -> str:
-    """Why a check fails at this look; empty: it holds, or says nothing yet."""
+def broken(check: Check, before: Figures, earlier: Reading | None, later: Reading) -> Message | None:
+    """Why a check fails at this look; None: it holds, or says nothing yet."""
     name = check.what.text()
     if later.wrong:
-        return f"{name}: {later.wrong}"
+        return texts.CHECK_UNANSWERED(check=name, why=later.wrong)
     now = figures(earlier, later)
     for bound in check.bounds:
         found = _found(bound, now, before)
         if found is not None and not (found > bound.limit if bound.above else found < bound.limit):
-            return f"{name}: {_shown(found, bound)}, must be {bound.text().replace('_', ' ')}"
-    return ""
+            must_be = bound.text().replace("_", " ")
+            return texts.OUT_OF_BOUNDS(check=name, found=_shown(found, bound), bound=must_be)
+    return None
 
 
 def _found(bound: Bound, now: Figures, before: Figures) -> float | None:
@@ -109,4 +112,4 @@ def _found(bound: Bound, now: Figures, before: Figures) -> float | None:
 
 def _shown(found: float, bound: Bound) -> str:
     number = f"{found:.6g}"
-    return {Of.VALUE: number, Of.RATE: f"{number}/s", Of.RATIO: f"{number} of what was before"}[bound.of]
+    return {Of.VALUE: number, Of.RATE: f"{number}/s", Of.RATIO: texts.TIMES_BEFORE(number=number)}[bound.of]

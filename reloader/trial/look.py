@@ -18,6 +18,7 @@ from reloader.pipeline.checks import Check, Health, InterfaceCounter, MapField, 
 from reloader.pipeline.field import find
 from reloader.places import first_moved
 from reloader.store.records import Generation, LinkRecord
+from reloader.trial import texts
 from reloader.trial.judge import Look, Reading
 
 Commands = Mapping[str, tuple[str, ...]]  # name -> program and arguments, as the host declares them
@@ -69,7 +70,7 @@ def _astray(kernel: Kernel, attachment: str, link: LinkRecord) -> str:
 def look_before(subject: Subject, health: Health) -> Look:
     """Of the version before only what a ratio compares."""
     return tuple(
-        _reading(subject, check) if any(b.of is Of.RATIO for b in check.bounds) else Reading(wrong="not compared")
+        _reading(subject, check) if any(b.of is Of.RATIO for b in check.bounds) else Reading(wrong=texts.NOT_COMPARED())
         for check in health.checks
     )
 
@@ -90,7 +91,7 @@ def _reading(subject: Subject, check: Check) -> Reading:
                 wrong = network_checks.ask(subject.kernel, question, subject.commands, _environment(subject.generation))
                 return Reading(at=began, wrong=wrong)
     except (KernelError, MissingFeature) as error:
-        return Reading(at=now(), wrong=f"cannot be read: {error}")
+        return Reading(at=now(), wrong=texts.CANNOT_BE_READ(why=error))
 
 
 def _sum(subject: Subject, what: MapField) -> int:
@@ -98,7 +99,7 @@ def _sum(subject: Subject, what: MapField) -> int:
     wanted = next((m for m in generation.wish.maps if m.name == what.map), None)
     number = find(wanted.value, what.field, orders=wanted.orders("value")) if wanted else None
     if wanted is None or number is None:
-        raise MissingFeature(f"generation {generation.number} has no {what.text()}")
+        raise MissingFeature(texts.FIELD_MISSING(generation=generation.number, what=what.text()))
     with kernel.pins.get(wanted.pin or generation.maps[what.map].pin) as fd:
         info = kernel.maps.info(fd)
         if what.key is None:
@@ -113,7 +114,7 @@ def _stride(info: MapInfo) -> int:
 
 def _runs(subject: Subject, program: str) -> Reading:
     if program not in subject.generation.progs:
-        raise MissingFeature(f"generation {subject.generation.number} has no program {program}")
+        raise MissingFeature(texts.PROGRAM_MISSING(generation=subject.generation.number, program=program))
     with subject.kernel.progs.by_id(subject.generation.progs[program]) as fd:
         info = subject.kernel.progs.info(fd)
     return Reading(at=now(), amount=info.run_time_ns, runs=info.run_cnt)
@@ -122,18 +123,18 @@ def _runs(subject: Subject, program: str) -> Reading:
 def _counter(kernel: Kernel, what: InterfaceCounter) -> int:
     found = kernel.net.counters(what.interface, what.netns)
     if what.counter not in found:
-        hint = f"there is {', '.join(sorted(found))}"
-        raise MissingFeature(f"{what.interface} has no counter {what.counter}", hint=hint)
+        missing = texts.COUNTER_MISSING(interface=what.interface, counter=what.counter, known=sorted(found))
+        raise MissingFeature(missing)
     return found[what.counter]
 
 
 def _environment(generation: Generation) -> dict[str, str]:
-    """What a command is told."""
+    """Return the environment of a command."""
     return {"RELOADER_PIPELINE": generation.wish.pipeline, "RELOADER_GENERATION": str(generation.number)}
 
 
 def longest_look(health: Health | None) -> float:
-    """Seconds that one look may take, when nobody answers."""
+    """Return the seconds that one look takes at most, when answers are missing."""
     waits = [getattr(check.what, "timeout", 0.0) for check in health.checks] if health else []
     return float(sum(waits))
 
@@ -145,7 +146,7 @@ def require_counters(kernel: Kernel, health: Health) -> None:
             try:
                 _counter(kernel, check.what)
             except MissingFeature as error:
-                raise MissingFeature(f"health: {error.message}; nothing was touched", hint=error.hint) from error
+                raise MissingFeature(texts.HEALTH_COUNTER_MISSING(why=error.message, hint=error.hint)) from error
 
 
 def require_statistics(kernel: Kernel, health: Health) -> None:
@@ -157,8 +158,7 @@ def require_statistics(kernel: Kernel, health: Health) -> None:
     except KernelError as error:
         if error.errno not in (errno.EPERM, errno.EACCES):
             raise
-        why = "health: to count runs of programs takes CAP_SYS_ADMIN; nothing was touched"
-        raise PermissionRefused(why, hint="run as root, or leave `program:` checks out") from error
+        raise PermissionRefused(texts.STATISTICS_REFUSED()) from error
 
 
 def counting(kernel: Kernel, health: Health) -> AbstractContextManager[object]:

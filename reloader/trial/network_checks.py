@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from reloader.errors import MissingFeature
 from reloader.kernel import Fd, Kernel
 from reloader.pipeline.checks import HostCommand, Http, Question, Tcp, host_and_port
+from reloader.trial import texts
+from reloader.wording.message import Message
 
 MOST = 1 << 20  # bytes read of an answer
 SHOWN = 200  # characters of a command's words
@@ -24,30 +26,30 @@ SHOWN = 200  # characters of a command's words
 
 def ask(
     kernel: Kernel, question: Question, commands: Mapping[str, tuple[str, ...]], environment: Mapping[str, str]
-) -> str:
-    """What is wrong with the answer; empty: nothing."""
+) -> Message | None:
+    """What is wrong with the answer; None: nothing."""
     try:
         match question:
             case Tcp():
-                return _tcp(kernel, question)
+                _tcp(kernel, question)
+                return None
             case Http():
                 return _http(kernel, question)
             case HostCommand():
                 return _command(commands[question.command], question.timeout, environment)
     except TimeoutError:
-        return f"no answer within {question.timeout:g} s"
-    except MissingFeature as error:  # the namespace is gone
-        return error.message
+        return texts.NO_ANSWER(timeout=question.timeout)
+    except MissingFeature as error:  # the namespace does not exist any more
+        return texts.NO_CONNECTION(why=error.message)
     except OSError as error:
-        return (error.strerror or str(error)).lower()
+        return texts.NO_CONNECTION(why=(error.strerror or str(error)).lower())
 
 
-def _tcp(kernel: Kernel, question: Tcp) -> str:
-    with _connected(kernel, question, _Deadline(question.timeout)):
-        return ""
+def _tcp(kernel: Kernel, question: Tcp) -> None:
+    _connected(kernel, question, _Deadline(question.timeout)).close()
 
 
-def _http(kernel: Kernel, question: Http) -> str:
+def _http(kernel: Kernel, question: Http) -> Message | None:
     deadline = _Deadline(question.timeout)
     where = host_and_port(question.address, question.port)
     with _connected(kernel, question, deadline) as channel:
@@ -56,11 +58,11 @@ def _http(kernel: Kernel, question: Http) -> str:
         answer = _received(channel, deadline, whole=bool(question.body))
     status = re.match(rb"HTTP/1\.[01] (\d{3})\b", answer)
     if status is None:
-        return "the answer is no HTTP"
+        return texts.NOT_HTTP()
     if int(status[1]) != question.status:
-        return f"status {int(status[1])}, not {question.status}"
+        return texts.STATUS_DIFFERS(status=int(status[1]), wanted=question.status)
     body = answer.partition(b"\r\n\r\n")[2]
-    return "" if question.body.encode() in body else f"the answer does not hold {question.body!r}"
+    return None if question.body.encode() in body else texts.BODY_DIFFERS(body=question.body)
 
 
 class _Deadline:
@@ -105,7 +107,7 @@ def _received(channel: socket.socket, deadline: _Deadline, *, whole: bool) -> by
     return bytes(found)
 
 
-def _command(words: tuple[str, ...], patience: float, environment: Mapping[str, str]) -> str:
+def _command(words: tuple[str, ...], patience: float, environment: Mapping[str, str]) -> Message | None:
     """Run in a session of its own, so that all of it can be ended; told what it is about by its environment."""
     path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     with open(os.memfd_create("answer", os.MFD_CLOEXEC), "w+b") as said:
@@ -124,4 +126,6 @@ def _command(words: tuple[str, ...], patience: float, environment: Mapping[str, 
         said.seek(0)
         text = said.read(4 * SHOWN).decode(errors="replace").strip()
     first = "".join(c if c.isprintable() else "?" for c in text.partition("\n")[0][:SHOWN])
-    return "" if code == 0 else f"exit {code}" + (f": {first}" if first else "")
+    if code == 0:
+        return None
+    return (texts.COMMAND_FAILED if first else texts.COMMAND_FAILED_SILENTLY)(code=code, line=first)

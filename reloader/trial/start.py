@@ -1,7 +1,7 @@
 """A change whose new version has to prove itself: a guard is posted before the swap, the trial is written with the
 commit, and the command may wait for the outcome.
 
-The command's side; duty.py is the guard's. Called by commands/ and follow/.
+The command's side; duty.py is the guard's. Called by commands/ and daemon/.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reloader.lifecycle import trial_record
 from reloader.lifecycle.apply import apply as apply_version
 from reloader.lifecycle.carry_out import Result
 from reloader.lifecycle.recover import recover
-from reloader.lifecycle.return_to_previous import end_or_give_up, home
+from reloader.lifecycle.return_to_previous import describe_return, end_or_give_up
 from reloader.observe.in_force import in_force
 from reloader.observe.pipeline import Observed
 from reloader.pipeline.checks import Health
@@ -29,12 +29,11 @@ from reloader.plan.model import Plan
 from reloader.process.interrupts import HungUp, once_more
 from reloader.store import records
 from reloader.store.records import Trial
-from reloader.trial import duty, guard
+from reloader.trial import duty, guard, texts
 from reloader.trial.guard import Channel, Guard, Message
 from reloader.trial.judge import Figures, compared
 from reloader.trial.look import Subject, counting, longest_look, look_before, require_counters, require_statistics
 
-KILLED = "its guard was killed"
 GRACE = 30.0  # seconds that a guard may need to take a version back
 LONGEST_BEFORE = 2.0  # seconds in which the version before is measured, at most
 PATIENCE = 60.0  # seconds to wait for the writer lock once our guard is gone
@@ -58,10 +57,7 @@ class Watched(OnHost):
         if serving is not None and serving.wish.digest() == self.wish.digest():
             return  # a repair: what it brings back has proved itself, or never had to
         if serving is not None and serving.rebuilt:
-            why = (
-                f"{self.wish.pipeline}: generation {serving.number} was rebuilt from the kernel: nothing to go back to"
-            )
-            raise RefusedChange(why, hint="apply it once without `health:` and --confirm-timeout")
+            raise RefusedChange(texts.REBUILT_BEFORE(pipeline=self.wish.pipeline, generation=serving.number))
         self._require_own_hooks(made)
         self._back_to, self.generation = serving.number if serving else 0, made.generation
         task = duty.Duty(
@@ -74,9 +70,7 @@ class Watched(OnHost):
         """What is taken over is kept until the commit only: a trial that fails could not give it back."""
         taken = [attachment for op in made.ops if (attachment := op.displaces())]
         if taken:
-            why = f"{self.wish.pipeline}: --take-over of {', '.join(taken)} with a trial; nothing was touched"
-            more = "take over first, without `health:` and --confirm-timeout; let the next version prove itself"
-            raise RefusedChange(f"{why}: a version that fails could not give back what it replaced", hint=more)
+            raise RefusedChange(texts.TAKE_OVER_ON_TRIAL(pipeline=self.wish.pipeline, attachments=taken))
 
     def trial(self) -> Trial | None:
         if self.guard is None:
@@ -208,7 +202,7 @@ def outcome(watched: Watched, result: Result, say: Callable[[str], None]) -> Res
         raise
     except KeyboardInterrupt:
         once_more()
-        say(f"{result.pipeline}: interrupted: taking generation {result.generation} back")
+        say(texts.ROLLING_BACK(pipeline=result.pipeline, generation=result.generation))
         channel.say(back=True)
         return _heard(watched, result, channel, say)
     finally:
@@ -234,8 +228,8 @@ def _ended(watched: Watched, result: Result, word: Message) -> Result:
         case "healthy":  # but still to be confirmed
             return replace(result, outcome=word["outcome"], unconfirmed=_left(watched))
         case "home":
-            why = f"{name}: generation {generation} failed: {word['reason']}; {word['told']}"
-            raise RolledBack(why, hint=f"`reloader history {name}` keeps the reason")
+            why, told = word["reason"], word["told"]
+            raise RolledBack(texts.TRIAL_FAILED(pipeline=name, generation=generation, why=why, result=told))
         case "stuck":
             raise NoWayBack(word["why"], hint=word["hint"])
     return _decided(watched, result)
@@ -252,7 +246,7 @@ def _decided(watched: Watched, result: Result) -> Result:
     if current is not None and current.generation == result.generation:
         ended = records.read_generation(watched.paths, current.pipeline, current.generation).outcome
         return replace(result, outcome=(ended or trial_record.CONFIRMED).words, unconfirmed=0.0)
-    raise RolledBack(f"{result.pipeline}: generation {result.generation} was taken back by another command")
+    raise RolledBack(texts.ANOTHER_DECIDED(pipeline=result.pipeline, generation=result.generation))
 
 
 def _take_over(watched: Watched, result: Result) -> Result:
@@ -262,8 +256,8 @@ def _take_over(watched: Watched, result: Result) -> Result:
         current = records.read_current(watched.paths, watched.wish.pipeline)
         if current is None or not current.trial or current.trial.generation != result.generation:
             return _decided(watched, result)
-        sent = end_or_give_up(writer, current, KILLED)
+        sent = end_or_give_up(writer, current, texts.GUARD_KILLED())
     if sent is None:
         return replace(result, outcome=trial_record.PANICKED.words, unconfirmed=0.0)
-    told = home(current, sent)
-    raise RolledBack(f"{result.pipeline}: generation {result.generation}: {KILLED}; {told}")
+    told, why = describe_return(current, sent), texts.GUARD_KILLED()
+    raise RolledBack(texts.TRIAL_FAILED(pipeline=result.pipeline, generation=result.generation, why=why, result=told))

@@ -123,6 +123,6 @@ def test_a_torn_tail_of_a_killed_transaction_is_dropped(stage: Stage, cut: int) 
     assert done.returncode == -9
     (path,) = stage.paths.journal_file(stage.name, "").parent.glob("*.jsonl")
     os.truncate(path, path.stat().st_size - cut)
-    assert stage.call("recover")["recovered"] == [f"{stage.name}: an interrupted transaction was taken back"]
+    assert stage.call("recover")["recovered"] == [f"{stage.name}: an interrupted transaction was rolled back"]
     assert stage.standing() == before
     stage.assert_counts()

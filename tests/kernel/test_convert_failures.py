@@ -192,7 +192,9 @@ def test_going_back_fails_too_until_recover(scene: Scene, monkeypatch: pytest.Mo
     assert scene.counted() == scene.seen()
     scene.generator.start(rate=100_000)
     (line,) = scene.recover()
-    assert re.fullmatch("edge: an interrupted transaction was taken back; flows: moved [1-9][0-9,]* entries back", line)
+    assert re.fullmatch(
+        "edge: an interrupted transaction was rolled back; flows: moved [1-9][0-9,]* entries back", line
+    )
     scene.assert_whole()
 
 
@@ -232,7 +234,7 @@ def test_killed_in_the_middle_of_a_large_drain(scene: Scene) -> None:
         assert scene.counted() == scene.seen() + extra
         scene.generator.start(rate=100_000)
         (line,) = scene.recover()
-        assert re.search(r"taken back; flows: moved [0-9,]{5,} entries", line)
+        assert re.search(r"rolled back; flows: moved [0-9,]{5,} entries", line)
         scene.settle()
         assert len(scene.pins_of("flows")) == 1
         assert scene.counted() == scene.seen() + extra

@@ -17,7 +17,7 @@ from reloader.engine.execute import Bench
 from reloader.errors import KernelError, NothingSwapped, RolledBack
 from reloader.kernel import PERCPU_TYPES
 from reloader.lifecycle.carry_out import Result
-from reloader.lifecycle.return_to_previous import end_trial, home
+from reloader.lifecycle.return_to_previous import describe_return, end_trial
 from reloader.lifecycle.rollback import rollback as roll_back
 from reloader.plan import ops
 from reloader.store import records
@@ -200,7 +200,7 @@ def test_regress_a_failed_trial_finds_its_way_home(make: Make) -> None:
         sent = end_trial(writer, on_trial, "a check failed")
     assert stage.numbers() == TEN
     told = "flows: dropped 2 entries that the layout cannot hold"
-    assert told in home(on_trial, sent)
+    assert told in describe_return(on_trial, sent)
     ended = records.read_generation(stage.paths, "edge", 2).outcome
     assert ended is not None
     assert (ended.kind, told in ended.words) == (records.OutcomeKind.BACK, True)

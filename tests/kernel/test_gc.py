@@ -89,7 +89,7 @@ def test_what_is_dead_goes_and_what_is_not_ours_stays(stage: Stage, theirs: Fd) 
     assert everything(stage) == with_dead, "a dry run touches nothing"
     removed, _ = collected(stage)
     assert removed == planned
-    assert kept == ["it holds somebody else's program"]
+    assert kept == ["it holds a program of another owner"]
     assert everything(stage) == before
     assert program in stage.sandbox.pins()
     for path in foreign:
@@ -109,7 +109,7 @@ def test_a_link_that_is_attached_is_never_dead(stage: Stage) -> None:
         stage.kernel.links.create_xdp(program, ifindex=interface.ifindex, mode="native", netns=rx.netns) as link,  # type: ignore[arg-type]
     ):
         stage.kernel.pins.pin(link, f"{root}/edge/links/xdp:extra0")
-    assert collected(stage) == ([], ["no record explains this link, and it is attached"])
+    assert collected(stage) == ([], ["the link is not in a record, but it is attached"])
     assert stage.attached("extra0")
     run("ip", "-n", rx.name, "link", "del", "extra0")
     assert collected(stage)[0] == [("pin", f"{root}/edge/links/xdp:extra0")]
@@ -168,14 +168,14 @@ def test_an_open_transaction_and_damaged_records_are_left_alone(stage: Stage) ->
     journal = stage.paths.journal_file("edge", "00000000000000000001-1")
     journal.parent.mkdir(exist_ok=True)
     journal.write_bytes(b"")
-    assert collected(stage) == ([], ["a transaction is open; `reloader recover edge` first"])
+    assert collected(stage) == ([], ["a transaction is open; run `reloader recover edge` first"])
     journal.unlink()
     current = stage.paths.current_file("edge")
     sound = current.read_bytes()
     current.write_bytes(b"{}")
     removed, kept = collected(stage)
     assert removed == []
-    assert "not sound" in kept[0]
+    assert "cannot be read" in kept[0]
     current.write_bytes(sound)
     assert len(collected(stage)[0]) == 1
 

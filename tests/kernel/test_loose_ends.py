@@ -82,7 +82,7 @@ def test_an_external_map_is_not_ours_to_reset(stage: Stage) -> None:
     head = text.partition("    blocklist:")[0]
     stage.file.write_text(f"{head}    blocklist: {{role: external, pin: {pin}}}\n")
     error = stage.call("apply", stage.file, "--reset", "blocklist", code=65)["error"]
-    assert "not ours to empty" in error["message"]
+    assert error["reason"] == "reset-external"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EMFILE])

@@ -48,7 +48,7 @@ def test_apply_and_recover_go_on_with_the_others(stage: Stage) -> None:
     lost.write_bytes(b"")
     done = stage.run("recover")
     assert done.code == 4
-    assert "edge: an interrupted transaction was taken back" in done.error["detail"]
+    assert "edge: an interrupted transaction was rolled back" in done.error["detail"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}"])
@@ -72,6 +72,6 @@ def test_watch_goes_on_with_the_others(stage: Stage) -> None:
         said = [process.stdout.readline() for _ in range(3)]
         process.terminate()
         assert process.wait(10) == 0
-    assert any("edge: generation 2 serves" in line for line in said), said
+    assert any("edge: generation 2 is live" in line for line in said), said
     assert any("bad.yaml: " in line and "journal is damaged" in line for line in said), said
     stage.assert_counts()

@@ -88,8 +88,7 @@ def test_regress_a_trial_takes_nothing_over(stage: Stage, theirs: Fd, proof: str
     words = ("--confirm-timeout", "1s") if proof == "confirm" else ()
     done = stage.run("apply", path, "--take-over", *words)
     assert done.code == 65, done.err
-    assert "could not give back what it replaced" in done.error["message"]
-    assert "take over first" in done.error["hint"]
+    assert done.error["reason"] == "take-over-on-trial"
     assert stage.attached() == mine
     assert stage.standing().pins == ()
     stage.call("apply", stage.write(plain), "--take-over")

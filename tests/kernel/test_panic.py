@@ -196,7 +196,7 @@ def test_watch_leaves_it_until_an_edit(stage: Stage) -> None:
     command = [sys.executable, "-m", "reloader", "watch", str(folder), *stage.where]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with said.open("w") as out, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out) as watch:
-        wait_until(lambda: "left so until an edit" in said.read_text(), seconds=10)
+        wait_until(lambda: "is not applied until it changes" in said.read_text(), seconds=10)
         assert attachment(stage)["seen"].startswith("panic open"), said.read_text()
         watched.write_text(text.replace("XDP_DROP", "XDP_PASS"))
         wait_until(lambda: attachment(stage)["seen"] == "as recorded", seconds=10)

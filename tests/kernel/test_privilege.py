@@ -77,7 +77,7 @@ def test_a_trial_needs_no_more(stage: Stage) -> None:
     stage.file.write_text(text + health % "map: counters, field: packets, below: 0")
     done = as_user(stage, ENOUGH, "apply", stage.file)
     assert done.code == 3, done.err
-    assert "rolled back, generation 3 serves as 1 did" in done.err
+    assert "rolled back: generation 3 restores generation 1" in done.err
     stage.file.write_text(text + health % "program: count_flows, above: 0")
     done = as_user(stage, ENOUGH, "apply", stage.file)
     assert done.code == 77, done.err

@@ -247,7 +247,7 @@ def test_the_table_and_junit(stage: Stage) -> None:
     assert done.code == 1
     rows = [line.split("  ")[0] for line in done.out.splitlines()]
     assert rows[:4] == ["TEST", "edge: passes", "edge: drops & <more>", "edge: cheap"]
-    assert "budget skipped: no version is active" in done.out
+    assert "budget skipped: the pipeline does not have a running version" in done.out
     suite = ElementTree.parse(report).getroot()[0]
     assert {k: suite.attrib[k] for k in ("name", "tests", "failures", "errors", "skipped")} == {
         "name": "edge", "tests": "3", "failures": "1", "errors": "0", "skipped": "1",
@@ -509,7 +509,7 @@ def test_killed_in_the_middle_of_a_test_nothing_is_left(stage: Stage) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert stage.attached() == before.attached
-    assert "taken back" in stage.call("recover")["recovered"][0]
+    assert "rolled back" in stage.call("recover")["recovered"][0]
     assert stage.standing() == before
 
 

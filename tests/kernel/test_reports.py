@@ -122,7 +122,7 @@ def test_a_recovery_is_told(stage: Stage) -> None:
     command = [sys.executable, "-m", "lab.crash.gated", "kill", "after", "1 journal.begin", "--"]
     subprocess.run([*command, "apply", stage.file, *stage.where], cwd=ROOT, check=False, capture_output=True)
     (line,) = stage.run("recover").document["recovered"]
-    assert line == "edge: an interrupted transaction was taken back"
+    assert line == "edge: an interrupted transaction was rolled back"
 
 
 def test_schemas_leave_nothing_open() -> None:

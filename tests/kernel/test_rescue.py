@@ -166,7 +166,7 @@ def test_watch_leaves_the_scripts_version(stage: Stage) -> None:
     command = [sys.executable, "-m", "reloader", "watch", str(stage.folder), *stage.where]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with said.open("w") as out, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out) as watch:
-        wait_until(lambda: "left so until an edit" in said.read_text(), seconds=10)
+        wait_until(lambda: "is not applied until it changes" in said.read_text(), seconds=10)
         watch.terminate()
     assert stage.attached() == by_hand, said.read_text()
     sweep(stage)

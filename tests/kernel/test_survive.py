@@ -59,7 +59,7 @@ def test_a_restart_loads_the_last_generation_from_stored_objects(stage: Stage, r
     listed = stage.items("blocklist")
     restart()
     (line,) = recovered(stage, "--boot")
-    assert "generation 3 serves, loaded from stored objects; state starts empty: counters, flows" in line
+    assert "generation 3 is live, loaded from stored objects; state starts empty: counters, flows" in line
     assert stage.items("blocklist") == listed
     assert stage.counted() == 0
     stage.assert_counts()
@@ -97,7 +97,7 @@ def test_recovering_at_boot_needs_no_yaml_at_all(stage: Stage, restart: Callable
     )
     done = stage.spawn("recover", "--boot", code=code)
     assert done.code == 0, done.err
-    assert "generation 2 serves, loaded from stored objects" in done.out
+    assert "generation 2 is live, loaded from stored objects" in done.out
     stage.assert_counts()
 
 
@@ -114,7 +114,7 @@ def test_one_pipeline_that_cannot_be_loaded_does_not_stop_the_others(stage: Stag
     done = stage.run("recover", "--boot")
     assert done.code == 69
     assert "interface 'gone0' is missing" in done.err
-    assert "edge: generation 2 serves" in done.err
+    assert "edge: generation 2 is live" in done.err
     stage.assert_counts()
     damaged.write_bytes(b"{}")
     done = stage.run("recover", "--boot")
@@ -140,7 +140,7 @@ def test_a_kernel_that_refuses_the_last_version_runs_the_one_before(
 
     faults.inject(monkeypatch, "load", strict)
     (line,) = recovered(stage, "--boot")
-    assert "of generation 1; this kernel refuses the newer" in line
+    assert "of generation 1; this kernel refuses the newer generation" in line
     stage.assert_counts()
 
 
@@ -247,6 +247,6 @@ def test_a_generation_that_fails_its_tests_on_this_kernel_is_passed_over(
 
     faults.inject(monkeypatch, "shadow request", otherwise)
     (line,) = recovered(stage, "--boot")
-    assert "generation 3 serves, loaded from stored objects of generation 1" in line
+    assert "generation 3 is live, loaded from stored objects of generation 1" in line
     assert "1 of 1 test failed" in line
     stage.assert_counts()

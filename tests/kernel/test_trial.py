@@ -91,7 +91,7 @@ def test_a_window_is_seen_and_others_go_on(stage: Stage) -> None:
         assert any(f"guarded by process {trial.guard}" in note for note in status["notes"])
         refused = stage.run("apply", stage.write(stage.spec("v2", rodata=PASS)))
         assert refused.code == 75
-        assert "generation 2 is unconfirmed for another" in refused.error["message"]
+        assert refused.error["reason"] == "unconfirmed"
         assert "reloader confirm edge" in refused.error["hint"]
         same = stage.run("apply", wished(stage))
         assert same.code == 75, "what may go back is not in force"
@@ -106,7 +106,7 @@ def test_a_window_is_seen_and_others_go_on(stage: Stage) -> None:
     assert outcomes(stage)[2] == "confirmed"
     nothing = stage.run("confirm", stage.name)
     assert nothing.code == 65
-    assert "nothing to confirm: generation 2 serves" in nothing.error["message"]
+    assert nothing.error["reason"] == "nothing-to-confirm"
 
 
 def other(stage: Stage) -> None:
@@ -126,7 +126,7 @@ def test_rollback_and_remove_end_a_trial(stage: Stage) -> None:
         assert stage.call("rollback", stage.name)["pipelines"][0]["generation"] == 3
         done = apply.done()
     assert done.code == 3
-    assert "taken back by another command" in done.err
+    assert "another command rolled back generation" in done.err
     assert_back(stage, "rolled back by hand")
     with Beside(stage, "apply", wished(stage)) as apply:
         on_trial(stage)
@@ -157,7 +157,7 @@ def test_confirm_timeout_goes_back_unless_confirmed(stage: Stage) -> None:
     (result,) = stage.call("apply", path, "--confirm-timeout", "2s")["pipelines"]
     assert 0 < result["unconfirmed"] <= 2
     assert verdict(stage) == "XDP_DROP"
-    assert_back(stage, "nobody confirmed it in time")
+    assert_back(stage, "not confirmed in time")
     stage.call("apply", path, "--confirm-timeout", "60s")
     trial = on_trial(stage)
     stage.call("confirm", stage.name)
@@ -174,7 +174,7 @@ def test_health_first_then_a_word(stage: Stage) -> None:
     (result,) = stage.call("apply", path, "--confirm-timeout", "2s")["pipelines"]
     assert result["outcome"] == "healthy for 0.2 s"
     assert 0 < result["unconfirmed"] < 1.8
-    assert_back(stage, "nobody confirmed it in time")
+    assert_back(stage, "not confirmed in time")
 
 
 # whoever dies
@@ -196,8 +196,8 @@ def test_the_guard_is_killed_and_apply_takes_over(stage: Stage) -> None:
         kill(on_trial(stage).guard)
         done = apply.done()
     assert done.code == 3
-    assert "its guard was killed; rolled back, generation 3 serves as 1 did" in done.err
-    assert_back(stage, "its guard was killed")
+    assert "its guard process was killed; rolled back: generation 3 restores generation 1" in done.err
+    assert_back(stage, "its guard process was killed")
 
 
 @pytest.mark.parametrize("command", ["recover", "apply", "confirm", "rollback"])
@@ -227,8 +227,8 @@ def test_both_are_killed_and_the_next_command_takes_it_back(stage: Stage, comman
         assert stage.call("rollback", stage.name)["pipelines"][0]["generation"] == 3  # once, not twice
     else:
         (line,) = stage.call("recover")["recovered"]
-        assert "rolled back, generation 3 serves as 1 did" in line
-    assert_back(stage, "its guard is gone")
+        assert "rolled back: generation 3 restores generation 1" in line
+    assert_back(stage, "its guard process has ended")
 
 
 def test_a_stuck_guard_is_not_waited_for(stage: Stage) -> None:
@@ -244,7 +244,7 @@ def test_a_stuck_guard_is_not_waited_for(stage: Stage) -> None:
         assert "rolled back" in stage.call("recover")["recovered"][0]
     finally:
         os.kill(trial.guard, signal.SIGCONT)
-    assert_back(stage, "its guard is gone")
+    assert_back(stage, "its guard process has ended")
 
 
 STRUCK = ["before 1 journal.commit", "after 1 journal.commit", "after 1 record.release", "after 1 journal.end"]
@@ -316,7 +316,7 @@ def test_an_interrupt_takes_it_back_at_once(stage: Stage, number: int) -> None:
         apply.kill(number)
         done = apply.done()
     assert done.code == 3, done.err
-    assert "generation 2 failed: interrupted; rolled back, generation 3 serves as 1 did" in done.err
+    assert "generation 2 failed: interrupted; rolled back: generation 3 restores generation 1" in done.err
     assert_back(stage, "interrupted")
 
 
@@ -349,7 +349,7 @@ def test_after_a_restart_what_was_unconfirmed_is_not_loaded_again(stage: Stage) 
     assert current is not None
     records.write_current(stage.paths, replace(current, trial=replace(trial, boot_id="another", guard=1)))
     assert "rolled back" in stage.call("recover", "--boot")["recovered"][0]
-    assert_back(stage, "its guard is gone")
+    assert_back(stage, "its guard process has ended")
 
 
 FRAIL = """\
@@ -378,7 +378,7 @@ def test_sabotage_a_guard_in_the_session_of_its_terminal(stage: Stage) -> None:
         settled(stage, 1)
     expire(stage)
     stage.call("recover")
-    assert_back(stage, "its guard is gone")
+    assert_back(stage, "its guard process has ended")
 
 
 # watch
@@ -393,26 +393,26 @@ def test_watch_goes_on_while_one_is_on_trial(sandbox: Sandbox, objects: Callable
         watch.file.write_text(watch.text())
         watch.start()
         try:
-            assert "edge: generation 1 serves" in watch.lines[0]
+            assert "edge: generation 1 is live" in watch.lines[0]
             check = f"{{tcp: '192.0.2.1:9', netns: {tx.name}}}"
             checks = "  health: {window: 6s, interval: 200ms, failures: %d, checks: [" + check + "]}\n"
             watch.file.write_text(watch.text(rate=7) + checks % 20)
-            assert "on trial for 6 s" in watch.hears("edge: generation 2 serves")
+            assert "on trial for 6 s" in watch.hears("edge: generation 2 is live")
             second = watch.text(name="other", interface=tx.interface).replace(sandbox.rx.netns, tx.netns)
             (watch.folder / "other.yaml").write_text(second)
-            watch.hears("other: generation 1 serves")
+            watch.hears("other: generation 1 is live")
             assert trial_of(stage) is not None, "the other had to wait"
             watch.file.write_text(watch.text(rate=9) + checks % 1)  # has to wait for the outcome
             told = watch.hears("edge: generation 2: rolled back: tcp 192.0.2.1:9: ")
-            assert "generation 3 serves" in told
-            watch.hears("edge: generation 4 serves")
+            assert "generation 3 is live" in told
+            watch.hears("edge: generation 4 is live")
             current = records.read_current(stage.paths, stage.name)
             assert current is not None
             assert current.last_error == "", "to wait is no failed attempt"
             watch.hears("edge: generation 4: rolled back: tcp 192.0.2.1:9: ")
             watch.stop()
             watch.start()  # the text is the one that failed; it is not tried again
-            left = "edge: generation 5 serves, after a rollback to 3: generation 4 failed"
+            left = "edge: generation 5 is live after a rollback to 3: generation 4 failed"
             assert any(left in line for line in watch.lines), watch.lines
             assert generation_of(stage) == 5
         finally:
@@ -456,7 +456,7 @@ def test_the_guard_is_killed_on_its_way_back(stage: Stage, point: str) -> None:
     assert_no_guard(stage)
     settled(stage)
     assert verdict(stage) == "XDP_PASS"
-    assert "no answer within 0.2 s" in outcomes(stage)[2] or "its guard was killed" in outcomes(stage)[2]
+    assert "no answer within 0.2 s" in outcomes(stage)[2] or "its guard process was killed" in outcomes(stage)[2]
     stage.assert_counts()
 
 
@@ -474,7 +474,7 @@ def test_the_guard_gets_a_signal(stage: Stage, number: signal.Signals) -> None:
         done = apply.done()
     assert_no_guard(stage)
     assert done.code == 3, done.err
-    assert_back(stage, "its guard was killed")
+    assert_back(stage, "its guard process was killed")
 
 
 @pytest.mark.parametrize("point", ["after 1 journal.begin", "before 1 link.update", "after 1 journal.commit"])
@@ -503,11 +503,11 @@ def test_no_way_back_needs_a_human(stage: Stage) -> None:
     done = stage.run("apply", path)
     assert done.code == 4, done.err
     assert "generation 2 failed: tcp" in done.error["message"]
-    assert "taking it back failed" in done.error["message"]
+    assert "the rollback failed" in done.error["message"]
     assert verdict(stage) == "XDP_DROP"
     assert trial_of(stage) is None
     (status,) = stage.call("status", stage.name)["pipelines"]
-    assert any("taking it back failed" in problem for problem in status["problems"])
+    assert any("the rollback failed" in problem for problem in status["problems"])
     assert outcomes(stage)[2].startswith("failed, and stays: tcp")
     third = stage.spec("v2", rodata={**DROP, "sample_rate": 9})
     assert stage.call("apply", stage.write(third))["pipelines"][0]["generation"] == 3, "nothing is blocked"
@@ -541,7 +541,7 @@ def test_after_lost_records_there_is_no_way_back(stage: Stage) -> None:
     stage.call("recover", stage.name)
     refused = stage.run("apply", wished(stage))
     assert refused.code == 65
-    assert "rebuilt from the kernel: nothing to go back to" in refused.error["message"]
+    assert refused.error["reason"] == "rebuilt-before"
     assert_no_guard(stage)
     served(stage)
 

@@ -78,7 +78,7 @@ def test_regress_rollback_puts_back_what_failed(stage: Stage, how: str) -> None:
             on_trial(stage)
             stage.call("remove", stage.name)
             assert apply.done().code == 3
-        assert outcomes(stage)[1] == "removed before its trial was over"
+        assert outcomes(stage)[1] == "removed before its trial ended"
     refused = stage.run("rollback", stage.name)
     assert refused.code == 65, refused.out
     assert refused.error["reason"] == "only-failed-generations"
@@ -131,7 +131,7 @@ def test_regress_a_boot_loads_what_failed(stage: Stage, monkeypatch: pytest.Monk
 def test_regress_a_first_version_fails_and_nobody_knows(stage: Stage, maps: dict[str, Any]) -> None:
     """Without state maps its records went with it, and the reason that `status` and `history` were to keep."""
     done = fails(stage, maps=maps)
-    assert "keeps the reason" in done.error["hint"]
+    assert "reloader history edge" in done.error["hint"]
     assert outcomes(stage)[1].startswith("rolled back: counters.packets: ")
     (status,) = stage.call("status", stage.name)["pipelines"]
     assert status["state"] == "removed"
@@ -154,10 +154,10 @@ def test_regress_watch_tries_a_failed_first_version_again(
         said = ""
         for said in (
             _watched(stage, path, "generation 1: rolled back"),
-            _watched(stage, path, "left so until an edit"),
+            _watched(stage, path, "is not applied until it changes"),
         ):
             assert "generation 2" not in said
-        assert "generation 1 failed its trial and is off" in said
+        assert "generation 1 failed its trial and is detached" in said
         assert stage.attached() == 0
         path.write_text(text.replace("XDP_DROP", "XDP_PASS"))
         assert "generation 2: rolled back" in _watched(stage, path, "generation 2: rolled back")
@@ -273,7 +273,7 @@ def test_regress_a_panic_outlives_its_guard(stage: Stage) -> None:
     assert done.code == 0, done.err
     assert panicked(stage)
     assert trial_of(stage) is None
-    assert outcomes(stage)[2] == "a panic ended its trial (its guard was killed)"
+    assert outcomes(stage)[2] == "a panic ended its trial (its guard process was killed)"
     stage.call("rollback", stage.name)
 
 
@@ -300,6 +300,6 @@ def test_regress_an_import_leaves_what_is_overdue(stage: Stage) -> None:
     forgotten(stage, wished(stage, HOLDS))
     done = stage.run("state", "import", stage.name, file, "--merge", "sum")
     assert done.code == 0, done.err
-    assert "rolled back, generation 3 serves as 1 did" in done.err
+    assert "rolled back: generation 3 restores generation 1" in done.err
     assert (verdict(stage), trial_of(stage)) == ("XDP_PASS", None)
     assert stage.counted() == 40

@@ -155,12 +155,12 @@ def watch(sandbox: Sandbox, objects: Callable[[str], Path], tmp_path: Path) -> I
 def test_a_working_day(watch: Watch) -> None:
     watch.file.write_text(watch.text("10.0.0.1"))
     watch.start()
-    assert watch.lines[0].startswith("edge: generation 1 serves (")
+    assert watch.lines[0].startswith("edge: generation 1 is live (")
     first = watch.attached()
     assert first
 
     watch.file.write_text(watch.text("10.0.0.2"))  # an entry: the program stays
-    watch.hears("edge: generation 2 serves")
+    watch.hears("edge: generation 2 is live")
     assert (watch.attached(), watch.blocked()) == (first, ["10.0.0.2"])
 
     os.utime(watch.file)
@@ -172,7 +172,7 @@ def test_a_working_day(watch: Watch) -> None:
     assert watch.attached() == first
     assert "verifier" in watch.status()["problems"][0]
     watch.install("programs/flow_count/flow_count")
-    watch.hears("edge.yaml: mended")
+    watch.hears("edge.yaml: correct now")
     assert (watch.attached(), watch.status()["problems"]) == (first, [])
 
     watch.file.write_text(watch.text("10.0.0.300"))
@@ -181,18 +181,18 @@ def test_a_working_day(watch: Watch) -> None:
     assert "edge.yaml:13:" in watch.status()["problems"][0]
     watch.stays_quiet()
     watch.file.write_text(watch.text("10.0.0.3", rate=5))
-    watch.hears("edge: generation 3 serves")
-    watch.hears("edge.yaml: mended")
+    watch.hears("edge: generation 3 is live")
+    watch.hears("edge.yaml: correct now")
     assert watch.attached() != first
     assert watch.status()["problems"] == []
 
     watch.file.unlink()
-    watch.hears("edge: orphaned; generation 3 runs on")
-    watch.hears("edge.yaml: gone")
+    watch.hears("edge: orphaned; generation 3 keeps running")
+    watch.hears("edge.yaml: missing")
     assert watch.status()["state"] == "orphaned"
     watch.stays_quiet()
     watch.file.write_text(watch.text("10.0.0.3", rate=5))
-    watch.hears("edge: no longer an orphan; generation 3 serves")
+    watch.hears("edge: not orphaned any more; generation 3 is live")
     assert watch.status()["state"] == "serving"
 
     serving, pins = watch.attached(), watch.sandbox.pins()
@@ -204,7 +204,7 @@ def test_a_rollback_by_hand_is_left_alone_until_the_text_changes(watch: Watch) -
     watch.file.write_text(watch.text("10.0.0.1"))
     watch.start()
     watch.file.write_text(watch.text("10.0.0.2"))
-    watch.hears("edge: generation 2 serves")
+    watch.hears("edge: generation 2 is live")
     watch.call("rollback", "edge")
     assert watch.blocked() == ["10.0.0.1"]
     os.utime(watch.file)
@@ -212,10 +212,10 @@ def test_a_rollback_by_hand_is_left_alone_until_the_text_changes(watch: Watch) -
     watch.stop(signal.SIGINT)
 
     watch.start()  # another process remembers it too
-    assert watch.lines[0].startswith("edge: generation 3 serves, put there by hand")
+    assert watch.lines[0].startswith("edge: generation 3 is live, applied by hand")
     assert watch.blocked() == ["10.0.0.1"]
     watch.file.write_text(watch.text("10.0.0.4"))
-    watch.hears("edge: generation 4 serves")
+    watch.hears("edge: generation 4 is live")
     assert watch.blocked() == ["10.0.0.4"]
 
 
@@ -228,15 +228,15 @@ def test_an_interface_that_comes_back_is_served_again(watch: Watch) -> None:
     ip(rx.name, "link", "add", "eph0", "type", "veth", "peer", "name", "eph1")
     watch.file.write_text(watch.text(interface="eph0"))
     watch.start()
-    assert watch.lines[0].startswith("edge: generation 1 serves (")
+    assert watch.lines[0].startswith("edge: generation 1 is live (")
     ip(rx.name, "link", "del", "eph0")
     assert "eph0" in watch.hears("edge.yaml: ")
     watch.hears("    hint: ")
     assert watch.status()["state"] == "drift"
     watch.stays_quiet(2.5)
     ip(rx.name, "link", "add", "eph0", "type", "veth", "peer", "name", "eph1")
-    watch.hears("edge: generation 2 serves")
-    watch.hears("edge.yaml: mended")
+    watch.hears("edge: generation 2 is live")
+    watch.hears("edge.yaml: correct now")
     interface = watch.kernel.net.interface("eph0", rx.netns)
     assert interface
     assert interface.xdp_prog_id
@@ -248,8 +248,8 @@ def test_another_writer_is_waited_for(watch: Watch) -> None:
     watch.start()
     with writer_lock(Paths(bpffs=watch.sandbox.bpffs, records=watch.sandbox.records)):
         watch.file.write_text(watch.text())
-        watch.hears("edge.yaml: waits: another reloader")
-    watch.hears("edge: generation 1 serves")
+        watch.hears("edge.yaml: waiting: another reloader")
+    watch.hears("edge: generation 1 is live")
     watch.stop()
 
 
@@ -257,13 +257,13 @@ def test_a_renamed_file_keeps_its_pipeline_and_a_second_one_is_refused(watch: Wa
     watch.file.write_text(watch.text())
     watch.start()
     watch.file.rename(watch.folder / "core.yaml")
-    watch.hears("edge.yaml: gone")
+    watch.hears("edge.yaml: missing")
     assert watch.status()["state"] == "serving"
     (watch.folder / "twice.yaml").write_text(watch.text("10.0.0.9"))
-    watch.hears("twice.yaml: metadata.name: pipeline 'edge' is defined in")
+    watch.hears("twice.yaml: metadata.name: pipeline 'edge' is already defined in")
     assert watch.blocked() == ["10.0.0.1"]
     (watch.folder / "core.yaml").unlink()
-    watch.hears("edge: generation 2 serves")
+    watch.hears("edge: generation 2 is live")
     assert watch.blocked() == ["10.0.0.9"]
     watch.stop()
 
@@ -274,7 +274,7 @@ def test_what_vanished_while_nobody_watched_is_an_orphan(watch: Watch) -> None:
     watch.stop()
     watch.file.unlink()
     watch.start()
-    assert watch.lines[0].startswith("edge: orphaned; generation 1 runs on")
+    assert watch.lines[0].startswith("edge: orphaned; generation 1 keeps running")
     assert watch.status()["state"] == "orphaned"
     watch.stop()
     watch.start()
@@ -286,4 +286,4 @@ def test_a_directory_that_is_none(watch: Watch) -> None:
     command = [str(ROOT / ".venv" / "bin" / "python"), "-m", "reloader", "watch", f"{watch.folder}/none", *watch.where]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 65
-    assert "no such directory" in done.stderr
+    assert "the directory does not exist" in done.stderr

@@ -57,7 +57,7 @@ def test_a_recreated_interface_is_attached_again_at_once(watch: Watch) -> None:
         unmake(watch)
         watch.hears("edge.yaml: ")
         make(watch)
-        watch.hears(f"edge: generation {generation} serves")
+        watch.hears(f"edge: generation {generation} is live")
         assert attached(watch)
     watch.stop()
 
@@ -69,7 +69,7 @@ def test_recreated_between_two_looks(watch: Watch) -> None:
     unmake(watch)
     make(watch)
     watch.send(signal.SIGCONT)
-    watch.hears("edge: generation 2 serves")
+    watch.hears("edge: generation 2 is live")
     assert attached(watch)
     watch.stop()
 
@@ -85,7 +85,7 @@ def test_regress_a_lost_event_means_a_look_at_everything(watch: Watch) -> None:
     unmake(watch)
     make(watch)
     watch.send(signal.SIGCONT)
-    watch.hears("edge: generation 2 serves")
+    watch.hears("edge: generation 2 is live")
     assert attached(watch)
     watch.stop()
 
@@ -124,7 +124,7 @@ def test_a_namespace_made_anew_is_listened_in(sandbox: Sandbox, watch: Watch) ->
         watch.hears("edge.yaml: ")
         run("ip", "netns", "add", name)
         run("ip", "-n", name, "link", "add", "eph0", "type", "veth", "peer", "name", "eph1")
-        watch.hears("edge: generation 2 serves")
+        watch.hears("edge: generation 2 is live")
         watch.stop()
     finally:
         subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import struct
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab.sandbox import Sandbox
@@ -273,7 +273,7 @@ class Shifting:
         with writer_of(self.host) as writer:
             return roll_back(writer, "edge", None)
 
-    def recover(self) -> list[str]:
+    def recover(self) -> Sequence[str]:
         with writer_of(self.host) as writer:
             return recover_all(writer, [])
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reloader.pipeline.checks import Bound, Check, Health, MapField, Of, ProgramRuns, Tcp
+from reloader.trial import texts
 from reloader.trial.judge import UNKNOWN, Figures, Reading, Standing, broken, compared, figures, judge
 
 ERRORS = MapField(map="counters", field="errors")
@@ -42,41 +43,43 @@ def test_a_program_has_a_time_and_a_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bounds", "before", "why"),
+    ("bounds", "before", "shown"),
     [
         ([("below", 71)], None, ""),
-        ([("below", 70)], None, "counters.errors: 70, must be below 70"),
-        ([("above", 70)], None, "counters.errors: 70, must be above 70"),
-        ([("rate_below", 30)], None, "counters.errors: 30/s, must be rate below 30/s"),
-        ([("above", 0), ("rate_above", 31)], None, "counters.errors: 30/s, must be rate above 31/s"),
+        ([("below", 70)], None, "70"),
+        ([("above", 70)], None, "70"),
+        ([("rate_below", 30)], None, "30/s"),
+        ([("above", 0), ("rate_above", 31)], None, "30/s"),
         ([("ratio_below", 2)], None, ""),
         ([("ratio_below", 2)], 20.0, ""),
-        ([("ratio_below", 2)], 15.0, "counters.errors: 2 of what was before, must be ratio below 2"),
-        ([("ratio_above", 0.5)], 60.0, "counters.errors: 0.5 of what was before, must be ratio above 0.5"),
-        ([("ratio_below", 2)], 0.0, "counters.errors: inf of what was before, must be ratio below 2"),
+        ([("ratio_below", 2)], 15.0, "2 times as much as before"),
+        ([("ratio_above", 0.5)], 60.0, "0.5 times as much as before"),
+        ([("ratio_below", 2)], 0.0, "inf times as much as before"),
         ([("ratio_above", 2)], 0.0, ""),
     ],
 )
-def test_bounds(bounds: list[tuple[str, float]], before: float | None, why: str) -> None:
+def test_bounds(bounds: list[tuple[str, float]], before: float | None, shown: str) -> None:
     found = broken(check(*(bound(*b) for b in bounds)), Figures(base=before), at(1, 10), at(3, 70))
-    assert found == why
+    assert (str(found.values["found"]) if found else "") == shown
 
 
 def test_what_says_nothing_breaks_nothing() -> None:
     every = [bound(w, 0) for w in ("rate_above", "rate_below", "ratio_above", "ratio_below")]
-    assert broken(check(*every), Figures(base=1), None, at(1, 70)) == "", "the first look knows no rate"
+    assert broken(check(*every), Figures(base=1), None, at(1, 70)) is None, "the first look knows no rate"
     idle = check(bound("below", 0), bound("ratio_below", 0), program=True)
-    assert broken(idle, Figures(base=1), at(1, 10, 5), at(2, 10, 5)) == "", "it did not run"
-    assert broken(check(bound("ratio_below", 5)), Figures(base=0), at(1, 10), at(2, 10)) == "", (
+    assert broken(idle, Figures(base=1), at(1, 10, 5), at(2, 10, 5)) is None, "it did not run"
+    assert broken(check(bound("ratio_below", 5)), Figures(base=0), at(1, 10), at(2, 10)) is None, (
         "nothing then, nothing now"
     )
     assert broken(check(bound("below", math.nan)), UNKNOWN, None, at(1, 70)), "no number is below that"
 
 
 def test_what_cannot_be_read_fails_and_gives_no_figures() -> None:
-    gone = Reading(at=2, wrong="cannot be read")
-    assert broken(check(bound("below", 9)), UNKNOWN, at(1), gone) == "counters.errors: cannot be read"
-    assert broken(check(bound("rate_below", 9)), UNKNOWN, gone, at(3, 10**6)) == ""
+    gone = Reading(at=2, wrong=texts.CANNOT_BE_READ(why="EIO"))
+    found = broken(check(bound("below", 9)), UNKNOWN, at(1), gone)
+    assert found is not None
+    assert (found.code, found.values["why"]) == ("check-unanswered", gone.wrong)
+    assert broken(check(bound("rate_below", 9)), UNKNOWN, gone, at(3, 10**6)) is None
 
 
 def trial(*checks: Check) -> Health:
@@ -86,31 +89,39 @@ def trial(*checks: Check) -> Health:
 def test_a_failure_counts_once_it_came_often_enough_in_a_row() -> None:
     health = trial(check(bound("below", 5), failures=2), Check(what=Tcp(address="a", port=1), failures=3))
     standing = Standing()
-    story = [((9, ""), (1, 0)), ((1, "no"), (0, 1)), ((9, "no"), (1, 2)), ((9, ""), (2, 0))]
+    no = texts.NOT_HTTP()
+    story = [((9, None), (1, 0)), ((1, no), (0, 1)), ((9, no), (1, 2)), ((9, None), (2, 0))]
     for number, ((amount, wrong), streaks) in enumerate(story):
-        assert standing.failed == ""
+        assert standing.failed is None
         standing = judge(health, (), standing, (at(number, amount), Reading(at=number + 0.5, wrong=wrong)))
         assert standing.streaks == streaks
-    assert (standing.failed, standing.at) == ("counters.errors: 9, must be below 5", 3)
+    assert standing.failed is not None
+    assert (standing.failed.values["found"], standing.failed.values["bound"], standing.at) == ("9", "below 5", 3)
 
 
 def test_the_first_that_fails_is_the_reason() -> None:
     health = trial(check(bound("below", 5)), check(bound("below", 4)))
     standing = judge(health, (), Standing(), (at(7, 4), at(8, 4)))
-    assert (standing.failed, standing.at) == ("counters.errors: 4, must be below 4", 8)
+    assert standing.failed is not None
+    assert (standing.failed.values["found"], standing.failed.values["bound"], standing.at) == ("4", "below 4", 8)
     after = judge(health, (), standing, (at(9, 9), at(9, 9)))
     assert after.failed == standing.failed, "a verdict stands"
 
 
 def test_before_is_compared_check_by_check() -> None:
-    before = compared([(at(0, 0), at(0, 0)), (at(2, 20), Reading(at=2, wrong="not compared"))])
+    before = compared([(at(0, 0), at(0, 0)), (at(2, 20), Reading(at=2, wrong=texts.NOT_COMPARED()))])
     assert before == (Figures(value=20, rate=10, base=10), UNKNOWN)
     assert compared([]) == ()
     health = trial(check(bound("ratio_below", 2)), check(bound("rate_below", 50)))
     standing = Standing(look=(at(5, 0), at(5, 0)), streaks=(0, 0))
-    assert judge(health, before, standing, (at(6, 19), at(6, 49))).failed == ""
-    assert "1.9" not in judge(health, before, standing, (at(6, 19), at(6, 50))).failed
-    assert "2 of what was before" in judge(health, before, standing, (at(6, 20), at(6, 49))).failed
+    assert judge(health, before, standing, (at(6, 19), at(6, 49))).failed is None
+
+    def found(*look: Reading) -> object:
+        failed = judge(health, before, standing, look).failed
+        return failed and failed.values["found"]
+
+    assert found(at(6, 19), at(6, 50)) == "50/s"
+    assert found(at(6, 20), at(6, 49)) == "2 times as much as before"
 
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=30), st.integers(1, 5))
