@@ -31,13 +31,13 @@ def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | 
         live = seen.maps.get(wanted.name)
         if wanted.role is not Role.STATE or live is None:
             continue
-        if why := _bound(live, wanted, seen.cpus):
+        if why := _bound(live, wanted, seen):
             found[wanted.name] = why
             continue
         recorded = _recorded(wanted.name, seen)
         if why := _edited(recorded, wanted, seen):
             found[wanted.name] = why
-        elif _differs(live, wanted, seen.cpus) or _meant_otherwise(recorded, wanted.versions):
+        elif _differs(live, wanted, seen) or _meant_otherwise(recorded, wanted.versions):
             ours = {m.info.id for m in seen.maps.values()}
             found[wanted.name] = _rules(kernel, wanted, live, recorded, ours)
     return found
@@ -55,11 +55,12 @@ def require_recorded(intake: Intake, seen: Observed) -> None:
 def _kept_unrecorded(wanted: WishMap, seen: Observed) -> bool:
     live, generation = seen.maps.get(wanted.name), seen.generation
     known = generation is not None and any(m.name == wanted.name and m.unrecorded for m in generation.wish.maps)
-    return known and live is not None and not _differs(live, wanted, seen.cpus)
+    return known and live is not None and not _differs(live, wanted, seen)
 
 
-def _differs(live: SeenMap, wanted: WishMap, cpus: int) -> bool:
-    return bool(map_differences(seen_shape(live), wished_shape(wanted), cpus=cpus))
+def _differs(live: SeenMap, wanted: WishMap, seen: Observed) -> bool:
+    shapes = seen_shape(live), wished_shape(wanted)
+    return bool(map_differences(*shapes, cpus=seen.cpus, page_size=seen.page_size))
 
 
 CHOICES = "keep the layout, take it out, or give the contents up with --reset"
@@ -77,9 +78,9 @@ _ELSEWHERE = {
 """Maps whose contents nobody can carry, and why."""
 
 
-def _bound(live: SeenMap, wanted: WishMap, cpus: int) -> str:
+def _bound(live: SeenMap, wanted: WishMap, seen: Observed) -> str:
     """What keeps a map from being converted by any rules, and the choices; empty when nothing does."""
-    if not _differs(live, wanted, cpus):
+    if not _differs(live, wanted, seen):
         return ""
     kind = MapType(wanted.type) if wanted.type in list(MapType) else MapType.UNSPEC
     if live.info.type not in PLAIN_TYPES | NESTED_TYPES:

@@ -6,6 +6,7 @@ Made before a plan from a wish and its pipeline's records; consumed by plan/.
 from __future__ import annotations
 
 import errno
+import mmap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import field, replace
@@ -91,6 +92,7 @@ class Observed:
     unpublished: tuple[str, ...] = ()  # maps of the serving generation that have no pin below pub/
     readers: int = -1  # the group that may open the published maps; -1: none may; -2: some of them
     cpus: int = 1  # how many are possible: the kernel rounds some sizes by it
+    page_size: int = 4096  # bytes; by this too
 
     @property
     def rebooted(self) -> bool:
@@ -133,6 +135,7 @@ def observe(host: Host, wish: Wish | None, pipeline: str) -> Observed:
         unpublished=_unpublished(found, generation),
         readers=kernel.pins.readers(paths.pub_pins(pipeline)),
         cpus=kernel.possible_cpus(),
+        page_size=mmap.PAGESIZE,
     )
 
 

@@ -69,7 +69,7 @@ def choose(
         return MapChoice(wanted=wanted, outcome=Outcome.RESET, seen=live, notes=("--reset names it",))
     if live is None:
         return _absent(wanted, seen)
-    return _compare(wanted, live, conversions.get(wanted.name, ""), seen.cpus)
+    return _compare(wanted, live, conversions.get(wanted.name, ""), seen)
 
 
 def _is_state(live: SeenMap, seen: Observed) -> bool:
@@ -106,8 +106,9 @@ def _stray(wanted: WishMap, seen: Observed) -> str:
     return next((pin for pin in seen.strays if read_state_pin(pin)[0] == mine), "")
 
 
-def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str, cpus: int) -> MapChoice:
-    differences = map_differences(seen_shape(live), wished_shape(wanted), cpus=cpus)
+def _compare(wanted: WishMap, live: SeenMap, rules: Pair | str, seen: Observed) -> MapChoice:
+    shapes = seen_shape(live), wished_shape(wanted)
+    differences = map_differences(*shapes, cpus=seen.cpus, page_size=seen.page_size)
     if isinstance(rules, Pair):
         return _convert(wanted, live, differences, rules)
     if differences and wanted.role is Role.CONFIG and wanted.entries is None:

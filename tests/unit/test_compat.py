@@ -240,6 +240,7 @@ def test_trap_ring_buffer_sizes_are_rounded_by_the_loader() -> None:
     live = shape(MapType.RINGBUF, max_entries=8192, **nothing)
     assert texts(live, shape(MapType.RINGBUF, max_entries=5000, **nothing)) == []
     assert texts(live, shape(MapType.RINGBUF, max_entries=9000, **nothing)) == ["max_entries: 8192 → 9000"]
+    assert map_differences(live, shape(MapType.RINGBUF, max_entries=40_000, **nothing), page_size=65536) == ()
     assert texts(shape(max_entries=8192), shape(max_entries=5000)) != []  # not so for others
 
 

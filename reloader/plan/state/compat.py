@@ -6,7 +6,6 @@ without a word, and read as nonsense. plan/map_choices.py refuses a reuse by thi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from reloader.observe.pipeline import SeenMap
     from reloader.pipeline.wish import WishMap
 
+SMALLEST_PAGE = 4096  # bytes, of all architectures
 F_NO_COMMON_LRU = 1 << 1
 F_RDONLY = 1 << 3  # of a descriptor, not of the map: the kernel forgets it
 F_WRONLY = 1 << 4
@@ -89,10 +89,15 @@ def wished_shape(wanted: WishMap) -> MapShape:
     )
 
 
-def map_differences(old: MapShape, new: MapShape, *, cpus: int = 1) -> tuple[Difference, ...]:
-    """Everything that keeps `old` from being used as `new`; what a kernel only normalises is none of it. `cpus`: how
-    many are possible, by which it rounds some sizes; 1 for two declarations, which no kernel has seen."""
-    return tuple(_map_differences(old, new, cpus))
+def map_differences(
+    old: MapShape, new: MapShape, *, cpus: int = 1, page_size: int = SMALLEST_PAGE
+) -> tuple[Difference, ...]:
+    """List everything that keeps `old` from being used as `new`, without what a kernel only rounds.
+
+    `cpus`: how many are possible, `page_size`: bytes; the kernel rounds some sizes by them. The defaults are for two
+    declarations, which a kernel has not seen.
+    """
+    return tuple(_map_differences(old, new, cpus, page_size))
 
 
 def differences(old: TypeTree | None, new: TypeTree | None, *, path: str = "value") -> tuple[Difference, ...]:
@@ -100,13 +105,13 @@ def differences(old: TypeTree | None, new: TypeTree | None, *, path: str = "valu
     return tuple(_compare(old, new, path))
 
 
-def _map_differences(old: MapShape, new: MapShape, cpus: int) -> Iterator[Difference]:
+def _map_differences(old: MapShape, new: MapShape, cpus: int, page_size: int) -> Iterator[Difference]:
     if old.type != new.type:
         yield Difference(path="type", what=f"{_type_name(old.type)} → {_type_name(new.type)}")
     for name in ("key_size", "value_size"):
         if getattr(old, name) != getattr(new, name):
             yield Difference(path=name, what=f"{getattr(old, name)} → {getattr(new, name)} bytes")
-    if not _same_entries(old, new, cpus):
+    if not _same_entries(old, new, cpus, page_size):
         yield Difference(path="max_entries", what=f"{old.max_entries} → {new.max_entries}")
     if _lasting_flags(old) != _lasting_flags(new):
         yield Difference(path="map_flags", what=f"{_lasting_flags(old):#x} → {_lasting_flags(new):#x}")
@@ -139,22 +144,21 @@ def _type_name(number: int) -> str:
     return MapType(number).name.lower() if number in MapType._value2member_map_ else f"type {number}"
 
 
-def _same_entries(old: MapShape, new: MapShape, cpus: int) -> bool:
+def _same_entries(old: MapShape, new: MapShape, cpus: int, page_size: int) -> bool:
     """Whether sizes are equal once the kernel has rounded them."""
     sizes = old.max_entries, new.max_entries
     if new.type == MapType.PERF_EVENT_ARRAY and 0 in sizes:  # 0: as many as there are CPUs
         return True
     if new.type in _RINGS:
-        return _ring_size(sizes[0]) == _ring_size(sizes[1])
+        return _ring_size(sizes[0], page_size) == _ring_size(sizes[1], page_size)
     if new.type in (MapType.LRU_HASH, MapType.LRU_PERCPU_HASH) and new.map_flags & F_NO_COMMON_LRU:
         return -(-sizes[0] // cpus) == -(-sizes[1] // cpus)
     return sizes[0] == sizes[1]
 
 
-def _ring_size(size: int) -> int:
+def _ring_size(size: int, page_size: int) -> int:
     """libbpf takes the next power of two that is whole pages."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    return max(page, 1 << max(size - 1, 0).bit_length())
+    return max(page_size, 1 << max(size - 1, 0).bit_length())
 
 
 def _lasting_flags(shape: MapShape) -> int:
