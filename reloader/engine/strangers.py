@@ -211,7 +211,6 @@ def check(bench: Bench, op: ops.CheckEntries) -> None:
         raise RefusedChange(
             foreign.refusal(found),
             hint="another process writes to the map at this moment; `reloader plan FILE` shows what there is now",
-            reason=foreign.HANDLES if found.handles else foreign.ENTRIES,
             values=foreign_values([found]),
         )
 
