@@ -17,6 +17,7 @@ from reloader.frozen import frozen
 from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
 from reloader.kernel.host import Host
 from reloader.layouts.nesting import InnerMap
+from reloader.observe import texts
 from reloader.observe.neighbours import Foreign, Neighbour, on_tcx, on_xdp
 from reloader.paths import Paths, pin_name, read_panic_pin, read_state_pin
 from reloader.pins.inventory import Pins, inventory, program_infos
@@ -181,10 +182,7 @@ def require_bpffs(host: Host) -> None:
     with privileged(host.paths):
         if host.kernel.pins.is_bpffs(host.paths.bpffs):
             return
-    raise MissingFeature(
-        f"{host.paths.bpffs} is not on a bpf filesystem",
-        hint="mount one (mount -t bpf bpf /sys/fs/bpf), or pass --bpffs DIR below a mounted one",
-    )
+    raise MissingFeature(texts.NOT_BPFFS(path=host.paths.bpffs))
 
 
 @contextmanager
@@ -194,9 +192,7 @@ def privileged(paths: Paths) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
-            raise PermissionRefused(
-                f"no permission: {error}", hint="run as root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON at least)"
-            ) from error
+            raise PermissionRefused(texts.NOT_PERMITTED(why=error)) from error
         raise
 
 
@@ -285,16 +281,13 @@ def _is_there(kernel: Kernel, prog_id: int) -> bool:
 
 @contextmanager
 def _looked_up(kind: str, number: int) -> Iterator[None]:
-    """Passes over what is gone; refuses to call gone what it may not look for."""
+    """Pass over a missing object; refuse to call one missing that this process may not look for."""
     try:
         yield
     except KernelError as error:
         if error.errno != errno.EPERM:
             return
-        raise PermissionRefused(
-            f"a pin is gone, and this process may not look whether {kind} {number} still lives",
-            hint="objects are found by their ids with CAP_SYS_ADMIN only: run `reloader apply FILE` as root once",
-        ) from error
+        raise PermissionRefused(texts.OBJECT_NOT_FOUND(kind=kind, id=number)) from error
 
 
 def _maps(
