@@ -164,10 +164,32 @@ class InputError(ReloaderError):
 
 
 class RefusedChange(ReloaderError):
-    """The wish is well formed, but carrying it out would lose state or hit what is not ours."""
+    """The wish is well formed, but carrying it out would lose state or hit what is not ours.
+
+    `refusals`: the reasons of a refused plan, a row for each; a reason that all of them share is that of the whole too.
+    """
 
     exit_code = 65
     code = "refused"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        detail: str | Sequence[str] = "",
+        reason: str = "",
+        values: dict[str, object] | None = None,
+        refusals: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        if not reason and refusals and all(row["reason"] == refusals[0]["reason"] for row in refusals):
+            reason = refusals[0]["reason"]
+            values = values or (refusals[0]["values"] if len(refusals) == 1 else None)
+        super().__init__(message, hint=hint, detail=detail, reason=reason, values=values)
+        self.refusals = tuple(refusals)
+
+    def to_json(self) -> dict[str, object]:
+        return {**super().to_json(), **({"refusals": list(self.refusals)} if self.refusals else {})}
 
 
 class NotFoundError(ReloaderError):

@@ -13,6 +13,7 @@ from dataclasses import field
 
 from reloader.disk.lock import run_dir_error
 from reloader.disk.record_folder import records_error
+from reloader.doctor import texts
 from reloader.errors import InputError, KernelError, PermissionRefused
 from reloader.frozen import frozen
 from reloader.kernel import Feature, Presence
@@ -20,6 +21,7 @@ from reloader.kernel.host import Host
 from reloader.pipeline.host_file import declared
 from reloader.store import records
 from reloader.store.trial_terms import guarded, overdue
+from reloader.wording.message import Message
 
 
 @frozen
@@ -32,6 +34,12 @@ class Finding:
     hint: str = ""  # what to do next; empty when it is well
     reason: str = ""  # the finding as a stable word
     values: dict[str, object] = field(default_factory=dict)  # what it is about, as JSON values
+
+    @classmethod
+    def of(cls, check: str, message: Message, *, ok: bool = False) -> Finding:
+        """The finding that a message tells, with its hint, reason and values."""
+        values = message.json_values()
+        return cls(check=check, ok=ok, what=message, hint=message.hint, reason=message.code, values=values)
 
 
 PRIVILEGES = ("cap_bpf", "cap_net_admin", "cap_perfmon")
@@ -53,40 +61,35 @@ def _findings(check: Check, host: Host) -> Iterator[Finding]:
     except (OSError, PermissionRefused) as error:
         if isinstance(error, OSError) and error.errno not in (errno.EACCES, errno.EPERM):
             raise
-        what = f"{error.filename}: no permission" if isinstance(error, OSError) and error.filename else str(error)
-        yield Finding(
-            check="privileges", ok=False, what=what, hint="run `reloader doctor` as root", reason="not-permitted"
-        )
+        file = error.filename if isinstance(error, OSError) else ""
+        why = texts.PERMISSION_DENIED(file=file) if file else error
+        yield Finding.of("privileges", texts.NOT_PERMITTED(why=why))
 
 
 def from_features(features: tuple[Feature, ...]) -> Iterator[Finding]:
     """What nothing works without, and the privileges; what we may not try is no fault of the kernel's."""
     lacking = [f for f in features if f.needed and f.presence is Presence.NO]
     for feature in lacking:
-        what = f"{feature.name}: {feature.why} ({feature.purpose})"
-        yield Finding(check="kernel", ok=False, what=what, hint="reloader needs a kernel that has it")
+        about = {"feature": feature.name, "purpose": feature.purpose}
+        yield Finding.of("kernel", texts.FEATURE_MISSING(why=feature.why, **about))
     if not lacking:
-        yield Finding(check="kernel", ok=True, what="nothing is known to be missing that all pipelines need")
+        yield Finding.of("kernel", texts.FEATURES(), ok=True)
     held = {f.name for f in features if f.presence is Presence.YES}
     missing = [name.upper() for name in PRIVILEGES if f"host.{name}" not in held]
     if missing:
-        what = f"this process has no {', '.join(missing)}"
-        yield Finding(check="privileges", ok=False, what=what, hint="run as root, or give it these capabilities")
+        yield Finding.of("privileges", texts.PRIVILEGES_MISSING(capabilities=missing))
     else:
-        yield Finding(check="privileges", ok=True, what=f"{', '.join(PRIVILEGES).upper()} are there")
+        yield Finding.of("privileges", texts.PRIVILEGES(capabilities=[p.upper() for p in PRIVILEGES]), ok=True)
 
 
 def _bpffs(host: Host) -> Iterator[Finding]:
     try:
         mounted = host.kernel.pins.is_bpffs(host.paths.bpffs)
     except KernelError as error:
-        yield Finding(check="bpffs", ok=False, what=str(error), hint="ask again as root")
+        yield Finding.of("bpffs", texts.BPFFS_UNKNOWN(why=error))
         return
-    if mounted:
-        yield Finding(check="bpffs", ok=True, what=f"{host.paths.bpffs} is on a bpf filesystem")
-    else:
-        hint = "mount -t bpf bpf /sys/fs/bpf, or name another with --bpffs"
-        yield Finding(check="bpffs", ok=False, what=f"{host.paths.bpffs} is on no bpf filesystem", hint=hint)
+    text = texts.BPFFS if mounted else texts.NOT_BPFFS
+    yield Finding.of("bpffs", text(path=host.paths.bpffs), ok=mounted)
 
 
 def _records(host: Host) -> Iterator[Finding]:
@@ -96,45 +99,38 @@ def _records(host: Host) -> Iterator[Finding]:
     try:
         error = records_error(host.paths)
     except NotADirectoryError:
-        hint = "name a folder with --records"
-        yield Finding(check="records", ok=False, what=f"{path} is not a folder", hint=hint, reason="not-a-directory")
+        yield Finding.of("records", texts.NOT_A_DIRECTORY(path=path))
         return
     if error:
         what = f"{error.message}: {'; '.join(error.lines)}"
         yield Finding(check="records", ok=False, what=what, hint=error.hint, reason=error.reason, values=error.values)
     elif os.access(parent, os.W_OK):
-        what = f"{path} can be written" if parent == path else f"{path} is made by the first apply"
-        yield Finding(check="records", ok=True, what=what)
+        text = texts.RECORDS_WRITABLE if parent == path else texts.RECORDS_CREATED_LATER
+        yield Finding.of("records", text(path=path), ok=True)
     else:
-        hint = "run as its owner, or name another with --records"
-        yield Finding(check="records", ok=False, what=f"{path} cannot be written", hint=hint)
+        yield Finding.of("records", texts.RECORDS_READ_ONLY(path=path))
 
 
 def _locks(host: Host) -> Iterator[Finding]:
     """Whether lock files can be made where no other user can hold them."""
     if error := run_dir_error(host.paths):
-        yield Finding(check="locks", ok=False, what=error.message, hint=error.hint)
+        what, hint = error.message, error.hint
+        yield Finding(check="locks", ok=False, what=what, hint=hint, reason=error.reason, values=error.values)
 
 
 def _trials(host: Host) -> Iterator[Finding]:
-    """Whether every generation that is unconfirmed has somebody who sees to it."""
+    """Whether every generation that is unconfirmed has a guard."""
     names = records.on_trial(host.paths)
     for name in names:
         current = records.read_current(host.paths, name)
         trial = current.trial if current else None
         if trial is None or (guarded(trial) and not overdue(trial, host.kernel.boot_id())):
             continue
-        what = f"{name}: generation {trial.generation} is unconfirmed and its guard is gone or stuck"
-        late = overdue(trial, host.kernel.boot_id())
-        hint = (
-            f"too late to confirm: `reloader recover {name}` ends its trial"
-            if late
-            else f"`reloader confirm {name}` keeps it, `reloader rollback {name}` takes it back"
-        )
-        yield Finding(check="trials", ok=False, what=what, hint=hint)
+        text = texts.TRIAL_OVERDUE if overdue(trial, host.kernel.boot_id()) else texts.TRIAL_UNGUARDED
+        yield Finding.of("trials", text(pipeline=name, generation=trial.generation))
         names = [n for n in names if n != name]
     if names:
-        yield Finding(check="trials", ok=True, what=f"unconfirmed and guarded: {', '.join(names)}")
+        yield Finding.of("trials", texts.TRIALS_GUARDED(pipelines=names), ok=True)
 
 
 def _host_file(host: Host) -> Iterator[Finding]:
@@ -144,12 +140,12 @@ def _host_file(host: Host) -> Iterator[Finding]:
     try:
         found = declared(host.paths.host_file)
     except (InputError, PermissionRefused) as error:
-        hint = f"no command is taken from {host.paths.host_file} before that is mended; {error.hint}".rstrip("; ")
-        yield Finding(check="host", ok=False, what=f"{error.message}: {'; '.join(error.lines)}", hint=hint)
+        why = f"{error.message}: {'; '.join(error.lines)}"
+        text = texts.COMMANDS_REFUSED_ADVICE if error.hint else texts.COMMANDS_REFUSED
+        yield Finding.of("host", text(path=host.paths.host_file, why=why, advice=error.hint))
     else:
-        yield Finding(
-            check="host", ok=True, what=f"{host.paths.host_file} declares {', '.join(sorted(found)) or 'nothing'}"
-        )
+        text = texts.COMMANDS if found else texts.COMMANDS_NONE
+        yield Finding.of("host", text(path=host.paths.host_file, commands=sorted(found)), ok=True)
 
 
 CHECKS: tuple[Check, ...] = (_bpffs, _records, _locks, _trials, _host_file)

@@ -1,15 +1,16 @@
 """What is wrong with each pipeline on this host, and what to do about it. Part of `doctor`; changes nothing.
 
-Each finding names the cause in words and the command that mends it.
+Each finding names the cause in words and the command that repairs it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from reloader.disk.atomic_files import listing
+from reloader.doctor import texts
 from reloader.doctor.host_checks import Finding
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, PermissionRefused
 from reloader.kernel.host import Host
@@ -34,12 +35,9 @@ def disk(host: Host) -> Iterator[Finding]:
         return
     room = os.statvfs(host.paths.records)
     free = room.f_bavail * room.f_frsize
-    what = f"{free >> 20} MiB free where {host.paths.records} lies"
-    if free >= ROOM and (room.f_favail or not room.f_files):
-        yield Finding(check="disk", ok=True, what=what)
-    else:
-        hint = "make room (`reloader gc` removes what nobody needs); a change is refused before anything is swapped"
-        yield Finding(check="disk", ok=False, what=what if room.f_favail else "no inode is free", hint=hint)
+    ok = free >= ROOM and bool(room.f_favail or not room.f_files)
+    text = texts.DISK if ok else texts.DISK_FULL if room.f_favail else texts.INODES_USED_UP
+    yield Finding.of("disk", text(path=host.paths.records, free=free >> 20), ok=ok)
 
 
 def unexplained(host: Host) -> Iterator[Finding]:
@@ -49,9 +47,7 @@ def unexplained(host: Host) -> Iterator[Finding]:
     except (KernelError, OSError):
         return  # said by the check of the bpf filesystem
     for name in found:
-        what = f"{name}: its pins are there, and no record explains them"
-        hint = f"`reloader recover {name}` rebuilds the records, or name where they lie: --records"
-        yield Finding(check="pipeline", ok=False, what=what, hint=hint)
+        yield Finding.of("pipeline", texts.RECORDS_MISSING(pipeline=name))
 
 
 def pipelines(host: Host) -> Iterator[Finding]:
@@ -59,48 +55,47 @@ def pipelines(host: Host) -> Iterator[Finding]:
     folders = [p.name for p in listing(host.paths.pipelines_dir)]
     for name in folders:
         found = list(_pipeline(host, name))
-        yield from found or [Finding(check="pipeline", ok=True, what=f"{name}: as recorded")]
+        yield from found or [Finding.of("pipeline", texts.AS_RECORDED(pipeline=name), ok=True)]
 
 
 def _pipeline(host: Host, name: str) -> Iterator[Finding]:
     if records.open_journals(host.paths, name):
-        yield _bad(name, "a transaction did not end", f"`reloader recover {name}` finishes it or takes it back")
+        yield Finding.of("pipeline", texts.TRANSACTION_OPEN(pipeline=name))
     try:
         seen = observe(host, None, name)
     except (NeedsHuman, NotFoundError) as error:
-        yield _bad(name, error.message, _for_damage(host, name))
+        message = texts.RECORDS_DAMAGED(pipeline=name, why=error.message, hint=_for_damage(host, name))
+        yield Finding.of("pipeline", message)
         return
     except (MissingFeature, KernelError):
         return  # no bpf filesystem, or no permission: said by other checks
     if seen.generation is not None:
         yield from _serving(host, name, seen, seen.generation)
     elif seen.state_restarted and seen.lost:
-        yield _bad(
-            name, f"parked state went with the restart: {', '.join(seen.lost)}", f"`reloader remove {name} --state`"
-        )
+        yield Finding.of("pipeline", texts.PARKED_STATE_LOST(pipeline=name, maps=seen.lost))
 
 
 def _for_damage(host: Host, name: str) -> str:
     if is_lost(host, name):
-        return f"`reloader recover {name}` makes it again from the kernel, with what is whole of the records"
-    return f"put {host.paths.record_dir(name)} back from a backup, or remove it and apply the YAML"
+        return texts.REBUILD(pipeline=name)
+    return texts.RESTORE_BACKUP(path=host.paths.record_dir(name))
 
 
 def _serving(host: Host, name: str, seen: Observed, generation: Generation) -> Iterator[Finding]:
     yield from _blobs(host.paths, name, generation)
     if seen.rebooted:
-        yield _bad(name, "the kernel was restarted, and nothing of it serves", f"`reloader recover --boot {name}`")
+        yield Finding.of("pipeline", texts.KERNEL_RESTARTED(pipeline=name))
         return
     if not _any_pin(host, name):
-        yield _bad(
-            name, "not one pin is left: the bpf filesystem was unmounted, or emptied", _start_again(seen, generation)
-        )
+        message = texts.PINS_ALL_MISSING(pipeline=name, hint=_start_again(seen, generation))
+        yield Finding.of("pipeline", message)
         return
     for attachment in generation.wish.attachments:
         yield from _attachment(name, attachment, seen)
     yield from _pins(name, seen, generation)
     if seen.current and seen.current.last_error:
-        yield _bad(name, f"the last attempt failed: {seen.current.last_error}", "mend the file, then apply it")
+        why = seen.current.last_error
+        yield Finding.of("pipeline", texts.LAST_ATTEMPT_FAILED(pipeline=name, why=why))
 
 
 def foreign_folders(host: Host) -> Iterator[Finding]:
@@ -113,7 +108,7 @@ def foreign_folders(host: Host) -> Iterator[Finding]:
     for folder in weak:
         yield Finding(check="pins", ok=False, what=describe_weak(folder), hint=repair_command([folder]))
     if found and not weak:
-        yield Finding(check="pins", ok=True, what="no other user can change a pin folder")
+        yield Finding.of("pins", texts.PIN_FOLDERS(), ok=True)
 
 
 def _any_pin(host: Host, name: str) -> bool:
@@ -122,19 +117,20 @@ def _any_pin(host: Host, name: str) -> bool:
 
 def _start_again(seen: Observed, generation: Generation) -> str:
     kept = [m for m in seen.lost if m in generation.maps]
-    reset = "".join(f" --reset {m}" for m in kept)
-    return f"apply it again{f' with{reset}: what the state maps held is gone' if kept else ''}"
+    return texts.APPLY_AGAIN_RESET(options=_reset(kept)) if kept else texts.APPLY_AGAIN()
+
+
+def _reset(maps: Sequence[str]) -> str:
+    return " ".join(f"--reset {name}" for name in maps)
 
 
 def _blobs(paths: Paths, name: str, generation: Generation) -> Iterator[Finding]:
     """Whether a restart or a rollback would find what it needs."""
     bad = [paths.blob_file(*one) for one in blobs_of(generation.wish) if not _whole(paths, *one)]
     if bad:
-        what = f"stored files are missing or damaged: {', '.join(map(str, bad))}"
         damaged = [str(path) for path in bad if path.exists() or path.is_symlink()]
-        remove = f"remove {', '.join(damaged)}, then " if damaged else ""
-        hint = f"{remove}apply it again from its YAML; until then neither a restart nor a rollback can load them"
-        yield _bad(name, what, hint)
+        text = texts.STORED_FILES_DAMAGED if damaged else texts.STORED_FILES_MISSING
+        yield Finding.of("pipeline", text(pipeline=name, files=bad, damaged=damaged))
 
 
 def _whole(paths: Paths, blob: str, digest: str) -> bool:
@@ -155,20 +151,18 @@ def _pins(name: str, seen: Observed, generation: Generation) -> Iterator[Finding
     lost = [m for m in generation.maps if m not in seen.maps]
     state = [m for m in lost if m in seen.lost]
     if state:
-        reset = "".join(f" --reset {m}" for m in state)
-        yield _bad(name, f"state maps are gone: {', '.join(state)}", f"apply with{reset} starts them empty")
+        yield Finding.of("pipeline", texts.STATE_MISSING(pipeline=name, maps=state, options=_reset(state)))
     if others := [m for m in lost if m not in state]:
-        yield _bad(name, f"maps are gone: {', '.join(others)}", "apply makes them again")
+        yield Finding.of("pipeline", texts.MAPS_MISSING(pipeline=name, maps=others))
     held = [n for n, m in seen.maps.items() if m.unpinned]
     held += [public_name(n) for n in seen.unpublished if n in seen.maps]
     held += list(seen.unpinned_progs)
     if held:
-        yield _bad(name, f"pins are gone, what they named lives: {', '.join(held)}", "apply pins them again")
+        yield Finding.of("pipeline", texts.PINS_MISSING(pipeline=name, names=held))
     if seen.sides_gone:
-        what = f"pins are gone that say which side of a config map packets look at: {', '.join(seen.sides_gone)}"
-        yield _bad(name, what, "apply loads the programs again, with new ones")
-    if gone := [p for p in generation.progs if p not in seen.progs]:
-        yield _bad(name, f"programs are gone: {', '.join(gone)}", "apply loads them again")
+        yield Finding.of("pipeline", texts.SIDES_MISSING(pipeline=name, pins=seen.sides_gone))
+    if missing := [p for p in generation.progs if p not in seen.progs]:
+        yield Finding.of("pipeline", texts.PROGRAMS_MISSING(pipeline=name, programs=missing))
 
 
 def _bad(name: str, what: str, hint: str) -> Finding:

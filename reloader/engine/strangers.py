@@ -212,7 +212,6 @@ def check(bench: Bench, op: ops.CheckEntries) -> None:
         raise RefusedChange(
             foreign.refusal(found),
             hint=texts.WRITTEN_NOW(),
-            reason=foreign.HANDLES if found.handles else foreign.ENTRIES,
             values=foreign_values([found]),
         )
 

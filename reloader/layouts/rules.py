@@ -48,11 +48,11 @@ class Fault:
 
 
 class StateRefused(ValueError):
-    """State cannot be carried over by these rules; `reasons` holds all of them, `faults` those of fields."""
+    """State cannot be carried over by these rules; `faults` holds all of them, `reasons` their texts."""
 
-    def __init__(self, found: Sequence[Fault | str]) -> None:
-        self.faults = tuple(one for one in found if isinstance(one, Fault))
-        self.reasons = tuple(one.text() if isinstance(one, Fault) else one for one in found)
+    def __init__(self, found: Sequence[Fault]) -> None:
+        self.faults = tuple(found)
+        self.reasons = tuple(one.text() for one in found)
         super().__init__("\n".join(self.reasons))
 
 

@@ -24,7 +24,7 @@ from reloader.pipeline.wish import Wish
 from reloader.plan.config.foreign import Foreign
 from reloader.plan.model import Plan
 from reloader.plan.planner import Request, load_reason, make_plan
-from reloader.plan.state.conversion import Pair
+from reloader.plan.state.conversion import Obstacle, Pair
 
 
 def plan(host: Host, intake: Intake) -> Plan:
@@ -69,7 +69,7 @@ def plan_of(host: Host, intake: Intake) -> tuple[Plan, Observed, Request]:
     return make_plan(intake.wish, seen, host.paths, request), seen, request
 
 
-def _conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pair | str]:
+def _conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pair | Obstacle]:
     return conversions(kernel, intake.wish, seen)
 
 

@@ -6,6 +6,7 @@ Made before a plan from a wish and its pipeline's records; consumed by plan/.
 from __future__ import annotations
 
 import errno
+import mmap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import field, replace
@@ -17,6 +18,7 @@ from reloader.frozen import frozen
 from reloader.kernel import PLAIN_TYPES, Fd, Kernel, MapInfo
 from reloader.kernel.host import Host
 from reloader.layouts.nesting import InnerMap
+from reloader.observe import texts
 from reloader.observe.in_force import link_at
 from reloader.paths import Paths, pin_name, read_panic_pin, read_state_pin
 from reloader.pins.inventory import Pins, inventory, program_infos
@@ -66,6 +68,7 @@ class Observed:
     unpublished: tuple[str, ...] = ()  # maps of the serving generation that have no pin below pub/
     readers: int = -1  # the group that may open the published maps; -1: none may; -2: some of them
     cpus: int = 1  # how many are possible: the kernel rounds some sizes by it
+    page_size: int = 4096  # bytes; by this too
 
     @property
     def rebooted(self) -> bool:
@@ -108,6 +111,7 @@ def observe(host: Host, wish: Wish | None, pipeline: str) -> Observed:
         unpublished=_unpublished(found, generation),
         readers=kernel.pins.readers(paths.pub_pins(pipeline)),
         cpus=kernel.possible_cpus(),
+        page_size=mmap.PAGESIZE,
     )
 
 
@@ -153,10 +157,7 @@ def require_bpffs(host: Host) -> None:
     with privileged(host.paths):
         if host.kernel.pins.is_bpffs(host.paths.bpffs):
             return
-    raise MissingFeature(
-        f"{host.paths.bpffs} is not on a bpf filesystem",
-        hint="mount one (mount -t bpf bpf /sys/fs/bpf), or pass --bpffs DIR below a mounted one",
-    )
+    raise MissingFeature(texts.NOT_BPFFS(path=host.paths.bpffs))
 
 
 @contextmanager
@@ -166,9 +167,7 @@ def privileged(paths: Paths) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
-            raise PermissionRefused(
-                f"no permission: {error}", hint="run as root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON at least)"
-            ) from error
+            raise PermissionRefused(texts.NOT_PERMITTED(why=error)) from error
         raise
 
 
@@ -210,16 +209,13 @@ def _is_there(kernel: Kernel, prog_id: int) -> bool:
 
 @contextmanager
 def _looked_up(kind: str, number: int) -> Iterator[None]:
-    """Passes over what is gone; refuses to call gone what it may not look for."""
+    """Pass over a missing object; refuse to call one missing that this process may not look for."""
     try:
         yield
     except KernelError as error:
         if error.errno != errno.EPERM:
             return
-        raise PermissionRefused(
-            f"a pin is gone, and this process may not look whether {kind} {number} still lives",
-            hint="objects are found by their ids with CAP_SYS_ADMIN only: run `reloader apply FILE` as root once",
-        ) from error
+        raise PermissionRefused(texts.OBJECT_NOT_FOUND(kind=kind, id=number)) from error
 
 
 def _maps(

@@ -16,7 +16,7 @@ from reloader.observe.pipeline import Observed, SeenMap
 from reloader.paths import Paths
 from reloader.pipeline.model import Apply, Role
 from reloader.pipeline.wish import Wish, WishMap
-from reloader.plan import ops
+from reloader.plan import ops, texts
 from reloader.plan.attach import gate
 from reloader.plan.attach.attachments import AttachmentChoice, choose_attachment
 from reloader.plan.attach.gate import Gate
@@ -26,14 +26,13 @@ from reloader.plan.config.losses import Losses
 from reloader.plan.config.map_exchange import Carried, Flip, Place
 from reloader.plan.config.strategy import Way, ways
 from reloader.plan.map_choices import Conversions, MapChoice, choose
-from reloader.plan.model import Outcome
+from reloader.plan.model import Outcome, Refusal
 from reloader.plan.ops import Op
 from reloader.plan.program_metadata import metadata
 from reloader.plan.removal import drop_load
 from reloader.plan.state import conversion
 from reloader.plan.state.conversion import Move, Pair
 from reloader.structs.btf import layout_digest
-from reloader.wording.printable import Block
 
 OLD = "rl_old_"  # reloader_state.h: the map that a state map is bridged from
 
@@ -78,7 +77,7 @@ class Draft:
     maps: list[MapChoice] = field(default_factory=list)
     attachments: list[AttachmentChoice] = field(default_factory=list)
     gate: Gate = field(default_factory=Gate)
-    refusals: list[str] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
     ways: dict[str, Way] = field(default_factory=dict)  # config map whose entries changed -> how
     before: dict[str, bytes] = field(default_factory=dict)  # digest -> what a changed config map held
     losses: Losses = field(init=False)  # of entries that reloader did not write
@@ -105,19 +104,16 @@ class Draft:
         )  # fmt: skip
         self.refusals = [c.refusal for c in self.maps if c.refusal]
         self.refusals += [r for c in self.maps if (r := self._lossy(c))]
-        self.refusals += [c.refusal for c in self.attachments if c.refusal]
-        self.refusals += [refusal(found) for found in self.losses.unasked()]
+        self.refusals += [Refusal(message=c.refusal) for c in self.attachments if c.refusal]
+        self.refusals += [Refusal(message=refusal(found)) for found in self.losses.unasked()]
 
-    def _lossy(self, choice: MapChoice) -> str:
+    def _lossy(self, choice: MapChoice) -> Refusal | None:
         """What the way there destroys, so that the way back cannot have it again."""
         lost = choice.pair.forward.lossy if choice.pair else ()
         if not lost or self.request.lossy_rollback:
-            return ""
-        return Block(
-            f"state map {choice.wanted.name}: a rollback would lose",
-            *(f"    {what}" for what in lost),
-            "    (--allow-lossy-rollback accepts that)",
-        )
+            return None
+        message = texts.ROLLBACK_LOSES(map=choice.wanted.name)
+        return Refusal(message=message, detail=(*lost, texts.USE_LOSSY_ROLLBACK()))
 
     # -- before the commit ------------------------------------------------------------------------
 
@@ -139,8 +135,8 @@ class Draft:
         same = generation is not None and generation.wish.digest() == self.wish.digest()
         if tests is None or not self.request.tests or (same and not self.fresh):
             return []
-        why = "" if generation and not self.seen.rebooted else "no version is active"
-        why = why if self.request.budget else "a version that served before is held to none"
+        why = "" if generation and not self.seen.rebooted else texts.NO_ACTIVE_VERSION()
+        why = why if self.request.budget else texts.EARLIER_NOT_MEASURED()
         active = generation.number if generation and not why else 0
         return [ops.RunTests(tests=tests.digest, count=tests.count, against=active, unmeasured=why)]
 

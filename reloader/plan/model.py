@@ -8,6 +8,8 @@ from typing import Any
 
 from reloader.frozen import frozen
 from reloader.plan.ops import Op
+from reloader.wording.message import Message, code_of, values_of
+from reloader.wording.printable import Block
 
 
 class Sign(StrEnum):
@@ -29,11 +31,41 @@ class Outcome(StrEnum):
     KEEP = "keep"  # no version uses it now; parked
 
 
+class Method(StrEnum):
+    """How a state map comes to what it is after the change."""
+
+    NONE = "none"  # the very same map
+    BRIDGE = "bridge and drain"
+    COPY = "copy, swap, drain"
+    RESET = "reset"
+    START_EMPTY = "start empty"
+
+
+@frozen
+class Refusal:
+    """One reason why a plan cannot be carried out."""
+
+    message: str  # a Message; about an attachment a plain text
+    detail: tuple[str, ...] = ()  # lines below it
+    cause: Message | None = None  # one of these lines, where it tells the fault more exactly
+
+    def text(self) -> Block:
+        """The message with its hint, and the lines below it."""
+        first = self.message.with_hint() if isinstance(self.message, Message) else self.message
+        return Block(first, *(f"    {line}" for line in self.detail))
+
+    def to_json(self) -> dict[str, object]:
+        """The reason as `-o json` prints it."""
+        told = self.cause or self.message
+        values = {**values_of(self.message), **values_of(told)}
+        return {"message": str(self.message), "detail": list(self.detail), "reason": code_of(told), "values": values}
+
+
 @frozen
 class StateFacts:
     """What becomes of one state map, for machines."""
 
-    method: str  # "none": the very same map; "bridge and drain", "copy, swap, drain", "reset", "start empty"
+    method: Method
     entries: int | None  # live now; None: not counted, since nothing happens to them
     bytes_now: int  # memory of the live map as the kernel accounts for it; 0: there is none, or it does not say
     bytes_new: int  # about as much for the map that takes over; 0: none is made

@@ -12,12 +12,13 @@ from reloader.observe.pipeline import Observed
 from reloader.paths import Paths
 from reloader.pipeline.model import Apply, Role
 from reloader.pipeline.wish import Wish
-from reloader.plan import ops
+from reloader.plan import ops, texts
 from reloader.plan.builder import Draft, Request
-from reloader.plan.config.foreign import ENTRIES, HANDLES, Foreign
+from reloader.plan.config.foreign import Foreign, refusal
 from reloader.plan.config.strategy import ways
 from reloader.plan.lines import entries_reason, lines_of
 from reloader.plan.model import Plan
+from reloader.wording.message import Message
 
 __all__ = ["Request", "load_reason", "make_plan"]
 
@@ -48,46 +49,46 @@ def make_plan(wish: Wish, seen: Observed, paths: Paths, request: Request) -> Pla
     )
 
 
-def load_reason(wish: Wish, seen: Observed, request: Request) -> str:
-    """Why a new load is needed, in words; empty when the running one serves on."""
+def load_reason(wish: Wish, seen: Observed, request: Request) -> Message | None:
+    """Say why a new load is needed; None when the running one stays."""
     if seen.generation is None:
-        return "first load"
+        return texts.FIRST_LOAD()
     if seen.rebooted:
-        return "the kernel was restarted"
+        return texts.KERNEL_RESTARTED()
     if seen.generation.rebuilt:
-        return "its records were rebuilt from the kernel"
+        return texts.RECORDS_REBUILT()
     if set(seen.progs) != set(seen.generation.progs):
-        return "pinned programs of the running load are missing"
+        return texts.PINS_OF_PROGRAMS_MISSING()
     missing = [n for n, m in seen.generation.maps.items() if n not in seen.maps and n not in seen.lost]
     if missing:
-        return f"pinned maps are missing: {', '.join(missing)}"
+        return texts.PINS_OF_MAPS_MISSING(maps=missing)
     if seen.sides_gone:
-        return f"pins of what says which side of a config map packets look at are missing: {', '.join(seen.sides_gone)}"
+        return texts.PINS_OF_SIDES_MISSING(pins=seen.sides_gone)
     if wish.load_digest() != seen.generation.wish.load_digest():
         return _what_changed(wish, seen.generation.wish)
     if request.reset:
-        return f"reset of {', '.join(sorted(request.reset))}"
+        return texts.RESET(maps=sorted(request.reset))
     return _program_reason(wish, seen, request)
 
 
-def _what_changed(new: Wish, old: Wish) -> str:
-    parts = []
+def _what_changed(new: Wish, old: Wish) -> Message:
+    parts = list[Message]()
     if [o.digest for o in new.objects] != [o.digest for o in old.objects]:
-        parts.append("objects")
+        parts.append(texts.CHANGED_OBJECTS())
     changed = sorted(k for k in {*new.rodata, *old.rodata} if new.rodata.get(k) != old.rodata.get(k))
     if changed:
-        parts.append(f"rodata {', '.join(changed)}")
+        parts.append(texts.CHANGED_CONSTANTS(names=changed))
     if new.programs != old.programs:
-        parts.append("programs")
-    return f"changed: {'; '.join(parts) or 'map declarations'}"
+        parts.append(texts.CHANGED_PROGRAMS())
+    return texts.WISH_CHANGED(parts="; ".join(parts) or texts.CHANGED_MAPS())
 
 
-def _program_reason(wish: Wish, seen: Observed, request: Request) -> str:
-    """Why changed entries need a new load; empty when there is another way (or none changed)."""
+def _program_reason(wish: Wish, seen: Observed, request: Request) -> Message | None:
+    """Why changed entries need a new load; None when there is another way (or none changed)."""
     for name, way in ways(wish, seen, request.diffs, request.spared).items():
         if way.apply is Apply.PROGRAM:
-            return f"entries of {name} changed and {way.why}"
-    return ""
+            return texts.ENTRIES_NEED_LOAD(map=name, why=way.why)
+    return None
 
 
 def _unrecorded(wish: Wish, seen: Observed) -> bool:
@@ -98,34 +99,24 @@ def _unrecorded(wish: Wish, seen: Observed) -> bool:
 def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
     refusals = draft.refusals
     if len(refusals) == sum(c.missing for c in draft.attachments):
-        hint = "nothing was touched; see `ip link`, and `reloader doctor --features`"
-        return MissingFeature(f"{wish.pipeline}: {'; '.join(refusals)}", hint=hint)
+        return MissingFeature(texts.PLACE_MISSING(pipeline=wish.pipeline, why="; ".join(r.text() for r in refusals)))
     maps = any(c.refusal and c.wanted.role is not Role.EXTERNAL for c in draft.maps)
     unasked = draft.losses.unasked()
     return RefusedChange(
-        f"{wish.pipeline}: the change is refused; nothing was touched",
-        detail=refusals,
-        hint=_way_out(wish, draft) or _asked(unasked) or (_RESET if maps else ""),
-        reason=_reason(unasked),
+        texts.REFUSED(pipeline=wish.pipeline),
+        detail=[one.text() for one in refusals],
+        hint=_way_out(wish, draft) or _asked(unasked) or (texts.DISCARD() if maps else ""),
+        reason=next((refusal(found).code for found in unasked), ""),
         values=foreign_values(unasked),
+        refusals=[one.to_json() for one in refusals],
     )
-
-
-_RESET = "to give up a map's contents on purpose, name it: --reset MAP"
 
 
 def _asked(unasked: Sequence[Foreign]) -> str:
     """What the user can say about entries of others; empty when there are none."""
     handles = ", ".join(f"--reset {found.map}" for found in unasked if found.handles)
-    deleted = "list them in the YAML, keep them with `prune: false`, or delete them with --prune"
-    told = [deleted] if any(not found.handles for found in unasked) else []
-    return "; ".join(
-        [*told, *([f"{handles} starts empty; the process that filled it fills it again"] if handles else [])]
-    )
-
-
-def _reason(unasked: Sequence[Foreign]) -> str:
-    return next((HANDLES if found.handles else ENTRIES for found in unasked), "")
+    advice = [texts.LIST_OR_KEEP()] if any(not found.handles for found in unasked) else []
+    return "; ".join([*advice, *([texts.START_EMPTY(options=handles)] if handles else [])])
 
 
 def foreign_values(unasked: Sequence[Foreign]) -> dict[str, object]:
@@ -143,11 +134,9 @@ def _way_out(wish: Wish, draft: Draft) -> str:
     """Pins and no records at all: those can be had back from the kernel."""
     seen = draft.seen
     if seen.current is None and (seen.strays or any(a.link for a in seen.attachments.values())):
-        return f"`reloader recover {wish.pipeline}` rebuilds its records from the kernel"
+        return texts.REBUILD_RECORDS(pipeline=wish.pipeline)
     linked = (a.foreign.pipeline for a in seen.attachments.values() if a.foreign and a.foreign.link_id)
     other = next((name for name in linked if name not in ("", wish.pipeline)), "")
     if other:
-        return (
-            f"if {wish.pipeline} is to take its place: `reloader remove {other}`, then apply; state does not move along"
-        )
+        return texts.REMOVE_OTHER(pipeline=wish.pipeline, other=other)
     return ""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from reloader.kernel import MapType
 from reloader.observe.pipeline import Observed
 from reloader.paths import Paths
-from reloader.plan import ops
+from reloader.plan import ops, texts
 from reloader.plan.model import Line, Plan, Sign
 from reloader.plan.ops import Op
 from reloader.store.records import Current, Generation
@@ -38,7 +38,7 @@ def make_removal(
         from_generation=current.generation,
         generation=0,
         load=0,
-        why="removed; state dropped" if drop_state else "removed; state stays parked",
+        why=texts.REMOVED_STATE_DROPPED() if drop_state else texts.REMOVED_STATE_PARKED(),
         lines=tuple(_lines(seen, current, attachments, drop_state=drop_state)),
         ops=tuple(_pins_again(seen, state)),
         after=tuple(after),
@@ -79,14 +79,15 @@ def drop_load(generation: Generation, paths: Paths) -> list[Op]:
 
 def _lines(seen: Observed, current: Current, attachments: list[str], *, drop_state: bool) -> list[Line]:
     lines = [
-        Line(sign=Sign.REMOVE, kind="attachment", name=a, action="detach", interruption="the program stops there")
+        Line(sign=Sign.REMOVE, kind="attachment", name=a, action=texts.DETACH(), interruption=texts.PROGRAM_STOPS())
         for a in attachments
     ]
     programs = seen.generation.progs if seen.generation else {}
-    lines += [Line(sign=Sign.REMOVE, kind="program", name=p, action="unload") for p in programs]
+    lines += [Line(sign=Sign.REMOVE, kind="program", name=p, action=texts.UNLOAD()) for p in programs]
     for name in current.state:
         if drop_state:
-            lines.append(Line(sign=Sign.REMOVE, kind="map", name=name, action="state: drop", notes=("--state",)))
+            notes = (texts.DROPPED_BY_STATE(),)
+            lines.append(Line(sign=Sign.REMOVE, kind="map", name=name, action=texts.STATE_DROP(), notes=notes))
         else:
             lines.append(parked_line(name, seen))
     return lines
@@ -95,7 +96,7 @@ def _lines(seen: Observed, current: Current, attachments: list[str], *, drop_sta
 def parked_line(name: str, seen: Observed) -> Line:
     """State that nothing uses now; said only of what is there."""
     if name not in seen.lost:
-        return Line(sign=Sign.KEEP, kind="map", name=name, action="state: keep", notes=("parked",))
+        return Line(sign=Sign.KEEP, kind="map", name=name, action=texts.STATE_KEEP(), notes=(texts.PARKED(),))
     restarted = seen.rebooted or seen.state_restarted
-    why = "the kernel was restarted" if restarted else "its pin is gone although the kernel was not restarted"
-    return Line(sign=Sign.REMOVE, kind="map", name=name, action="state: lost", notes=(why,))
+    why = texts.KERNEL_RESTARTED() if restarted else texts.LOST_WITHOUT_RESTART()
+    return Line(sign=Sign.REMOVE, kind="map", name=name, action=texts.STATE_LOST(), notes=(why,))

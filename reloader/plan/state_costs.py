@@ -13,9 +13,11 @@ from reloader.kernel import ARRAY_TYPES, LRU_TYPES, NESTED_TYPES, PERCPU_TYPES, 
 from reloader.layouts.rules import REMEMBERED
 from reloader.pipeline.model import Role
 from reloader.pipeline.wish import WishMap
+from reloader.plan import texts
 from reloader.plan.map_choices import MapChoice
-from reloader.plan.model import Line, Outcome, StateFacts
+from reloader.plan.model import Line, Method, Outcome, StateFacts
 from reloader.plan.state.conversion import Pair, bridged, seconds
+from reloader.wording.message import Message
 from reloader.wording.printable import counted
 
 BOOKKEEPING = 56  # bytes: struct htab_elem and its share of a bucket
@@ -30,28 +32,35 @@ def with_facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str, cpus: 
     facts = _facts(choice, counts, cgroup, cpus)
     first, *rest = line.notes or ("",)
     if choice.outcome is Outcome.CONVERT:
-        keys = f" ({size(keys)} of it for the keys copied)" if (keys := _keys(choice, cpus)) else ""
-        new = (
-            f"; about {size(facts.bytes_new)} more until the commit{keys}, charged to cgroup {cgroup}" if cgroup else ""
-        )
-        told = (first, f"{size(facts.bytes_now)} now{new}", *rest)
-        hidden = choice.pair is not None and bridged(choice.wanted, choice.pair)
-        return replace(line, notes=told, state=facts, interruption="none" if hidden else "see below")
-    more = [f"{counted(facts.entries, 'entry')} dropped"] if facts.entries and choice.outcome is Outcome.RESET else []
-    more += [size(facts.bytes_now)] if facts.bytes_now else []
+        notes = (first, _charged(facts, _keys(choice, cpus)), *rest)
+        hidden = facts.method is Method.BRIDGE
+        return replace(line, notes=notes, state=facts, interruption=texts.NONE() if hidden else texts.SEE_BELOW())
+    more = [texts.ENTRIES_DROPPED(count=facts.entries)] if facts.entries and choice.outcome is Outcome.RESET else []
+    more += [texts.MEMORY(size=size(facts.bytes_now))] if facts.bytes_now else []
     return replace(line, notes=(*line.notes, *more), state=facts)
+
+
+def _charged(facts: StateFacts, keys: int) -> Message:
+    """The memory of a conversion; `keys`: bytes that the set of copied keys takes of it."""
+    now, new, cgroup = size(facts.bytes_now), size(facts.bytes_new), facts.cgroup
+    if not cgroup:
+        return texts.MEMORY_NOW(size=now)
+    if keys:
+        return texts.CHARGED_WITH_KEYS(now=now, new=new, keys=size(keys), cgroup=cgroup)
+    return texts.CHARGED(now=now, new=new, cgroup=cgroup)
 
 
 def _facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str, cpus: int) -> StateFacts:
     wanted, pair = choice.wanted, choice.pair
     now = choice.seen.memory if choice.seen else 0
     if pair is None or choice.seen is None:
-        method = "reset" if choice.outcome is Outcome.RESET else "none" if choice.reused else "start empty"
+        unmoved = Method.NONE if choice.reused else Method.START_EMPTY
+        method = Method.RESET if choice.outcome is Outcome.RESET else unmoved
         held = counts.get(wanted.name)
         return StateFacts(method=method, entries=held, bytes_now=now, bytes_new=0, cgroup="", seconds=0.0, noticed="")
     serving = bridged(wanted, pair)
     return StateFacts(
-        method="bridge and drain" if serving else "copy, swap, drain",
+        method=Method.BRIDGE if serving else Method.COPY,
         entries=pair.entries,
         bytes_now=now,
         bytes_new=estimate(now, choice.seen.info, wanted, cpus) + _keys(choice, cpus),
@@ -63,13 +72,12 @@ def _facts(choice: MapChoice, counts: Mapping[str, int], cgroup: str, cpus: int)
 
 def _noticed(wanted: WishMap, pair: Pair, *, bridge: bool) -> str:
     """What packets of established flows can meet."""
-    lru = "; the kernel may evict some" if wanted.type in LRU_TYPES else ""
-    if bridge:
-        return f"nothing{lru}"
-    if wanted.type in ARRAY_TYPES:
-        return f"values without counts for about {seconds(wanted, pair):.2f} s, other fields as of the copy"
-    since = "since the copy of their map" if pair.held else "since the copy"
-    return f"those born {since}: unknown for about {seconds(wanted, pair):.2f} s; other fields as of the copy{lru}"
+    took = seconds(wanted, pair)
+    if wanted.type in ARRAY_TYPES and not bridge:
+        return texts.ARRAY_COUNTS_FOLLOW(seconds=took)
+    misses = texts.MISSES_INNER if pair.held else texts.MISSES
+    noticed = texts.NOTHING() if bridge else misses(seconds=took)
+    return texts.EVICTION(noticed=noticed) if wanted.type in LRU_TYPES else noticed
 
 
 def estimate(now: int, live: MapInfo, wanted: WishMap, cpus: int) -> int:

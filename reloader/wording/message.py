@@ -38,6 +38,10 @@ class Message(str):
     values: dict[str, object]
     hint: str
 
+    def with_hint(self) -> str:
+        """The words, and the hint behind them in parentheses."""
+        return f"{self} ({self.hint})" if self.hint else self
+
     def json_values(self) -> dict[str, object]:
         """The values as JSON knows them: a message in them as its words, whatever else JSON lacks as text."""
         return {name: _plain(value) for name, value in self.values.items()}

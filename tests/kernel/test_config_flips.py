@@ -236,7 +236,7 @@ def test_auto_goes_by_size_and_says_why(stage: Stage) -> None:
     tied = plan_line(stage, spec(stage, 2), "rules")
     assert "a new map, because it is tied to classes" in tied["why"]
     program = plan_line(stage, spec(stage, 2, tied=False, apply="program"), "rules")
-    assert program["why"] == "entries of rules changed and it says apply: program"
+    assert program["why"] == "entries of rules changed; a new load, because its YAML says apply: program"
 
 
 def test_entries_that_go_take_their_counts_and_others_keep_them(stage: Stage) -> None:

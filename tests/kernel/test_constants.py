@@ -236,7 +236,7 @@ def test_f10_the_hint_about_a_constants_byte_order_can_be_followed(stage: Stage)
     done = stage.run("validate", stage.write(spec(stage, {"conf": {"addr": "192.0.2.1"}})), where=False)
     assert done.code == 65
     (problem,) = done.error["problems"]
-    assert (problem["reason"], problem["values"]) == ("byte-order-unknown", {"constant": "conf.addr"})
+    assert (problem["reason"], problem["values"]["constant"]) == ("byte-order-unknown", "conf.addr")
     assert "byteorder: {conf.addr: network}" in problem["hint"]
     rodata = {"conf": {"addr": "192.0.2.1"}, "byteorder": {problem["values"]["constant"]: "network"}}
     stage.apply(spec(stage, rodata))

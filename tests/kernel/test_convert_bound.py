@@ -15,6 +15,7 @@ from lab.sandbox import Sandbox
 from reloader.errors import RefusedChange
 from reloader.lifecycle.planning import plan as plan_change
 from tests.support.conversions import Shifting
+from tests.support.refusals import refused_for
 
 pytestmark = pytest.mark.kernel
 
@@ -51,18 +52,20 @@ char LICENSE[] SEC("license") = "GPL";
 ARRAY = "__uint(max_entries, 4); __type(key, __u32);"
 STORAGE = "__uint(map_flags, BPF_F_NO_PREALLOC); __type(key, int);"
 CASES = {
-    "timer": ("ARRAY", ARRAY, "struct bpf_timer timer;", "holds a bpf_timer"),
-    "kptr": ("ARRAY", ARRAY, "struct task_struct __kptr *task;", "holds a kptr pointer"),
+    "timer": ("ARRAY", ARRAY, "struct bpf_timer timer;", {"reason": "holds-bound", "special": "bpf_timer"}),
+    "kptr": ("ARRAY", ARRAY, "struct task_struct __kptr *task;", {"reason": "holds-bound", "special": "kptr pointer"}),
     "list": (
         "ARRAY", ARRAY, "struct bpf_spin_lock lock; struct bpf_list_head head __contains(item, list);",
-        "holds a bpf_list_head",
+        {"reason": "holds-bound", "special": "bpf_list_head"},
     ),
     "tree": (
         "ARRAY", ARRAY, "struct bpf_spin_lock lock; struct bpf_rb_root root __contains(leaf, tree);",
-        "holds a bpf_rb_root",
+        {"reason": "holds-bound", "special": "bpf_rb_root"},
     ),
-    "sockets": ("SK_STORAGE", STORAGE, "__u64 more;", "what a sk_storage holds lies in the sockets"),
-    "queue": ("QUEUE", "__uint(max_entries, 4);", "__u64 more;", "what a queue holds can be taken out and not listed"),
+    "sockets": ("SK_STORAGE", STORAGE, "__u64 more;", {"reason": "stored-with-owner", "owners": "sockets"}),
+    "queue": (
+        "QUEUE", "__uint(max_entries, 4);", "__u64 more;", {"reason": "cannot-be-listed", "type": "queue"},
+    ),
 }  # fmt: skip
 
 
@@ -92,6 +95,8 @@ def test_it_serves_on_while_its_layout_stays_and_is_refused_when_it_changes(
         assert stage.kernel.maps.info(fd).id == before
     with pytest.raises(RefusedChange) as refused:
         stage.apply("v2")
-    for words in (CASES[case][3], "keep the layout, take it out, or give the contents up with --reset"):
-        assert words in refused.value.detail
+    (row,) = refused.value.refusals
+    found: dict[str, object] = {"reason": row["reason"], **refused_for(refused.value, str(row["reason"]))}
+    assert CASES[case][3].items() <= found.items()
+    assert "keep the layout, remove the map, or discard its contents with --reset" in refused.value.detail
     plan_change(stage.host, replace(stage.intake("v2"), reset=["subject"]))

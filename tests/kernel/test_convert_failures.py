@@ -36,6 +36,7 @@ from reloader.kernel import Loaded, LoadRequest
 from reloader.plan import ops
 from tests.support import faults
 from tests.support.conversions import Shifting, column, conversions, cpu_values
+from tests.support.refusals import refused_for
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -137,7 +138,8 @@ def test_too_small_a_map_is_refused(scene: Scene) -> None:
     scene.maps = MAPS.replace("flows: {role: state}", "flows: {role: state, max_entries: 9999}")
     with pytest.raises(RefusedChange) as refused:
         scene.apply("v2")
-    assert "it holds 10,000 entries, 9999 is too small" in refused.value.detail
+    values = refused_for(refused.value, "entries-too-many")
+    assert (values["map"], values["count"], values["max_entries"]) == ("flows", 10_000, 9_999)
     scene.maps = MAPS.replace("flows: {role: state}", "flows: {role: state, max_entries: 10000}")
     scene.apply("v2")
     scene.assert_whole()
@@ -216,6 +218,7 @@ def test_a_long_drain_says_how_far_it_is(scene: Scene, monkeypatch: pytest.Monke
 APPLY = """
 import sys
 from tests.support.conversions import apply_in_process
+from tests.support.refusals import refused_for
 apply_in_process(sys.argv[1:])
 """
 

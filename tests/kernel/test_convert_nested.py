@@ -26,6 +26,7 @@ from reloader.kernel import Fd, MapInfo, MapType
 from reloader.plan import ops
 from tests.support import faults
 from tests.support.conversions import Shifting
+from tests.support.refusals import refused_for
 
 pytestmark = pytest.mark.kernel
 
@@ -392,7 +393,7 @@ def test_fewer_entries_than_one_of_them_has_is_refused_with_the_count(
     stage.object("small", compile_bpf(SOURCE % {**WORDS, "entries": 1, "fields": FIELDS["v2"]}))
     with pytest.raises(RefusedChange) as refused:
         stage.apply("small")
-    assert "of the maps in it: it holds 2 entries, 1 is too small" in refused.value.detail
+    assert "it holds 2 entries; max_entries 1 is too small" in refused_for(refused.value, "inner-maps")["why"]
 
 
 def test_maps_of_another_type_are_refused(stage: Tenants, compile_bpf: Callable[[str], Path]) -> None:

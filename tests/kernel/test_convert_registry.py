@@ -19,6 +19,7 @@ from lab.traffic import Generator
 from reloader.cli import main
 from reloader.errors import RefusedChange
 from tests.support.conversions import Shifting
+from tests.support.refusals import refused_for
 
 pytestmark = pytest.mark.kernel
 
@@ -182,7 +183,8 @@ def test_regress_a_version_written_anew_is_refused_and_nothing_changes_places(po
     for change in (ports.plan, ports.apply):
         with pytest.raises(RefusedChange) as refused:
             change("v2")
-        assert "version 1 in the registry is not the version 1 that generation 1" in refused.value.detail
+        values = refused_for(refused.value, "version-edited")
+        assert (values["version"], values["generation"]) == (1, 1)
         assert "        value.packets: offset 0 → 8" in refused.value.detail
     assert ports.contents("flows") == before
 
@@ -193,7 +195,8 @@ def test_regress_two_branches_with_a_version_two_each_are_told_apart(ports: Port
     ports.record("flows", layout("v1"), layout("v3"))
     with pytest.raises(RefusedChange) as refused:
         ports.apply("v3")
-    assert "version 2 in the registry is not the version 2 that generation 2" in refused.value.detail
+    values = refused_for(refused.value, "version-edited")
+    assert (values["version"], values["generation"]) == (2, 2)
     assert ports.contents("flows") == before
     ports.record("flows", *map(layout, ("v1", "v2", "v3")))
     ports.apply("v3")
@@ -214,13 +217,15 @@ def test_size_and_flags_change_by_the_same_way(ports: Ports, traffic: Generator)
     ports.assert_whole(traffic)
     with pytest.raises(RefusedChange) as refused:
         ports.apply("v4-tiny")
-    assert "it holds 750 entries, 600 is too small" in refused.value.detail
+    values = refused_for(refused.value, "entries-too-many")
+    assert (values["count"], values["max_entries"]) == (750, 600)
 
 
 WRITER = """
 import json, struct, sys
 from reloader.bpf.live import LiveKernel
 from reloader.errors import KernelError
+from tests.support.refusals import refused_for
 kernel, path = LiveKernel(), sys.argv[1]
 print("ready", flush=True)
 sys.stdin.readline()

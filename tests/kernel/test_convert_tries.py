@@ -22,8 +22,10 @@ from reloader.convert import migrate
 from reloader.errors import NothingSwapped, RefusedChange
 from reloader.kernel import Fd, MapInfo, MapType
 from reloader.layouts.rules import Conversion, Op, Rule
+from reloader.wording.message import code_of
 from tests.support import faults
 from tests.support.conversions import Shifting
+from tests.support.refusals import refused_for
 
 pytestmark = pytest.mark.kernel
 
@@ -210,14 +212,15 @@ def test_the_plan_says_what_packets_can_notice(nets: Nets) -> None:
     line = next(line for line in nets.plan("v2").lines if line.name == "nets")
     told = "\n".join((*line.notes, *line.detail))
     assert f"{len(NETS)} entries" in line.notes[0]
-    assert "packets of a prefix added since meet the one that covers it until the drain comes to it" in told
+    assert "prefix-created-later" in map(code_of, line.notes)
     assert "version 1 → 2" in told
 
 
 def test_fewer_entries_than_there_are_is_refused_with_the_count(nets: Nets) -> None:
     with pytest.raises(RefusedChange) as refused:
         nets.apply("small")
-    assert f"it holds {len(NETS)} entries, {len(NETS) - 1} is too small" in refused.value.detail
+    values = refused_for(refused.value, "entries-too-many")
+    assert (values["count"], values["max_entries"]) == (len(NETS), len(NETS) - 1)
 
 
 def test_a_key_of_another_layout_is_refused(nets: Nets, compile_bpf: Callable[[str], Path]) -> None:
@@ -229,7 +232,7 @@ def test_a_key_of_another_layout_is_refused(nets: Nets, compile_bpf: Callable[[s
     nets.object("moved", compile_bpf(source))
     with pytest.raises(RefusedChange) as refused:
         nets.apply("moved")
-    assert "a trie's key is a prefix" in refused.value.detail
+    assert refused.value.reason == "trie-keys"
 
 
 # the migration program alone, where what it must not do can be shown

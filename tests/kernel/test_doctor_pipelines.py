@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,22 +24,24 @@ def stage(stage: Stage) -> Stage:
     return stage
 
 
-def ills(stage: Stage) -> list[tuple[str, str]]:
-    """(what, hint) of all that is wrong with pipelines."""
+def ills(stage: Stage) -> list[dict[str, Any]]:
+    """All findings of what is wrong with pipelines."""
     done = stage.run("doctor")
     found = [f for f in done.document["findings"] if f["check"] in ("pipeline", "disk", "bpffs")]
     assert done.code == (0 if done.document["well"] else 69)
-    return [(f["what"], f["hint"]) for f in found if not f["ok"]]
+    return [f for f in found if not f["ok"]]
 
 
-def ill(stage: Stage) -> tuple[str, str]:
+def ill(stage: Stage) -> dict[str, Any]:
     (one,) = ills(stage)
     return one
 
 
 def test_a_pipeline_that_is_well(stage: Stage) -> None:
     document = stage.call("doctor")
-    assert {"check": "pipeline", "ok": True, "what": "edge: as recorded", "hint": ""} in document["findings"]
+    assert ("as-recorded", "edge") in [
+        (f.get("reason"), f.get("values", {}).get("pipeline")) for f in document["findings"]
+    ]
     assert ills(stage) == []
 
 
@@ -46,14 +49,14 @@ def test_a_bpffs_that_was_unmounted(stage: Stage) -> None:
     """Mounted again it is empty: what it says starts the pipeline again."""
     mount = str(stage.sandbox.dir / MOUNT)
     run("umount", mount)
-    (what, hint), *_ = ills(stage)
-    assert "is on no bpf filesystem" in what
-    assert "mount -t bpf" in hint
+    found, *_ = ills(stage)
+    assert found["reason"] == "not-bpffs"
+    assert "mount -t bpf" in found["hint"]
     run("mount", "-t", "bpf", "-o", "mode=0700", "none", mount)
     wait_until(lambda: not stage.attached())
-    what, hint = ill(stage)
-    assert "not one pin is left" in what
-    assert "--reset flows" in hint
+    found = ill(stage)
+    assert found["reason"] == "pins-all-missing"
+    assert "--reset flows" in found["hint"]
     assert stage.run("apply", stage.file).code == 65, "state is not given up unasked"
     stage.call("apply", stage.file, "--reset", "flows", "--reset", "counters")
     assert ills(stage) == []
@@ -64,9 +67,9 @@ def test_a_bpffs_that_was_unmounted(stage: Stage) -> None:
 def test_a_pin_that_was_removed(stage: Stage, part: str) -> None:
     (pin,) = (p for p in stage.sandbox.pins() if part in p)
     stage.kernel.pins.unpin(f"{stage.sandbox.bpffs}/{pin}")
-    what, hint = ill(stage)
-    assert "pins are gone, what they named lives" in what
-    assert "apply pins them again" in hint
+    found = ill(stage)
+    assert found["reason"] == "pins-missing"
+    assert "apply restores them" in found["hint"]
     stage.call("apply", stage.file)
     assert ills(stage) == []
 
@@ -76,12 +79,12 @@ def test_an_interface_that_is_gone_and_one_that_came_back(stage: Stage) -> None:
     run("ip", "-n", rx.name, "link", "add", "eph0", "type", "veth", "peer", "name", "eph1")
     stage.apply(stage.spec(attach=[stage.attach(), stage.attach(interface="eph0")]))
     run("ip", "-n", rx.name, "link", "del", "eph0")
-    what, _ = ill(stage)
-    assert "interface 'eph0' is missing" in what
+    found = ill(stage)
+    assert "interface 'eph0' is missing" in found["what"]
     run("ip", "-n", rx.name, "link", "add", "eph0", "type", "veth", "peer", "name", "eph1")
-    what, hint = ill(stage)
-    assert "the interface was recreated" in what
-    assert "`reloader apply FILE`" in hint
+    found = ill(stage)
+    assert "the interface was recreated" in found["what"]
+    assert "`reloader apply FILE`" in found["hint"]
     stage.call("apply", stage.file)
     assert ills(stage) == []
 
@@ -93,8 +96,8 @@ def test_a_namespace_that_is_gone(stage: Stage) -> None:
     attach = {**stage.attach(interface="eph0"), "netns": f"/run/netns/{name}"}
     stage.apply(stage.spec(attach=[stage.attach(), attach]))
     run("ip", "netns", "del", name)
-    what, _ = ill(stage)
-    assert f"the network namespace /run/netns/{name} does not exist" in what
+    found = ill(stage)
+    assert f"the network namespace /run/netns/{name} does not exist" in found["what"]
 
 
 def test_somebody_elses_program(stage: Stage, compile_bpf: Callable[[str], Path]) -> None:
@@ -103,7 +106,7 @@ def test_somebody_elses_program(stage: Stage, compile_bpf: Callable[[str], Path]
     (pin,) = (p for p in stage.sandbox.pins() if "/links/" in p)
     stage.kernel.pins.unpin(f"{stage.sandbox.bpffs}/{pin}")
     wait_until(lambda: not stage.attached())
-    assert "our link's pin is missing" in ill(stage)[0]
+    assert "our link's pin is missing" in ill(stage)["what"]
     request = LoadRequest(objects=(compile_bpf(OTHERS).read_bytes(),), name="others", programs=("others",))
     loaded = stage.kernel.progs.load(request)
     interface = stage.kernel.net.interface(rx.interface, rx.netns)
@@ -115,10 +118,10 @@ def test_somebody_elses_program(stage: Stage, compile_bpf: Callable[[str], Path]
     assert shown["state"] == "drift"
     assert "our link's pin is missing; program 'others' (id" in shown["attachments"][0]["seen"]
     assert "runs there, by netlink" in shown["attachments"][0]["seen"]
-    what, hint = ill(stage)
-    assert "program 'others'" in what
-    assert "by netlink" in what
-    assert "--take-over" in hint
+    found = ill(stage)
+    assert "program 'others'" in found["what"]
+    assert "by netlink" in found["what"]
+    assert "--take-over" in found["hint"]
     stage.call("apply", stage.file, "--take-over")
     assert ills(stage) == []
 
@@ -127,9 +130,9 @@ def test_a_journal_left_open(stage: Stage) -> None:
     journal = stage.paths.journal_file("edge", "00000000000000000001-1")
     journal.parent.mkdir(exist_ok=True)
     journal.write_bytes(b"")
-    what, hint = ill(stage)
-    assert "a transaction did not end" in what
-    assert "`reloader recover edge`" in hint
+    found = ill(stage)
+    assert found["reason"] == "transaction-open"
+    assert "`reloader recover edge`" in found["hint"]
     stage.call("recover")
     assert ills(stage) == []
 
@@ -137,18 +140,18 @@ def test_a_journal_left_open(stage: Stage) -> None:
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\xff"])
 def test_damaged_records(stage: Stage, damage: bytes) -> None:
     stage.paths.current_file("edge").write_bytes(damage)
-    what, hint = ill(stage)
-    assert "damaged" in what
-    assert "`reloader recover edge`" in hint
+    found = ill(stage)
+    assert found["reason"] == "records-damaged"
+    assert "`reloader recover edge`" in found["hint"]
     stage.call("recover", "edge")
     assert ills(stage) == []
 
 
 def test_lost_records(stage: Stage) -> None:
     shutil.rmtree(stage.records / "pipelines")
-    what, hint = ill(stage)
-    assert "no record explains them" in what
-    assert "`reloader recover edge`" in hint
+    found = ill(stage)
+    assert found["reason"] == "records-missing"
+    assert "`reloader recover edge`" in found["hint"]
     stage.call("recover", "edge")
     assert ills(stage) == []
 
@@ -157,9 +160,9 @@ def test_stored_files_that_are_damaged(stage: Stage) -> None:
     (blob,) = (stage.records / "objects").iterdir()
     sound = blob.read_bytes()
     blob.write_bytes(sound[:-1] + b"?")
-    what, hint = ill(stage)
-    assert str(blob) in what
-    assert f"remove {blob}, then apply it again from its YAML" in hint
+    found = ill(stage)
+    assert str(blob) in found["what"]
+    assert f"remove {blob}, then apply it again from its YAML" in found["hint"]
 
 
 def test_a_full_disk(stage: Stage, tmp_path: Path) -> None:
@@ -168,7 +171,7 @@ def test_a_full_disk(stage: Stage, tmp_path: Path) -> None:
     run("mount", "-t", "tmpfs", "-o", "size=1m", "none", str(small))
     try:
         stage.records = small
-        assert any("MiB free" in what for what, _ in ills(stage))
+        assert any(f["reason"] == "disk-full" for f in ills(stage))
     finally:
         run("umount", str(small))
 

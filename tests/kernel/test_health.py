@@ -133,8 +133,8 @@ def test_the_plan_says_what_will_be_proved(stage: Stage) -> None:
     path = stage.write(stage.spec("v2", rodata=PASS, health=health(tcp(stage))))
     (plan,) = stage.call("plan", path)["pipelines"]
     (line,) = [line for line in plan["lines"] if line["kind"] == "health"]
-    assert line["action"] == "on trial for 0.4 s, a look every 0.1 s"
-    assert line["notes"] == ["else generation 1 comes back"]
+    assert line["action"] == "unconfirmed for 0.4 s, checked every 0.1 s"
+    assert line["notes"] == ["otherwise generation 1 is restored"]
     assert line["detail"] == [f"tcp {where(stage)}"]
 
 

@@ -34,7 +34,7 @@ def test_apply_puts_a_lost_pin_back(stage: Stage, part: str) -> None:
     lose(stage, part)
     assert "pins it again" in stage.call("status")["pipelines"][0]["problems"][0]
     result = stage.apply("v1", "10.0.0.1")["pipelines"][0]
-    assert "pinned again" in result["why"]
+    assert "restored" in result["why"]
     assert (stage.attached(), stage.sandbox.pins()) == (serving, pins), "the same program serves on"
     assert stage.seen().in_flows == 100
     assert stage.apply("v1", "10.0.0.1")["pipelines"][0]["changed"] is False

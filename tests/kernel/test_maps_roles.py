@@ -203,7 +203,7 @@ def test_tied_maps_change_by_a_new_load(roles: Roles) -> None:
     apply(1)
     with stage.pub("prefixes") as prefixes, stage.pub("switches") as switches:
         result = apply(2)
-        assert result["why"] == "entries of prefixes changed and it is tied to switches"
+        assert result["why"] == "entries of prefixes changed; a new load, because it is tied to switches"
         assert stage.kernel.maps.frozen(prefixes)
         assert stage.kernel.maps.frozen(switches)
         assert stage.map_id("prefixes") != stage.kernel.maps.info(prefixes).id
@@ -303,7 +303,7 @@ def test_somebody_elses_map_of_another_shape_is_refused(roles: Roles) -> None:
     stage.kernel.pins.unpin(roles.pin)
     done = stage.run("apply", stage.write(roles.spec()))
     assert done.code == 65
-    assert done.error["detail"] == f"external map bans: nothing is pinned at {roles.pin}"
+    assert (done.error["reason"], done.error["values"]["pin"]) == ("pin-missing", roles.pin)
     assert not stage.attached()
 
 

@@ -91,7 +91,8 @@ def test_what_is_there_is_not_touched_unasked(stage: Stage) -> None:
     before = stage.standing(), stage.items("flows"), stage.items("counters")
     done = stage.run("state", "import", "edge", path)
     assert done.code == 65
-    assert "flows: it holds" in done.err
+    assert done.error["reason"] == "already-holds"
+    assert [row["values"]["map"] for row in done.error["refusals"]] == ["counters", "flows"]
     assert "--merge" in done.err
     assert (stage.standing(), stage.items("flows"), stage.items("counters")) == before
     bring_in(stage, path, "--merge", "max")
@@ -137,7 +138,7 @@ def test_another_layout_without_rules_is_refused(stage: Stage) -> None:
     done = stage.run("state", "import", "edge", old)
     assert done.code == 65
     assert "value.packets: offset 0 → 8" in done.err
-    assert "no registry records both layouts" in done.err
+    assert done.error["reason"] == "rules-not-recorded"
     assert not stage.items("flows")
 
 
@@ -163,7 +164,7 @@ def test_more_than_there_is_room_for_is_refused(stage: Stage) -> None:
     stage.apply(stage.spec(maps={"flows": {"role": "state", "max_entries": 100}}))
     done = stage.run("state", "import", "edge", path)
     assert done.code == 65
-    assert "the file 500 more, and there is room for 100" in done.err
+    assert (done.error["reason"], done.error["values"]["more"]) == ("not-enough-room", 500)
     assert not stage.items("flows")
 
 

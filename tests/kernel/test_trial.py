@@ -213,7 +213,7 @@ def test_both_are_killed_and_the_next_command_takes_it_back(stage: Stage, comman
     (status,) = stage.call("status", stage.name)["pipelines"]
     assert status["trial"]["guard"] == 0
     assert any("its guard is gone" in note for note in status["notes"])
-    assert "is unconfirmed and its guard is gone or stuck" in stage.run("doctor").out
+    assert "is unconfirmed, and its guard is missing or stuck" in stage.run("doctor").out
     assert stage.run("apply", path).code == 75
     expire(stage)
     (status,) = stage.call("status", stage.name)["pipelines"]

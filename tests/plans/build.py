@@ -6,7 +6,7 @@
     there: what the kernel shows otherwise than `was` left it
     reset: [maps named by --reset]
     rules: state map → {forward: [what is lost], back: [what a rollback loses]}: its layout can be converted
-    expect: why, ops, after, lines; or refused; or missing
+    expect: why, ops, after, lines; or refused, reasons, hint; or missing
 
 A wish: {objects: ab, rodata: {rate: 1}, maps: {…}, attach: {hook: program}, tests: a}. A map: a role, or {role, layout,
 type, max, entries, …}. Everything is left out that does not matter to the case.

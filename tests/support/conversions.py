@@ -34,7 +34,7 @@ from reloader.pipeline.model import Role
 from reloader.pipeline.registry.registry import file_name
 from reloader.plan.model import Plan
 from reloader.plan.state.compat import MapShape, map_differences, wished_shape
-from reloader.plan.state.conversion import Pair
+from reloader.plan.state.conversion import Obstacle, Pair
 from reloader.structs.tree import TypeTree
 
 MEANING = {
@@ -131,9 +131,9 @@ def key_rules(old: TypeTree, new: TypeTree) -> tuple[Rule, ...]:
     return (*guards, *rules_between(old, new))
 
 
-def conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pair | str]:
+def conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pair | Obstacle]:
     """In place of lifecycle_planning._conversions: rules for each state map whose live shape is not the wished one."""
-    out: dict[str, Pair | str] = {}
+    out: dict[str, Pair | Obstacle] = {}
     for wanted in intake.wish.maps:
         live = seen.maps.get(wanted.name)
         if live is None or wanted.role is not Role.STATE:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reloader.kernel import MapType
+from reloader.plan.state import texts as words
 from reloader.plan.state.compat import Difference, MapShape, differences, map_differences
 from reloader.structs.btf import Kind, Member, TypeTree, layout_digest
 from reloader.structs.elf import read_object
@@ -184,7 +185,7 @@ def test_an_enumerator_that_changes_its_value() -> None:
 def test_what_only_one_side_describes() -> None:
     tree = TypeTree(kind="int", size=4)
     assert differences(None, None) == ()
-    assert [str(d) for d in differences(None, tree)] == ["value: only one side is described by BTF (unknown → u32)"]
+    assert [str(d) for d in differences(None, tree)] == ["value: BTF describes only one side (unknown → u32)"]
 
 
 # --- maps
@@ -240,6 +241,7 @@ def test_trap_ring_buffer_sizes_are_rounded_by_the_loader() -> None:
     live = shape(MapType.RINGBUF, max_entries=8192, **nothing)
     assert texts(live, shape(MapType.RINGBUF, max_entries=5000, **nothing)) == []
     assert texts(live, shape(MapType.RINGBUF, max_entries=9000, **nothing)) == ["max_entries: 8192 → 9000"]
+    assert map_differences(live, shape(MapType.RINGBUF, max_entries=40_000, **nothing), page_size=65536) == ()
     assert texts(shape(max_entries=8192), shape(max_entries=5000)) != []  # not so for others
 
 
@@ -321,4 +323,4 @@ def test_a_layout_equals_itself(tree: TypeTree) -> None:
 
 
 def test_a_difference_is_one_line() -> None:
-    assert str(Difference(path="value.x", what="sign", old="u32", new="s32")) == "value.x: sign (u32 → s32)"
+    assert str(Difference(path="value.x", what=words.SIGN(), old="u32", new="s32")) == "value.x: sign (u32 → s32)"

@@ -9,7 +9,7 @@ from reloader.observe.pipeline import Observed, SeenMap
 from reloader.paths import Paths
 from reloader.pipeline.model import Role
 from reloader.pipeline.wish import EntriesRef, Wish, WishMap, WishObject
-from reloader.plan import ops
+from reloader.plan import ops, texts
 from reloader.plan.model import Line, Plan
 from reloader.plan.planner import Request, make_plan
 from reloader.store.records import Current, Generation, MapRecord
@@ -92,7 +92,7 @@ def test_config_without_entries_of_another_shape_is_replaced_and_said_so() -> No
     made = planned(limits(Role.CONFIG, value=U64, value_size=8), seen(limits(Role.CONFIG)))
     assert reused(made) == {}
     assert line(made).action == "config: replace"
-    assert line(made).notes[0] == "starts empty: another shape"
+    assert line(made).notes[0] == texts.STARTS_EMPTY_DECLARATION()
     assert "value_size: 4 → 8 bytes" in line(made).notes
 
 

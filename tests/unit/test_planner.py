@@ -51,6 +51,8 @@ def judge_refusal(case: Case) -> None:
         plan_of(case)
     assert caught.value.detail == case.expect["refused"]
     assert caught.value.exit_code == 65
+    reasons = [row["reason"] for row in caught.value.refusals]
+    assert reasons == case.expect.get("reasons", reasons)
     assert case.expect.get("hint", caught.value.hint) == caught.value.hint
 
 

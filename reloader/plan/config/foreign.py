@@ -17,11 +17,11 @@ from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, MapType
 from reloader.observe.pipeline import SeenMap
 from reloader.pipeline.enums import Role
 from reloader.pipeline.wish import WishMap
+from reloader.plan.config import texts
 from reloader.structs.tree import TypeTree, layout_digest
+from reloader.wording.message import Message
 
 NAMED = 3  # entries that a message names
-
-ENTRIES, HANDLES = "foreign-entries", "foreign-handles"  # reasons of a refusal
 
 
 @frozen
@@ -36,22 +36,18 @@ class Foreign:
     spare: tuple[bytes, ...] = ()  # those that a way back keeps: the map that serves next can hold them
 
     @property
-    def words(self) -> str:
-        shown = map(_handle, self.shown) if self.handles else self.shown
-        return f"{entries(self.count)} that reloader did not write: {names(shown, self.count)}"
+    def words(self) -> Message:
+        return texts.NOT_WRITTEN(count=self.count, shown=_named(self))
 
     @property
     def values(self) -> dict[str, Any]:
         return {"map": self.map, "count": self.count, "keys": list(self.shown)}
 
 
-def entries(count: int) -> str:
-    return f"{count} {'entry' if count == 1 else 'entries'}"
-
-
-def names(shown: Iterable[Any], count: int) -> str:
-    told = [_text(one) for one in shown]
-    return ", ".join(told) + (", …" if count > len(told) else "")
+def _named(found: Foreign) -> str:
+    """The first of the entries in words."""
+    shown = [_handle(one) if found.handles else _text(one) for one in found.shown]
+    return ", ".join(shown) + (", …" if found.count > len(shown) else "")
 
 
 def _text(value: Any) -> str:
@@ -89,14 +85,10 @@ def room_for(wanted: WishMap, keys: tuple[bytes, ...], listed: int) -> tuple[byt
     return keys if wanted.type in ARRAY_TYPES else keys[: max(0, wanted.max_entries - listed)]
 
 
-def refusal(lost: Foreign) -> str:
-    """One line of a refused plan."""
-    if lost.handles:
-        told = names(map(_handle, lost.shown), lost.count)
-        what = f"{entries(lost.count)} that reloader did not put there would be lost"
-        return f"map {lost.map}: a new load starts it empty, and {what}: {told}"
-    told = names(lost.shown, lost.count)
-    return f"config map {lost.map}: {entries(lost.count)} that reloader did not write would be deleted: {told}"
+def refusal(lost: Foreign) -> Message:
+    """Say which entries a change would lose."""
+    text = texts.FOREIGN_HANDLES if lost.handles else texts.FOREIGN_ENTRIES
+    return text(map=lost.map, count=lost.count, shown=_named(lost), keys=lost.shown)
 
 
 def _handle(one: Any) -> str:

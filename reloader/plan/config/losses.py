@@ -68,7 +68,8 @@ class Losses:
         wanted, live = self._retired().get(name), self.seen.maps.get(name)
         if wanted is None or wanted.entries is None or live is None:
             return []
-        if map_differences(seen_shape(live), wished_shape(wanted), cpus=self.seen.cpus):
+        seen = self.seen
+        if map_differences(seen_shape(live), wished_shape(wanted), cpus=seen.cpus, page_size=seen.page_size):
             return []
         digest, recorded = wanted.entries.digest, self._recorded(name)
         return [ops.CarryEntries(map=name, source=live.pin, target=target, entries=digest, recorded=recorded)]

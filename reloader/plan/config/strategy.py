@@ -12,7 +12,8 @@ from reloader.frozen import frozen
 from reloader.observe.pipeline import Observed
 from reloader.pipeline.enums import Apply
 from reloader.pipeline.wish import Wish, WishMap
-from reloader.wording.printable import counted
+from reloader.plan.config import texts
+from reloader.wording.message import Message
 
 SHARE = 4  # from one in so many entries on, a new map costs no more than writing the difference
 
@@ -22,7 +23,7 @@ class Way:
     """How one map changes, and why so."""
 
     apply: Apply  # never AUTO
-    why: str
+    why: Message | None = None  # None: nothing else was possible
 
 
 def ways(wish: Wish, seen: Observed, diffs: Mapping[str, EntryDiff], spared: Collection[str] = ()) -> dict[str, Way]:
@@ -34,32 +35,28 @@ def ways(wish: Wish, seen: Observed, diffs: Mapping[str, EntryDiff], spared: Col
 
 def _way(wanted: WishMap, wish: Wish, seen: Observed, diff: EntryDiff, spared: Collection[str]) -> Way:
     if wanted.apply is Apply.PROGRAM:
-        return Way(apply=Apply.PROGRAM, why="it says apply: program")
+        return Way(apply=Apply.PROGRAM, why=texts.APPLY_PROGRAM())
     tied = [wanted, *(wish.map(n) for n in wanted.together_with)]
     flips = seen.side is not None and all(m.flips and m.prune and m.name not in spared for m in tied)
     if wanted.together_with:
-        why = f"it is tied to {', '.join(wanted.together_with)}"
+        why = texts.TIED(maps=wanted.together_with)
         return Way(apply=Apply.MAP if flips else Apply.PROGRAM, why=why)
     if wanted.apply is Apply.MAP and wanted.name not in spared:
-        return Way(apply=Apply.MAP, why="it says apply: map") if flips else _lost_slots()
+        return Way(apply=Apply.MAP, why=texts.APPLY_MAP()) if flips else _lost_slots()
     if wanted.apply is Apply.ENTRIES or not flips:
-        return Way(apply=Apply.ENTRIES, why="")
+        return Way(apply=Apply.ENTRIES)
     return _by_size(wanted, diff)
 
 
 def _lost_slots() -> Way:
-    return Way(apply=Apply.PROGRAM, why="it says apply: map, and the pins of its sides are gone")
+    return Way(apply=Apply.PROGRAM, why=texts.APPLY_MAP_WITHOUT_SIDES())
 
 
 def _by_size(wanted: WishMap, diff: EntryDiff) -> Way:
     """Few entries among many go into the live map; for the rest a mixture would show longer than it is worth."""
-    entries = wanted.entries.count if wanted.entries else 0
+    total = max(wanted.entries.count if wanted.entries else 0, diff.live)
     if diff.tight:
-        return Way(apply=Apply.MAP, why="the live map is too full to add before it deletes")
-    if diff.size > 1 and diff.size * SHARE >= max(entries, diff.live):
-        return Way(apply=Apply.MAP, why=f"{_share(entries, diff)} change")
-    return Way(apply=Apply.ENTRIES, why=f"only {_share(entries, diff)} change")
-
-
-def _share(entries: int, diff: EntryDiff) -> str:
-    return f"{diff.size} of {counted(max(entries, diff.live), 'entry')}"
+        return Way(apply=Apply.MAP, why=texts.MAP_TOO_FULL())
+    if diff.size > 1 and diff.size * SHARE >= total:
+        return Way(apply=Apply.MAP, why=texts.MANY_CHANGE(changed=diff.size, total=total))
+    return Way(apply=Apply.ENTRIES, why=texts.FEW_CHANGE(changed=diff.size, total=total))

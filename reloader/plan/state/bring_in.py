@@ -4,12 +4,12 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reloader.errors import RefusedChange
 from reloader.frozen import frozen
-from reloader.kernel import ARRAY_TYPES, LRU_TYPES, MapType
+from reloader.kernel import ARRAY_TYPES, LRU_TYPES
 from reloader.layouts import shape
 from reloader.layouts.archive import Exported
 from reloader.layouts.emit import ATOMIC, MERGES, merge_problem, merge_word
@@ -19,14 +19,14 @@ from reloader.layouts.shape import Atom
 from reloader.observe.pipeline import SeenMap
 from reloader.paths import Paths
 from reloader.plan import ops
-from reloader.plan.model import Line, Plan, Sign
+from reloader.plan.model import Line, Plan, Refusal, Sign
 from reloader.plan.ops import Op
-from reloader.plan.state import layout_history
-from reloader.plan.state.compat import MapShape, map_differences, seen_shape
-from reloader.plan.state.conversion import CONVERTIBLE
+from reloader.plan.state import layout_history, texts
+from reloader.plan.state.compat import MapShape, map_differences, seen_shape, type_name
+from reloader.plan.state.conversion import CONVERTIBLE, Obstacle
 from reloader.store.records import Current, Generation
 from reloader.structs.tree import TypeTree, layout_digest
-from reloader.wording.printable import Block, counted, lines_of
+from reloader.wording.message import Message
 
 INDEX = TypeTree(kind="int", name="unsigned int", size=4)
 UNSAID = 1  # the version of a layout that no registry records
@@ -56,24 +56,31 @@ def make_import(
     incoming: Sequence[Incoming], asked: Asked, current: Current, generation: Generation, paths: Paths
 ) -> Plan:
     """RefusedChange with everything that stands against it."""
-    refusals, lines, before, after = list[str](), list[Line](), list[Op](), list[Op]()
+    refusals, lines, before, after = list[Refusal](), list[Line](), list[Op](), list[Op]()
     for one in incoming:
-        try:
-            rules = _rules(one, asked)
-        except StateRefused as refused:
-            head, *more = (line for reason in refused.reasons for line in lines_of(reason))
-            refusals.append(Block(f"state map {one.exported.map}: {head}", *(f"    {why}" for why in more)))
+        rules = _rules(one, asked)
+        if isinstance(rules, Obstacle):
+            refusals.append(_refusal(one, rules))
             continue
         first, second = _ops(one, rules, asked, paths, current.pipeline)
         before, after = [*before, *first], [*after, *second]
         lines.append(_line(one, rules))
     if refusals:
-        raise RefusedChange(f"{current.pipeline}: the import is refused; nothing was touched", detail=refusals)
+        raise RefusedChange(
+            texts.IMPORT_REFUSED(pipeline=current.pipeline),
+            detail=[one.text() for one in refusals],
+            refusals=[one.to_json() for one in refusals],
+        )
     return Plan(
         pipeline=current.pipeline, from_generation=generation.number, generation=generation.number,
-        load=generation.load, why=f"import of {asked.file}", lines=tuple(lines), ops=tuple(before),
+        load=generation.load, why=texts.IMPORT_WHY(file=asked.file), lines=tuple(lines), ops=tuple(before),
         after=(ops.PutRecord(), *after), blobs={},
     )  # fmt: skip
+
+
+def _refusal(one: Incoming, found: Obstacle) -> Refusal:
+    message = texts.MAP_IMPORT_REFUSED(map=one.exported.map, why=found.why, hint=found.why.hint)
+    return Refusal(message=message, detail=found.detail, cause=found.cause or found.why)
 
 
 def _ops(
@@ -91,65 +98,75 @@ def _ops(
 
 
 def _line(one: Incoming, rules: Conversion) -> Line:
-    count = f"{one.entries} {'entry' if one.entries == 1 else 'entries'}"
-    notes = (f"as of {one.exported.created}", *(f"lost: {what}" for what in rules.lossy))
+    notes = (texts.TAKEN_AT(created=one.exported.created), *(texts.LOST(what=what) for what in rules.lossy))
     return Line(
         sign=Sign.CHANGE,
         kind="map",
         name=one.exported.map,
-        action=f"state: import {count}",
+        action=texts.IMPORT_STATE(count=one.entries),
         notes=notes,
         detail=rules.changed(),
     )
 
 
-def _rules(one: Incoming, asked: Asked) -> Conversion:
-    """From the file's layout to the live one; StateRefused with the reasons when there is no way."""
+def _rules(one: Incoming, asked: Asked) -> Conversion | Obstacle:
+    """From the file's layout to the live one, or what stands against it."""
     if why := _obstacle(one, asked):
-        raise StateRefused((why,))
-    was, now = _described(one)
+        return Obstacle(why=why)
+    found = _described(one)
+    if found is None:
+        return Obstacle(why=texts.UNDESCRIBED_ENTRIES())
+    was, now = found
     theirs = one.exported.versions
     number, differing = layout_history.edited(theirs, one.versions)
     if number:
-        raise StateRefused((f"version {number} in the file is another layout than version {number} here", *differing))
+        return Obstacle(why=texts.FILE_VERSION_DIFFERS(version=number), detail=differing)
     indexed = one.live.info.type in ARRAY_TYPES
     span = layout_history.span(
         (None, was[1]) if indexed else was, theirs, (None, now[1]) if indexed else now, one.versions
     )
     if span.old and span.new:
-        return between([_merging(v, asked.merge) for v in span.history], span.old, span.new)
+        return _between(span.history, span.old, span.new, asked.merge)
     if layout_digest(*was) != layout_digest(*now):
-        raise StateRefused((_told(one), "no rules: no registry records both layouts"))
+        missing = texts.RULES_NOT_RECORDED()
+        detail = (*_differences(one), missing.with_hint())
+        return Obstacle(why=texts.FILE_LAYOUT_DIFFERS(), detail=detail, cause=missing)
     alone = LayoutVersion(schema="", map=one.exported.map, version=UNSAID, key=now[0], value=now[1])
-    return between([_merging(alone, asked.merge)], UNSAID, UNSAID)
+    return _between([alone], UNSAID, UNSAID, asked.merge)
 
 
-def _obstacle(one: Incoming, asked: Asked) -> str:
+def _between(history: Sequence[LayoutVersion], old: int, new: int, merge: str | None) -> Conversion | Obstacle:
+    try:
+        return between([_merging(version, merge) for version in history], old, new)
+    except StateRefused as refused:
+        first, *more = refused.reasons
+        return Obstacle(why=first, detail=tuple(more))
+
+
+def _obstacle(one: Incoming, asked: Asked) -> Message | None:
     was, live = one.exported, one.live.info
-    kind = MapType(live.type).name.lower() if live.type in set(MapType) else str(live.type)
     if was.type != live.type:
-        return f"the file has it as map type {was.type}, it is a {kind}"
+        return texts.FILE_TYPE_DIFFERS(found=type_name(was.type), type=type_name(live.type))
     if live.type not in CONVERTIBLE:
-        return f"a {kind} cannot be imported"
+        return texts.TYPE_NOT_IMPORTABLE(type=type_name(live.type))
     if was.cpus > asked.cpus:
-        return f"its values are of {was.cpus} CPUs, and this machine has {asked.cpus}"
+        return texts.CPUS_TOO_MANY(found=was.cpus, cpus=asked.cpus)
     if live.type in ARRAY_TYPES and was.max_entries > live.max_entries:
-        return f"{was.max_entries} slots, and it has {live.max_entries}"
+        return texts.SLOTS_TOO_MANY(found=was.max_entries, max_entries=live.max_entries)
     if one.there and asked.merge is None:
-        return f"it holds {counted(one.there, 'entry')} already (--merge joins them)"
+        return texts.ALREADY_HOLDS(count=one.there)
     if live.type not in {*ARRAY_TYPES, *LRU_TYPES} and one.there + one.fresh > live.max_entries:
-        held = counted(one.there, "entry")
-        return f"it holds {held}, the file {one.fresh} more, and there is room for {live.max_entries}"
-    return ""
+        return texts.NOT_ENOUGH_ROOM(count=one.there, more=one.fresh, max_entries=live.max_entries)
+    return None
 
 
-def _described(one: Incoming) -> tuple[tuple[TypeTree, TypeTree], tuple[TypeTree, TypeTree]]:
-    """Key and value in the file and in the kernel; StateRefused when nothing describes them."""
+def _described(one: Incoming) -> tuple[tuple[TypeTree, TypeTree], tuple[TypeTree, TypeTree]] | None:
+    """Key and value in the file and in the kernel; None when nothing describes them."""
     was, now = one.exported, one.live
     index = INDEX if was.type in ARRAY_TYPES else None  # libbpf describes no key of .bss
     keys = was.key or index, now.key or index
     if keys[0] is None or was.value is None or keys[1] is None or now.value is None:
-        raise StateRefused(("no BTF describes its key and value, so equal sizes prove nothing",))
+        return None
     return (keys[0], was.value), (keys[1], now.value)
 
 
@@ -173,11 +190,10 @@ def _said(merge: Mapping[str, str], path: str) -> bool:
     return merge_word(marked, path) == "said"
 
 
-def _told(one: Incoming) -> str:
+def _differences(one: Incoming) -> Iterator[str]:
     was = one.exported
     shape_of = MapShape(
         type=was.type, key_size=was.key_size, value_size=was.value_size, max_entries=one.live.info.max_entries,
         map_flags=one.live.info.map_flags, key=was.key, value=was.value,
     )  # fmt: skip
-    differences = map_differences(shape_of, seen_shape(one.live))
-    return Block("the file has another layout:", *(f"    {d}" for d in differences))
+    yield from map(str, map_differences(shape_of, seen_shape(one.live)))

@@ -6,7 +6,6 @@ without a word, and read as nonsense. plan/map_choices.py refuses a reuse by thi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,12 +13,15 @@ from typing import TYPE_CHECKING
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, MapType
 from reloader.layouts.nesting import InnerMap
+from reloader.plan.state import texts
 from reloader.structs.btf import Member, TypeTree, identity
+from reloader.wording.message import Message
 
 if TYPE_CHECKING:
     from reloader.observe.pipeline import SeenMap
     from reloader.pipeline.wish import WishMap
 
+SMALLEST_PAGE = 4096  # bytes, of all architectures
 F_NO_COMMON_LRU = 1 << 1
 F_RDONLY = 1 << 3  # of a descriptor, not of the map: the kernel forgets it
 F_WRONLY = 1 << 4
@@ -40,7 +42,7 @@ class Difference:
     """One thing that is not the same; `old` and `new` say the types, where they help."""
 
     path: str  # as `value.bytes`
-    what: str  # as `offset 8 → 16, size 4 → 8`, `added`, `renamed to`
+    what: Message  # as `offset 8 → 16, size 4 → 8`, `added`, `renamed to`
     old: str = ""
     new: str = ""
 
@@ -89,10 +91,15 @@ def wished_shape(wanted: WishMap) -> MapShape:
     )
 
 
-def map_differences(old: MapShape, new: MapShape, *, cpus: int = 1) -> tuple[Difference, ...]:
-    """Everything that keeps `old` from being used as `new`; what a kernel only normalises is none of it. `cpus`: how
-    many are possible, by which it rounds some sizes; 1 for two declarations, which no kernel has seen."""
-    return tuple(_map_differences(old, new, cpus))
+def map_differences(
+    old: MapShape, new: MapShape, *, cpus: int = 1, page_size: int = SMALLEST_PAGE
+) -> tuple[Difference, ...]:
+    """List everything that keeps `old` from being used as `new`, without what a kernel only rounds.
+
+    `cpus`: how many are possible, `page_size`: bytes; the kernel rounds some sizes by them. The defaults are for two
+    declarations, which a kernel has not seen.
+    """
+    return tuple(_map_differences(old, new, cpus, page_size))
 
 
 def differences(old: TypeTree | None, new: TypeTree | None, *, path: str = "value") -> tuple[Difference, ...]:
@@ -100,16 +107,18 @@ def differences(old: TypeTree | None, new: TypeTree | None, *, path: str = "valu
     return tuple(_compare(old, new, path))
 
 
-def _map_differences(old: MapShape, new: MapShape, cpus: int) -> Iterator[Difference]:
+def _map_differences(old: MapShape, new: MapShape, cpus: int, page_size: int) -> Iterator[Difference]:
     if old.type != new.type:
-        yield Difference(path="type", what=f"{_type_name(old.type)} → {_type_name(new.type)}")
+        yield Difference(path="type", what=_type_change(old.type, new.type))
     for name in ("key_size", "value_size"):
-        if getattr(old, name) != getattr(new, name):
-            yield Difference(path=name, what=f"{getattr(old, name)} → {getattr(new, name)} bytes")
-    if not _same_entries(old, new, cpus):
-        yield Difference(path="max_entries", what=f"{old.max_entries} → {new.max_entries}")
-    if _lasting_flags(old) != _lasting_flags(new):
-        yield Difference(path="map_flags", what=f"{_lasting_flags(old):#x} → {_lasting_flags(new):#x}")
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            yield Difference(path=name, what=texts.CHANGED_BYTES(old=before, new=after))
+    if not _same_entries(old, new, cpus, page_size):
+        yield Difference(path="max_entries", what=texts.CHANGED(old=old.max_entries, new=new.max_entries))
+    flags = _lasting_flags(old), _lasting_flags(new)
+    if flags[0] != flags[1]:
+        yield Difference(path="map_flags", what=texts.CHANGED(old=hex(flags[0]), new=hex(flags[1])))
     if old.inner is not None and new.inner is not None:
         yield from _inner_differences(old.inner, new.inner)
     for name in ("key", "value"):
@@ -122,10 +131,11 @@ def _map_differences(old: MapShape, new: MapShape, cpus: int) -> Iterator[Differ
 def _inner_differences(old: InnerMap, new: InnerMap) -> Iterator[Difference]:
     """How the maps in it are made; their layouts are compared as its value."""
     if old.type != new.type:
-        yield Difference(path="inner type", what=f"{_type_name(old.type)} → {_type_name(new.type)}")
+        yield Difference(path="inner type", what=_type_change(old.type, new.type))
     for name in ("key_size", "value_size", "max_entries", "map_flags"):
-        if getattr(old, name) != getattr(new, name):
-            yield Difference(path=f"inner {name}", what=f"{getattr(old, name)} → {getattr(new, name)}")
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            yield Difference(path=f"inner {name}", what=texts.CHANGED(old=before, new=after))
 
 
 def _needs_no_btf(part: str, old: MapShape, new: MapShape) -> bool:
@@ -135,26 +145,30 @@ def _needs_no_btf(part: str, old: MapShape, new: MapShape) -> bool:
     return old.type not in _BYTES and new.type not in _BYTES
 
 
-def _type_name(number: int) -> str:
+def _type_change(old: int, new: int) -> Message:
+    return texts.CHANGED(old=type_name(old), new=type_name(new))
+
+
+def type_name(number: int) -> str:
+    """Name a map type in small letters, as `lru_hash`; a type newer than we know by its number."""
     return MapType(number).name.lower() if number in MapType._value2member_map_ else f"type {number}"
 
 
-def _same_entries(old: MapShape, new: MapShape, cpus: int) -> bool:
+def _same_entries(old: MapShape, new: MapShape, cpus: int, page_size: int) -> bool:
     """Whether sizes are equal once the kernel has rounded them."""
     sizes = old.max_entries, new.max_entries
     if new.type == MapType.PERF_EVENT_ARRAY and 0 in sizes:  # 0: as many as there are CPUs
         return True
     if new.type in _RINGS:
-        return _ring_size(sizes[0]) == _ring_size(sizes[1])
+        return _ring_size(sizes[0], page_size) == _ring_size(sizes[1], page_size)
     if new.type in (MapType.LRU_HASH, MapType.LRU_PERCPU_HASH) and new.map_flags & F_NO_COMMON_LRU:
         return -(-sizes[0] // cpus) == -(-sizes[1] // cpus)
     return sizes[0] == sizes[1]
 
 
-def _ring_size(size: int) -> int:
+def _ring_size(size: int, page_size: int) -> int:
     """libbpf takes the next power of two that is whole pages."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    return max(page, 1 << max(size - 1, 0).bit_length())
+    return max(page_size, 1 << max(size - 1, 0).bit_length())
 
 
 def _lasting_flags(shape: MapShape) -> int:
@@ -169,12 +183,12 @@ def _lasting_flags(shape: MapShape) -> int:
 def _compare(old: TypeTree | None, new: TypeTree | None, path: str) -> Iterator[Difference]:
     if old is None or new is None:
         if old is not new:
-            yield Difference(path=path, what="only one side is described by BTF", old=_text(old), new=_text(new))
+            yield Difference(path=path, what=texts.ONE_SIDE_UNDESCRIBED(), old=_text(old), new=_text(new))
         return
     if identity(old) == identity(new):
         return
     found = tuple(_compare_parts(old, new, path))
-    yield from found or (Difference(path=path, what="type", old=old.text(), new=new.text()),)
+    yield from found or (Difference(path=path, what=texts.TYPE(), old=old.text(), new=new.text()),)
 
 
 def _compare_parts(old: TypeTree, new: TypeTree, path: str) -> Iterator[Difference]:
@@ -192,27 +206,27 @@ def _compare_parts(old: TypeTree, new: TypeTree, path: str) -> Iterator[Differen
 
 def _compare_fields(old: TypeTree, new: TypeTree, path: str) -> Iterator[Difference]:
     if old.size != new.size:
-        yield Difference(path=path, what=f"size {old.size} → {new.size}")
+        yield Difference(path=path, what=texts.SIZE_CHANGED(old=old.size, new=new.size))
     if (old.kind, old.special and old.name) != (new.kind, new.special and new.name):
-        yield Difference(path=path, what="type", old=old.text(), new=new.text())
+        yield Difference(path=path, what=texts.TYPE(), old=old.text(), new=new.text())
     before, after = _by_name(old), _by_name(new)
     renamed = _renamed(before, after)
     for name, member in before.items():
         if name in after:
             yield from _compare_member(member, after[name], f"{path}.{name}")
         elif name in renamed:
-            yield Difference(path=f"{path}.{name}", what=f"renamed to {renamed[name]}", old=_placed(member))
+            yield Difference(path=f"{path}.{name}", what=texts.RENAMED(name=renamed[name]), old=_placed(member))
         else:
-            yield Difference(path=f"{path}.{name}", what="removed", old=_placed(member))
+            yield Difference(path=f"{path}.{name}", what=texts.REMOVED(), old=_placed(member))
     for name, member in after.items():
         if name not in before and name not in renamed.values():
-            yield Difference(path=f"{path}.{name}", what="added", new=_placed(member))
+            yield Difference(path=f"{path}.{name}", what=texts.ADDED(), new=_placed(member))
 
 
 def _compare_nested(old: TypeTree, new: TypeTree, path: str) -> Iterator[Difference]:
     """What two maps of maps hold."""
     if old.name != new.name:
-        yield Difference(path=path, what=f"maps of type {old.name} → {new.name}")
+        yield Difference(path=path, what=texts.INNER_TYPE_CHANGED(old=old.name, new=new.name))
     for before, after in zip(old.members, new.members, strict=True):
         yield from _compare(before.type, after.type, f"{path}.{before.name}")
 
@@ -238,36 +252,42 @@ def _place(member: Member) -> tuple[int, int, tuple[object, ...]]:
     return member.offset_bits, member.bits, identity(member.type)
 
 
-def _placed(member: Member) -> str:
-    return f"{member.type.text()} at {_offset(member)}"
+def _placed(member: Member) -> Message:
+    return texts.PLACED(type=member.type.text(), place=_offset(member))
 
 
-def _offset(member: Member) -> str:
+def _offset(member: Member) -> Message:
     if member.bits:
-        return f"bit {member.offset_bits}, {member.bits} wide"
-    return f"offset {member.offset_bits // 8}"
+        return texts.AT_BIT(bit=member.offset_bits, width=member.bits)
+    return texts.AT_OFFSET(offset=member.offset_bits // 8)
 
 
 def _compare_member(old: Member, new: Member, path: str) -> Iterator[Difference]:
     if old.bits or new.bits:
         if _place(old) != _place(new):
-            yield Difference(
-                path=path, what=f"{_offset(old)} → {_offset(new)}", old=old.type.text(), new=new.type.text()
-            )
+            moved = texts.CHANGED(old=_offset(old), new=_offset(new))
+            yield Difference(path=path, what=moved, old=old.type.text(), new=new.type.text())
         return
-    moved = _changed([("offset", old.offset_bits // 8, new.offset_bits // 8)])
+    before, after = old.offset_bits // 8, new.offset_bits // 8
     inner = tuple(_compare(old.type, new.type, path))
-    if moved and len(inner) == 1 and inner[0].path == path:
-        yield replace(inner[0], what=f"{moved}, {inner[0].what}".removesuffix(", type"))
+    if before == after:
+        yield from inner
         return
-    if moved:
-        yield Difference(path=path, what=moved, old=old.type.text(), new=new.type.text())
+    moved = texts.OFFSET_CHANGED(old=before, new=after)
+    if len(inner) == 1 and inner[0].path == path:
+        change = inner[0].what
+        both = moved if change.code == texts.TYPE.code else texts.MOVED_AND(moved=moved, change=change)
+        yield replace(inner[0], what=both)
+        return
+    yield Difference(path=path, what=moved, old=old.type.text(), new=new.type.text())
     yield from inner
 
 
 def _compare_arrays(old: TypeTree, new: TypeTree, path: str) -> Iterator[Difference]:
     if old.count != new.count:
-        what = _changed([("count", old.count, new.count), ("size", old.size, new.size)])
+        what = texts.COUNT_CHANGED(old=old.count, new=new.count)
+        if old.size != new.size:
+            what = texts.COUNT_AND_SIZE_CHANGED(old=old.count, new=new.count, old_size=old.size, new_size=new.size)
         yield Difference(path=path, what=what, old=old.text(), new=new.text())
     yield from _compare(old.element, new.element, f"{path}[]")
 
@@ -278,25 +298,22 @@ def _compare_enums(old: TypeTree, new: TypeTree, path: str) -> Iterator[Differen
     before, after = dict(old.enumerators), dict(new.enumerators)
     for name, value in before.items():
         if name not in after:
-            yield Difference(path=path, what=f"enumerator {name} = {value} removed")
+            yield Difference(path=path, what=texts.ENUMERATOR_REMOVED(name=name, value=value))
         elif after[name] != value:
-            yield Difference(path=path, what=f"enumerator {name} = {value} → {after[name]}")
+            changed = texts.ENUMERATOR_CHANGED(name=name, old=value, new=after[name])
+            yield Difference(path=path, what=changed)
     for name, value in after.items():
         if name not in before:
-            yield Difference(path=path, what=f"enumerator {name} = {value} added")
+            yield Difference(path=path, what=texts.ENUMERATOR_ADDED(name=name, value=value))
 
 
-def _scalar_change(old: TypeTree, new: TypeTree) -> str:
+def _scalar_change(old: TypeTree, new: TypeTree) -> Message:
     if old.size != new.size:
-        return f"size {old.size} → {new.size}"
+        return texts.SIZE_CHANGED(old=old.size, new=new.size)
     if old.kind == new.kind and old.order != new.order:
-        return "byte order"
-    return "sign" if old.kind == new.kind and old.signed != new.signed else "type"
+        return texts.BYTE_ORDER()
+    return texts.SIGN() if old.kind == new.kind and old.signed != new.signed else texts.TYPE()
 
 
 def _text(tree: TypeTree | None) -> str:
-    return tree.text() if tree else "unknown"
-
-
-def _changed(pairs: list[tuple[str, int, int]]) -> str:
-    return ", ".join(f"{what} {a} → {b}" for what, a, b in pairs if a != b)
+    return tree.text() if tree else texts.UNDESCRIBED()

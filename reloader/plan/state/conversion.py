@@ -30,7 +30,9 @@ from reloader.layouts.shape import holds_special
 from reloader.pipeline.wish import WishMap
 from reloader.plan import ops
 from reloader.plan.ops import Op
-from reloader.wording.printable import counted
+from reloader.plan.state import texts
+from reloader.plan.state.compat import type_name
+from reloader.wording.message import Message
 
 CONVERTIBLE = frozenset({MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE}) | PERCPU_TYPES | ARRAY_TYPES
 UNBRIDGED = ARRAY_TYPES | NESTED_TYPES | {MapType.LPM_TRIE}
@@ -57,7 +59,7 @@ class Held:
     inner: MapInfo | None  # the largest of them; None: it is empty
     template: int  # max_entries that their object declares; 0: not known
     own: tuple[int, ...] = ()  # ids of others in it: maps of the pipeline itself, which have outcomes of their own
-    wrong: str = ""  # why they cannot be converted as they are
+    unlike: Message | None = None  # why they cannot be converted as they are
 
 
 @frozen
@@ -69,6 +71,15 @@ class Pair:
     entries: int  # live ones now
     words: tuple[str, ...] = ()  # field by field, for the plan
     held: Held | None = None  # of a map of maps
+
+
+@frozen
+class Obstacle:
+    """Why a state map cannot be converted."""
+
+    why: Message
+    detail: tuple[str, ...] = ()  # lines that say more
+    cause: Message | None = None  # one of these lines, where it tells the fault more exactly
 
 
 @frozen
@@ -176,88 +187,81 @@ def bridge_tables(moves: Sequence[Move]) -> dict[str, bytes]:
     return {f"rl_table_{m.map}": pack_table(BRIDGE, m.pair.forward.value, m.pair.back.key) for m in moves if m.bridge}
 
 
-def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> str:
-    """Why these rules cannot be carried out on these maps; empty when they can."""
-    name = MapType(wanted.type).name.lower()
+def obstacle(live: MapInfo, wanted: WishMap, pair: Pair) -> Message | None:
+    """Say why these rules cannot be carried out on these maps; None when they can."""
     if live.type != wanted.type:
-        return f"a {MapType(live.type).name.lower()} cannot become a {name}"
+        return texts.TYPE_CHANGES(old=type_name(live.type), new=type_name(wanted.type))
     if pair.held is not None:
         return _nested_obstacle(wanted, pair, pair.held)
     if wanted.type not in CONVERTIBLE:
-        return f"a {name} cannot be converted"
+        return texts.TYPE_NOT_CONVERTIBLE(type=type_name(wanted.type))
     sizes = (live.key_size, wanted.key_size), (live.value_size, wanted.value_size)
-    for (old, new), most, what in zip(sizes, (MAX_KEY, MAX_VALUE), ("keys", "values"), strict=True):
+    for (old, new), most, part in zip(sizes, (MAX_KEY, MAX_VALUE), ("keys", "values"), strict=True):
         if max(old, new) > most:
-            return f"{what} of more than {most} bytes cannot be converted"
+            return texts.BYTES_TOO_MANY(part=part, most=most)
     if wanted.type in ARRAY_TYPES and pair.forward.key:
-        return "an array's keys are its indices"
+        return texts.ARRAY_KEYS()
     if wanted.type == MapType.LPM_TRIE and pair.forward.key:
-        return "a trie's key is a prefix: its bytes mean the same only where they are"
+        return texts.TRIE_KEYS()
     rules = (pair.forward, pair.back)
     if any(len(r.value) > MAX_VALUE_RULES or len(r.key) > MAX_KEY_RULES for r in rules):
-        return f"it takes more than {MAX_VALUE_RULES} rules for a value, or {MAX_KEY_RULES} for a key"
+        return texts.TOO_MANY_RULES(value_rules=MAX_VALUE_RULES, key_rules=MAX_KEY_RULES)
     if pair.entries > wanted.max_entries:
-        return f"it holds {counted(pair.entries, 'entry')}, {wanted.max_entries} is too small"
-    return ""
+        return texts.ENTRIES_TOO_MANY(count=pair.entries, max_entries=wanted.max_entries)
+    return None
 
 
-def _nested_obstacle(wanted: WishMap, pair: Pair, held: Held) -> str:
+def _nested_obstacle(wanted: WishMap, pair: Pair, held: Held) -> Message | None:
     """The same for the maps in a map of maps, as if each were alone."""
-    if held.wrong or held.slots > wanted.max_entries:
-        return held.wrong or f"it holds {counted(held.slots, 'map')}, {wanted.max_entries} is too small"
+    if held.unlike:
+        return held.unlike
+    if held.slots > wanted.max_entries:
+        return texts.MAPS_TOO_MANY(count=held.slots, max_entries=wanted.max_entries)
     inner = wanted.inner
-    if inner is None or held.inner is None:
-        return "" if inner else "the object does not say what the maps in it look like"
+    if inner is None:
+        return texts.INNER_UNDECLARED()
+    if held.inner is None:
+        return None
     if wanted.value is not None and holds_special(wanted.value):
-        return f"the maps in it hold a {holds_special(wanted.value)}, which only maps that a load makes can have"
+        return texts.INNER_SPECIAL(special=holds_special(wanted.value))
     room = inner.room(held.inner.max_entries, held.template)
     alone = replace(
         wanted, type=inner.type, key_size=inner.key_size, value_size=inner.value_size, max_entries=room, inner=None
     )
     why = obstacle(held.inner, alone, replace(pair, entries=held.fullest, held=None))
-    return f"of the maps in it: {why}" if why else ""
+    return texts.INNER_MAPS(why=why) if why else None
 
 
-def notes(wanted: WishMap, pair: Pair) -> tuple[str, ...]:
-    """What the plan says of one conversion."""
+def notes(wanted: WishMap, pair: Pair) -> tuple[Message, ...]:
+    """List what the plan says of one conversion."""
     kind = wanted.type
-    out = [f"{counted(pair.entries, 'entry')}, about {seconds(wanted, pair):.2f} s"]
+    out = [texts.COSTS(count=pair.entries, seconds=seconds(wanted, pair))]
     if bridged(wanted, pair):
-        out.append("bridge and drain: counts exact, established entries always found")
+        out.append(texts.BRIDGED())
         if kind in PERCPU_TYPES:
-            out.append("what another CPU has of an entry follows within the drain")
+            out.append(texts.CPUS_FOLLOW())
     else:
-        out.append(f"{_ahead(pair)}{_births_and_deaths(wanted, pair)}")
+        out += [_ahead(pair), *_created_and_deleted(wanted, pair)]
     if wanted.past_bridge:
-        users = ", ".join(wanted.past_bridge)
-        out.append(f"RELOADER_STATE is declared, but {users} reaches it by plain map calls: no bridge")
+        out.append(texts.NOT_BRIDGED(programs=wanted.past_bridge))
     if kind in LRU_TYPES:
-        out.append("recency is lost, and the kernel may evict during the move")
-    out += [f"lost: {what}" for what in (*pair.forward.lossy, *pair.forward.misread)]
-    out += [f"entries have a place only where {what}" for what in pair.forward.demands]
-    out += [f"a rollback would lose: {what}" for what in pair.back.lossy]
-    out += [
-        f"a rollback refuses entries unless {what}, or leaves them out with --allow-lossy-rollback"
-        for what in pair.back.demands
-    ]
+        out.append(texts.EVICTION())
+    out += [texts.LOST(what=what) for what in (*pair.forward.lossy, *pair.forward.misread)]
+    out += [texts.ENTRIES_CONVERTED(demand=demand) for demand in pair.forward.demands]
+    out += [texts.ROLLBACK_LOSES(what=what) for what in pair.back.lossy]
+    out += [texts.ROLLBACK_LEAVES_OUT(demand=demand) for demand in pair.back.demands]
     return tuple(out)
 
 
-def _ahead(pair: Pair) -> str:
-    first = f"{counted(pair.held.maps, 'map')} in it, each with a successor that is " if pair.held else ""
-    return f"{first}copied ahead, then drained: counts exact, other fields as of the copy"
+def _ahead(pair: Pair) -> Message:
+    return texts.INNER_COPIED_AHEAD(count=pair.held.maps) if pair.held else texts.COPIED_AHEAD()
 
 
-def _births_and_deaths(wanted: WishMap, pair: Pair) -> str:
-    """What comes and goes between the copy and the drain, where entries do."""
+def _created_and_deleted(wanted: WishMap, pair: Pair) -> list[Message]:
+    """What becomes of entries that are created or deleted between the copy and the drain."""
     kind = wanted.type
     if kind in ARRAY_TYPES:
-        return ""
-    about = f"about {seconds(wanted, pair):.2f} s"
-    born = f"entries born since are unknown until the drain comes to them, {about}"
-    if kind == MapType.LPM_TRIE:
-        born = f"packets of a prefix added since meet the one that covers it until the drain comes to it, {about}"
-    fate = "stays deleted" if kind in REMEMBERED else "before the drain comes back with the counts of the old"
-    return (
-        f"; {born}; one that the old program deleted since comes back without counts, one that the new deletes {fate}"
-    )
+        return []
+    created = texts.PREFIX_CREATED_LATER if kind == MapType.LPM_TRIE else texts.CREATED_LATER
+    deleted = texts.DELETED_BY_NEW_STAYS_DELETED if kind in REMEMBERED else texts.DELETED_BY_NEW_REAPPEARS
+    return [created(seconds=seconds(wanted, pair)), texts.DELETED_BY_OLD_REAPPEARS(), deleted()]
