@@ -286,10 +286,8 @@ class KernelError(OSError):
 
 
 class AttachRefused(KernelError):
-    """The kernel refused to put a program on a hook: this attempt attached and swapped nothing.
-
-    engine/attach_refused.py fills in what it means.
-    """
+    """The kernel refused to attach a program: this attempt attached and swapped nothing. The place fills in what it
+    means."""
 
     sentence = ""
 

@@ -42,11 +42,11 @@ from tools import build_bpf
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "reloader"
-ENTRY = "reloader.engine.session:apply"
+ENTRY = "reloader.lifecycle.apply:apply"
 DEPTH = 3  # calls that do not act, one below the other
 FENCE = "bpf"
 LEAVES = frozenset({
-    "bpf", "btf", "disk", "effects", "elf", "errors", "fault_points", "files", "filters", "frozen", "interrupts",
+    "bpf", "btf", "disk", "pins", "process", "wording", "effects", "elf", "errors", "fault_points", "files", "filters", "frozen", "interrupts",
     "kernel", "layout", "lock", "message", "paths", "printable", "record", "record_folder", "streams",
     "structs", "trust", "typetree",
 })  # fmt: skip

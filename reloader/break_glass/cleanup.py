@@ -15,7 +15,7 @@ from reloader.kernel.host import Host
 from reloader.paths import Paths
 from reloader.pins.inventory import OF_A_RESCUE, PinKind, listed
 from reloader.pipeline.wish import WishAttachment
-from reloader.places import HOOKS
+from reloader.places.former import HOOKS
 from reloader.store import records
 
 

@@ -16,7 +16,7 @@ from reloader.kernel import MapType
 from reloader.paths import RESCUE_MAPS, RESCUE_PROGRAMS, Paths, pin_name
 from reloader.pipeline.model import Role
 from reloader.pipeline.wish import Wish, WishMap
-from reloader.places import HOOKS
+from reloader.places.former import HOOKS
 from reloader.store import records
 from reloader.store.records import Generation
 from reloader.structs.elf.file import ElfFile

@@ -66,21 +66,21 @@ def watch(args: argparse.Namespace, env: Environment) -> int:
 
 def _follow(args: argparse.Namespace, env: Environment, stop: _Stop, queue: SimpleQueue[str]) -> None:
     from reloader.daemon.file_events import Events
-    from reloader.daemon.interfaces import Interfaces
     from reloader.daemon.loop import Follower, run
+    from reloader.daemon.place_events import PlaceEvents
     from reloader.daemon.sources.files import Files
 
     directory = _checked(args, env)
     engine = _attempts(env, stop)
     follower = Follower(Files(directory), engine, env.output.line, debounce=args.debounce)
-    events, interfaces = Events(queue, env.output.note), Interfaces(env.kernel.net, queue)
+    events, places = Events(queue, env.output.note), PlaceEvents(env.kernel, queue)
     try:
         events.point_at(*follower.files.places())  # before the first look, so that no change falls between
         follower.start(time.monotonic(), engine.known(directory), stopping=stop.stopping)
         env.output.line(f"watching {directory}")
-        run(follower, events, interfaces, queue, stopping=stop.stopping)
+        run(follower, events, places, queue, stopping=stop.stopping)
     finally:
-        interfaces.stop()
+        places.stop()
         events.stop()
 
 

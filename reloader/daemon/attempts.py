@@ -28,19 +28,19 @@ from reloader.errors import (
     ReloaderError,
 )
 from reloader.frozen import frozen
-from reloader.kernel import Interface
 from reloader.kernel.host import Host, OnHost
 from reloader.lifecycle.attempt_record import note_attempt, note_orphan
 from reloader.lifecycle.carry_out import Result, is_unchanged
+from reloader.observe.in_force import link_at
 from reloader.paths import Paths
-from reloader.pins.own_folders import pinned
 from reloader.pipeline.wish import Compiled, Wish
+from reloader.places import place_of
+from reloader.places.place import Place, Wake
 from reloader.store import records
 from reloader.store.records import Cause, Current
 from reloader.store.trial_terms import failed
 from reloader.trial import start
 
-Target = tuple[str, str | None]  # interface, network namespace
 World = tuple[object, ...]  # what, besides the text, decides how an attempt ends
 
 
@@ -69,8 +69,8 @@ class _Last:
 
     digests: tuple[str, ...]  # of its wishes; empty: try again even if they are the same
     names: frozenset[str]
-    targets: tuple[Target, ...]
-    links: tuple[str, ...]  # pins of links that die with an interface
+    places: tuple[Place, ...]
+    links: tuple[str, ...]  # pins of links, which lose their places
     world: World | None = None  # what a failed attempt met; None: it did not fail
 
 
@@ -271,12 +271,12 @@ class Attempts:
                         f"{name}: orphaned; generation {generation} runs on (`reloader remove {name}` lets go)"
                     )
 
-    def namespaces(self) -> set[str | None]:
-        """Network namespaces that hold interfaces of ours."""
-        return {netns for last in self._last.values() for _, netns in last.targets}
+    def wakes(self) -> set[Wake]:
+        """What tells of places of ours."""
+        return {wake for last in self._last.values() for place in last.places if (wake := place.wake())}
 
     def revisit(self) -> list[str]:
-        """Files whose attempt might end otherwise now: an interface came or went, or another file let a name go."""
+        """Files whose attempt might end otherwise now: a place came or went, or another file let a name go."""
         self._say_outcomes()
         found = []
         for path, last in self._last.items():
@@ -303,26 +303,22 @@ class Attempts:
         return self._world(path, last) != last.world
 
     def _is_dead(self, pin: str) -> bool:
-        """Return whether a link has lost its place."""
+        """Whether a link has lost its place."""
         try:
-            fd = pinned(self._in.kernel, pin)
-            if fd is None:
-                return False
-            with fd:
-                return not self._in.kernel.links.info(fd).attached
+            link = link_at(self._in.kernel, pin)
         except KernelError:
             return False
+        return link is not None and not link.attached
 
     def _world(self, path: str, last: _Last) -> World:
         free = all(self._owner.get(name, path) == path for name in last.names)
-        return (free, *(self._interface(*target) for target in last.targets))
+        return (free, *map(self._spot, last.places))
 
-    def _interface(self, name: str, netns: str | None) -> object:
+    def _spot(self, place: Place) -> object:
         try:
-            seen: Interface | None = self._in.kernel.net.interface(name, netns)
+            return place.spot(self._in.kernel)
         except (KernelError, MissingFeature):
             return None
-        return seen and (seen.netns, seen.ifindex)
 
 
 def _in_one_line(error: ReloaderError | OSError) -> str:
@@ -338,10 +334,10 @@ def _in_one_line(error: ReloaderError | OSError) -> str:
 
 def _last_of(compiled: Sequence[Compiled], paths: Paths) -> _Last:
     wishes: list[Wish] = [one.wish for one in compiled]
-    places = [(w.pipeline, a) for w in wishes for a in w.attachments if "interface" in a.target]
+    attachments = [(w.pipeline, a) for w in wishes for a in w.attachments]
     return _Last(
         digests=tuple(w.digest() for w in wishes),
         names=frozenset(w.pipeline for w in wishes),
-        targets=tuple((a.target["interface"], a.target.get("netns")) for _, a in places),
-        links=tuple(paths.link_pin(name, a.id) for name, a in places),
+        places=tuple(place_of(a.type, a.target) for _, a in attachments),
+        links=tuple(paths.link_pin(name, a.id) for name, a in attachments),
     )

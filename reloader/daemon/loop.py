@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from reloader.daemon.interfaces import MOVED
+from reloader.daemon.place_events import MOVED
 from reloader.daemon.sources.files import Files
 from reloader.errors import InputError, LockedError, ReloaderError
+from reloader.places.place import Wake
 from reloader.wording.printable import lines_of
 
 SWEEP = 2.0  # seconds between looks when nothing wakes us
@@ -37,8 +38,8 @@ class Engine(Protocol):
     def vanished(self, path: str) -> None:
         """The file is gone. LockedError: not now."""
 
-    def namespaces(self) -> Collection[str | None]:
-        """Network namespaces whose interfaces matter."""
+    def wakes(self) -> Collection[Wake]:
+        """What tells of places that matter."""
 
     def revisit(self) -> Collection[str]:
         """Files worth another attempt though nobody wrote them."""
@@ -85,9 +86,9 @@ class Follower:
         self._settle_due(now, stopping)
         return max(0.0, min([self._next_sweep, *(p.due for p in self._pending.values())]) - now)
 
-    def namespaces(self) -> Collection[str | None]:
-        """Where interfaces that matter are."""
-        return self._engine.namespaces()
+    def wakes(self) -> Collection[Wake]:
+        """What tells of places that matter."""
+        return self._engine.wakes()
 
     def look_again(self) -> None:
         """At what nobody wrote, in the next tick."""
@@ -164,28 +165,33 @@ class Follower:
         return os.path.relpath(path, self.files.directory)
 
 
-class Wake(Protocol):
+class FileEvents(Protocol):
     """What daemon/file_events.py does for run()."""
 
     def point_at(self, directories: list[str], names: frozenset[str]) -> bool: ...
 
 
-class Listen(Protocol):
-    """What interfaces.py does for run()."""
+class PlaceEvents(Protocol):
+    """What daemon/place_events.py does for run()."""
 
-    def point_at(self, namespaces: Collection[str | None]) -> bool: ...
+    def point_at(self, wakes: Collection[Wake]) -> bool: ...
 
 
 def run(
-    follower: Follower, wake: Wake, listen: Listen, queue: SimpleQueue[str], *, stopping: Callable[[], bool]
+    follower: Follower,
+    files: FileEvents,
+    places: PlaceEvents,
+    queue: SimpleQueue[str],
+    *,
+    stopping: Callable[[], bool],
 ) -> None:
     """Tick until asked to stop."""
     while not stopping():
         pause = follower.tick(time.monotonic(), stopping=stopping)
-        if listen.point_at(follower.namespaces()):
+        if places.point_at(follower.wakes()):
             follower.look_again()
             continue
-        if wake.point_at(*follower.files.places()):
+        if files.point_at(*follower.files.places()):
             continue  # what happened before the new watch stood must be looked for
         try:
             words = {queue.get(timeout=pause)}

@@ -1,7 +1,8 @@
 """Frozen dataclasses to and from plain JSON values, driven by their annotations.
 
 bytes travel as hex, enums as their value, tuples as lists, unions of dataclasses by an `is` key that
-holds the class's TAG: a constant, so that a class may be renamed without a word changing on disk. Used for
+holds the class's TAG: a constant, so that a class may be renamed without a word changing on disk. A class with REST
+has one field of that name, a mapping, whose members stand beside its other fields. Used for
 wishes, generations, ops and the journal. A leaf: imports nothing of the package.
 """
 
@@ -58,13 +59,14 @@ def _encoder(kind: type) -> Step:
 def _fields_encoder(kind: Any) -> Step:
     names = [f.name for f in dataclasses.fields(kind)]
     head = {IS: kind.TAG} if hasattr(kind, "TAG") else {}
+    rest = getattr(kind, "REST", "")
 
     def encode(value: Any) -> dict[str, Any]:
         out: dict[str, Any] = dict(head)
         for name in names:
             item = getattr(value, name)
             out[name] = _encoder(_kind_of(item))(item)
-        return out
+        return out | out.pop(rest) if rest else out
 
     return encode
 
@@ -109,11 +111,14 @@ def _mapping_decoder(inner: Step) -> Step:
 
 def _fields_decoder(kind: Any) -> Step:
     steps: dict[str, Step] = {}
+    rest = getattr(kind, "REST", "")
 
     def decode(data: Any) -> Any:
         if not steps:  # late: a type may hold itself
             hints = typing.get_type_hints(kind)
             steps.update((f.name, _decoder(hints[f.name])) for f in dataclasses.fields(kind))
+        if rest:
+            data = {rest: {k: v for k, v in data.items() if k not in steps}} | data
         return kind(**{name: step(data[name]) for name, step in steps.items() if name in data})
 
     return decode

@@ -13,13 +13,15 @@ from reloader.disk.atomic_files import listing
 from reloader.doctor.host_checks import Finding
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, PermissionRefused
 from reloader.kernel.host import Host
-from reloader.observe.pipeline import Observed, SeenAttachment, observe, panic_of
+from reloader.observe.pipeline import Observed, observe
 from reloader.observe.unrecorded import is_lost, unrecorded
 from reloader.paths import Paths, public_name
 from reloader.pins.inventory import pinned_pipelines
 from reloader.pins.own_folders import describe_weak, repair_command, weak_folders
 from reloader.pipeline.wish import WishAttachment
+from reloader.places.place import Seen
 from reloader.report.arrivals import Arrival, arrival_json, sample, unreached
+from reloader.report.attachments import fault
 from reloader.store import records
 from reloader.store.records import Generation, blob_is_whole, blobs_of
 from reloader.wording.printable import counted
@@ -95,7 +97,7 @@ def _serving(host: Host, name: str, seen: Observed, generation: Generation) -> I
         )
         return
     for attachment in generation.wish.attachments:
-        yield from _attachment(name, attachment, seen.attachments[attachment.id], seen)
+        yield from _attachment(name, attachment, seen)
     yield from _pins(name, seen, generation)
     if seen.current and seen.current.last_error:
         yield _bad(name, f"the last attempt failed: {seen.current.last_error}", "mend the file, then apply it")
@@ -142,46 +144,11 @@ def _whole(paths: Paths, blob: str, digest: str) -> bool:
         return False
 
 
-def _attachment(name: str, wanted: WishAttachment, there: SeenAttachment, seen: Observed) -> Iterator[Finding]:
-    told = _what_sits_there(wanted, there, seen)
-    if told:
-        yield _bad(name, f"attachment {wanted.id}: {told[0]}", told[1])
-
-
-def _what_sits_there(wanted: WishAttachment, there: SeenAttachment, seen: Observed) -> tuple[str, str] | None:
-    """What is wrong and what to do; None: our link sits there and runs what it should."""
-    links = seen.current.links if seen.current else {}
-    again = "apply it (or let `reloader watch DIR` do it)"
-    if there.interface is None:
-        netns = wanted.target.get("netns")
-        if netns and not os.path.exists(netns):
-            return f"the network namespace {netns} is gone", f"make it again with its interfaces, then {again}"
-        return f"no interface {wanted.target.get('interface')!r}", f"bring it back, then {again}; or change the YAML"
-    if there.foreign is not None:
-        what = f"{there.owner} sits there, {there.foreign.words}"
-        return what, _against(there, seen) if not there.elsewhere else "rename the interface back, or remove and apply"
-    if there.link is None:
-        return "our link's pin is gone, and nothing is attached", again
-    if there.elsewhere:
-        return f"our link serves on interface {there.link.ifindex}, which this is not", "remove, then apply"
-    if not there.link.ifindex:
-        return "the interface was recreated, and nothing is attached", again
-    if panic := panic_of(there, seen):
-        return panic, "`reloader apply FILE` or `rollback` ends it"
-    if wanted.id in links and there.link.prog_id != links[wanted.id].prog:
-        return (
-            f"our link runs {there.owner}, which another process attached",
-            "`reloader apply FILE --take-over` takes it back",
-        )
-    return None
-
-
-def _against(there: SeenAttachment, seen: Observed) -> str:
-    if there.foreign and there.foreign.prog_id in seen.rescued:
-        return "a rescue script put it there: `reloader apply FILE` takes over from it, `remove` takes it off"
-    if there.foreign and there.foreign.link_id:
-        return "only who holds that link can let it go; then apply"
-    return "`reloader apply FILE --take-over` replaces it"
+def _attachment(name: str, wanted: WishAttachment, seen: Observed) -> Iterator[Finding]:
+    if wrong := fault(wanted, seen):
+        values = {"pipeline": name, "attachment": wanted.id, **wrong.json_values()}
+        what = f"{name}: attachment {wanted.id}: {wrong}"
+        yield Finding(check="pipeline", ok=False, what=what, hint=wrong.hint, reason=wrong.code, values=values)
 
 
 def _pins(name: str, seen: Observed, generation: Generation) -> Iterator[Finding]:
@@ -208,8 +175,8 @@ def _bad(name: str, what: str, hint: str) -> Finding:
     return Finding(check="pipeline", ok=False, what=f"{name}: {what}", hint=hint)
 
 
-def hooks(host: Host) -> Iterator[Finding]:
-    """The others on our hooks, and whether packets reach our programs: one short sample for all."""
+def neighbours(host: Host) -> Iterator[Finding]:
+    """The others at our places, and whether packets reach our programs: one short sample for all."""
     seen, names = {}, list[str]()
     with suppress(PermissionRefused):  # said by the check of the records
         names = records.pipelines(host.paths)
@@ -227,9 +194,9 @@ def hooks(host: Host) -> Iterator[Finding]:
                 yield from _arrivals(place, attachment, arrivals[place])
 
 
-def _neighbours(place: tuple[str, str], attachment: WishAttachment, there: SeenAttachment) -> Iterator[Finding]:
+def _neighbours(place: tuple[str, str], attachment: WishAttachment, there: Seen) -> Iterator[Finding]:
     for one in there.neighbours:
-        hint = "`reloader apply FILE --take-over` removes it" if one.filter and one.filter.exact else ""
+        hint = "`reloader apply FILE --take-over` removes it" if one.takes else ""
         what = f"{place[0]}: attachment {place[1]}: {one.effect(attachment.program)}"
         values = {"pipeline": place[0], "attachment": place[1], **one.to_json()}
         yield Finding(check="neighbours", ok=True, what=what, hint=hint, reason="neighbour", values=values)
@@ -239,7 +206,7 @@ def _arrivals(place: tuple[str, str], attachment: WishAttachment, found: Arrival
     said = f"{place[0]}: attachment {place[1]}"
     values = {"pipeline": place[0], "attachment": place[1], **(arrival_json(found) or {})}
     if found.none_reached:
-        hint = "a program before it on the hook, or XDP on that interface, keeps the packets: see `reloader status`"
+        hint = "a program that runs before it keeps the packets: see `reloader status`"
         what = f"{said}: {unreached(attachment.program, found)}"
         yield Finding(check="arrivals", ok=False, what=what, hint=hint, reason="no_packet_seen", values=values)
     elif not found.measurable:
@@ -248,4 +215,4 @@ def _arrivals(place: tuple[str, str], attachment: WishAttachment, found: Arrival
         yield Finding(check="arrivals", ok=True, what=what, reason="not_measurable", values=values)
 
 
-CHECKS = (disk, foreign_folders, unexplained, pipelines, hooks)
+CHECKS = (disk, foreign_folders, unexplained, pipelines, neighbours)

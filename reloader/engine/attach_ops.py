@@ -1,19 +1,22 @@
-"""Ops on attachments: what each attaches, swaps or takes over. links.py and takeover.py do it.
+"""Ops on attachments: what each attaches or swaps, and where a program of others gives way or comes back.
 
-Called by engine/execute.py's match.
+links.py and the places do it. Called by engine/execute.py's match.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from reloader.engine import links
-from reloader.kernel import XdpMode
+from reloader.kernel import Kernel
+from reloader.places import place_of
+from reloader.places.place import ClearsOthers, TakesOver
 from reloader.plan import ops
 
 if TYPE_CHECKING:
     from reloader.engine.execute import Bench
-    from reloader.engine.takeover import Replacement
+    from reloader.pipeline.wish import WishAttachment
 
 
 def swap(bench: Bench, op: ops.SwapLink) -> None:
@@ -26,22 +29,59 @@ def swap(bench: Bench, op: ops.SwapLink) -> None:
 
 def take_over(bench: Bench, op: ops.TakeOver | ops.GiveBack | ops.RemoveFilter) -> None:
     """Somebody else's program gives way to ours, or comes back."""
-    from reloader.engine import takeover
-
-    kernel, target = bench.kernel, op.attachment.target
+    kernel = bench.kernel
     match op:
         case ops.TakeOver():
-            takeover.take(kernel, _replacement(op), links.interface_of(kernel, target))
+            _take(kernel, op)
         case ops.GiveBack():
-            takeover.give_back(kernel, _replacement(op))
+            _give_back(kernel, op)
         case ops.RemoveFilter(back=True):
-            takeover.restore_filter(kernel, op.filter, target, op.theirs)
+            _restore(kernel, op)
         case ops.RemoveFilter():
-            takeover.remove_filter(kernel, op.filter, target, links.interface_of(kernel, target))
+            _clearing(op.attachment).remove(kernel, op.filter)
 
 
-def _replacement(op: ops.TakeOver | ops.GiveBack) -> Replacement:
-    from reloader.engine.takeover import Replacement
+def _take(kernel: Kernel, op: ops.TakeOver) -> None:
+    pins, attachment = kernel.pins, op.attachment
+    pins.mkdir(os.path.dirname(op.path))
+    pins.unpin(op.path)  # of a place that is missing: the plan saw no living link of ours
+    with pins.get(op.theirs) as theirs, pins.get(op.program) as program:
+        link = _taking(attachment).take(kernel, program, attachment.program, theirs=theirs, how=op.mode)
+    with link:
+        pins.pin(link, op.path)
 
-    mode = XdpMode(op.mode)
-    return Replacement(attachment=op.attachment, program=op.program, path=op.path, theirs=op.theirs, mode=mode)
+
+def _give_back(kernel: Kernel, op: ops.GiveBack) -> None:
+    """Whether or not it was taken: our link goes if it runs our program, theirs comes unless it sits there."""
+    _let_go(kernel, op)
+    if kernel.pins.exists(op.theirs):
+        with kernel.pins.get(op.theirs) as theirs:
+            _taking(op.attachment).give_back(kernel, theirs, op.mode)
+
+
+def _let_go(kernel: Kernel, op: ops.GiveBack) -> None:
+    pins = kernel.pins
+    if not pins.exists(op.path) or not pins.exists(op.program):
+        return
+    with pins.get(op.path) as link, pins.get(op.program) as program:
+        if kernel.links.info(link).prog_id == kernel.progs.info(program).id:
+            kernel.links.detach(link)
+            pins.unpin(op.path)
+
+
+def _restore(kernel: Kernel, op: ops.RemoveFilter) -> None:
+    if kernel.pins.exists(op.theirs):
+        with kernel.pins.get(op.theirs) as theirs:
+            _clearing(op.attachment).restore(kernel, op.filter, theirs)
+
+
+def _taking(attachment: WishAttachment) -> TakesOver:
+    place = place_of(attachment.type, attachment.target)
+    assert isinstance(place, TakesOver), f"{attachment.id}: no program gives way there"
+    return place
+
+
+def _clearing(attachment: WishAttachment) -> ClearsOthers:
+    place = place_of(attachment.type, attachment.target)
+    assert isinstance(place, ClearsOthers), f"{attachment.id}: no filter is removed there"
+    return place

@@ -15,6 +15,7 @@ from reloader.observe.pipeline import Observed, side_pins
 from reloader.paths import Paths
 from reloader.pipeline.model import Role
 from reloader.pipeline.wish import WishAttachment
+from reloader.places import place_of
 from reloader.plan import ops
 from reloader.plan.model import Plan
 from reloader.store.records import Current, Generation, LinkRecord, MapRecord
@@ -108,12 +109,8 @@ def _link_record(bench: Bench, attachment: WishAttachment, seen: Observed) -> Li
     pin = bench.paths.link_pin(bench.pipeline, attachment.id)
     with bench.kernel.pins.get(pin) as fd:
         info = bench.kernel.links.info(fd)
-    interface, netns = seen.attachments[attachment.id].interface, attachment.target.get("netns")
-    where = interface.netns if interface else ""
-    name = attachment.target["interface"]
-    return LinkRecord(
-        pin=pin, id=info.id, prog=info.prog_id, interface=name, ifindex=info.ifindex, netns=netns, netns_id=where
-    )
+    place = place_of(attachment.type, attachment.target).record(info, seen.attachments[attachment.id].spot)
+    return LinkRecord(pin=pin, id=info.id, prog=info.prog_id, place=place)
 
 
 def _entry_digests(bench: Bench, generation: Generation) -> dict[str, str]:

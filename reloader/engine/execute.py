@@ -174,7 +174,7 @@ def take_back(bench: Bench, op: Op) -> None:
     if isinstance(op, ops.CreateLink) and not links.made(bench.kernel, op.attachment, program=op.program, path=op.path):
         return
     if isinstance(inverse, ops.SwapLink) and not links.alive(bench.kernel, inverse.path):
-        return  # the interface is gone, and with it every program on it
+        return  # its place is missing, and with it every program there
     if isinstance(inverse, ops.CopyOver):
         if bench.served and not bench.resumed:  # else the old map is whole, or the old program serves already
             with suppress(KernelError):  # not owed: without it, packets miss entries until the drain comes to them

@@ -10,62 +10,44 @@ import os
 import sys
 import time
 
-from reloader.engine import attach_refused
-from reloader.errors import AttachRefused, KernelError, MissingFeature
+from reloader.errors import AttachRefused, KernelError
 from reloader.frozen import frozen
-from reloader.kernel import Interface, Kernel
+from reloader.kernel import Kernel
 from reloader.kernel.host import Host
 from reloader.pipeline.wish import WishAttachment
-from reloader.places import HOOKS
+from reloader.places import place_of
 
 
 def made(kernel: Kernel, attachment: WishAttachment, *, program: str, path: str) -> bool:
-    """Whether the link pinned at `path` runs the program pinned at `program`, on the wished interface. Another one
-    stays."""
-    pins, target = kernel.pins, attachment.target
+    """Whether the link pinned at `path` runs the program pinned at `program`, at the wished place or at none any more.
+    Another one stays."""
+    pins = kernel.pins
     if not pins.exists(path) or not pins.exists(program):
         return False
     with pins.get(path) as link, pins.get(program) as wanted:
         info = kernel.links.info(link)
         if info.prog_id != kernel.progs.info(wanted).id:
             return False
-    try:
-        interface = kernel.net.interface(target["interface"], target.get("netns"))
-    except MissingFeature:
-        interface = None
-    return info.ifindex in (0, interface.ifindex if interface else 0)
+    return not info.attached or place_of(attachment.type, attachment.target).holds(kernel, info)
 
 
 def alive(kernel: Kernel, path: str) -> bool:
-    """Whether the link pinned there still has its interface."""
+    """Whether the link pinned there still has its place."""
     if not kernel.pins.exists(path):
         return False
     with kernel.pins.get(path) as link:
         return kernel.links.info(link).attached
 
 
-def interface_of(kernel: Kernel, target: dict[str, str]) -> Interface:
-    """AttachRefused (ENODEV) when it is missing."""
-    try:
-        interface = kernel.net.interface(target["interface"], target.get("netns"))
-    except MissingFeature:  # its namespace is missing
-        interface = None
-    if interface is None:
-        raise attach_refused.missing(target)
-    return interface
-
-
 def create(kernel: Kernel, attachment: WishAttachment, *, program: str, path: str) -> None:
     """A link at the wished place, pinned; one of ours that serves elsewhere stays."""
-    target = attachment.target
     kernel.pins.mkdir(os.path.dirname(path))
-    interface = interface_of(kernel, target)
     if kernel.pins.exists(path):
         if alive(kernel, path):  # its only pin: without it, packets would meet nothing
-            raise KernelError("link create", errno.EBUSY, f"{path}: our link serves on another interface")
-        kernel.pins.unpin(path)  # of an interface that is gone
-    with kernel.pins.get(program) as prog, attach_refused.explained(attachment, interface):
-        link = HOOKS[attachment.type].attach(kernel.links, prog, target, interface.ifindex)
+            raise KernelError("link create", errno.EBUSY, f"{path}: our link serves at another place")
+        kernel.pins.unpin(path)  # of a place that is missing
+    with kernel.pins.get(program) as prog:
+        link = place_of(attachment.type, attachment.target).attach(kernel, prog, attachment.program)
     with link:
         kernel.pins.pin(link, path)
 
@@ -99,9 +81,15 @@ def swap(kernel: Kernel, wanted: Swap, attachment: WishAttachment | None) -> Non
             try:
                 kernel.links.update(link, new=new, old=old)
             except AttachRefused as error:
-                raise attach_refused.refused_update(kernel, attachment, wanted.name, error) from error
+                raise _explained(kernel, error, wanted.name, attachment) from error
             except KernelError as error:  # it knows the link by its descriptor only
                 raise KernelError(error.call, error.errno or errno.EIO, wanted.name) from error
+
+
+def _explained(kernel: Kernel, error: AttachRefused, name: str, attachment: WishAttachment | None) -> AttachRefused:
+    if attachment is None:
+        return AttachRefused(error.call, error.errno or 0, name, said=error.said)
+    return place_of(attachment.type, attachment.target).refused(kernel, error, attachment.program)
 
 
 def wait(kernel: Kernel, grace: float) -> None:

@@ -340,7 +340,7 @@ def _hint(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in LIMITS:
         return LIMITS[error.errno].hint
     if isinstance(error, KernelError) and error.errno == errno.ENOLINK:
-        return "the interface was deleted meanwhile; see `ip link`"
+        return "the place of the link was deleted since the plan: see `reloader status`, then apply again"
     if isinstance(error, KernelError) and error.errno == errno.E2BIG:
         return "max_entries is more than the kernel takes"
     if isinstance(error, KernelError) and error.errno == errno.EAGAIN and error.call == "fork":

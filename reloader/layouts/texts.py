@@ -16,13 +16,13 @@ OUTER_CHANGED = Text("outer-changed", "the key of a map of maps, and the type of
 KEYS_COLLIDE = Text(
     "keys-collide",
     "keys that differ only in {fields} would become one key",
-    hint="write collide: merge, with sum, max, min or or for every value field; "
-    "or drop the field with {{was: …}} if it always held the same value",
+    hint="write collide: merge, and one of sum, max, min, or for every value field; "
+    "if the field always held the same value, drop it with {{was: …}}",
 )
 MERGE_NOT_JOINING = Text(
     "merge-not-joining",
     "{word} cannot make one value of several (collide: merge)",
-    hint="write sum, max, min or or",
+    hint="use one of sum, max, min, or",
 )
 SIDE_TOO_LARGE = Text("side-too-large", "{size:byte} cannot be converted: the limit is {limit}")
 TOO_MANY_RULES = Text("too-many-rules", "{count:rule} needed: the limit is {limit}")
@@ -75,7 +75,7 @@ SUM_EXCHANGE_SIZE = Text(
 
 BIT_FIELDS_CHANGED = Text(
     "bit-fields-changed",
-    "bit-fields move whole and unchanged only, and these were {old}",
+    "bit-fields can only move unchanged, and these were {old}",
     hint='write {{rename: "{old}", cast: true}} to take the bytes as they are',
 )
 DEFAULT_OF_OLD_FIELD = Text(
@@ -160,27 +160,27 @@ WOULD_BE_MISREAD = Text(
 CONSTANT_NOT_EXPECTED = Text(
     "constant-not-expected",
     "every entry would be refused: a constant part is not what a later version expects",
-    hint="convert to the version between first",
+    hint="apply the version between them first",
 )
 PART_EXPECTED_CONSTANT = Text(
     "part-expected-constant",
     "a part of a number that changed its size is expected to be constant",
-    hint="convert to the version between first",
+    hint="apply the version between them first",
 )
 PART_MOVED = Text(
     "part-moved",
     "a part of a number that changed its size is moved",
-    hint="convert to the version between first",
+    hint="apply the version between them first",
 )
 PARTS_RESIZED = Text(
     "parts-resized",
     "a number is put together from parts, then changes its size",
-    hint="convert to the version between first",
+    hint="apply the version between them first",
 )
 SIZE_SIGN_SIZE = Text(
     "size-sign-size",
     "a number changes its size, its sign, and its size again",
-    hint="convert to the version between first",
+    hint="apply the version between them first",
 )
 
 # layouts/archive: state files
@@ -195,6 +195,6 @@ FRAME_CUT_OFF_OR_DAMAGED = Text("frame-cut-off-or-damaged", "the file was cut of
 FRAME_DAMAGED = Text("frame-damaged", "the file is damaged at byte {offset}")
 FRAME_NOT_ENTRIES = Text("frame-not-entries", "map {map}: the bytes before {offset} are not entries")
 FRAME_NOT_JSON = Text("frame-not-json", "a part of the file is not JSON: {error}")
-MAPS_MISCOUNTED = Text("maps-miscounted", "the file has {maps:map}, and another number was exported")
+MAPS_MISCOUNTED = Text("maps-miscounted", "the file has {maps:map}, but its last line names another number")
 NOT_AN_ARCHIVE = Text("not-an-archive", "`reloader state export PIPELINE` did not write this file")
 SIZES_IMPOSSIBLE = Text("sizes-impossible", "map {map}: its sizes are not possible")

@@ -21,6 +21,7 @@ from reloader.pins.own_folders import require_own_folders
 from reloader.pipeline.enums import GATE
 from reloader.pipeline.model import Role
 from reloader.pipeline.wish import Wish, WishAttachment, WishMap
+from reloader.places import place_of
 from reloader.plan import program_metadata
 from reloader.store import blobs, records
 from reloader.store.records import Cause, Current, Generation, LinkRecord, MapRecord
@@ -215,14 +216,12 @@ def _links(host: Host, generation: Generation, found: _Found) -> tuple[dict[str,
 
 
 def _link_record(kernel: Kernel, attachment: WishAttachment, pin: str, link: LinkInfo) -> LinkRecord:
-    name, netns = attachment.target.get("interface", ""), attachment.target.get("netns")
+    place = place_of(attachment.type, attachment.target)
     try:
-        where = kernel.net.indices([name], netns)[0] if name else ""
+        spot = place.spot(kernel)
     except (KernelError, OSError):
-        where = ""
-    return LinkRecord(
-        pin=pin, id=link.id, prog=link.prog_id, interface=name, ifindex=link.ifindex, netns=netns, netns_id=where
-    )
+        spot = None
+    return LinkRecord(pin=pin, id=link.id, prog=link.prog_id, place=place.record(link, spot))
 
 
 def _current(host: Host, pipeline: str, generation: Generation, found: _Found, links: dict[str, LinkRecord]) -> Current:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reloader.config_maps.entry_changes import digest_of, join_records, live_entries, owned, uneven
-from reloader.errors import MissingFeature
 from reloader.pins.own_folders import pinned, weak_folders
+from reloader.places import first_moved
 from reloader.store import records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from reloader.kernel import Kernel
+    from reloader.kernel import Kernel, LinkInfo
     from reloader.kernel.host import Host
     from reloader.paths import Paths
     from reloader.pipeline.wish import Kept
@@ -36,12 +36,11 @@ def all_in_force(host: Host, wishes: Mapping[str, str]) -> dict[str, int]:
         if current is None:
             return {}
         found.append(current)
-    links = [link for current in found for link in current.links.values()]
+    links = [one for current in found for one in current.links.items()]
     stands = (
         not weak_folders(host, *wishes)
         and all(host.kernel.pins.exists(pin) for current in found for pin in current.pins)
-        and all(_link_holds(host.kernel, link) for link in links)
-        and places_hold(host.kernel, links)
+        and _links_hold(host.kernel, links)
         and all(
             _entries_hold(host.kernel, pin, digest, current.kept.get(pin, ()))
             for current in found
@@ -61,25 +60,24 @@ def _recorded(paths: Paths, pipeline: str, wish_digest: str) -> Current | None:
     return None if records.open_journals(paths, pipeline) else current
 
 
-def _link_holds(kernel: Kernel, wanted: LinkRecord) -> bool:
-    fd = pinned(kernel, wanted.pin)
+def _links_hold(kernel: Kernel, links: Iterable[tuple[str, LinkRecord]]) -> bool:
+    """Whether each attachment's link runs what was recorded, at the place that has the recorded name now."""
+    found = []
+    for attachment, wanted in links:
+        info = link_at(kernel, wanted.pin)
+        if info is None or not info.attached or (info.id, info.prog_id) != (wanted.id, wanted.prog):
+            return False
+        found.append((attachment, wanted.place, info))
+    return first_moved(kernel, found) is None
+
+
+def link_at(kernel: Kernel, pin: str) -> LinkInfo | None:
+    """The link behind a pin; None when there is no such pin."""
+    fd = pinned(kernel, pin)
     if fd is None:
-        return False
+        return None
     with fd:
-        info = kernel.links.info(fd)
-    return info.id == wanted.id and info.prog_id == wanted.prog and info.ifindex == (wanted.ifindex or info.ifindex) > 0
-
-
-def places_hold(kernel: Kernel, links: Iterable[LinkRecord]) -> bool:
-    """Whether the wished names still mean the interfaces that the links sit on: one look into each namespace."""
-    places: dict[tuple[str | None, str], dict[str, int]] = {}
-    for link in links:
-        if link.interface:
-            places.setdefault((link.netns, link.netns_id), {})[link.interface] = link.ifindex
-    try:
-        return all(kernel.net.indices(wanted, netns) == (known, wanted) for (netns, known), wanted in places.items())
-    except MissingFeature:  # the namespace is gone
-        return False
+        return kernel.links.info(fd)
 
 
 def _entries_hold(kernel: Kernel, pin: str, digest: str, kept: Sequence[Kept]) -> bool:

@@ -9,53 +9,28 @@ import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import field, replace
+from functools import partial
 
 from reloader.config_maps.entry_changes import digest_of, in_key_order
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, PermissionRefused
 from reloader.frozen import frozen
-from reloader.kernel import PLAIN_TYPES, Fd, Interface, Kernel, LinkInfo, MapInfo
+from reloader.kernel import PLAIN_TYPES, Fd, Kernel, MapInfo
 from reloader.kernel.host import Host
 from reloader.layouts.nesting import InnerMap
-from reloader.observe.neighbours import Foreign, Neighbour, on_tcx, on_xdp
+from reloader.observe.in_force import link_at
 from reloader.paths import Paths, pin_name, read_panic_pin, read_state_pin
 from reloader.pins.inventory import Pins, inventory, program_infos
 from reloader.pins.own_folders import pinned
 from reloader.pipeline.enums import SIDE, SLOTS
 from reloader.pipeline.model import Role
 from reloader.pipeline.wish import Wish, WishAttachment, WishMap
-from reloader.places import HOOKS
+from reloader.places import place_of
+from reloader.places.place import Record, Seen
 from reloader.store import records
 from reloader.store.records import Current, Generation, MapRecord
 from reloader.structs.btf import Btf, TypeTree, layout_digest
 
 PANICS = {"open": "every packet passes", "closed": "no packet passes"}
-
-
-@frozen
-class SeenAttachment:
-    """One attachment, wished or recorded. Both None: neither the interface nor a link is there."""
-
-    interface: Interface | None
-    link: LinkInfo | None  # from our pin
-    owner: str = ""  # who sits on the hook, when a program is attached
-    foreign: Foreign | None = None  # the same, when it is not there by our link
-    missing: str = ""  # what the kernel lacks for a new link there
-    neighbours: tuple[Neighbour, ...] = ()  # others on the same hook, in the order in which packets meet them
-    several: bool = False  # others may sit there as well: what the interface shows says nothing of our link
-
-    @property
-    def alive(self) -> bool:
-        """Whether our link sits on that very interface (a recreated interface leaves a dead link behind, a renamed
-        one, or a namespace made anew beside the old, one that lives elsewhere)."""
-        link, interface = self.link, self.interface
-        if not link or not interface or link.ifindex != interface.ifindex:
-            return False
-        return self.several or link.prog_id == interface.xdp_prog_id
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether our link lives, but on another interface than the one of that name."""
-        return bool(self.link and self.link.ifindex and self.interface) and not self.alive
 
 
 @frozen
@@ -78,7 +53,7 @@ class Observed:
     boot_id: str
     current: Current | None
     generation: Generation | None  # the current one; None: never applied, or removed
-    attachments: dict[str, SeenAttachment] = field(default_factory=dict)
+    attachments: dict[str, Seen] = field(default_factory=dict)
     progs: dict[str, int] = field(default_factory=dict)  # program -> id, of the current load
     unpinned_progs: tuple[str, ...] = ()  # those of them that lost their pin and live on
     maps: dict[str, SeenMap] = field(default_factory=dict)  # of the current load, kept state, and external ones
@@ -136,7 +111,7 @@ def observe(host: Host, wish: Wish | None, pipeline: str) -> Observed:
     )
 
 
-def panic_of(there: SeenAttachment, seen: Observed) -> str:
+def panic_of(there: Seen, seen: Observed) -> str:
     """The panic that our link serves, in words; empty when it serves none."""
     pin = seen.panics.get(there.link.prog_id, "") if there.link else ""
     stance = read_panic_pin(pin)
@@ -197,66 +172,19 @@ def privileged(paths: Paths) -> Iterator[None]:
         raise
 
 
-def _attachment(host: Host, pipeline: str, attachment: WishAttachment) -> SeenAttachment:
-    kernel = host.kernel
-    target = attachment.target
-    try:
-        interface = kernel.net.interface(target["interface"], target.get("netns"))
-    except MissingFeature:  # the namespace is gone; so is the interface
-        interface = None
-    link = _link(kernel, host.paths.link_pin(pipeline, attachment.id))
-    hook = HOOKS[attachment.type]
-    several, missing = hook.SEVERAL, "" if link else hook.missing(kernel.links)
-    runs = link.prog_id if several and link else interface.xdp_prog_id if interface and not several else 0
-    owner = _owner(kernel, runs) if runs else ""
-    seen = SeenAttachment(interface=interface, link=link, owner=owner, several=several, missing=missing)
-    if several and interface:
-        return replace(seen, neighbours=on_tcx(kernel, target, interface, link))
-    if interface and not several:
-        seen = replace(seen, neighbours=on_xdp(kernel, interface))
-    if not interface or not owner or several or seen.alive:
-        return seen
-    return replace(seen, foreign=_foreign(host, interface))
+def _attachment(host: Host, pipeline: str, attachment: WishAttachment) -> Seen:
+    link = link_at(host.kernel, host.paths.link_pin(pipeline, attachment.id))
+    return place_of(attachment.type, attachment.target).look(host.kernel, link, partial(_recorded_places, host.paths))
 
 
-def _foreign(host: Host, interface: Interface) -> Foreign:
-    number, away = interface.xdp_prog_id, _in_other_namespaces(host.paths, interface.netns)
-    links = (link for link in host.kernel.links.all() if (link.prog_id, link.ifindex) == (number, interface.ifindex))
-    link = next((link for link in links if link.id not in away), None)
-    holders = host.kernel.holders("link", link.id) if link else host.kernel.holders("prog", number)
-    whose = ""
-    with suppress(KernelError):  # not to be looked up by its id, or gone
-        whose = host.kernel.progs.metadata(number).get("pipeline", "")
-    return Foreign(prog_id=number, link_id=link.id if link else 0, holders=holders, pipeline=whose)
-
-
-def _in_other_namespaces(paths: Paths, netns: str) -> set[int]:
-    """Recorded links that sit elsewhere: the kernel tells a link's ifindex, but not of which namespace it is."""
-    away = set()
+def _recorded_places(paths: Paths) -> dict[int, Record]:
+    """Link id → what its record keeps of its place, of all pipelines whose records are sound."""
+    found: dict[int, Record] = {}
     for name in records.pipelines(paths):
         with suppress(NeedsHuman, NotFoundError):
             current = records.read_current(paths, name)
-            away |= {one.id for one in (current.links.values() if current else ()) if one.netns_id not in ("", netns)}
-    return away
-
-
-def _link(kernel: Kernel, pin: str) -> LinkInfo | None:
-    fd = pinned(kernel, pin)
-    if fd is None:
-        return None
-    with fd:
-        return kernel.links.info(fd)
-
-
-def _owner(kernel: Kernel, prog_id: int) -> str:
-    """Who a program is: its pipeline when it is one of ours, else its kernel name."""
-    try:
-        with kernel.progs.by_id(prog_id) as fd:
-            name = kernel.progs.info(fd).name
-        pipeline = kernel.progs.metadata(prog_id).get("pipeline")
-    except KernelError:
-        return f"program id {prog_id}"
-    return f"program {name!r} (id {prog_id}{f', pipeline {pipeline}' if pipeline else ''})"
+            found |= {one.id: one.place for one in (current.links.values() if current else ())}
+    return found
 
 
 def _programs(host: Host, pipeline: str, generation: Generation | None) -> tuple[dict[str, int], tuple[str, ...]]:

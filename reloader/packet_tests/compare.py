@@ -12,7 +12,7 @@ from reloader.pipeline.tests.cases import Case, FieldCheck, OutputCheck
 from reloader.pipeline.tests.dissect import checksum_state, dissect
 from reloader.pipeline.tests.expected import range_value, tree_at
 from reloader.pipeline.wish import WishMap
-from reloader.places import HOOKS
+from reloader.places import place_with_program
 from reloader.structs.decode import show, text
 from reloader.wording.printable import counted
 
@@ -21,8 +21,9 @@ MOST_ROWS = 16  # of one difference
 
 
 def verdict(case: Case, number: int) -> str:
-    hook = next(h for h in HOOKS.values() if case.type == h.PROGRAM_TYPE)
-    return next((f"{name} ({n})" for name, n in hook.VERDICTS.items() if n == number), str(number))
+    place = place_with_program(case.type)
+    verdicts = place.PACKETS.verdicts if place and place.PACKETS else {}
+    return next((f"{name} ({n})" for name, n in verdicts.items() if n == number), str(number))
 
 
 def within(number: int, low: int | None, high: int | None) -> bool:

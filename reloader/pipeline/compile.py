@@ -29,7 +29,8 @@ from reloader.pipeline.roles import allowed_roles, describe, suggested_role, typ
 from reloader.pipeline.share import group_id, unknown_group
 from reloader.pipeline.source import read_source
 from reloader.pipeline.wish import Compiled, EntriesRef, Kept, Share, Wish, WishAttachment, WishMap, WishTests
-from reloader.places import HOOKS
+from reloader.places import places
+from reloader.places.place import Place
 from reloader.structs.elf import ElfMap, ElfProgram
 from reloader.structs.elf.sections import loadable
 from reloader.wording.message import Message, hint_of
@@ -227,19 +228,17 @@ class _Compiler:
     # --- attachments
 
     def _attachment(self, index: int, attach: Attach) -> WishAttachment:
-        hook = HOOKS[attach.type]
-        self._check_program(f"spec.attach[{index}].program", attach)
-        target = hook.target(attach.options)
-        return WishAttachment(id=hook.attachment_id(target), type=attach.type, program=attach.program, target=target)
+        place = places()[attach.type].parse(attach.options)
+        self._check_program(f"spec.attach[{index}].program", attach, place)
+        return WishAttachment(id=place.id, type=attach.type, program=attach.program, target=place.target)
 
-    def _check_program(self, path: str, attach: Attach) -> None:
+    def _check_program(self, path: str, attach: Attach, place: Place) -> None:
         mark = attach.marks.get("program", attach.mark)
-        hook = HOOKS[attach.type]
         found = self.objects.programs.get(attach.program)
         if found is None:
             self._note(mark, path, texts.NO_SUCH_PROGRAM(name=attach.program, hint=self._programs_hint(attach)))
-        elif found.type != hook.PROGRAM_TYPE:
-            why = texts.SECTION_OF_OTHER_TYPE(type=attach.type, wanted=hook.SECTION)
+        elif found.type != place.load.program_type:
+            why = texts.SECTION_OF_OTHER_TYPE(type=attach.type, wanted=place.load.section)
             self._note(mark, path, _section(found, why))
         elif not loadable(found.section):
             self._note(mark, path, _unloadable(found))

@@ -47,8 +47,8 @@ class ObjectRef:
 @frozen
 class Attach:
     program: str
-    type: str  # a key of hooks.HOOKS, as `xdp`
-    options: dict[str, Any]  # the hook's own fields, checked against its schema fragment
+    type: str  # a key of places.places()
+    options: dict[str, Any]  # the place's own fields, checked against its schema fragment
     mark: Mark
     marks: dict[str, Mark] = field(default_factory=dict)  # field -> place of its value
 

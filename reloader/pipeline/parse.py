@@ -34,8 +34,8 @@ from reloader.pipeline.model import (
 )
 from reloader.pipeline.sound import Sound, sound_part
 from reloader.pipeline.source import read_source
-from reloader.places import HOOKS
-from reloader.wording.message import Message, hint_of
+from reloader.places import places
+from reloader.wording.message import hint_of
 
 _CONFIG_ONLY = ("entries", "from", "apply", "together_with", "prune", "keep")
 _RULES = {  # field -> the only roles it means something for
@@ -131,6 +131,7 @@ class _Reader:
             cut=self.sound.cut,
         )
         self._no_collisions(pipeline.attach)
+        self._panic_fits(pipeline)
         return pipeline
 
     def _share(self, share: Mapping[str, str]) -> ShareWish:
@@ -183,13 +184,13 @@ class _Reader:
 
     def _attach(self, index: int, item: Mapping[str, Any]) -> Attach:
         steps: Steps = ("spec", "attach", index)
-        for word in ("interface", "netns"):
-            if word in item and (fault := _unnamed(word, item[word])):
-                self._note((*steps, word), fault)
+        options = {k: v for k, v in item.items() if k not in ("program", "type")}
+        for word, fault in places()[item["type"]].faults(options, PLACEHOLDER):
+            self._note((*steps, word), fault)
         return Attach(
             program=item["program"],
             type=item["type"],
-            options={k: v for k, v in item.items() if k not in ("program", "type")},
+            options=options,
             mark=self.document.mark(steps),
             marks=self._marks_below(steps),
         )
@@ -200,13 +201,18 @@ class _Reader:
         for index, attach in enumerate(attachments):
             if index in altered:  # its place may be another than this
                 continue
-            hook = HOOKS[attach.type]
-            place = hook.attachment_id(hook.target(attach.options))
+            place = places()[attach.type].parse(attach.options).id
             if pin_name(place) in first:  # the pin's name: eth0.1 and eth0-1 would share it
                 other = attachments[first[pin_name(place)]].mark
                 message = texts.PLACE_TAKEN(place=place, line=other.line, column=other.column)
                 self._note(("spec", "attach", index), message)
             first.setdefault(pin_name(place), index)
+
+    def _panic_fits(self, pipeline: Pipeline) -> None:
+        for attach in pipeline.attach if pipeline.panic else ():
+            if places()[attach.type].panic(str(pipeline.panic)) is None:
+                self._note(("spec", "panic"), texts.PANIC_WITHOUT_MEANING(panic=pipeline.panic, type=attach.type))
+                return
 
     def _maps(self, items: Mapping[str, Any]) -> tuple[MapWish, ...]:
         for name, item in items.items():
@@ -298,16 +304,6 @@ class _Reader:
     def _bulk(self, steps: Steps, item: Mapping[str, str]) -> Bulk:
         ((kind, name),) = item.items()
         return Bulk(format=kind, path=self._beside(name), mark=self.document.mark((*steps, "from", kind)))
-
-
-def _unnamed(word: str, name: str) -> Message | None:
-    """Return why a text does not name one interface or namespace; None: it may name one."""
-    command = "ip netns" if word == "netns" else "ip link"
-    if name.startswith(PLACEHOLDER):
-        return texts.PLACEHOLDER(name=name, command=command, **{word: name})
-    if any(c in name for c in "*?["):
-        return texts.PATTERN(name=name, command=command, **{word: name})
-    return None
 
 
 def _at(value: Any, steps: Steps) -> Any:

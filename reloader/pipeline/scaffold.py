@@ -1,7 +1,7 @@
 """`reloader init my.bpf.o`: a first YAML from object files, with a role for every writable map that has one that loses
 nothing.
 
-Valid once the interfaces are named and the roles that are `TODO` are chosen; what would not be is refused here.
+Valid once the places are named and the roles that are `TODO` are chosen; what would not be is refused here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from reloader.pipeline.model import Mark, ObjectRef
 from reloader.pipeline.objects import Objects, read_objects
 from reloader.pipeline.roles import allowed_roles, describe, suggested_role
 from reloader.pipeline.schema import API_VERSION
-from reloader.places import HOOKS
+from reloader.places import places
+from reloader.places.place import LoadHints
 from reloader.structs.decode import show
 from reloader.structs.elf import ElfMap, ElfProgram
 from reloader.structs.elf.sections import loadable
@@ -45,13 +46,14 @@ def first_yaml(objects: Sequence[Path]) -> str:
     if not attached:
         raise InputError([_nothing_to_attach(joined, str(objects[0]))])
     _writable(objects)
-    text = _text(objects, joined, attached, PLACEHOLDER)
-    _require_valid(objects, _text(objects, joined, attached, "eth0"))
+    text = _text(objects, joined, attached)
+    _require_valid(objects, _text(objects, joined, attached, named=True))
     return text
 
 
-def _text(objects: Sequence[Path], joined: Objects, attached: Sequence[ElfProgram], interface: str) -> str:
-    lines = [*_head(objects), *_rodata(joined), *_attach(joined, attached, interface), *_maps(joined), ""]
+def _text(objects: Sequence[Path], joined: Objects, attached: Sequence[ElfProgram], *, named: bool = False) -> str:
+    """`named`: with places that could exist instead of placeholders."""
+    lines = [*_head(objects), *_rodata(joined), *_attach(joined, attached, named=named), *_maps(joined), ""]
     return "\n".join(lines)
 
 
@@ -66,8 +68,7 @@ def _writable(objects: Sequence[Path]) -> None:
 
 
 def _require_valid(objects: Sequence[Path], text: str) -> None:
-    """What is written here has to be what `validate` takes once the interfaces and roles are chosen. InputError: it is
-    not."""
+    """What is written here has to be what `validate` takes once places and roles are chosen. InputError: it is not."""
     try:
         compile_source(text.encode(), Path(os.path.abspath("init.yaml")))
     except InputError as error:
@@ -86,13 +87,13 @@ def _require_valid(objects: Sequence[Path], text: str) -> None:
 
 def _nothing_to_attach(objects: Objects, file: str) -> Problem:
     sections = sorted({p.section for p in objects.programs.values()})
-    hint = texts.ATTACHABLE_SECTIONS(sections=sections, types=list(HOOKS)) if sections else ""
+    hint = texts.ATTACHABLE_SECTIONS(sections=sections, types=list(places())) if sections else ""
     return Problem.at(file, texts.NOTHING_TO_ATTACH(sections=sections, hint=hint))
 
 
 def _attachable(objects: Objects) -> list[ElfProgram]:
-    """Programs of a known hook that are not merely tail-called."""
-    types = {hook.PROGRAM_TYPE for hook in HOOKS.values()}
+    """Programs of a known place that are not merely tail-called."""
+    types = _loads()
     called = {name for m in objects.maps.values() for name in m.prog_array_values}
     fit = [p for p in objects.programs.values() if p.type in types]
     return [p for p in fit if p.name not in called and p.autoload and loadable(p.section)] or fit
@@ -147,14 +148,22 @@ def _flow(value: Any) -> str:
 # --- attachments
 
 
-def _attach(objects: Objects, programs: Sequence[ElfProgram], interface: str) -> Iterator[str]:
+def _loads() -> Mapping[str, tuple[str, LoadHints]]:
+    """Program type → the attach type that takes it, and what it has to be loaded as."""
+    return {hints.program_type: (kind, hints) for kind, place in places().items() for hints in place.LOADS}
+
+
+def _attach(objects: Objects, programs: Sequence[ElfProgram], *, named: bool) -> Iterator[str]:
     yield "  attach:"
-    types = {hook.PROGRAM_TYPE: name for name, hook in HOOKS.items()}
+    types = _loads()
     for index, program in enumerate(programs, 1):
-        place = interface if index == 1 else f"{interface}-{index}"
-        yield f"    - {{program: {quoted(program.name)}, type: {types[program.type]}, interface: {place}}}"
-    yield f"    # {texts.YAML_ATTACH_FIELDS()}"
-    yield f"    # {texts.YAML_ATTACH_NETNS()}"
+        kind, hints = types[program.type]
+        example = places()[kind].EXAMPLE if named else dict.fromkeys(places()[kind].REQUIRED, PLACEHOLDER)
+        texts_of_place = {name: text if index == 1 else f"{text}-{index}" for name, text in example.items()}
+        fields = {"program": quoted(program.name), "type": kind, **hints.options, **texts_of_place}
+        yield f"    - {{{', '.join(f'{name}: {text}' for name, text in fields.items())}}}"
+    for kind in dict.fromkeys(types[program.type][0] for program in programs):
+        yield f"    # {texts.YAML_ATTACH_FIELDS(type=kind, fields=places()[kind].REMARK)}"
     for other in objects.programs.values():
         if other.type not in types:
             yield _remark(f"    # {texts.YAML_NOT_ATTACHED(program=other.name, section=other.section)}")

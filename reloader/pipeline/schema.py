@@ -1,4 +1,4 @@
-"""The published JSON Schema (draft-07) of a pipeline, composed from its parts and the hooks' fragments.
+"""The published JSON Schema (draft-07) of a pipeline, composed from its parts and the places' fragments.
 
 schemas/pipeline.schema.json is `python -m reloader.pipeline.schema` written down; a test holds them equal. check.py
 holds documents against it, editors do the same through the modeline.
@@ -15,7 +15,7 @@ from reloader.pipeline.enums import Access, Apply, Panic, Role
 from reloader.pipeline.health.health_schema import CHECK, HEALTH
 from reloader.pipeline.tests.tests_schema import DEFINITIONS as TEST_DEFINITIONS
 from reloader.pipeline.tests.tests_schema import TEST
-from reloader.places import HOOKS
+from reloader.places import places
 
 API_VERSION = "reloader/v1"
 _FILE = {"type": "string", "pattern": r"^[^\u0000]+$"}
@@ -190,27 +190,27 @@ def _attach() -> dict[str, Any]:
             "if": {"properties": {"type": {"const": kind}}, "required": ["type"]},
             "then": {"$ref": f"#/definitions/attach_{kind}"},
         }
-        for kind in HOOKS
+        for kind in places()
     ]
     return {
         "title": "Attachment",
         "description": "One program at one place.",
         "type": "object",
         "required": ["program", "type"],
-        "properties": {**_ATTACH_COMMON, "type": {**_ATTACH_COMMON["type"], "enum": list(HOOKS)}},
+        "properties": {**_ATTACH_COMMON, "type": {**_ATTACH_COMMON["type"], "enum": list(places())}},
         "allOf": kinds,
     }
 
 
-def _attach_hooks() -> dict[str, Any]:
+def _attach_types() -> dict[str, Any]:
     return {
         f"attach_{kind}": _object(
-            hook.REQUIRED,
-            {**_ATTACH_COMMON, **hook.PROPERTIES},
-            title=hook.TITLE,
+            place.REQUIRED,
+            {**_ATTACH_COMMON, **place.PROPERTIES},
+            title=place.TITLE,
             description=f"Fields of an attachment of type {kind}.",
         )
-        for kind, hook in HOOKS.items()
+        for kind, place in places().items()
     }
 
 
@@ -328,7 +328,7 @@ def pipeline_schema() -> dict[str, Any]:
             "map": _MAP,
             "check": CHECK,
             "attach": _attach(),
-            **_attach_hooks(),
+            **_attach_types(),
             **TEST_DEFINITIONS,
         },
     }

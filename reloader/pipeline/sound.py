@@ -1,25 +1,25 @@
 """What is left of a document without all that the schema refuses, so that the rest is checked in the same run.
 
 Between check.py and parse.py. List items stay where they are: a refused one takes out its list, otherwise the places
-of its neighbours would shift. A refused interface or entry is exchanged for a stand-in.
+of its neighbours would shift. A name of a place, and an entry, is exchanged for a stand-in.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from reloader.frozen import frozen
 from reloader.pipeline.check import refused
 from reloader.pipeline.document import Document, Steps
+from reloader.places import places
 
 _TRIES = 8  # what is taken out may leave a gap, and then what has the gap goes too
 _EMPTY: dict[str, Any] = {"objects": [], "attach": []}  # fields of spec that there must be
 _WHOLE = ("test", "health")  # one check or case leans on another: taken out whole
 _NAMELESS = "unnamed"
-_INTERFACE = "unnamed"
 _ENTRY = {"key": 0, "value": 0}  # parse.py does not read it: its place is in `cut`
 
 
@@ -86,6 +86,13 @@ def _inside(value: Any, step: str | int) -> Any:
     return value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None
 
 
+def _example_of(steps: Steps, holder: Any) -> Mapping[str, str]:
+    """The fields without which an attachment does not name a place, filled in."""
+    kind = holder.get("type") if steps[:2] == ("spec", "attach") and isinstance(holder, dict) else ""
+    place = places().get(str(kind))
+    return place.EXAMPLE if place else {}
+
+
 def _take_out(value: dict[str, Any], steps: Steps) -> bool:
     """False: nothing is left to read."""
     if steps[:1] != ("spec",):
@@ -104,8 +111,8 @@ def _take_out(value: dict[str, Any], steps: Steps) -> bool:
         holder = _inside(holder, step)
     if isinstance(holder, list) and isinstance(steps[-1], int):
         holder[steps[-1]] = dict(_ENTRY)
-    elif steps[-1] == "interface":
-        holder["interface"] = _INTERFACE
+    elif steps[-1] in (example := _example_of(steps, holder)):
+        holder[steps[-1]] = example[str(steps[-1])]
     elif isinstance(holder, dict):
         holder.pop(steps[-1], None)
     return True

@@ -115,15 +115,14 @@ NOT_CONFIG = Text(
     "not-config", "the map {name!r} does not have role config", hint="only config maps can change together"
 )
 NO_SUCH_TIED_MAP = Text("no-such-tied-map", "the map {name!r} is not declared here")
-PATTERN = Text(
-    "pattern",
-    "{name!r} is a pattern, and reloader does not expand patterns",
-    hint="write one attachment for each, by the name that `{command}` shows",
+PANIC_WITHOUT_MEANING = Text(
+    "panic-without-meaning",
+    "panic: {panic} does not mean anything for attach type {type}",
+    hint="remove the field `panic`, or write a pipeline of its own for those attachments",
 )
 PIN_MISSING = Text(
     "pin-missing", "an external map needs the field 'pin'", hint="add the absolute path on a bpf filesystem"
 )
-PLACEHOLDER = Text("placeholder", "{name!r} is a placeholder", hint="write the name that `{command}` shows")
 PLACE_TAKEN = Text(
     "place-taken",
     "the attachment at {line}:{column} already uses {place}",
@@ -417,11 +416,7 @@ NO_VALID_YAML = Text(
 )
 PATH_NOT_UTF8 = Text("path-not-utf8", "the path is not UTF-8, so YAML cannot contain it", hint="rename the file")
 
-YAML_ATTACH_FIELDS = Text(
-    "yaml-attach-fields",
-    "also, of xdp: mode: native (default) or skb · of tcx: direction: ingress (default) or egress",
-)
-YAML_ATTACH_NETNS = Text("yaml-attach-netns", "of both: netns: a name or an absolute path")
+YAML_ATTACH_FIELDS = Text("yaml-attach-fields", "also, of {type}: {fields}")
 YAML_CONSTANTS = Text(
     "yaml-constants",
     "rodata:  # constants of the objects, as compiled; set those that differ, or parts of a struct or array",
@@ -435,7 +430,7 @@ YAML_ROLE = Text(
 YAML_ROLES = Text("yaml-roles", "roles: {roles}")
 YAML_WRITTEN = Text(
     "yaml-written",
-    "Written by `reloader init OBJECT`. Name the interfaces, choose the roles, then run `reloader validate FILE`.",
+    "Written by `reloader init OBJECT`. Name the places, choose the roles, then run `reloader validate FILE`.",
 )
 
 # --- roles

@@ -93,7 +93,7 @@ class WishMap:
 @frozen
 class WishAttachment:
     id: str  # stable name of (hook, netns, interface, slot); names the link's pin
-    type: str  # a key of hooks.HOOKS
+    type: str  # a key of places.places()
     program: str
     target: dict[str, str]  # the hook's own words, as {"interface": "eth0", "mode": "native", "netns": "/run/netns/a"}
 

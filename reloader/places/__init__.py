@@ -1,81 +1,54 @@
-"""Attach types, one small file each: what its YAML looks like and, for the engine, how to attach.
-
-A hook is a module; `Hook` says what the module must hold, and mypy checks it. A new attach type is a new
-file here and a line in HOOKS.
-"""
+"""Where programs attach, by type. A new type is a class that satisfies place.Place, and a line in both tables here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from reloader.kernel import Fd, Interface, Links
-from reloader.places.interface import tcx, xdp
+from reloader.places.interface.moved import moved as interface_moved
 
+if TYPE_CHECKING:
+    from reloader.kernel import Kernel, LinkInfo
+    from reloader.places.place import Place, Record
+    from reloader.wording.message import Message
 
-class Hook(Protocol):
-    """What a module in this folder provides."""
+    Moved = Callable[[Kernel, Sequence[tuple[Record, LinkInfo]]], Message | None]
 
-    @property
-    def TITLE(self) -> str:
-        """A few words for editors."""
-
-    @property
-    def PROGRAM_TYPE(self) -> str:
-        """The type of program, as elf.py derives it from the section, that may attach here."""
-
-    @property
-    def SECTION(self) -> str:
-        """How a section of such a program is named, for hints."""
-
-    @property
-    def PROPERTIES(self) -> Mapping[str, Any]:
-        """JSON Schema of the attachment's own fields."""
-
-    @property
-    def REQUIRED(self) -> tuple[str, ...]:
-        """Which of them must be given."""
-
-    @property
-    def VERDICTS(self) -> Mapping[str, int]:
-        """What its programs may return, by name; for tests."""
-
-    @property
-    def PACKET_LEAST(self) -> int:
-        """Bytes of the shortest packet that BPF_PROG_RUN takes for it."""
-
-    @property
-    def PACKET_MOST(self) -> int:
-        """Bytes of the longest."""
-
-    def target(self, options: Mapping[str, Any]) -> dict[str, str]:
-        """The checked fields of an attachment as the engine's words, with defaults filled in."""
-
-    def attachment_id(self, target: Mapping[str, str]) -> str:
-        """A stable name of the place; two attachments of the same id would collide."""
-
-    @property
-    def SEVERAL(self) -> bool:
-        """Whether programs of others may sit there too; where not, one that is there already is in the way."""
-
-    def missing(self, links: Links) -> str:
-        """What this kernel lacks for it; empty when it has all."""
-
-    def attach(self, links: Links, prog: Fd, target: Mapping[str, str], ifindex: int) -> Fd:
-        """A new link at that place, held by its descriptor only."""
-
-    def rescue_off(
-        self, links: Links, target: Mapping[str, str], interface: Interface, programs: Mapping[int, Fd]
-    ) -> None:
-        """Take off what `rescue` attached there, if it is one of these programs, by kernel id."""
-
-    def rescue(self, target: Mapping[str, str], program: str) -> tuple[str, ...]:
-        """Lines of shell that attach a pinned program (a quoted word) with plain tools, where nothing is attached."""
+MOVED: Mapping[str, Moved] = {"xdp": interface_moved, "tcx": interface_moved}
+"""What tells that a recorded place is another one now. Apart from the classes, and in modules that import little: the
+check behind "nothing to do" asks nothing else."""
 
 
-HOOKS: Mapping[str, Hook] = {"xdp": xdp, "tcx": tcx}
+@functools.cache
+def places() -> Mapping[str, type[Place]]:
+    """Return all types of places. Late, because most commands end before one is needed."""
+    from reloader.places.interface.tcx import Tcx
+    from reloader.places.interface.xdp import Xdp
+
+    return {"xdp": Xdp, "tcx": Tcx}
+
+
+def place_of(kind: str, target: Mapping[str, str]) -> Place:
+    """Return the place of an attachment by its type and target."""
+    return places()[kind].of(target)
 
 
 def type_of(attachment: str) -> str:
-    """The hook of an attachment, by its id alone: what stands before the place."""
+    """Return the type of an attachment by its id alone."""
     return attachment.partition(":")[0].partition("-")[0]
+
+
+def first_moved(kernel: Kernel, links: Iterable[tuple[str, Record, LinkInfo]]) -> Message | None:
+    """Say which of these links (attachment id, record, link) is not where it was recorded; None: all are. Types that
+    look in the same way are asked together."""
+    asked: dict[Moved, list[tuple[Record, LinkInfo]]] = {}
+    for attachment, record, link in links:
+        asked.setdefault(MOVED[type_of(attachment)], []).append((record, link))
+    answers = (moved(kernel, pairs) for moved, pairs in asked.items())
+    return next((answer for answer in answers if answer), None)
+
+
+def place_with_program(program_type: str) -> type[Place] | None:
+    """Return the type of place that takes programs of this type; None: none does."""
+    return next((k for k in places().values() if any(hints.program_type == program_type for hints in k.LOADS)), None)

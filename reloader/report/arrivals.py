@@ -1,4 +1,4 @@
-"""Whether packets reach our programs: how often each runs, and how many packets its interface counts in that time.
+"""Whether packets reach our programs: how often each runs, and how many packets its place counts in that time.
 
 The kernel counts runs only while it is asked to (BPF_ENABLE_STATS), so a short sample is taken. Called by status.py
 and doctor/pipeline_checks.py. Changes nothing.
@@ -10,13 +10,17 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 
-from reloader.errors import KernelError, MissingFeature
+from reloader.errors import KernelError
 from reloader.frozen import frozen
-from reloader.kernel import Fd, Kernel
+from reloader.kernel import Fd
 from reloader.kernel.host import Host
 from reloader.observe.pipeline import Observed
 from reloader.pins.own_folders import pinned
 from reloader.pipeline.wish import WishAttachment
+from reloader.places import place_of
+from reloader.places.place import Place
+from reloader.report import texts
+from reloader.wording.message import Message
 
 WINDOW = 0.15  # s of a sample
 SETTLE = 0.03  # s that a counted packet may take to a program
@@ -28,12 +32,12 @@ class Arrival:
     """One sample at one attachment."""
 
     runs: int  # of our program
-    packets: int  # that the interface counted, in the attachment's direction
+    packets: int  # that the place counted
     seconds: float
 
     @property
     def none_reached(self) -> bool:
-        """Whether the interface had packets and our program saw none of them."""
+        """Whether packets came to the place and our program saw none of them."""
         return self.packets >= LEAST and not self.runs
 
     @property
@@ -42,18 +46,19 @@ class Arrival:
         return self.packets >= LEAST or self.runs > 0
 
 
-Place = tuple[str, str]  # pipeline, attachment id
+Key = tuple[str, str]  # pipeline, attachment id
 
 
-def sample(host: Host, seen: Mapping[str, Observed], wanted: Collection[Place]) -> dict[Place, Arrival]:
+def sample(host: Host, seen: Mapping[str, Observed], wanted: Collection[Key]) -> dict[Key, Arrival]:
     """One sample of all that are wanted and where our link runs. `seen`: by pipeline. Empty without the permission to
-    count. Where the first look finds that no packet reached a program, a second one has to find the same."""
+    count; a place that cannot count packets has no sample. Where the first look finds that no packet reached a
+    program, a second one has to find the same."""
     first = _sample(host, seen, wanted)
-    doubtful = [place for place, one in first.items() if one.none_reached]
+    doubtful = [key for key, one in first.items() if one.none_reached]
     return {**first, **_sample(host, seen, doubtful)}
 
 
-def _sample(host: Host, seen: Mapping[str, Observed], wanted: Collection[Place]) -> dict[Place, Arrival]:
+def _sample(host: Host, seen: Mapping[str, Observed], wanted: Collection[Key]) -> dict[Key, Arrival]:
     if not wanted:
         return {}
     with ExitStack() as opened:
@@ -61,27 +66,42 @@ def _sample(host: Host, seen: Mapping[str, Observed], wanted: Collection[Place])
             opened.enter_context(host.kernel.progs.count_runs())
         except KernelError:  # no permission
             return {}
-        found = [
-            (place, opened.enter_context(fd), attachment)
-            for name, one in seen.items()
-            for attachment in _running(one)
-            if (place := (name, attachment.id)) in wanted and (fd := _program(host, one, attachment))
-        ]
-        runs = {place: host.kernel.progs.info(fd).run_cnt for place, fd, _ in found}
-        packets = {place: _packets(host.kernel, attachment) for place, _, attachment in found}
+        found = list(_counted(host, seen, wanted, opened))
+        runs = {one.key: host.kernel.progs.info(one.program).run_cnt for one in found}
+        before = {one.key: one.place.traffic(host.kernel) for one in found}
         started = time.monotonic()
         time.sleep(WINDOW)
-        after = {place: _packets(host.kernel, attachment) for place, _, attachment in found}
+        after = {one.key: one.place.traffic(host.kernel) for one in found}
         seconds = time.monotonic() - started
         time.sleep(SETTLE)
         return {
-            place: Arrival(
-                runs=host.kernel.progs.info(fd).run_cnt - runs[place],
-                packets=max(0, after[place] - packets[place]),
+            one.key: Arrival(
+                runs=host.kernel.progs.info(one.program).run_cnt - runs[one.key],
+                packets=max(0, last - first),
                 seconds=seconds,
             )
-            for place, fd, _ in found
+            for one in found
+            if (first := before[one.key]) is not None and (last := after[one.key]) is not None
         }
+
+
+@frozen
+class _Counted:
+    """An attachment whose program runs."""
+
+    key: Key
+    program: Fd
+    place: Place
+
+
+def _counted(
+    host: Host, seen: Mapping[str, Observed], wanted: Collection[Key], opened: ExitStack
+) -> Iterator[_Counted]:
+    for name, one in seen.items():
+        for attachment in _running(one):
+            if (name, attachment.id) in wanted and (fd := _program(host, one, attachment)):
+                place = place_of(attachment.type, attachment.target)
+                yield _Counted(key=(name, attachment.id), program=opened.enter_context(fd), place=place)
 
 
 def _running(seen: Observed) -> Iterator[WishAttachment]:
@@ -97,19 +117,9 @@ def _program(host: Host, seen: Observed, attachment: WishAttachment) -> Fd | Non
     return pinned(host.kernel, pin)
 
 
-def _packets(kernel: Kernel, attachment: WishAttachment) -> int:
-    """0 where the interface has gone since."""
-    target = attachment.target
-    name = "tx_packets" if target.get("direction") == "egress" else "rx_packets"
-    try:
-        return kernel.net.counters(target["interface"], target.get("netns")).get(name, 0)
-    except (KernelError, MissingFeature):
-        return 0
-
-
-def unreached(program: str, found: Arrival) -> str:
-    """What a sample says of a program that packets pass by, as a sentence."""
-    return f"{program} saw none of {found.packets} packets that the interface counted in {found.seconds:.1f} s"
+def unreached(program: str, found: Arrival) -> Message:
+    """Say that packets pass by a program."""
+    return texts.UNREACHED(program=program, packets=found.packets, seconds=found.seconds)
 
 
 def arrival_json(found: Arrival | None) -> dict[str, object] | None:

@@ -20,7 +20,8 @@ from reloader.pins.own_folders import pinned
 from reloader.pipeline.enums import Role
 from reloader.pipeline.wish import WishMap
 from reloader.plan.config.foreign import HANDLE_TYPES
-from reloader.report.status import astray, current_of
+from reloader.report.attachments import faults
+from reloader.report.status import current_of
 from reloader.store import records
 from reloader.store.records import Generation
 from reloader.structs.decode import show, text
@@ -173,7 +174,7 @@ def drift(host: Host, pipeline: str) -> tuple[int, list[str]]:
         return generation.number, ["- all of it: the kernel was restarted"]
     return generation.number, [
         *_program_lines(generation, seen),
-        *(f"~ attachment {a}: {words}" for a, words in astray(seen).items()),
+        *(f"~ attachment {a}: {fault}" for a, fault in faults(seen).items()),
         *_map_lines(host, generation, seen),
         *_entry_lines(host.paths, generation, seen),
         *_handle_lines(host, generation, seen),

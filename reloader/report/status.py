@@ -12,29 +12,19 @@ from typing import Any
 from reloader.errors import NeedsHuman, NotFoundError
 from reloader.kernel import PLAIN_TYPES, MapType
 from reloader.kernel.host import Host
-from reloader.observe.pipeline import Observed, SeenAttachment, observe, panic_of
+from reloader.observe.pipeline import Observed, observe, panic_of
 from reloader.paths import Paths
 from reloader.pins.own_folders import pinned
 from reloader.pipeline import constant_values
 from reloader.pipeline.model import Role
 from reloader.pipeline.wish import Wish
+from reloader.places.place import Seen
 from reloader.plan.state.compat import map_differences, wished_shape
 from reloader.report.arrivals import Arrival, arrival_json, sample, unreached
+from reloader.report.attachments import faults
 from reloader.store import records
 from reloader.store.records import Generation, MapRecord
 from reloader.store.trial_terms import guarded, left, overdue
-
-
-class Sight(StrEnum):
-    """What the kernel shows at an attachment, against the record."""
-
-    AS_RECORDED = "as-recorded"
-    NO_INTERFACE = "no-interface"
-    UNPINNED = "unpinned"
-    ELSEWHERE = "elsewhere"  # its link serves on another interface
-    RECREATED = "recreated"  # the interface was
-    PANIC = "panic"
-    OTHER = "other"  # somebody else's program runs
 
 
 class State(StrEnum):
@@ -89,13 +79,13 @@ def _status(host: Host, name: str) -> dict[str, Any]:
     return {**body, "attachments": attachments_of(seen, arrivals), "maps": _maps(host, seen, name)}
 
 
-def _late(there: SeenAttachment) -> bool:
+def _late(there: Seen) -> bool:
     """Whether packets meet another program before ours, which may keep them all."""
     return any(one.before for one in there.neighbours)
 
 
 def _beside(seen: Observed, arrivals: Mapping[str, Arrival]) -> list[str]:
-    """The others on our hooks, and programs of ours that no packet reaches."""
+    """The others at our places, and programs of ours that no packet reaches."""
     notes = []
     for a in seen.generation.wish.attachments if seen.generation else ():
         there = seen.attachments[a.id]
@@ -198,11 +188,11 @@ def _problems(paths: Paths, seen: Observed, name: str) -> list[str]:
 
 def _drift(seen: Observed) -> list[str]:
     """What the kernel has otherwise than recorded, but for a panic."""
-    other = astray(seen).items()
+    other = faults(seen).items()
     gone = [n for n in (seen.generation.maps if seen.generation else {}) if n not in seen.maps]
     held = [n for n, m in seen.maps.items() if m.unpinned or n in seen.unpublished]
     return [
-        *(f"attachment {a}: {words}" for a, words in other if not panic_of(seen.attachments[a], seen)),
+        *(f"attachment {a}: {fault}" for a, fault in other if not panic_of(seen.attachments[a], seen)),
         *(f"map {n}: its pin is gone" for n in gone),
         *(f"program {p}: its pin is gone; `reloader apply FILE` pins it again" for p in seen.unpinned_progs),
         *(f"map {n}: its pin is gone, the map is not; `reloader apply FILE` pins it again" for n in held),
@@ -217,6 +207,7 @@ def attachments_of(seen: Observed, arrivals: Mapping[str, Arrival] | None = None
     """One row for each; `arrivals`: samples that were taken, by id."""
     links = seen.current.links if seen.current else {}
     wished = seen.generation.wish.attachments if seen.generation else ()
+    wrong = faults(seen)
     return [
         {
             "id": a.id,
@@ -224,39 +215,14 @@ def attachments_of(seen: Observed, arrivals: Mapping[str, Arrival] | None = None
             "program": a.program,
             "prog_id": links[a.id].prog if a.id in links else 0,
             "link_id": links[a.id].id if a.id in links else 0,
-            "seen": _seen(seen, a.id)[1],
+            "seen": _ends(panic)
+            if (panic := panic_of(seen.attachments[a.id], seen))
+            else wrong.get(a.id, "as recorded"),
             "neighbours": [one.to_json() for one in seen.attachments[a.id].neighbours],
             "arrivals": arrival_json((arrivals or {}).get(a.id)),
         }
         for a in wished
     ]
-
-
-def astray(seen: Observed) -> dict[str, str]:
-    """Attachments that are not as recorded, and what is there in words."""
-    wished = seen.generation.wish.attachments if seen.generation else ()
-    sights = {a.id: _seen(seen, a.id) for a in wished}
-    return {a: words for a, (sight, words) in sights.items() if sight is not Sight.AS_RECORDED}
-
-
-def _seen(seen: Observed, attachment: str) -> tuple[Sight, str]:
-    """What the kernel shows at an attachment, against the record; and in words."""
-    there, links = seen.attachments[attachment], seen.current.links if seen.current else {}
-    if there.interface is None:
-        return Sight.NO_INTERFACE, "the interface is gone"
-    other = f"; {there.owner} runs there, {there.foreign.words}" if there.foreign else ""
-    if there.link is None:
-        return Sight.UNPINNED, f"our link's pin is gone{other}"
-    if there.elsewhere:
-        where = f"our link serves on interface {there.link.ifindex}, which this is not"
-        return Sight.ELSEWHERE, f"{where}; nothing of ours is attached here"
-    if not there.link.ifindex:
-        return Sight.RECREATED, f"the interface was recreated; nothing of ours is attached{other}"
-    if panic := panic_of(there, seen):
-        return Sight.PANIC, _ends(panic)
-    if attachment in links and there.link.prog_id != links[attachment].prog:
-        return Sight.OTHER, f"{there.owner} runs there"
-    return Sight.AS_RECORDED, "as recorded"
 
 
 def _maps(host: Host, seen: Observed, name: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from reloader.disk import jsonable
 from reloader.disk.atomic_files import UnfitFile, listing, read_regular, write_atomic
@@ -68,13 +68,11 @@ class MapRecord:
 
 @frozen
 class LinkRecord:
+    REST: ClassVar[str] = "place"
     pin: str
     id: int
     prog: int  # kernel id of the program it runs
-    interface: str = ""  # its name when the link was recorded; empty: the record is of before this was kept
-    ifindex: int = 0
-    netns: str | None = None  # path; None: the writer's own
-    netns_id: str = ""  # identity of that namespace, as kernel.Interface has it
+    place: dict[str, str | int | None] = field(default_factory=dict)  # what the place keeps, for itself alone
 
 
 @frozen

@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager, nullcontext
 from reloader.errors import KernelError, MissingFeature, PermissionRefused
 from reloader.frozen import frozen
 from reloader.kernel import PERCPU_TYPES, Kernel, MapInfo
-from reloader.observe.in_force import places_hold
-from reloader.pins.own_folders import pinned
+from reloader.observe.in_force import link_at
 from reloader.pipeline.checks import Check, Health, InterfaceCounter, MapField, Of, ProgramRuns
 from reloader.pipeline.field import find
+from reloader.places import first_moved
 from reloader.store.records import Generation, LinkRecord
 from reloader.trial.judge import Look, Reading
 
@@ -47,7 +47,7 @@ def astray(kernel: Kernel, links: Mapping[str, LinkRecord]) -> str:
     nothing wrong."""
     for attachment, link in links.items():
         try:
-            wrong = _astray(kernel, link)
+            wrong = _astray(kernel, attachment, link)
         except (KernelError, MissingFeature) as error:
             wrong = f"cannot be read: {error}"
         if wrong:
@@ -55,17 +55,15 @@ def astray(kernel: Kernel, links: Mapping[str, LinkRecord]) -> str:
     return ""
 
 
-def _astray(kernel: Kernel, link: LinkRecord) -> str:
-    fd = pinned(kernel, link.pin)
-    if fd is None:
+def _astray(kernel: Kernel, attachment: str, link: LinkRecord) -> str:
+    info = link_at(kernel, link.pin)
+    if info is None:
         return "its link's pin is gone"
-    with fd:
-        info = kernel.links.info(fd)
     if not info.attached:
         return "its interface is gone"
     if info.id != link.id or info.prog_id != link.prog:
         return "another program runs there"
-    return "" if places_hold(kernel, [link]) else f"{link.interface} is another interface now"
+    return first_moved(kernel, [(attachment, link.place, info)]) or ""
 
 
 def look_before(subject: Subject, health: Health) -> Look:

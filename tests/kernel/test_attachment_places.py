@@ -50,7 +50,7 @@ def test_an_interface_renamed_and_its_name_given_to_another(stage: Stage) -> Non
     assert not stands(stage)
     assert "nothing of ours is attached here" in problems(stage)[0]
     detail = stage.apply("v1", code=65)["error"]["detail"]
-    assert "our link serves on interface" in detail
+    assert "our link is attached to interface" in detail
     assert TWO_STEPS in detail
     was = stage.kernel.net.interface("was0", rx.netns)
     assert was is not None
@@ -75,7 +75,7 @@ def test_a_namespace_made_anew_while_the_old_one_lives(stage: Stage) -> None:
         rx.run("ip", *words.split())
         assert not stands(stage)
         assert "nothing of ours is attached here" in problems(stage)[0]
-        assert "our link serves on interface" in stage.apply("v1", code=65)["error"]["detail"]
+        assert "our link is attached to interface" in stage.apply("v1", code=65)["error"]["detail"]
     finally:
         os.close(old)
 
@@ -113,6 +113,6 @@ def test_one_interface_by_two_names_of_its_namespace(stage: Stage, tmp_path: Pat
     alias.symlink_to(rx.netns)
     stage.file.write_text(text.replace(rx.netns, str(alias)))
     detail = stage.call("apply", stage.file, code=65)["error"]["detail"]
-    assert f"the same interface as xdp:{rx.interface}@{rx.name} of this pipeline" in detail
+    assert f"the same place as xdp:{rx.interface}@{rx.name} of this pipeline" in detail
     assert TWO_STEPS in detail
     stage.file.write_text(text)

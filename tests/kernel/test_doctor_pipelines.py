@@ -81,7 +81,7 @@ def test_an_interface_that_is_gone_and_one_that_came_back(stage: Stage) -> None:
     run("ip", "-n", rx.name, "link", "add", "eph0", "type", "veth", "peer", "name", "eph1")
     what, hint = ill(stage)
     assert "the interface was recreated" in what
-    assert "apply it" in hint
+    assert "`reloader apply FILE`" in hint
     stage.call("apply", stage.file)
     assert ills(stage) == []
 
@@ -94,7 +94,7 @@ def test_a_namespace_that_is_gone(stage: Stage) -> None:
     stage.apply(stage.spec(attach=[stage.attach(), attach]))
     run("ip", "netns", "del", name)
     what, _ = ill(stage)
-    assert f"the network namespace /run/netns/{name} is gone" in what
+    assert f"/run/netns/{name}: the network namespace is missing" in what
 
 
 def test_somebody_elses_program(stage: Stage, compile_bpf: Callable[[str], Path]) -> None:
@@ -103,7 +103,7 @@ def test_somebody_elses_program(stage: Stage, compile_bpf: Callable[[str], Path]
     (pin,) = (p for p in stage.sandbox.pins() if "/links/" in p)
     stage.kernel.pins.unpin(f"{stage.sandbox.bpffs}/{pin}")
     wait_until(lambda: not stage.attached())
-    assert "nothing is attached" in ill(stage)[0]
+    assert "our link's pin is missing" in ill(stage)[0]
     request = LoadRequest(objects=(compile_bpf(OTHERS).read_bytes(),), name="others", programs=("others",))
     loaded = stage.kernel.progs.load(request)
     interface = stage.kernel.net.interface(rx.interface, rx.netns)
@@ -113,7 +113,7 @@ def test_somebody_elses_program(stage: Stage, compile_bpf: Callable[[str], Path]
     loaded.close()
     (shown,) = stage.call("status")["pipelines"]
     assert shown["state"] == "drift"
-    assert "our link's pin is gone; program 'others' (id" in shown["attachments"][0]["seen"]
+    assert "our link's pin is missing; program 'others' (id" in shown["attachments"][0]["seen"]
     assert "runs there, by netlink" in shown["attachments"][0]["seen"]
     what, hint = ill(stage)
     assert "program 'others'" in what

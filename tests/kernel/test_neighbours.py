@@ -163,7 +163,7 @@ def test_a_link_that_somebody_holds_is_not_taken_over(stage: Stage, theirs: Fd) 
     link.close()
     done = stage.spawn("apply", path, "--take-over")
     assert f"held by pin {pin}" in done.err
-    assert "only who holds a link can let it go" in done.err
+    assert "only who holds a link can detach it" in done.err
     assert stage.attached() == mine
     stage.kernel.pins.unpin(pin)
 

@@ -89,7 +89,7 @@ def test_status_of_what_is_not_well(stage: Stage) -> None:
     with stage.kernel.pins.get(pin) as held:
         stage.kernel.pins.unpin(pin)
         assert state()[0] == "drift"
-        assert "our link's pin is gone" in state()[1]
+        assert "our link's pin is missing" in state()[1]
         stage.kernel.pins.pin(held, pin)
     assert state() == ("serving", "")
     journal = stage.paths.journal_file("edge", "1")

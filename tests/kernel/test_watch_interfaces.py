@@ -25,7 +25,7 @@ loop.SWEEP = 3600.0
 {more}
 sys.exit(cli.main(sys.argv[1:]))
 """
-DEAF = "from reloader.daemon.interfaces import Interfaces; Interfaces.point_at = lambda self, namespaces: False"
+DEAF = "from reloader.daemon.place_events import PlaceEvents as Events; Events.point_at = lambda self, wakes: False"
 
 
 @pytest.fixture

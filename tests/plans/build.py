@@ -25,10 +25,14 @@ import yaml
 from reloader.config_maps.entry_changes import digest_of, entry_diff, join_records
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Interface, LinkInfo, MapInfo, MapType, XdpMode
 from reloader.layouts.rules import Conversion
-from reloader.observe.pipeline import Observed, SeenAttachment, SeenMap
+from reloader.observe.pipeline import Observed, SeenMap
 from reloader.paths import Paths
 from reloader.pipeline.model import Apply, Role
 from reloader.pipeline.wish import EntriesRef, Kept, Wish, WishAttachment, WishMap, WishObject, WishTests
+from reloader.places.interface import texts
+from reloader.places.interface.tcx import Tcx
+from reloader.places.interface.xdp import Xdp
+from reloader.places.place import Foreign, Seen
 from reloader.plan import ops
 from reloader.plan.ops import Op
 from reloader.plan.planner import Request
@@ -283,37 +287,48 @@ def seen_map(wanted: WishMap, pin: str, entries: dict[int, int] | None) -> SeenM
     )  # fmt: skip
 
 
-def seen_attachment(wanted: WishAttachment, generation: Generation | None, there: dict[str, Any]) -> SeenAttachment:
+def seen_attachment(wanted: WishAttachment, generation: Generation | None, there: dict[str, Any]) -> Seen:
     """Our link with the recorded program, where one was; `there.hooks` says otherwise."""
     recorded = {a.id: a for a in generation.wish.attachments} if generation else {}
     ours = generation.progs[recorded[wanted.id].program] if generation and wanted.id in recorded else 0
     ours = 0 if there.get("rebooted") else ours
     said: str = there.get("hooks", {}).get(wanted.target["interface"], "")
-    link = LinkInfo(id=50, type=6, prog_id=ours, ifindex=7) if ours else None
+    link = LinkInfo(id=50, type=6, prog_id=ours, ifindex=index_of(wanted)) if ours else None
+    place = (Xdp if wanted.type == "xdp" else Tcx).of(wanted.target)
     if said == "no interface":
-        return SeenAttachment(interface=None, link=replace(link, ifindex=0) if link else None)
+        return place.assembled(None, replace(link, ifindex=0, attached=False) if link else None)
     if said == "recreated":
-        return SeenAttachment(interface=interface(wanted, 0), link=replace(link, ifindex=0) if link else None)
+        return place.assembled(interface(wanted, 0), replace(link, ifindex=0, attached=False) if link else None)
     if said == "unpinned link":
-        return SeenAttachment(interface=interface(wanted, ours), link=None, owner="program 'main' (id 10)")
+        return place.assembled(interface(wanted, ours), None, **foreign("program 'main' (id 10)", ours))
     if said.startswith("program "):  # somebody else's, attached by himself
-        return SeenAttachment(interface=interface(wanted, 77), link=None, owner=f"{said} (id 77)")
+        return place.assembled(interface(wanted, 77), None, **foreign(f"{said} (id 77)", 77))
     if said.startswith("updated to "):  # our link, his program
         assert link
-        theirs = replace(link, prog_id=77)
-        return SeenAttachment(interface=interface(wanted, 77), link=theirs, owner=f"{said[11:]} (id 77)")
+        return place.assembled(interface(wanted, 77), replace(link, prog_id=77), owner=f"{said[11:]} (id 77)")
     assert not said, f"no such hook: {said}"
     if wanted.type == "tcx":
-        return SeenAttachment(interface=interface(wanted, 0), link=link, several=True)
+        return place.assembled(interface(wanted, 0), link)
     mode = XdpMode(recorded[wanted.id].target["mode"]) if ours else None
-    return SeenAttachment(interface=interface(wanted, ours, mode), link=link)
+    return place.assembled(interface(wanted, ours, mode), link)
+
+
+def foreign(owner: str, program: int) -> dict[str, Any]:
+    """A program that netlink attached, held by a pin."""
+    held = texts.BY_NETLINK(holders=("a pin",))
+    return {"owner": owner, "foreign": Foreign(prog_id=program, link_id=0, held=held, how="native")}
 
 
 def interface(wanted: WishAttachment, program: int, mode: XdpMode | None = XdpMode.NATIVE) -> Interface:
     return Interface(
-        name=wanted.target["interface"], ifindex=7, netns="4:1", mtu=1500, xdp_prog_id=program,
+        name=wanted.target["interface"], ifindex=index_of(wanted), netns="4:1", mtu=1500, xdp_prog_id=program,
         xdp_mode=mode if program else None,
     )  # fmt: skip
+
+
+def index_of(wanted: WishAttachment) -> int:
+    """A number of its own for each interface."""
+    return sum(wanted.target["interface"].encode())
 
 
 def diffs(wish: Wish, seen: Observed, text: dict[str, Any]) -> dict[str, Any]:

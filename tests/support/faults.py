@@ -72,6 +72,8 @@ POINTS = {
     "scaffold quotes": "reloader.pipeline.scaffold:quoted",
     "sound part": "reloader.pipeline.parse:sound_part",
     "netlink attributes": "reloader.bpf.netlink:attrs",
+    "panic at a place": "reloader.places.interface.xdp:Xdp.panic",
+    "packets of a place": "reloader.places.interface.xdp:Xdp.PACKETS",
     "YAML parser": "reloader.pipeline.document:_parser",
     "ELF sections": "reloader.structs.elf.faults:_sections",
     "verifier rules": "reloader.verifier.explain:RULES",

@@ -15,6 +15,7 @@ from reloader.pipeline.compile import compile_file
 from reloader.structs.encode import encode
 from reloader.structs.numbers import ValueProblem
 from reloader.structs.tree import TypeTree
+from tests.support import faults
 
 
 @pytest.fixture
@@ -150,3 +151,12 @@ def test_f22_several_elements_of_one_constant() -> None:
     with pytest.raises(ValueProblem) as caught:
         encode(array, {"9": 1, "q": 2, "1": "z", "2": 7}, path="value", base=bytes(12))
     assert len(list(caught.value.each())) == 3
+
+
+def test_what_a_place_gives_no_meaning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stance in a panic, and tests with packets."""
+    faults.inject(monkeypatch, "panic at a place", staticmethod(lambda stance: None))
+    assert found(folder, spec(panic="closed")) == [("spec.panic", "panic-without-meaning")]
+    faults.inject(monkeypatch, "packets of a place", None)
+    cases = [{"program": "count_flows", "packet": {"hex": "00"}, "expect": {"verdict": 1}}]
+    assert found(folder, spec(test=cases)) == [("spec.test[0].program", "program-type-untested")]

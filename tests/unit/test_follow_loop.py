@@ -14,6 +14,7 @@ from reloader.daemon.file_events import Events
 from reloader.daemon.loop import LOCKED_TRIES, PATIENCE, SWEEP, Follower, run
 from reloader.daemon.sources.files import Files
 from reloader.errors import InputError, LockedError, NothingSwapped, Problem
+from reloader.places.place import Wake
 
 DEBOUNCE = 0.2
 
@@ -56,7 +57,7 @@ class Recorder:
         self.gone.append(Path(path).name)
         self.order.append(f"vanished {Path(path).name}")
 
-    def namespaces(self) -> list[str | None]:
+    def wakes(self) -> list[Wake]:
         return []
 
     def revisit(self) -> list[str]:
@@ -241,10 +242,10 @@ def test_a_stop_between_two_files(scene: Scene) -> None:
 
 
 class Deaf:
-    """Hears of no interface."""
+    """Hears of no place."""
 
-    def point_at(self, namespaces: Collection[str | None]) -> bool:
-        assert not namespaces
+    def point_at(self, wakes: Collection[Wake]) -> bool:
+        assert not wakes
         return False
 
 

@@ -12,8 +12,6 @@ from reloader.errors import InputError
 from reloader.pipeline.compile import compile_file
 from reloader.pipeline.model import Role
 from reloader.pipeline.scaffold import first_yaml, pipeline_name
-from reloader.places import HOOKS
-from reloader.places.interface import xdp
 
 SUBJECT = Path(__file__).parent / "bpf" / "spec_subject.bpf.c"
 EVERYTHING = Path(__file__).parent / "bpf" / "everything.bpf.c"
@@ -180,12 +178,3 @@ def test_a_file_that_is_no_object(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             first_yaml([tmp_path / name])
         assert name in str(caught.value.problems[0])
-
-
-def test_hooks_agree_with_their_names() -> None:
-    assert HOOKS["xdp"].PROGRAM_TYPE == "xdp"
-    assert xdp.target({"interface": "e"}) == {"interface": "e", "mode": "native"}
-    path = xdp.target({"interface": "e", "mode": "skb", "netns": "/proc/1/ns/net"})
-    assert path == {"interface": "e", "mode": "skb", "netns": "/proc/1/ns/net"}
-    assert xdp.attachment_id(path) == "xdp:e@/proc/1/ns/net"
-    assert xdp.attachment_id(xdp.target({"interface": "e", "netns": "blue"})) == "xdp:e@blue"

@@ -10,14 +10,14 @@ BOUNDS = ("above", "below", "rate_above", "rate_below", "ratio_above", "ratio_be
 _DURATION = {"type": "string", "pattern": DURATION}
 _FAILURES = {
     "title": "Failures",
-    "description": "How many looks in a row a check fails until it counts.",
+    "description": "How many looks in a row must fail until the check fails.",
     "type": "integer",
     "minimum": 1,
     "default": 1,
 }
 _NETNS = {
     "title": "Network namespace",
-    "description": "Where it is looked from: a name below /run/netns, or an absolute path; left out, reloader's own.",
+    "description": "Where to look from: a name below /run/netns, or an absolute path; without it, reloader's own.",
     "type": "string",
     "pattern": r"^(/[^\u0000]+|(?!\.{1,2}$)[^/\u0000]+)$",
 }
@@ -38,26 +38,26 @@ def _rate(title: str, description: str) -> dict[str, Any]:
 
 HEALTH: dict[str, Any] = {
     "title": "Health",
-    "description": "What a new version has to prove after the swap; else the one before comes back, with its state.",
+    "description": "What a new version must prove after the swap; otherwise it is rolled back, with its state.",
     "type": "object",
     "required": ["window", "checks"],
     "additionalProperties": False,
     "properties": {
         "window": {
             "title": "Window",
-            "description": "How long a new version is on trial, as 10s or 2m.",
+            "description": "How long a new version is unconfirmed, for example 10s or 2m.",
             **_DURATION,
         },
         "interval": {
             "title": "Interval",
-            "description": "Time between two looks, as 500ms.",
+            "description": "Time between two looks, for example 500ms.",
             **_DURATION,
             "default": "1s",
         },
         "failures": _FAILURES,
         "checks": {
             "title": "Checks",
-            "description": "The first that fails takes the new version back.",
+            "description": "The first check that fails rolls the new version back.",
             "type": "array",
             "minItems": 1,
             "items": {"$ref": "#/definitions/check"},
@@ -77,7 +77,7 @@ CHECK: dict[str, Any] = {
         "key": {"title": "Key", "description": "Only this entry, written as in entries.", "not": {"type": "null"}},
         "program": _text("Program", "A program of the pipeline: nanoseconds a run; its rate is runs a second."),
         "interface": _text("Interface", "The interface that has the counter.", r"^[^\s/:%\u0000-\u001f]{1,15}$"),
-        "counter": _text("Counter", "As `ip -s link` or `ethtool -S` has it: rx_dropped, rx_errors, xdp_drops."),
+        "counter": _text("Counter", "A name from `ip -s link` or `ethtool -S`: rx_dropped, rx_errors, xdp_drops."),
         "tcp": _text("TCP", "ADDRESS:PORT that must accept a connection."),
         "http": _text(
             "HTTP", "http://ADDRESS[:PORT]/PATH that must answer a GET.", r"^http://[^\s/?#@]+([/?][!-~]*)?$"
@@ -93,17 +93,17 @@ CHECK: dict[str, Any] = {
         "body": _text("Body", "Text that must be in the first MiB of the answer."),
         "command": _text(
             "Command",
-            "A command by the name it has in the host's host.yaml; must end with 0.",
+            "A command, by its name in the host's host.yaml; it must exit with 0.",
             "^[a-z][a-z0-9_-]{0,62}$",
         ),
         "netns": _NETNS,
-        "timeout": {"title": "Timeout", "description": "1s; of a command, 5s.", **_DURATION},
+        "timeout": {"title": "Timeout", "description": "How long to wait: 1s, for a command 5s.", **_DURATION},
         "failures": _FAILURES,
         "above": _number("Above", "The number must stay above this."),
         "below": _number("Below", "The number must stay below this."),
-        "rate_above": _rate("Rate above", "It must grow by more than this, as 100/s."),
-        "rate_below": _rate("Rate below", "It must grow by less than this, as 1/s or 5/m."),
-        "ratio_above": _number("Ratio above", "Its rate to the one before the swap must be more than this."),
-        "ratio_below": _number("Ratio below", "Its rate to the one before the swap must be less than this."),
+        "rate_above": _rate("Rate above", "It must grow by more than this, for example 100/s."),
+        "rate_below": _rate("Rate below", "It must grow by less than this, for example 1/s or 5/m."),
+        "ratio_above": _number("Ratio above", "Its rate divided by the rate before the swap must be above this."),
+        "ratio_below": _number("Ratio below", "Its rate divided by the rate before the swap must be below this."),
     },
 }

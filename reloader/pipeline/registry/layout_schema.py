@@ -33,7 +33,7 @@ _NOT_NULL = {"not": {"type": "null"}}
 _FIELD = _object(
     ("type", "at"),
     {
-        "name": _said("Name", "As in C; none for an unnamed struct or union.", type="string"),
+        "name": _said("Name", "As in C; empty for an unnamed struct or union.", type="string"),
         "type": {"$ref": "#/definitions/type"},
         "at": _said("Offset", "Bytes from the start of the enclosing type.", **_COUNT),
         "bit": _said(
@@ -42,7 +42,7 @@ _FIELD = _object(
         "bits": _said("Width", "Of a bit-field: how many bits it has.", type="integer", minimum=1, maximum=64),
     },
     title="Field",
-    description="One member where it lies.",
+    description="One member and its place.",
 )
 
 _TYPE = {
@@ -51,9 +51,9 @@ _TYPE = {
         {
             "struct": _said("Struct", "Its tag; empty for none.", type="string"),
             "union": _said("Union", "Its tag; empty for none.", type="string"),
-            "section": _said("Data section", "As .bss; its fields are global variables.", type="string"),
+            "section": _said("Data section", "For example .bss; its fields are global variables.", type="string"),
             "enum": _said("Enum", "Its tag; empty for none.", type="string"),
-            "pointer": _said("Pointer", "What it points to, as `struct task_struct`.", type="string"),
+            "pointer": _said("Pointer", "What it points to, for example `struct task_struct`.", type="string"),
             "array": {"$ref": "#/definitions/type"},
             "map": _said(
                 "Maps", "Of a map of maps: the type of the maps in it, whose key and value follow.",
@@ -64,7 +64,7 @@ _TYPE = {
             "size": _said("Size", "Bytes, padding included.", **_COUNT),
             "count": _said("Count", "Elements of an array.", **_COUNT),
             "signed": _said("Signed", "Of an enum: whether it has negative values.", type="boolean"),
-            "tag": _said("Type tag", "Of a pointer, as kptr.", type="string"),
+            "tag": _said("Type tag", "Of a pointer, for example kptr.", type="string"),
             "values": _said(
                 "Enumerators", "Name to number.", type="object", additionalProperties={"type": "integer"}
             ),
@@ -81,9 +81,9 @@ _TYPE = {
 _RULE = _object(
     (),
     {
-        "rename": _said("Was named", "The field of the version before that this one was.", type="string", minLength=1),
-        "default": _said("Default", "For a new field: what entries from before get.", **_NOT_NULL),
-        "const": _said("Constant", "The same, though the version before has such a field.", **_NOT_NULL),
+        "rename": _said("Was named", "The name of this field in the version before.", type="string", minLength=1),
+        "default": _said("Default", "For a new field: its value in converted entries.", **_NOT_NULL),
+        "const": _said("Constant", "The same for a field that the version before has too.", **_NOT_NULL),
         "widen": _said("Widen", "It may become larger; an array longer.", type="boolean"),
         "narrow": _said(
             "Narrow", "It may become smaller; an entry whose value does not fit stops the conversion.", type="boolean"
@@ -98,12 +98,12 @@ _RULE = _object(
         ),
         "accept_loss": _said(
             "Accept loss",
-            "With drop: the values are lost, for a rollback too. With cast: some are read as another field.",
+            "With drop: the values are lost, also for a rollback. With cast: some are read as another field.",
             const=True,
         ),
         "was": _said(
             "What it was",
-            "With drop: its value on the way back. A key that held another value has no place in this version.",
+            "With drop: its value after a rollback. A key with another value cannot be converted.",
             **_NOT_NULL,
         ),
     },

@@ -25,7 +25,8 @@ from reloader.pipeline.tests import packets, texts
 from reloader.pipeline.tests.cases import Budget, Case, OutputCheck, Seed, Step
 from reloader.pipeline.tests.expected import Expected, output_check
 from reloader.pipeline.tests.pcap import PcapProblem, frames
-from reloader.places import HOOKS, Hook
+from reloader.places import place_with_program
+from reloader.places.place import LoadHints, PacketRules
 from reloader.structs.encode import ValueProblem
 from reloader.wording.message import Message
 
@@ -41,6 +42,15 @@ class Resolved:
     cases: tuple[Case, ...]
     places: tuple[tuple[str, ...], ...]
     files: tuple[str, ...]  # captures that were read
+
+
+@frozen
+class _Subject:
+    """The program of a case, and what may be asked of it."""
+
+    program: str
+    hints: LoadHints
+    rules: PacketRules
 
 
 class _Wrong(Exception):
@@ -97,7 +107,7 @@ class _Reader:
         """The case, unless something in it is wrong, with the place of each step."""
         before = len(self.problems)
         try:
-            program, hook = self._program((index,), item)
+            subject = self._subject((index,), item)
             self._whole((index,), item)
         except _Wrong as wrong:
             self.note(wrong)
@@ -106,18 +116,19 @@ class _Reader:
             ((index, "steps", i), step) for i, step in enumerate(item.get("steps", ()))
         ]
         at = scenario or [((index,), item)]
-        steps = [self._step(steps, step, hook) for steps, step in at]
+        steps = [self._step(steps, step, subject) for steps, step in at]
         budget = self._budget(index, item, steps) if "budget" in item else None
         if len(self.problems) == before:
             named = item.get("name", f"#{index + 1}")
-            case = Case(name=named, program=program, type=hook.PROGRAM_TYPE, steps=tuple(steps), budget=budget)
+            kind = subject.hints.program_type
+            case = Case(name=named, program=subject.program, type=kind, steps=tuple(steps), budget=budget)
             yield case, tuple(self._place(steps, step) for steps, step in at)
 
     def _place(self, steps: Steps, step: dict[str, Any]) -> str:
         mark = self.mark((*steps, "expect") if "expect" in step else steps)
         return f"{mark.line}:{mark.column}"
 
-    def _program(self, at: Steps, item: dict[str, Any]) -> tuple[str, Hook]:
+    def _subject(self, at: Steps, item: dict[str, Any]) -> _Subject:
         name = item.get("program")
         if name is None:
             if len(self.attached) != 1:
@@ -131,11 +142,12 @@ class _Reader:
         if name not in self.programs:
             hint = suggestion(name, self.programs)
             raise _Wrong(steps, texts.PROGRAM_NOT_ATTACHED(program=name, hint=hint))
-        hook = next((h for h in HOOKS.values() if found.type == h.PROGRAM_TYPE), None)
-        if hook is None:
+        place = place_with_program(found.type)
+        if place is None or place.PACKETS is None:
             known = texts.PROGRAM_TYPE_UNTESTED if found.type else texts.PROGRAM_TYPE_UNKNOWN
             raise _Wrong(steps, known(type=found.type))
-        return str(name), hook
+        hints = next(h for h in place.LOADS if h.program_type == found.type)
+        return _Subject(program=str(name), hints=hints, rules=place.PACKETS)
 
     def _whole(self, at: Steps, item: dict[str, Any]) -> None:
         """What belongs together, and what does not."""
@@ -157,7 +169,7 @@ class _Reader:
 
     # steps
 
-    def _step(self, at: Steps, item: dict[str, Any], hook: Hook) -> Step:
+    def _step(self, at: Steps, item: dict[str, Any], subject: _Subject) -> Step:
         inherited = self.wish.items[int(at[0])].get("seed", {}) if len(at) > 1 and at[-1] == 0 else {}
         seeds = [*self._seeds((at[0], "seed"), inherited), *self._seeds((*at, "seed"), item.get("seed", {}))]
         expect = item.get("expect", {})
@@ -166,9 +178,11 @@ class _Reader:
         checks = Expected(self.objects.maps, self.orders)
         return Step(
             seeds=tuple(seeds),
-            packets=self._packets((*at, "packet"), item["packet"], hook) if "packet" in item else (),
+            packets=self._packets((*at, "packet"), item["packet"], subject) if "packet" in item else (),
             repeat=item.get("repeat", 1),
-            verdict=self._verdict((*at, "expect", "verdict"), expect["verdict"], hook) if "verdict" in expect else None,
+            verdict=self._verdict((*at, "expect", "verdict"), expect["verdict"], subject)
+            if "verdict" in expect
+            else None,
             output=self._output((*at, "expect", "output"), expect["output"]) if "output" in expect else None,
             maps=tuple(
                 found
@@ -186,11 +200,11 @@ class _Reader:
             self.note(_Wrong(at, wrong.message, joint + wrong.path))
             return []
 
-    def _verdict(self, at: Steps, given: Any, hook: Hook) -> int | None:
-        known = hook.VERDICTS
+    def _verdict(self, at: Steps, given: Any, subject: _Subject) -> int | None:
+        known = subject.rules.verdicts
         if isinstance(given, str) and given not in known:
             hint = suggestion(given, known)
-            self.note(_Wrong(at, texts.NO_SUCH_VERDICT(verdict=given, section=hook.SECTION, hint=hint)))
+            self.note(_Wrong(at, texts.NO_SUCH_VERDICT(verdict=given, section=subject.hints.section, hint=hint)))
             return None
         return known[given] if isinstance(given, str) else int(given)
 
@@ -222,7 +236,7 @@ class _Reader:
 
     # packets
 
-    def _packets(self, at: Steps, form: dict[str, Any], hook: Hook) -> tuple[bytes, ...]:
+    def _packets(self, at: Steps, form: dict[str, Any], subject: _Subject) -> tuple[bytes, ...]:
         kinds: list[str] = [word for word in ("hex", "pcap") if word in form]
         kinds += ["layers"] if any(word in form for word in _LAYERS) else []
         if len(kinds) != 1:
@@ -238,16 +252,16 @@ class _Reader:
         cut = form.get("truncate")
         found = [frame[:cut] for frame in found] if kinds[0] != "layers" else found
         for number, frame in enumerate(found, 1):
-            self._fits(at, frame, hook, number if len(found) > 1 else 0)
+            self._fits(at, frame, subject, number if len(found) > 1 else 0)
         self.total += sum(map(len, found))
         return tuple(found)
 
-    def _fits(self, at: Steps, frame: bytes, hook: Hook, number: int) -> None:
+    def _fits(self, at: Steps, frame: bytes, subject: _Subject, number: int) -> None:
         """`number`: of the frame where there are several, otherwise 0."""
-        least, most = hook.PACKET_LEAST, hook.PACKET_MOST
+        least, most = subject.rules.least, subject.rules.most
         if not least <= len(frame) <= most:
             wrong = texts.FRAME_SIZE if number else texts.PACKET_SIZE
-            message = wrong(frame=number, length=len(frame), section=hook.SECTION, least=least, most=most)
+            message = wrong(frame=number, length=len(frame), section=subject.hints.section, least=least, most=most)
             self.note(_Wrong(at, message))
 
     def _read(self, at: Steps, kind: str, form: dict[str, Any]) -> Iterator[bytes]:

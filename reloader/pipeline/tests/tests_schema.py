@@ -25,20 +25,20 @@ _TITLES = {
     "eth": "Ethernet", "vlan": "VLAN tag", "ipv4": "IPv4", "ipv6": "IPv6", "udp": "UDP", "tcp": "TCP", "icmp": "ICMP",
 }  # fmt: skip
 _KINDS: dict[str, tuple[Any, str]] = {
-    "mac": ("string", "A MAC as 02:00:00:00:00:01."),
+    "mac": ("string", "A MAC, for example 02:00:00:00:00:01."),
     "ipv4": ("string", "An IPv4 address."),
     "ipv6": ("string", "An IPv6 address."),
     "u1": (["boolean", "integer"], "A bit."),
-    "flags": (["string", "array", "integer"], "Names as SYN ACK, or a list of them."),
+    "flags": (["string", "array", "integer"], "Names, for example SYN ACK, or a list of them."),
     "checksum": (["string", "integer"], "right, or a number that may be wrong on purpose."),
-    "icmp": (["string", "integer"], "A name as echo_request, or a number."),
+    "icmp": (["string", "integer"], "A name, for example echo_request, or a number."),
 }
 _PAYLOAD = _said("Payload", "Text, or bytes as hex:….", type="string")
-_ADDRESS = "An IPv4 or IPv6 address; says which the packet is."
+_ADDRESS = "An IPv4 or IPv6 address; it decides which of them the packet is."
 
 
 def _field(layer: str, name: str, kind: str) -> dict[str, Any]:
-    types, text = _KINDS.get(kind, (["string", "integer"], f"A number of {kind[1:]} bits, also as 0x…."))
+    types, text = _KINDS.get(kind, (["string", "integer"], f"A number of {kind[1:]} bits, decimal or 0x…."))
     return _said(f"{_TITLES[layer]} {name}", text, type=types)
 
 
@@ -47,7 +47,7 @@ def _layer(name: str) -> dict[str, Any]:
     if name in TRANSPORT:
         sides = {side: _said(f"{_TITLES[name]} {side}", _ADDRESS, type="string") for side in ("src", "dst")}
         fields = {**sides, **fields, "payload": _PAYLOAD}
-    text = f"Fields of the {_TITLES[name]} header; what is left out has a default."
+    text = f"Fields of the {_TITLES[name]} header. A field that is not given has a default."
     return _object(fields, title=_TITLES[name], description=text)
 
 
@@ -68,30 +68,32 @@ _PACKET = _object(
         "pcap": _said("Capture", "A pcap or pcapng file of Ethernet, beside the YAML.", **_FILE),
         "frames": _said(
             "Frames",
-            "Which frames of the capture, from 1 on, as 3, 2-5 or a list of those; left out, all.",
+            "Frames of the capture, for example 3, 2-5 or a list. The first is 1; without it, all.",
             type=["integer", "string", "array"],
             items={"type": ["integer", "string"]},
         ),
         **_layers(),
         "payload": _PAYLOAD,
-        "size": _said("Size", "Zeros behind the payload fill the frame to so many bytes.", type="integer", minimum=14),
-        "truncate": _said("Truncate", "Cut the frame after so many bytes.", type="integer", minimum=14),
+        "size": _said("Size", "Bytes of the frame; zeros behind the payload fill it.", type="integer", minimum=14),
+        "truncate": _said("Truncate", "Cut the frame after this number of bytes.", type="integer", minimum=14),
     },
     title="Packet",
-    description="One of hex, pcap, and a readable form by layers, as {udp: {src: 192.0.2.1, dport: 53}}.",
+    description="One of hex, pcap, and layers, for example {udp: {src: 192.0.2.1, dport: 53}}.",
     minProperties=1,
 )
 
 _OUTPUT = _object(
     {
         "hex": _bytes("The bytes expected; a ? stands for a digit that does not matter."),
-        "at": _said("Offset", "Where the bytes start; left out, they are the whole packet.", type="integer", minimum=0),
+        "at": _said(
+            "Offset", "Where the bytes start; without it, they are the whole packet.", type="integer", minimum=0
+        ),
         "length": _said("Length", "Bytes of the whole packet.", type="integer", minimum=0),
         **_layers(),
         "payload": _PAYLOAD,
     },
     title="Output",
-    description="same, or the bytes or fields that the packet must have afterwards; others are free.",
+    description="same, or the bytes or fields that the packet must have afterwards. Others are not compared.",
     minProperties=1,
 ) | {"type": ["string", "object"], "pattern": "^same$"}
 
@@ -100,10 +102,10 @@ _CHECKED = _object(
         "key": _said("Key", "A scalar, or a mapping by field name.", **{"not": {"type": "null"}}),
         "value": _said(
             "Value",
-            "Only the fields given are looked at; of a number also a range, as 1..5, 1.. or ..5.",
+            "Only the given fields are compared. A number may be a range, for example 1..5, 1.. or ..5.",
             **{"not": {"type": "null"}},
         ),
-        "absent": _said("Absent", "true: the map must hold no such key.", type="boolean"),
+        "absent": _said("Absent", "true: the map must not have this key.", type="boolean"),
     },
     title="Expected entry",
     description="A key, and what its value must be.",
@@ -113,7 +115,9 @@ _CHECKED = _object(
 _EXPECT = _object(
     {
         "verdict": _said(
-            "Verdict", "What the program must return, by name as XDP_PASS or as a number.", type=["string", "integer"]
+            "Verdict",
+            "What the program must return: a name, for example XDP_PASS, or a number.",
+            type=["string", "integer"],
         ),
         "output": _OUTPUT,
         "maps": _said(
@@ -126,11 +130,11 @@ _EXPECT = _object(
                 "additionalProperties": False,
                 "properties": {
                     "count": _said(
-                        "Count", "How many entries there are; also a range as 1..5.", type=["integer", "string"]
+                        "Count", "Number of entries, or a range, for example 1..5.", type=["integer", "string"]
                     ),
                     "entries": _said(
                         "Entries",
-                        "Entries to look at; others are free.",
+                        "Entries to compare; others may exist.",
                         type="array",
                         items={"$ref": "#/definitions/expected_entry"},
                     ),
@@ -145,7 +149,7 @@ _EXPECT = _object(
 
 _SEED = _said(
     "Seed",
-    "Entries to put into maps before the packet, by map, as under entries.",
+    "Entries to write to maps before the packet, by map, in the form of entries.",
     type="object",
     additionalProperties={"type": "array", "items": {"$ref": "#/definitions/entry"}},
 )
@@ -161,29 +165,33 @@ _STEP = {
         maximum=100000,
         default=1,
     ),
-    "expect": {"$ref": "#/definitions/expect", "title": "Expectation", "description": "What must hold then."},
+    "expect": {
+        "$ref": "#/definitions/expect",
+        "title": "Expectation",
+        "description": "What must hold after the packet.",
+    },
 }
 
 _FACTOR = {"type": "number", "minimum": 0.01, "maximum": 1000}
 _BUDGET = _object(
     {
         "ns_max_vs_active": _said(
-            "Time", "At most so many times the active version's nanoseconds for the packet.", **_FACTOR
+            "Time", "Most nanoseconds for the packet, as a multiple of the running version's.", **_FACTOR
         ),
         "insns_max_vs_active": _said(
-            "Instructions", "At most so many times the active version's verified instructions.", **_FACTOR
+            "Instructions", "Most verified instructions, as a multiple of the running version's.", **_FACTOR
         ),
     },
     title="Budget",
-    description="How much more than the version that serves it may cost. Skipped where none serves.",
+    description="How much more than the running version it may cost. Skipped if no version runs.",
     minProperties=1,
 )
 
 _CASE = _object(
     {
-        "name": _said("Name", "What reports call it.", type="string", minLength=1),
+        "name": _said("Name", "The name in reports.", type="string", minLength=1),
         "program": _said(
-            "Program", "Which program; may be left out where only one is attached.", type="string", minLength=1
+            "Program", "The program to run; not needed if only one is attached.", type="string", minLength=1
         ),
         **_STEP,
         "steps": _said(
@@ -196,12 +204,12 @@ _CASE = _object(
         "budget": _BUDGET,
     },
     title="Test",
-    description="Run on a load of its own with maps of its own, before anything is swapped.",
+    description="Run on a separate load with its own maps, before any attachment is swapped.",
 )
 
 TEST = _said(
     "Tests",
-    "What a new version must do with packets before it may serve.",
+    "What a new version must do with packets before it goes live.",
     type="array",
     items={"$ref": "#/definitions/test"},
 )

@@ -1,1 +1,1 @@
-"""XDP and traffic control on network interfaces, and what the two share."""
+"""Places on network interfaces: XDP and traffic control."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from reloader.frozen import frozen
-from reloader.kernel.traffic_control import Filter
 from reloader.pipeline.wish import WishAttachment
 from reloader.plan.ops.base import NothingOwed, OpBase
 from reloader.plan.ops.pins import Unpin
@@ -82,7 +81,7 @@ class TakeOver(OpBase):
     program: str  # pin path
     path: str  # the link's pin
     theirs: str  # pin path; what must sit there
-    mode: str  # theirs
+    mode: str  # how theirs is attached, as the place says it
 
     def undo(self) -> GiveBack:
         return GiveBack(
@@ -112,9 +111,9 @@ class RemoveFilter(OpBase):
     TAG: ClassVar[str] = "RemoveFilter"
     visible: ClassVar[bool] = True
     attachment: WishAttachment
-    filter: Filter
+    filter: dict[str, Any]  # as the place that found it describes it
     theirs: str  # pin path of the program that it must run
-    back: bool = False  # an undo: make it again, unless its place is taken or its interface is missing
+    back: bool = False  # an undo: make it again, unless its place is taken or missing
 
     def undo(self) -> RemoveFilter:
         return replace(self, back=True)

@@ -1,4 +1,5 @@
-"""rtnetlink, by way of kernel.Net: wakes the loop when an interface comes, goes or changes. A hint, never the truth.
+"""Wake-ups of places, as of interfaces by rtnetlink: the loop looks again when a place comes, goes or changes. A hint,
+never the truth.
 
 What is heard is not looked at: an overflow (ENOBUFS), like any event, means that everything is looked at again. The
 thread does nothing but put a word on the queue: the loader forks, so effects stay in the main thread.
@@ -10,42 +11,43 @@ import contextlib
 import os
 import select
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from queue import SimpleQueue
 
 from reloader.errors import KernelError, MissingFeature
-from reloader.kernel import LinkChanges, Net
+from reloader.kernel import Kernel
+from reloader.places.place import Channel, Wake
 
-MOVED = "\0interfaces"  # on the queue, where all other words are paths
+MOVED = "\0places"  # on the queue, where all other words are paths
 
-Place = tuple[str | None, tuple[int, int]]  # a namespace's path, and who it is
+Heard = tuple[Wake, Hashable]  # a wake-up, and which one has its name
 
 
-class Interfaces:
-    """Listens in a changing set of network namespaces."""
+class PlaceEvents:
+    """Listens to a changing set of wake-ups of places."""
 
-    def __init__(self, net: Net, queue: SimpleQueue[str]) -> None:
-        self._net = net
+    def __init__(self, kernel: Kernel, queue: SimpleQueue[str]) -> None:
+        self._kernel = kernel
         self._queue = queue
-        self._heard: dict[Place, LinkChanges] = {}
+        self._heard: dict[Heard, Channel] = {}
         self._turn = threading.Lock()  # over what is open
         self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
-    def point_at(self, namespaces: Collection[str | None]) -> bool:
-        """Listen in these, None being our own. True: in one of them only from now on, so look there once.
+    def point_at(self, wakes: Collection[Wake]) -> bool:
+        """Listen to these. True: to one of them only from now on, so look at the places once.
 
-        A namespace made anew under its old name is another one. One that is not there is looked for again later.
+        What was made anew under its old name is another one. What does not exist is looked for again later.
         """
-        wanted = {(path, who) for path in namespaces if (who := _identity(path))}
+        wanted = {(wake, identity) for wake in wakes if (identity := wake.identity()) is not None}
         gone, fresh = self._heard.keys() - wanted, wanted - self._heard.keys()
-        opened = {place: channel for place in fresh if (channel := self._open(place[0]))}
+        opened = {heard: channel for heard in fresh if (channel := self._open(heard[0]))}
         if not gone and not opened:
             return False
         with self._turn:
-            for place in gone:
-                self._heard.pop(place).close()
+            for heard in gone:
+                self._heard.pop(heard).close()
             self._heard |= opened
         os.write(self._wake[1], b"x")
         return bool(opened)
@@ -57,9 +59,9 @@ class Interfaces:
             channel.close()
         os.close(self._wake[0])
 
-    def _open(self, path: str | None) -> LinkChanges | None:
+    def _open(self, wake: Wake) -> Channel | None:
         try:
-            return self._net.changes(path)
+            return wake.open(self._kernel)
         except (KernelError, MissingFeature):  # gone again
             return None
 
@@ -77,7 +79,7 @@ class Interfaces:
             elif self._anything(channels, ready):
                 self._queue.put(MOVED)
 
-    def _anything(self, channels: dict[int, LinkChanges], ready: list[int]) -> bool:
+    def _anything(self, channels: dict[int, Channel], ready: list[int]) -> bool:
         heard = False
         with self._turn:
             current = {id(channel) for channel in self._heard.values()}
@@ -85,13 +87,3 @@ class Interfaces:
                 with contextlib.suppress(KernelError):
                     heard = bool(channel.read()) or heard
         return heard
-
-
-def _identity(path: str | None) -> tuple[int, int] | None:
-    if path is None:
-        return (0, 0)
-    try:
-        info = os.stat(path)
-    except OSError:
-        return None
-    return info.st_dev, info.st_ino

@@ -1,0 +1,12 @@
+"""What reloader says of any place, whatever its type."""
+
+from __future__ import annotations
+
+from reloader.wording.message import Text
+
+RUNS_BEFORE = Text(
+    "runs-before", "{neighbour} runs before {ours}: {ours} sees only packets for which it returns {verdict}"
+)
+RUNS_AFTER = Text(
+    "runs-after", "{neighbour} runs after {ours}: it sees only packets for which {ours} returns {verdict}"
+)
