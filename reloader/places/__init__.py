@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from reloader.places.interface.moved import moved as interface_moved
 
 if TYPE_CHECKING:
-    from reloader.kernel import Kernel, LinkInfo
+    from reloader.kernel import Kernel, LinkInfo, LoadHints
     from reloader.places.place import Place, Record
     from reloader.wording.message import Message
 
@@ -32,6 +32,22 @@ def places() -> Mapping[str, type[Place]]:
 def place_of(kind: str, target: Mapping[str, str]) -> Place:
     """Return the place of an attachment by its type and target."""
     return places()[kind].of(target)
+
+
+class Attachment(Protocol):
+    """A program at a place, as a wish has it."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def target(self) -> Mapping[str, str]: ...
+    @property
+    def program(self) -> str: ...
+
+
+def load_hints(attachments: Iterable[Attachment]) -> dict[str, LoadHints]:
+    """Return what each attached program has to be loaded as: its place decides, whatever its section is called."""
+    return {one.program: place_of(one.type, one.target).load.loaded_as for one in attachments}
 
 
 def type_of(attachment: str) -> str:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
+from reloader import kernel
 from reloader.errors import AttachRefused
 from reloader.frozen import frozen
 from reloader.kernel import Fd, Kernel, LinkInfo
 from reloader.places import texts
+from reloader.structs.elf.sections import load_type
 from reloader.wording.message import Message
 
 Fact = str | int | None
@@ -38,6 +40,13 @@ class LoadHints:
     program_type: str  # as structs/elf derives it from the section
     section: str  # how a section of such a program is named, for hints
     options: Mapping[str, str]  # fields of the attachment that choose it; {}: its type alone does
+
+    @property
+    def loaded_as(self) -> kernel.LoadHints:
+        """Return it for LoadRequest.hints, by the names of the kernel."""
+        found = load_type(self.section)
+        assert found, f"{self.section}: not every libbpf loads it"
+        return kernel.LoadHints(program_type=found.program_type, attach_type=found.attach_type)
 
 
 @frozen
