@@ -65,13 +65,15 @@ class Neighbour:
     before: bool
     prog_id: int  # 0: a filter that runs none
     name: str  # in words
-    verdict: str  # which the earlier one has to return so that the later one sees the packet
+    verdict: str  # which the earlier one has to return so that the later one sees the packet; empty: both always run
     take_over: Message  # what --take-over does with it
     takes: Mapping[str, Any] | None  # what ClearsOthers.remove needs to remove it; None: it stays
     shown: Mapping[str, object]  # as JSON, without its effect
 
     def effect(self, ours: str) -> Message:
         """Say which packets reach the later of the two. `ours`: the name of our program."""
+        if not self.verdict:
+            return (texts.BOTH_BEFORE if self.before else texts.BOTH_AFTER)(neighbour=self.name, ours=ours)
         text = texts.RUNS_BEFORE if self.before else texts.RUNS_AFTER
         return text(neighbour=self.name, ours=ours, verdict=self.verdict)
 
