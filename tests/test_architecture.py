@@ -69,7 +69,6 @@ pipeline/did_you_mean  words that are close to a misspelt one
 pipeline/enums      words that the YAML has a fixed list of
 layouts             rules between layouts of state
 places              where programs attach, by type
-places/former       hooks as modules, until nothing asks them
 places/interface    xdp, tcx and what they share
 places/place        what every place answers for itself
 verifier            a refused load in plain words

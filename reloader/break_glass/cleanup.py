@@ -15,7 +15,7 @@ from reloader.kernel.host import Host
 from reloader.paths import Paths
 from reloader.pins.inventory import OF_A_RESCUE, PinKind, listed
 from reloader.pipeline.wish import WishAttachment
-from reloader.places.former import HOOKS
+from reloader.places import place_of
 from reloader.store import records
 
 
@@ -30,10 +30,8 @@ def end(host: Host, pipeline: str) -> None:
         held = [opened.enter_context(pins.get(pin.path)) for pin in pinned]
         programs = {kernel.progs.info(fd).id: fd for fd in held}
         for attachment in _places(paths, pipeline):
-            with contextlib.suppress(MissingFeature):  # its namespace is gone
-                target = attachment.target
-                if interface := kernel.net.interface(target["interface"], target.get("netns")):
-                    HOOKS[attachment.type].rescue_off(kernel.links, target, interface, programs)
+            with contextlib.suppress(MissingFeature):  # its place was removed in between
+                place_of(attachment.type, attachment.target).rescue_off(kernel, programs)
     for folder in (*(paths.pin_folder(pipeline, kind) for kind in OF_A_RESCUE), root):
         for name in pins.listdir(folder):
             pins.unpin(f"{folder}/{name}")

@@ -22,6 +22,7 @@ from reloader.pins.inventory import Pin, PinKind, link_infos, listed, loads_of, 
 from reloader.pins.own_folders import pinned, require_own_folders
 from reloader.pipeline.enums import Panic
 from reloader.pipeline.wish import Wish
+from reloader.places import places as places_by_type
 from reloader.places import type_of
 from reloader.process.interrupts import Held
 from reloader.store import records
@@ -48,13 +49,14 @@ def panic(host: Host, pipeline: str, stance: Panic | None) -> Panicked:
         known = ", ".join(records.pipelines(host.paths)) or "none"
         raise NotFoundError(f"nothing of a pipeline {pipeline} is attached", hint=f"known pipelines: {known}")
     stance = stance or _declared(pipeline, wish, unsound)
-    if not all(host.kernel.pins.exists(host.paths.panic_pin(pipeline, _named(a, stance))) for a in places.values()):
+    programs = {attachment: _named(attachment, stance) for attachment in places.values()}
+    wanted = [host.paths.panic_pin(pipeline, program) for program in programs.values() if program]
+    if not all(map(host.kernel.pins.exists, wanted)):
         require_own_folders(host, pipeline)  # the programs are to be pinned first
     done, pins = {}, {}
     with Held():  # a signal that comes now is answered by the result: every attachment panics
         for pin, attachment in places.items():
-            with _program(host, pipeline, _named(attachment, stance)) as program:
-                done[attachment], pins[attachment] = _swap(host, pipeline, pin, program), pin
+            done[attachment], pins[attachment] = _panic_at(host, pipeline, pin, programs[attachment]), pin
     if any(done.values()):
         told = [f"{a}: {why}" for a, why in done.items() if why]
         of = counted(len(done), "attachment")
@@ -92,9 +94,10 @@ def panicking(host: Host, pipeline: str) -> bool:
     return any(link.prog_id in serving for _, link in link_infos(host.kernel, places))
 
 
-def _named(attachment: str, stance: Panic) -> str:
-    """The program that serves at this attachment, as `xdp_open`."""
-    return f"{type_of(attachment)}_{stance}"
+def _named(attachment: str, stance: Panic) -> str | None:
+    """The program that serves at this attachment, as `xdp_open`; None: a panic means nothing there."""
+    place = places_by_type().get(type_of(attachment))
+    return place.panic(stance) if place else None
 
 
 def _declared(pipeline: str, wish: Wish | None, unsound: str) -> Panic:
@@ -127,6 +130,14 @@ def _program(host: Host, pipeline: str, which: str) -> Fd:
     return host.kernel.pins.get(pin)
 
 
+def _panic_at(host: Host, pipeline: str, pin: str, program: str | None) -> str:
+    """Why one attachment does not panic; empty when it does."""
+    if program is None:
+        return "a panic does not mean anything at such a place: its program runs on"
+    with _program(host, pipeline, program) as loaded:
+        return _swap(host, pipeline, pin, loaded)
+
+
 def _swap(host: Host, pipeline: str, pin: str, program: Fd) -> str:
     """Whatever the link runs now gives way; why it could not, empty when it did."""
     fd = pinned(host.kernel, pin)
@@ -146,7 +157,7 @@ def _swap(host: Host, pipeline: str, pin: str, program: Fd) -> str:
 def _swap_once(host: Host, pipeline: str, link: Fd, program: Fd) -> str:
     info = host.kernel.links.info(link)
     if not info.attached:
-        return "its interface is gone"
+        return "its link lost its place"
     if info.prog_id == host.kernel.progs.info(program).id:
         return ""
     old = _by_pin(host, pipeline, info.prog_id)

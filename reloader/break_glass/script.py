@@ -16,7 +16,7 @@ from reloader.kernel import MapType
 from reloader.paths import RESCUE_MAPS, RESCUE_PROGRAMS, Paths, pin_name
 from reloader.pipeline.model import Role
 from reloader.pipeline.wish import Wish, WishMap
-from reloader.places.former import HOOKS
+from reloader.places import place_of
 from reloader.store import records
 from reloader.store.records import Generation
 from reloader.structs.elf.file import ElfFile
@@ -216,5 +216,9 @@ def _attach(wish: Wish, paths: Paths) -> Iterator[str]:
     at = f'"$at"{paths.below_rescue(RESCUE_PROGRAMS)}'
     for attachment in wish.attachments:
         pin = paths.below_bpffs(paths.link_pin(wish.pipeline, attachment.id))
-        yield f'rm -f "$pins"{shlex.quote(pin)}'
-        yield from HOOKS[attachment.type].rescue(attachment.target, f"{at}/{shlex.quote(attachment.program)}")
+        place = place_of(attachment.type, attachment.target)
+        lines = place.rescue(f"{at}/{shlex.quote(attachment.program)}")
+        if lines is None:
+            yield f"# {printable(attachment.id)}: plain tools cannot attach it; its link stays as it is"
+        else:
+            yield from (f'rm -f "$pins"{shlex.quote(pin)}', *lines)

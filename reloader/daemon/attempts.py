@@ -303,7 +303,7 @@ class Attempts:
         return self._world(path, last) != last.world
 
     def _is_dead(self, pin: str) -> bool:
-        """Whether a link has lost its place."""
+        """Return whether a link has lost its place."""
         try:
             link = link_at(self._in.kernel, pin)
         except KernelError:

@@ -21,7 +21,7 @@ from reloader.pins.own_folders import describe_weak, repair_command, weak_folder
 from reloader.pipeline.wish import WishAttachment
 from reloader.places.place import Seen
 from reloader.report.arrivals import Arrival, arrival_json, sample, unreached
-from reloader.report.attachments import fault
+from reloader.report.attachment_faults import fault
 from reloader.store import records
 from reloader.store.records import Generation, blob_is_whole, blobs_of
 from reloader.wording.printable import counted

@@ -1,7 +1,8 @@
 """What the engine may ask of a kernel: records, enums and Protocols. No I/O but closing a descriptor.
 
 `bpf/live.py` implements the Protocols on the running kernel; nothing else does, as tests run on a real one.
-All fallible calls raise errors.KernelError (or LoadRejected). Sizes are bytes, ids are the kernel's. A leaf.
+All fallible calls raise errors.KernelError (or LoadRejected). Sizes are bytes, ids are the kernel's.
+A leaf beside errors.py.
 """
 
 from __future__ import annotations

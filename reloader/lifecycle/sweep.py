@@ -6,7 +6,6 @@ Under the writer lock, so that nothing of a change under way looks dead. Called 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from reloader.disk.atomic_files import listing, read_regular
 from reloader.disk.lock import Writer
-from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError
+from reloader.errors import KernelError, NeedsHuman, NotFoundError
 from reloader.fault_points import lasting
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Fd
@@ -24,12 +23,12 @@ from reloader.kernel.host import Host
 from reloader.paths import BLOBS, FRAGMENTS, RECORD_SUFFIX, Paths
 from reloader.pins.inventory import LoadPins, Pin, inventory, pinned_pipelines, program_infos
 from reloader.pins.own_folders import describe_weak, weak_folders
+from reloader.places import places
 from reloader.process.interrupts import Held
 from reloader.store import records
 from reloader.store.records import MOST, Current
 from reloader.wording.printable import counted
 
-NAMED = Path("/run/netns")
 OLD = 3600.0  # seconds after which nobody is still writing a compiled wish
 
 
@@ -141,13 +140,9 @@ class _Pipeline:
         return bool(self._attached() & mine) or any(self._link_lives(pin) for pin in _files(self._pins.links))
 
     def _attached(self) -> set[int]:
-        """Programs on any hook: of links, and what netlink attached in namespaces that have a name."""
-        found = {link.prog_id for link in self._kernel.links.all()}
-        named = sorted(NAMED.iterdir()) if NAMED.is_dir() else []
-        for netns in (None, *map(str, named)):
-            with contextlib.suppress(KernelError, MissingFeature):  # it went meanwhile
-                found |= self._kernel.net.xdp_programs(netns)
-        return found
+        """Programs at any place: of links, and those that are attached without one."""
+        linked = {link.prog_id for link in self._kernel.links.all()}
+        return linked.union(*(kind.attached_without_link(self._kernel) for kind in places().values()))
 
     def _links(self, explained: set[str]) -> Iterator[Dead | Kept]:
         for pin in _files(self._pins.links):
@@ -156,7 +151,7 @@ class _Pipeline:
             if self._link_lives(pin):
                 yield Kept(path=pin.path, why="no record explains this link, and it is attached")
             else:
-                yield Dead(kind="pin", path=pin.path, why="a link of an interface that is gone")
+                yield Dead(kind="pin", path=pin.path, why="a link that lost its place")
 
     def _link_lives(self, pin: Pin) -> bool:
         """Only a link that lost its place is dead."""

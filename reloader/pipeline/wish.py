@@ -92,10 +92,10 @@ class WishMap:
 
 @frozen
 class WishAttachment:
-    id: str  # stable name of (hook, netns, interface, slot); names the link's pin
+    id: str  # stable name of a place; names the link's pin
     type: str  # a key of places.places()
     program: str
-    target: dict[str, str]  # the hook's own words, as {"interface": "eth0", "mode": "native", "netns": "/run/netns/a"}
+    target: dict[str, str]  # the place's own words, as {"interface": "eth0", "mode": "native", "netns": "/run/netns/a"}
 
 
 @frozen

@@ -20,7 +20,7 @@ from reloader.pins.own_folders import pinned
 from reloader.pipeline.enums import Role
 from reloader.pipeline.wish import WishMap
 from reloader.plan.config.foreign import HANDLE_TYPES
-from reloader.report.attachments import faults
+from reloader.report.attachment_faults import faults
 from reloader.report.status import current_of
 from reloader.store import records
 from reloader.store.records import Generation

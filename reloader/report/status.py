@@ -21,7 +21,7 @@ from reloader.pipeline.wish import Wish
 from reloader.places.place import Seen
 from reloader.plan.state.compat import map_differences, wished_shape
 from reloader.report.arrivals import Arrival, arrival_json, sample, unreached
-from reloader.report.attachments import faults
+from reloader.report.attachment_faults import faults
 from reloader.store import records
 from reloader.store.records import Generation, MapRecord
 from reloader.store.trial_terms import guarded, left, overdue

@@ -60,7 +60,7 @@ def _astray(kernel: Kernel, attachment: str, link: LinkRecord) -> str:
     if info is None:
         return "its link's pin is gone"
     if not info.attached:
-        return "its interface is gone"
+        return "its link lost its place"
     if info.id != link.id or info.prog_id != link.prog:
         return "another program runs there"
     return first_moved(kernel, [(attachment, link.place, info)]) or ""

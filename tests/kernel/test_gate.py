@@ -184,7 +184,7 @@ def test_a_kernel_without_tcx_is_named(stage: Stage, monkeypatch: pytest.MonkeyP
     faults.inject(monkeypatch, "attach types", {**faults.real("attach types"), "tcx_ingress": 199})
     done = stage.run("apply", stage.write(spec(stage, 1)))
     assert done.code == 69, done.err
-    assert "no links on traffic control (tcx, Linux 6.6)" in done.err
+    assert "not have links on traffic control (tcx, Linux 6.6)" in done.err
     assert not stage.sandbox.pins()
 
 
