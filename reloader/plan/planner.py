@@ -98,7 +98,8 @@ def _unrecorded(wish: Wish, seen: Observed) -> bool:
 def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
     refusals = draft.refusals
     if len(refusals) == sum(c.missing for c in draft.attachments):
-        hint = "nothing was touched; see `ip link`, and `reloader doctor --features`"
+        hints = dict.fromkeys(choice.hint for choice in draft.attachments if choice.hint)
+        hint = f"nothing was touched; {'; '.join(hints) or '`reloader doctor --features` shows what this kernel has'}"
         return MissingFeature(f"{wish.pipeline}: {'; '.join(refusals)}", hint=hint)
     maps = any(c.refusal and c.wanted.role is not Role.EXTERNAL for c in draft.maps)
     unasked = draft.losses.unasked()
