@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from reloader.kernel import Kernel
 
 
-CHANGING = frozenset(
-    {
-        ("change", "apply"), ("change", "confirm"), ("change", "rollback"), ("change", "remove"), ("change", "panic"),
-        ("recover", "recover"), ("gc", "gc"), ("follow", "watch"), ("transfer", "import_"), ("state", "new"),
-    }
-)  # fmt: skip
-"""Module and function of the commands that are there for what they do; the others are there for what they print."""
-
-
 def live_kernel() -> Kernel:
     """The running kernel behind the engine's Protocols."""
     import resource
@@ -48,7 +39,7 @@ def live_kernel() -> Kernel:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are printed here, nowhere else."""
     from reloader.commands.environment import Environment
-    from reloader.commands.words import parse
+    from reloader.commands.parser import parse
 
     args = parse(argv)
     if "reloader.engine.transaction" in sys.modules:  # what earlier commands of this process did is no news
@@ -75,26 +66,29 @@ def _print(held: Held, output: Output, write: Callable[[], None]) -> None:
 
 def _unread(args: argparse.Namespace, environment: Environment, code: int) -> int:
     """The exit code where standard output did not take the report. A change keeps its own: that tells of the kernel."""
+    from reloader.commands import texts
+
     discard_output()
     why = environment.output.lost
     if _changes(args):
-        environment.output.note(f"the result could not be written to standard output: {why}")
+        environment.output.note(texts.RESULT_LOST(why=why))
         return code
     if not isinstance(why, BrokenPipeError):
-        environment.output.tell(OutputFailed(f"the report could not be written to standard output: {why}"))
+        environment.output.tell(OutputFailed(texts.REPORT_LOST(why=why)))
     return exit_code_of(why) if code in (0, 2) else code
 
 
 def _changes(args: argparse.Namespace) -> bool:
     """Whether the command is there for its effects; all others are there for what they print."""
-    return (args.module, args.command) in CHANGING and not getattr(args, "dry_run", False)
+    return args.changes and not getattr(args, "dry_run", False)
 
 
 def _answered(args: argparse.Namespace, environment: Environment, held: Held) -> int:
     """The exit code of a command that ends well, or of the error that is printed here. Signals interrupt the command
     alone: what is said after it is true whatever comes."""
     try:
-        return held.during(lambda: _dispatch(args, environment))
+        code: int = held.during(lambda: args.run(args, environment))
+        return code
     except ReloaderError as error:
         failed = error
     except KeyboardInterrupt:
@@ -111,10 +105,10 @@ def _answered(args: argparse.Namespace, environment: Environment, held: Held) ->
 
 
 def _after_interrupt(args: argparse.Namespace, environment: Environment) -> ReloaderError | str:
-    from reloader.commands import aftermath
+    from reloader.commands import aftermath, texts
 
     if not _changes(args):
-        return Interrupted("interrupted", reason="interrupted")
+        return Interrupted(texts.INTERRUPTED())
     found = aftermath.look(environment.paths, environment.targets)
     return aftermath.of_interrupt(found, environment.not_started)
 
@@ -126,16 +120,9 @@ def _after_failure(error: OSError, environment: Environment) -> ReloaderError:
     return aftermath.of_failure(found, error) or _system_error(error)
 
 
-def _dispatch(args: argparse.Namespace, environment: object) -> int:
-    import importlib
-
-    module = importlib.import_module(f"reloader.commands.{args.module}")
-    result: int = getattr(module, args.command)(args, environment)
-    return result
-
-
 def _system_error(error: OSError) -> ReloaderError:
     """A system call that failed outside a transaction: permission, a full disk, a missing file."""
+    from reloader.commands import texts
     from reloader.disk.atomic_files import UnfitFile
     from reloader.errors import InputError, MissingFeature, PermissionRefused, Problem
     from reloader.pipeline.source import unreadable
@@ -149,13 +136,13 @@ def _system_error(error: OSError) -> ReloaderError:
         limit = LIMITS[error.errno]
         return ReloaderError(f"{error}: {limit.what}", hint=limit.hint, reason=limit.reason, values=values)
     if error.errno in (errno.EPERM, errno.EACCES):
-        what = f"{error.filename}: no permission" if error.filename else str(error)
-        return PermissionRefused(what, hint="run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")
+        file = error.filename
+        return PermissionRefused(texts.NO_PERMISSION(file=file) if file else texts.NOT_PERMITTED(why=error))
     if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR) and error.filename:
-        return InputError([Problem(file=str(error.filename), line=0, column=0, path="", message=str(error.strerror))])
+        return InputError([Problem.at(str(error.filename), str(error.strerror))])
     if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV):
-        return MissingFeature(str(error), hint="nothing was changed")
-    return ReloaderError(str(error), hint="what serves goes on serving; `reloader status` shows how far this came")
+        return MissingFeature(texts.MISSING_FEATURE(why=error))
+    return ReloaderError(texts.SYSTEM_CALL_FAILED(why=error))
 
 
 def entry() -> NoReturn:

@@ -34,7 +34,7 @@ from dataclasses import field
 from typing import Any
 
 from reloader.frozen import frozen
-from reloader.wording.message import code_of, hint_of, values_of
+from reloader.wording.message import Message, code_of, hint_of, values_of
 from reloader.wording.printable import Block, counted, lines_of
 
 MOST_PROBLEMS = 100  # of one input that are shown
@@ -151,7 +151,7 @@ class InputError(ReloaderError):
         shown = [line for problem in problems[:MOST_PROBLEMS] for line in problem.lines()]
         if count > MOST_PROBLEMS:
             message = message or f"more than {MOST_PROBLEMS} problems found"
-            shown.append(f"more than {MOST_PROBLEMS} problems found: the rest is not shown; correct these first")
+            shown.append(f"more than {MOST_PROBLEMS} problems found: correct these first, then run the command again")
             reason, values = reason or "too-many-problems", {"limit": MOST_PROBLEMS, **(values or {})}
         message = message or f"{counted(count, 'problem')} found"
         if not reason and problems and all(p.reason == problems[0].reason for p in problems):
@@ -226,9 +226,15 @@ class TestsFailed(NothingSwapped):
     code = "tests-failed"
 
     def __init__(
-        self, message: str, *, tests: list[dict[str, object]], hint: str = "", detail: str | Sequence[str] = ""
+        self,
+        message: str,
+        *,
+        tests: list[dict[str, object]],
+        hint: str = "",
+        detail: str | Sequence[str] = "",
+        reason: str = "",
     ) -> None:
-        super().__init__(message, hint=hint, detail=detail)
+        super().__init__(message, hint=hint, detail=detail, reason=reason)
         self.tests = tests
 
     def to_json(self) -> dict[str, object]:
@@ -248,16 +254,13 @@ class NeedsHuman(ReloaderError):
 class OtherVersion(NeedsHuman):
     """A record or journal of another version of the format: never read as if it were of this one."""
 
-    def __init__(self, path: object, found: int, wanted: int, hint: str) -> None:
-        age = "a later" if found > wanted else "an earlier"
-        values = {"path": str(path), "found": found, "wanted": wanted}
-        why = f"{path} was written by {age} reloader: its version is {found}, this one reads {wanted}"
-        super().__init__(why, hint=hint, reason="record-version", values=values)
-        self.is_later = found > wanted
+    def __init__(self, message: Message, *, is_later: bool) -> None:
+        super().__init__(message)
+        self.is_later = is_later
 
 
 class NoWayBack(NeedsHuman):
-    """A version that failed its trial could not be taken back: it serves, and nobody but a person will decide."""
+    """A version that failed its trial could not be rolled back: it stays live until a person decides."""
 
 
 class KernelError(OSError):
@@ -295,6 +298,17 @@ class AttachRefused(KernelError):
         return self.sentence or super().__str__()
 
 
+class StepFailed(KernelError):
+    """A step of several calls that failed for a reason that we know: a Message in place of the kernel's words."""
+
+    def __init__(self, call: str, errno: int, message: Message) -> None:
+        super().__init__(call, errno, message)
+        self.reason, self.hint, self.values = message.code, message.hint, message.json_values()
+
+    def __str__(self) -> str:
+        return self.subject
+
+
 class LoadRejected(KernelError):
     """BPF_PROG_LOAD refused a program: `program` is its name, `log` the verifier's whole log."""
 
@@ -306,7 +320,7 @@ class LoadRejected(KernelError):
 
 @frozen
 class Limit:
-    """What a failing system call says that ran into a limit, whatever it was called for."""
+    """What a system call says that failed at a limit, in place of the words for its errno."""
 
     reason: str
     what: str
@@ -322,12 +336,12 @@ LIMITS = {
     _errno.ENFILE: Limit(
         reason="system-file-limit",
         what="all file descriptors of the system are in use",
-        hint="raise it: `sysctl fs.file-max`",
+        hint="raise the limit: `sysctl fs.file-max` shows it",
     ),
     _errno.ENOMEM: Limit(
         reason="out-of-memory",
         what="the kernel did not have enough memory for it",
-        hint="maps of this size need too much memory, or a memory cgroup limits it: is a max_entries too large?",
+        hint="reduce max_entries, or raise the limit of the memory cgroup",
     ),
 }
 """errno → the limit. The same errno means the same for every call."""

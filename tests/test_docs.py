@@ -25,7 +25,7 @@ import yaml
 
 from lab.sandbox import Sandbox
 from reloader import errors
-from reloader.commands.words import build
+from reloader.commands.parser import build
 from reloader.paths import DEFAULT_BPFFS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -280,10 +280,10 @@ def test_the_tour_of_the_readme(sandbox: Sandbox, objects: Callable[[str], Path]
 
 def test_a_wrong_answer_is_noticed() -> None:
     """Sabotage: another word, a missing line, another order."""
-    printed = "edge: generation 7 serves in 120 ms\n  ~ map blocklist: entries: 2 added\n"
-    assert unlike(("edge: generation 2 serves in 20 ms", "  ~ map blocklist: entries: 1 added"), printed) == []
+    printed = "edge: generation 7 is live after 120 ms\n  ~ map blocklist: entries: 2 added\n"
+    assert unlike(("edge: generation 2 is live after 20 ms", "  ~ map blocklist: entries: 1 added"), printed) == []
     assert unlike(("edge: generation 2 runs in 20 ms",), printed)
-    assert unlike(("  ~ map blocklist: entries: 1 added", "edge: generation 2 serves in 20 ms"), printed)
+    assert unlike(("  ~ map blocklist: entries: 1 added", "edge: generation 2 is live after 20 ms"), printed)
     assert unlike(("and more",), printed)
 
 

@@ -45,11 +45,36 @@ PACKAGE = ROOT / "reloader"
 ENTRY = "reloader.lifecycle.apply:apply"
 DEPTH = 3  # calls that do not act, one below the other
 FENCE = "bpf"
-LEAVES = frozenset({
-    "bpf", "btf", "disk", "pins", "process", "wording", "effects", "elf", "errors", "fault_points", "files", "filters", "frozen", "interrupts",
-    "kernel", "layout", "lock", "message", "paths", "printable", "record", "record_folder", "streams",
-    "structs", "trust", "typetree",
-})  # fmt: skip
+LEAVES = frozenset(
+    {
+        "bpf",
+        "disk",
+        "pins",
+        "process",
+        "wording",
+        "errors",
+        "fault_points",
+        "frozen",
+        "kernel",
+        "paths",
+        "structs",
+        "btf",
+        "effects",
+        "elf",
+        "files",
+        "filters",
+        "interrupts",
+        "layout",
+        "lock",
+        "message",
+        "printable",
+        "record",
+        "record_folder",
+        "streams",
+        "trust",
+        "typetree",
+    }
+)  # the rooms, then what the modules in them were called before
 ACTING = frozenset({"posix", "io", "_io", "fcntl"})  # modules of C functions that ask the kernel for something
 IDLE = frozenset({"_path_normpath", "fspath", "getcwd", "geteuid", "getpid", "sysconf", "urandom"})  # … but these
 UNNAMED = frozenset({"__init__.py", "__main__.py", "texts.py"})  # may occur in each folder

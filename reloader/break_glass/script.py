@@ -1,4 +1,4 @@
-"""A generation as a shell script: what puts it back into service with bpftool, nsenter and coreutils, without Python.
+"""A generation as a shell script that attaches it again with bpftool, nsenter and coreutils, without Python.
 
 Written beside each generation's record at its commit, for the day on which reloader itself is what fails. The ops
 that write the record call it.
@@ -10,6 +10,7 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping
 
+from reloader.break_glass import texts
 from reloader.disk.atomic_files import write_atomic
 from reloader.errors import NeedsHuman
 from reloader.kernel import MapType
@@ -23,14 +24,14 @@ from reloader.structs.elf.file import ElfFile
 from reloader.wording.printable import printable
 
 HEAD = """#!/bin/sh
-# {pipeline}, generation {number} of {created}: puts this version back into service.
+# {pipeline}, generation {number} of {created}: attaches this version again.
 # Needs root, bpftool, nsenter and coreutils, and tc for traffic control; neither Python nor reloader. Written by
 # reloader at the commit.
 #
-# Between letting go of reloader's link and attaching this program, packets meet none for some milliseconds. A
-# program that sits there without a link, as of an earlier run of such a script, is replaced in one step.
-# State maps of this very layout are taken up where they are pinned; others start empty, and so do .bss and .data.
-# Once reloader works again, `reloader apply FILE` takes over from it, and `reloader remove {pipeline}` takes it off.
+# The script detaches the link of reloader, then attaches this program: for some milliseconds no program runs. A
+# program that is attached without a link, for example by an earlier run of this script, is replaced in one step.
+# Pinned state maps of the same layout are reused; other state maps, .bss and .data start empty.
+# Once reloader works again, `reloader apply FILE` replaces this program; `reloader remove {pipeline}` detaches it.
 set -eu
 PATH="$PATH:/usr/sbin:/sbin"
 pins=${{RELOADER_BPFFS:-{bpffs}}}
@@ -39,10 +40,10 @@ at="$pins{rescue}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# set_bytes FILE OFFSET OCTAL: a constant of .rodata, as this generation had it.
+# set_bytes FILE OFFSET OCTAL: write a constant of this generation into .rodata.
 set_bytes() {{ printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }}
 
-# newest PIN...: of these pins, the existing one with the highest number behind its last dash; its path goes to $found.
+# newest PIN...: set $found to the existing pin with the highest number behind its last dash.
 newest() {{
 	found= highest=-1
 	for pin; do
@@ -53,7 +54,7 @@ newest() {{
 	done
 }}
 
-# fill MAP KEY_BYTES VALUE_BYTES DIGEST: the entries as they are stored, key and value one behind the other.
+# fill MAP KEY_BYTES VALUE_BYTES DIGEST: write the stored entries to the map.
 fill() {{
 	od -An -v -tx1 -w$(($2 + $3)) "$records{entries}/$4" | awk -v k="$2" -v m="$1" '{{
 		printf "map update pinned ./%s key hex", m
@@ -64,7 +65,8 @@ fill() {{
 	}}' | (cd "$at{maps}" && bpftool batch file -) >/dev/null
 }}
 
-# again COMMAND...: the kernel detaches an old program some time after its link is removed. Errors of the last try only.
+# again COMMAND...: retry, because the kernel detaches an old program some time after its link is removed. Prints the
+# errors of the last try only.
 again() {{
 	tries=50
 	until "$@" 2>/dev/null; do
@@ -77,7 +79,7 @@ again() {{
 	done
 }}
 
-# judge DIR...: refuse folders of pins that other users could change, all the way up to the bpf filesystem's root.
+# judge DIR...: refuse folders of pins that other users can change, up to the root of the bpf filesystem.
 judge() {{
 	for dir; do
 		[ -d "$dir" ] || continue
@@ -94,7 +96,7 @@ judge() {{
 	done
 }}
 refuse() {{
-	echo "other users could change $1: chown root $1 && chmod go-w $1" >&2
+	echo "other users can change $1: run chown root $1 && chmod go-w $1" >&2
 	exit 77
 }}
 
@@ -105,7 +107,7 @@ rm -rf "$at"
 mkdir -p -m 0700 "$at"
 judge "$at"
 [ "$(stat -f -c %t "$at")" = cafe4a11 ] || {{
-	echo "$pins is not on a bpf filesystem: mount -t bpf bpf /sys/fs/bpf" >&2
+	echo "$pins is not on a bpf filesystem: run mount -t bpf bpf /sys/fs/bpf" >&2
 	exit 1
 }}
 """
@@ -120,10 +122,10 @@ def write_script(paths: Paths, generation: Generation) -> None:
     try:
         objects = {o.digest: records.read_blob(paths, "objects", o.digest) for o in generation.wish.objects}
     except NeedsHuman as error:
-        why = printable(f"{generation.wish.pipeline}: the rescue script was not written: {error.message}")
+        told = texts.SCRIPT_NOT_WRITTEN(pipeline=generation.wish.pipeline, why=error.message)
         import logging  # late: it takes 4 ms
 
-        logging.getLogger(__name__).warning("%s", why)
+        logging.getLogger(__name__).warning("%s", printable(told))
         return
     write_atomic(path, script(generation, paths, objects).encode(errors="surrogateescape"), mode=0o700)
 
@@ -177,7 +179,7 @@ def _octal(value: bytes) -> str:
 
 
 def _maps(generation: Generation, paths: Paths) -> Iterator[str]:
-    yield "set --  # words for bpftool: which pinned map to take up for which map of the object"
+    yield "set --  # arguments of bpftool: the pinned map to reuse for each map of the object"
     for wanted in generation.wish.maps:
         if wanted.name.startswith(".") or wanted.type == MapType.PROG_ARRAY:
             continue  # bpftool knows no pin for the first; the second must not hold another load's programs

@@ -1,4 +1,6 @@
-"""One module per group of commands; each command takes the parsed words and the environment, returns an exit code.
+"""One file a command: its arguments, its work, its rendering. `run` takes the parsed arguments and the environment,
+and returns an exit code.
 
-Part of the top layer, beside cli.py: may import everything below, but not reloader.bpf.
+Imports stay late: the arguments of one command must not import the work of any command. May import everything below,
+but not reloader.bpf.
 """

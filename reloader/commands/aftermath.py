@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from reloader.commands import texts
 from reloader.errors import Interrupted, NeedsHuman, ReloaderError, RolledBack
 from reloader.frozen import frozen
 
@@ -102,26 +104,22 @@ def of_interrupt(found: Aftermath, not_started: list[str]) -> ReloaderError | st
     """The error that an interrupted command ends with; or, where its change stands, a note for exit code 0."""
     values = {**found.values(), "not_started": not_started}
     if found.ours:
-        names = ", ".join(found.ours)
-        return NeedsHuman(
-            f"interrupted; a transaction of {names} is still open",
-            hint=f"`reloader recover {' '.join(found.ours)}` finishes it or takes it back",
-            reason="interrupted",
-            values=values,
-        )
-    if back := [n for n, g in found.committed.items() if found.live.get(n) not in (g, None)]:
-        what = ", ".join(f"{n}: generation {found.live[n]} is live" for n in back)
-        return RolledBack(f"interrupted; rolled back: {what}", reason="interrupted", values=values)
+        open_still = texts.INTERRUPTED_OPEN(pipelines=found.ours)
+        return NeedsHuman(open_still, hint=_finish_or_undo(found.ours), reason="interrupted", values=values)
+    if back := [(n, found.live[n]) for n, g in found.committed.items() if found.live.get(n) not in (g, None)]:
+        live = ", ".join(texts.LIVE(pipeline=n, generation=g) for n, g in back)
+        return RolledBack(texts.INTERRUPTED_ROLLED_BACK(live=live), reason="interrupted", values=values)
     if found.stands and not not_started and not found.on_trial:
-        return f"interrupted after the commit; {_lines(found.committed)}"
-    told = [_lines(found.committed)] if found.committed else ["nothing was changed"]
+        return texts.INTERRUPTED_LATE(done=_done(found.committed))
+    facts = [_done(found.committed)] if found.committed else [texts.NOTHING_CHANGED()]
     if found.recovered:
-        told = [line for lines in found.recovered.values() for line in lines]
-    told += [f"generation {found.live[n]} of {n} is unconfirmed; its guard decides" for n in found.on_trial]
-    told += [f"{n} was not started" for n in not_started] if found.committed else []
-    told += [f"an earlier transaction of {n} is still open" for n in found.open]
-    hint = f"`reloader recover {' '.join(found.open)}` finishes it or takes it back" if found.open else ""
-    return Interrupted(f"interrupted; {'; '.join(told)}", hint=hint, reason="interrupted", values=values)
+        facts = [line for lines in found.recovered.values() for line in lines]
+    facts += [texts.UNCONFIRMED(generation=found.live[n], pipeline=n) for n in found.on_trial]
+    facts += [texts.NOT_STARTED(pipeline=n) for n in not_started] if found.committed else []
+    facts += [texts.EARLIER_OPEN(pipeline=n) for n in found.open]
+    early = texts.INTERRUPTED_EARLY(facts="; ".join(facts))
+    hint = _finish_or_undo(found.open) if found.open else ""
+    return Interrupted(early, hint=hint, reason="interrupted", values=values)
 
 
 def of_failure(found: Aftermath, error: OSError) -> NeedsHuman | None:
@@ -129,15 +127,17 @@ def of_failure(found: Aftermath, error: OSError) -> NeedsHuman | None:
     if not found.committed and not found.ours:
         return None
     names = " ".join([*found.committed, *(n for n in found.ours if n not in found.committed)])
-    what = _lines(found.committed) if found.committed else "a transaction is still open"
-    again = f"`reloader recover {names}` finishes it" if found.ours else f"`reloader status {names}` shows the state"
-    return NeedsHuman(
-        f"{what}, but what follows failed: {error}",
-        hint=again,
-        reason="cleanup-failed",
-        values={**found.values(), "errno": error.errno},
+    done = _done(found.committed) if found.committed else texts.STILL_OPEN()
+    hint = (texts.FINISH if found.ours else texts.SHOW_STATE)(pipelines=names)
+    failed = texts.CLEANUP_FAILED(done=done, why=error)
+    return NeedsHuman(failed, hint=hint, values={**found.values(), "errno": error.errno})
+
+
+def _finish_or_undo(pipelines: Sequence[str]) -> str:
+    return texts.FINISH_OR_UNDO(pipelines=" ".join(pipelines))
+
+
+def _done(committed: dict[str, int]) -> str:
+    return ", ".join(
+        texts.LIVE(pipeline=n, generation=g) if g else texts.REMOVED(pipeline=n) for n, g in committed.items()
     )
-
-
-def _lines(committed: dict[str, int]) -> str:
-    return ", ".join(f"{n}: generation {g} is live" if g else f"{n} is removed" for n, g in committed.items())

@@ -1,4 +1,4 @@
-"""doctor: what is wrong with this host, and what its kernel has."""
+"""doctor: faults of this host and its pipelines, and the features of its kernel."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from reloader.commands.environment import Environment, Output
+from reloader.commands.parser import Commands, command
 from reloader.kernel import Feature, Presence
 
 if TYPE_CHECKING:
@@ -14,7 +15,23 @@ if TYPE_CHECKING:
 COLOUR = {Presence.YES: "green", Presence.NO: "yellow", Presence.UNKNOWN: "dim"}
 
 
-def doctor(args: argparse.Namespace, env: Environment) -> int:
+def arguments(commands: Commands) -> None:
+    """Add the command and its options."""
+    parser = command(
+        commands,
+        "doctor",
+        run,
+        "find faults of this host and its pipelines, and how to correct them",
+        """Checks the bpf filesystem, the record directory, the kernel and every pipeline. Changes nothing. Exit 69 when
+it finds a fault.
+
+Each kernel feature is tried in a child process with a network namespace of its own: a version number does not
+tell what a distribution has removed or backported. `unknown` is a feature that this user may not try.""",
+    )
+    parser.add_argument("--features", action="store_true", help="print every feature, and why it is missing")
+
+
+def run(args: argparse.Namespace, env: Environment) -> int:
     """Exit 69 when something is wrong; features that only some pipelines need are no fault of the host."""
     from reloader.doctor import host_checks
 
@@ -38,7 +55,7 @@ def _show_findings(output: Output, findings: tuple[Finding, ...]) -> None:
 
 def _show_features(output: Output, features: tuple[Feature, ...]) -> None:
     rows = [(f.name, f.presence.value, f.why or f.purpose) for f in features]
-    output.table(("FEATURE", "HERE", "WHY NOT, OR WHAT FOR"), rows, colours=[COLOUR[f.presence] for f in features])
+    output.table(("FEATURE", "PRESENT", "WHY NOT, OR PURPOSE"), rows, colours=[COLOUR[f.presence] for f in features])
 
 
 def _document(findings: tuple[Finding, ...], features: tuple[Feature, ...]) -> dict[str, Any]:

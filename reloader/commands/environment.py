@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from reloader.commands import texts
 from reloader.errors import InputError, ReloaderError
 from reloader.kernel import Kernel
 from reloader.kernel.host import Host
@@ -63,7 +64,7 @@ class Output:
             print(printable(text), flush=True)
         except (OSError, ValueError) as error:
             if self.lost is None:
-                self.note(f"standard output cannot be written: {error}; its lines are lost, the command goes on")
+                self.note(texts.OUTPUT_LOST(why=error))
             self.lost = error
 
     def flush(self) -> None:

@@ -1,6 +1,6 @@
 """`apply` where nothing changed: answered from the cache, the records and a few pins. Imports little, on purpose.
 
-Called by change.py before it loads the engine. Whatever is not plainly in force goes the long way, which also
+Called by apply.py before it loads the engine. A pipeline that is not plainly in force goes the long way, which also
 says what is wrong.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from reloader.commands import texts
 from reloader.commands.environment import Environment
 from reloader.commands.sources import yaml_files
 
@@ -35,7 +36,7 @@ def _all_in_force(found: list[tuple[str, str]], env: Environment) -> bool:
     if len(generations) < len(found):
         return False
     for pipeline, generation in generations.items():
-        env.output.print(f"{pipeline}: nothing to do, generation {generation} is in force")
+        env.output.print(texts.NOTHING_TO_DO(pipeline=pipeline, generation=generation))
     env.output.document("Result", {"pipelines": [_unchanged(p, g) for p, g in generations.items()]})
     return True
 
@@ -52,4 +53,5 @@ def _unchanged(pipeline: str, generation: int) -> dict[str, Any]:
         "left_out": {},
         "unconfirmed": 0.0,
     }
-    return {"pipeline": pipeline, "changed": False, "generation": generation, "why": "nothing to do", **empty}
+    why = texts.NOTHING_TO_DO_WHY()
+    return {"pipeline": pipeline, "changed": False, "generation": generation, "why": why, **empty}

@@ -1,24 +1,51 @@
-"""recover: what was interrupted is finished or taken back; --boot: what a restart took is loaded again."""
+"""recover: complete or roll back interrupted transactions; --boot: load every pipeline again after a reboot."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
+from reloader.commands import texts
 from reloader.commands.environment import Environment, SlowSteps
+from reloader.commands.parser import Commands, command
 from reloader.process.interrupts import Held
 
 if TYPE_CHECKING:
     from reloader.disk.lock import Writer
 
 
-def recover(args: argparse.Namespace, env: Environment) -> int:
+def arguments(commands: Commands) -> None:
+    """Add the command and its options."""
+    parser = command(
+        commands,
+        "recover",
+        run,
+        "complete or roll back a change that was interrupted by a kill, a reboot or a lost disk",
+        """After a kill: a transaction with a commit record is completed; one without is rolled back, state included.
+Every command that changes a pipeline does this first for that pipeline.
+
+After a reboot: --boot also loads every recorded pipeline again, from stored objects and entries. It does not
+need the YAML or the source files; an init system calls it before the network comes up. State maps start empty,
+and `status` says so. If this kernel refuses a version, the newest older generation that it accepts is loaded.
+
+With missing or damaged records, while the kernel still runs the programs: `reloader recover PIPELINE` rebuilds
+the records from pins and from the metadata of the programs. Without a name such pipelines are only listed: their
+records may be in another directory (--records). The next apply takes over state and links; a rollback is not
+possible until then.""",
+        changes=True,
+    )
+    parser.add_argument("pipelines", nargs="*", metavar="PIPELINE", help="only these (default: all)")
+    parser.add_argument("--boot", action="store_true", help="load the pipelines that a reboot has detached")
+
+
+def run(args: argparse.Namespace, env: Environment) -> int:
+    """Recover, and report a line for each pipeline that needed it."""
     steps = SlowSteps(env.output)
     try:
         lines = _locked(args, env, steps)
     finally:
         steps.done()
-    for line in lines or ["nothing to recover"]:
+    for line in lines or [texts.NOTHING_TO_RECOVER()]:
         env.output.print(line)
     env.output.document("Recovery", {"recovered": lines})
     return 0
@@ -33,12 +60,7 @@ def _locked(args: argparse.Namespace, env: Environment, steps: SlowSteps) -> lis
         with writer_of(env.host) as writer:
             return _recovered(args, env, steps, writer)
     except OSError as error:
-        raise NeedsHuman(
-            f"recovery stopped: {error}",
-            hint="remove the cause, then run `reloader recover`",
-            reason="recovery-stopped",
-            values={"errno": error.errno or 0},
-        ) from error
+        raise NeedsHuman(texts.RECOVERY_STOPPED(why=error), values={"errno": error.errno or 0}) from error
 
 
 def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, writer: Writer) -> list[str]:
@@ -64,5 +86,5 @@ def _recovered(args: argparse.Namespace, env: Environment, steps: SlowSteps, wri
         lines += recover_all(writer, named, progress=steps)
     if not args.pipelines:
         for name in unrecorded(env.host):
-            env.output.note(f"{name}: pins that no record explains; `reloader recover {name}` rebuilds its records")
+            env.output.note(texts.UNRECORDED(pipeline=name))
     return lines

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reloader.commands import texts
 from reloader.commands.environment import Output
 from reloader.disk import jsonable
 from reloader.lifecycle.carry_out import Result
 from reloader.plan.model import Line, Plan, Sign
-from reloader.wording.printable import counted
 
 if TYPE_CHECKING:
     from reloader.packet_tests.run import Result as Proof
@@ -41,7 +41,7 @@ def line_json(line: Line) -> dict[str, Any]:
 def show_plan(output: Output, plan: Plan, *, ops: bool = False) -> None:
     """A plan for people."""
     if not plan.changes:
-        output.print(f"{plan.pipeline}: nothing to do, generation {plan.from_generation} is in force")
+        output.print(texts.NOTHING_TO_DO(pipeline=plan.pipeline, generation=plan.from_generation))
         return
     before = (
         f"generation {plan.from_generation} → {plan.generation}"
@@ -88,7 +88,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "pipeline": result.pipeline,
         "changed": result.changed,
         "generation": result.generation,
-        "why": result.plan.why if result.plan else "nothing to do",
+        "why": result.plan.why if result.plan else texts.NOTHING_TO_DO_WHY(),
         "lines": [line_json(line) for line in result.plan.lines] if result.plan and result.changed else [],
         "seconds": {k: round(v, 6) for k, v in result.seconds.items()},
         "recovered": list(result.recovered),
@@ -100,11 +100,21 @@ def result_json(result: Result) -> dict[str, Any]:
     }
 
 
+def report_results(output: Output, results: list[Result]) -> int:
+    """Print what each pipeline's change came to, and return the exit code."""
+    for result in results:
+        show_result(output, result)
+        if result.interrupted:
+            output.note(texts.SIGNAL_AFTER_COMMIT(pipeline=result.pipeline))
+    output.document("Result", {"pipelines": [result_json(r) for r in results]})
+    return 0
+
+
 def show_proof(output: Output, proof: tuple[Proof, ...]) -> None:
     """How many tests passed, and what of them was skipped."""
     if proof:
         passed = sum(one.outcome == "passed" for one in proof)
-        output.print(f"  {passed} of {counted(len(proof), 'test')} passed on scratch maps")
+        output.print(f"  {texts.TESTS_PASSED(passed=passed, count=len(proof))}")
     for one in proof:
         for line in one.said:
             output.print(f"    {one.name}: {line}")
@@ -115,21 +125,20 @@ def show_result(output: Output, result: Result) -> None:
     for note in result.recovered:
         output.note(note)
     if not result.changed or result.plan is None:
-        output.print(f"{result.pipeline}: nothing to do, generation {result.generation} is in force")
+        output.print(texts.NOTHING_TO_DO(pipeline=result.pipeline, generation=result.generation))
         return
-    took = f" in {result.seconds['total'] * 1000:.0f} ms" if "total" in result.seconds else ""
-    where = f"generation {result.generation} serves" if result.generation else "done"
-    output.print(f"{result.pipeline}: {where}{took}: {result.plan.why}")
+    after = f" after {result.seconds['total'] * 1000:.0f} ms" if "total" in result.seconds else ""
+    text = texts.APPLIED if result.generation else texts.DETACHED
+    output.print(text(pipeline=result.pipeline, generation=result.generation, after=after, why=result.plan.why))
     show_proof(output, result.proof)
     if result.bridge:
         output.print("  the bridge: " + ", ".join(f"{count:,} {name}" for name, count in result.bridge.items()))
     for name, count in sorted(result.left_out.items()):
-        output.print(f"  {name}: left out, without a place in that layout: {count:,}")
+        output.print(f"  {texts.LEFT_OUT(map=name, count=count)}")
     if result.outcome:
         output.print(f"  {result.outcome}")
     if result.unconfirmed:
-        keep = f"`reloader confirm {result.pipeline}` keeps it"
-        output.print(f"  unconfirmed: goes back in {result.unconfirmed:.0f} s; {keep}")
+        output.print(f"  {texts.ROLLS_BACK_IN(pipeline=result.pipeline, seconds=result.unconfirmed)}")
     for line in result.plan.lines:
         if line.sign is not Sign.KEEP:
             output.print("  ", (line.text(), SIGN_COLOUR[line.sign]))

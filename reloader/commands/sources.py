@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reloader.commands import texts
 from reloader.daemon.sources.files import is_yaml
 from reloader.disk.atomic_files import PLAIN, Inputs
 from reloader.errors import ENOUGH, InputError, Problem
@@ -24,7 +26,7 @@ def yaml_files(arguments: list[str]) -> list[Path]:
         path = Path(argument)
         found = sorted(p for p in path.iterdir() if is_yaml(p.name)) if path.is_dir() else [path]
         if not found:
-            raise InputError([Problem(file=argument, line=0, column=0, path="", message="no *.yaml file in here")])
+            raise InputError([Problem.at(argument, texts.NO_YAML_FILE())])
         files += found
     return files
 
@@ -64,26 +66,25 @@ def _twice(pairs: list[tuple[Path, Compiled]]) -> list[Problem]:
     for path, one in pairs:
         name = one.wish.pipeline
         if name in first:
-            message = f"pipeline {name!r} is defined in {first[name]} too"
-            problems.append(Problem(file=str(path), line=0, column=0, path="metadata.name", message=message))
+            problems.append(
+                Problem.at(str(path), texts.DEFINED_TWICE(pipeline=name, file=first[name]), path="metadata.name")
+            )
         first.setdefault(name, path)
     return problems
 
 
-def intake(
-    path: Path, one: Compiled, *, reset: list[str], lossy_rollback: bool, take_over: bool, prune: bool = False
-) -> Intake:
-    """A compiled pipeline as the engine takes it."""
+def intake(path: Path, one: Compiled, args: argparse.Namespace) -> Intake:
+    """A compiled pipeline as the engine takes it, with the options of parser.change_options."""
     from reloader.engine.apply_request import Intake
 
-    mine = [name for name in reset if any(m.name == name for m in one.wish.maps)]
+    mine = [name for name in args.reset if any(m.name == name for m in one.wish.maps)]
     return Intake(
         wish=one.wish,
         blobs=one.blobs,
         reset=mine,
-        lossy_rollback=lossy_rollback,
-        prune=prune,
-        take_over=take_over,
+        lossy_rollback=args.allow_lossy_rollback,
+        prune=args.prune,
+        take_over=args.take_over,
         source=os.path.abspath(path),
         unrecorded=one.unrecorded,
     )

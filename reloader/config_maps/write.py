@@ -12,9 +12,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from reloader.config_maps import texts
 from reloader.config_maps.entry_changes import EntryDiff, entry_diff, live_entries, way_back
 from reloader.config_maps.keep import in_place
-from reloader.errors import KernelError
+from reloader.errors import StepFailed
 from reloader.kernel import ARRAY_TYPES, Fd, Kernel, MapType
 from reloader.layouts.rules import Conversion
 from reloader.pipeline.wish import WishMap
@@ -93,7 +94,7 @@ def make_inner(kernel: Kernel, wanted: WishMap, entries: dict[bytes, bytes], *, 
             maps.update_many(fresh, list(entries), list(entries.values()))
         held = live_entries(wanted.type, wanted.value_size, maps.items(fresh))
         if held != live_entries(wanted.type, wanted.value_size, entries):
-            raise KernelError("map check", errno.EIO, f"{wanted.name}: it does not hold what was written to it")
+            raise StepFailed("map check", errno.EIO, texts.ENTRIES_NOT_HELD(map=wanted.name))
         kernel.pins.mkdir(os.path.dirname(path))
         kernel.pins.pin(fresh, path)
 

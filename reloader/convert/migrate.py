@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from enum import IntEnum
 
-from reloader.convert import workers
-from reloader.errors import KernelError, LoadRejected
+from reloader.convert import texts, workers
+from reloader.errors import KernelError, LoadRejected, StepFailed
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, ENOTSUPP, PERCPU_TYPES, Fd, Kernel, Loaded, LoadRequest, MapInfo, MapType
 from reloader.layouts.rules import REMEMBERED, Conversion, Op, pack_table
 from reloader.paths import shipped_object
-from reloader.wording.printable import counted
+from reloader.wording.message import Message
 
 PIECE = 65536  # MIGRATE_PIECE: bytes of keys there is room for
 KEYS = 2048  # a run: about a millisecond, and their entries fit the cache between listing and moving
@@ -36,13 +36,6 @@ SHAPES = (0, 1, 2, 4, 8, 16, 32, 63)  # bits of `shape`, in the order in which t
 STAYED, ALL_MOVED = 1, 2  # what a run returns: XDP_DROP, XDP_PASS
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC
 CPUS = "/sys/devices/system/cpu"
-
-
-class Stuck(KernelError):
-    """Entries that would not move. They are whole, in the source."""
-
-    def __str__(self) -> str:
-        return self.subject
 
 
 Said = Callable[[int], None]  # told now and then how many entries were handed out to be moved
@@ -102,7 +95,7 @@ def check(
 ) -> Moved:
     """Whether the program that will move entries loads, and every entry has a place; changes nothing.
 
-    KernelError ERANGE when one has none, unless such may be left out; LoadRejected when the verifier says no.
+    StepFailed with ERANGE when one has none, unless such may be left out; LoadRejected when the verifier says no.
     """
     _Migration(kernel, source, target, rules, _moving(kernel, source), lossy=lossy).rehearse()
     if lossy or not selective(rules):
@@ -327,28 +320,25 @@ class _Migration:
             reuse=reuse,
         )
 
-    def _unfit(self, last: Moved) -> str:
+    def _unfit(self, last: Moved) -> Message:
         """Each CPU looks at all keys of a per-CPU map."""
         looks = len(self._cpus) + len(self._away) if self._per_cpu else 1
-        keys, values = last.unfit_keys // looks, last.unfit
-        told = [f"keys without a place in the other layout: {keys:,}{_only(self._rules, 'key')}"] * bool(keys)
-        if values:
-            told.append(f"{counted(values, 'value')} too large for a narrowed field{_only(self._rules, 'value')}")
-        return ", ".join(told)
+        keys, values, demands = last.unfit_keys // looks, last.unfit, self._rules.demands
+        faults = [texts.UNFIT_KEYS(count=keys)] if keys else []
+        faults += [texts.UNFIT_VALUES(count=values)] if values else []
+        only = texts.ONLY_ENTRIES(demands=demands) if demands else ""
+        return texts.UNFIT_ENTRIES(map=self._from.name, faults=faults, only=only)
 
-    def _complaint(self, last: Moved, total: Moved) -> KernelError:
+    def _complaint(self, last: Moved, total: Moved) -> StepFailed:
+        """Entries that would not move. They are whole, in the source."""
         old, new = self._from.name, self._to.name
         if last.unfit or last.unfit_keys:
-            return Stuck("convert", errno.ERANGE, f"{old}: {self._unfit(last)}")
-        stay = f"{counted(last.failed or last.lock_failed, 'entry')} not moved, {total.moved:,} had moved"
+            return StepFailed("convert", errno.ERANGE, self._unfit(last))
         if last.failed:
-            return Stuck("convert", errno.ENOSPC, f"{new}: the new map takes no more; {stay}")
-        return Stuck("convert", errno.EAGAIN, f"{old}: locks were not to be had in time; {stay}")
-
-
-def _only(rules: Conversion, side: str) -> str:
-    found = [d for d in rules.demands if d.partition(" ")[0].partition(".")[0] == side]
-    return f" (only where {', '.join(found)})" if found else ""
+            full = texts.NEW_MAP_FULL(map=new, left=last.failed, moved=total.moved)
+            return StepFailed("convert", errno.ENOSPC, full)
+        busy = texts.LOCKS_BUSY(map=old, left=last.lock_failed, moved=total.moved)
+        return StepFailed("convert", errno.EAGAIN, busy)
 
 
 class _Runs:

@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from reloader.convert import migrate, tries
-from reloader.errors import KernelError
+from reloader.convert import migrate, texts, tries
+from reloader.errors import StepFailed
 from reloader.kernel import Fd, Kernel, MapInfo, MapType
 from reloader.layouts.nesting import Nesting
 from reloader.layouts.rules import Conversion
@@ -129,8 +129,7 @@ class Outer:
         for key, inner in slots(self.kernel, self.source).items():
             if inner in self.nesting.own and key not in there:
                 name = self.kernel.maps.info(self.target).name
-                what = f"{name}[{key.hex()}] holds a map of the pipeline that the new object does not put there"
-                raise KernelError("convert", errno.EINVAL, what)
+                raise StepFailed("convert", errno.EINVAL, texts.INNER_MAP_NOT_PUT(map=name, key=key.hex()))
 
 
 def _succeeded(old: int, new: int, known: Succession, *, late: bool) -> bool:

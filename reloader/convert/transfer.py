@@ -2,7 +2,8 @@
 
 An import is a transaction. Before its commit the file's entries go into a map of their own; after it they are
 moved from there into the live map by the migration program, which adds each count exactly once under traffic. Cut
-short, it is taken up again by `recover`. Takes values. Called by importing.py and engine/execute.py.
+short, it is taken up again by `recover`. Takes values. Called by lifecycle/state_import.py
+and engine/execute.py.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from reloader.convert import texts
 from reloader.disk.atomic_files import UnfitFile
 from reloader.disk.trust import Judge, Signature
-from reloader.errors import InputError, KernelError, Problem
+from reloader.errors import InputError, KernelError, Problem, StepFailed
 from reloader.kernel import Fd, Kernel, MapInfo, MapType
 from reloader.layouts import archive
 from reloader.layouts.archive import Exported
 from reloader.layouts.rules import Conversion
 from reloader.pipeline.source import unreadable
-from reloader.wording.printable import counted
+from reloader.wording.message import Message
 
-WHAT = "the state that is to be imported"
 ENTRIES = 16384  # in a piece, unless they are large
 UNEVICTED = {MapType.LRU_HASH: MapType.HASH, MapType.LRU_PERCPU_HASH: MapType.PERCPU_HASH}
 NO_PREALLOC = 1  # BPF_F_NO_PREALLOC
@@ -37,7 +38,7 @@ def contents(path: Path) -> tuple[dict[str, tuple[Exported, int]], Signature]:
     judge = Judge()
     try:
         with judge.stream(path) as file:
-            judge.refuse(WHAT)
+            judge.refuse(texts.IMPORT_FILE())
             found = {}
             for one, pieces in archive.read(file):
                 found[one.map] = (one, sum(len(keys) // one.key_size for keys, _ in pieces))
@@ -62,7 +63,7 @@ def _again(path: Path, signature: Signature) -> IO[bytes]:
     file = judge.stream(path)
     if signature and judge.signatures[str(path)] != signature:
         file.close()
-        raise KernelError("open", errno.ESTALE, f"{path}, which has changed since it was judged")
+        raise StepFailed("open", errno.ESTALE, texts.FILE_CHANGED(file=path))
     return file
 
 
@@ -80,8 +81,8 @@ def fill(kernel: Kernel, name: str, path: str, *, file: str, signature: Signatur
                 for _ in pieces:  # to get past it
                     pass
     except archive.Damaged as error:
-        raise KernelError("read", errno.EBADMSG, f"{file}: {error}") from error
-    raise KernelError("read", errno.ENOENT, f"{name} in {file}")
+        raise StepFailed("read", errno.EBADMSG, texts.FILE_DAMAGED(file=file, why=error.message)) from error
+    raise StepFailed("read", errno.ENOENT, texts.FILE_WITHOUT_MAP(file=file, map=name))
 
 
 def _shape(one: Exported) -> MapInfo:
@@ -107,7 +108,7 @@ def split(data: bytes, size: int) -> Sequence[bytes]:
     return [piece for (piece,) in struct.iter_unpack(f"{size}s", data)]
 
 
-def absorb(kernel: Kernel, name: str, source_pin: str, target_pin: str, rules: Conversion) -> list[str]:
+def absorb(kernel: Kernel, name: str, source_pin: str, target_pin: str, rules: Conversion) -> list[Message]:
     """From the map of its own into the live one; a line that says what came of it."""
     from reloader.convert import migrate
 
@@ -120,6 +121,5 @@ def absorb(kernel: Kernel, name: str, source_pin: str, target_pin: str, rules: C
         except KernelError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            left = kernel.maps.count(source)
-            return [f"{name}: full: {counted(left, 'entry')} of the file found no room: given up"]
-    return [f"{name}: {counted(moved.inserted, 'entry')} added, {moved.merged} merged with what was there"]
+            return [texts.MAP_FULL(map=name, left=kernel.maps.count(source))]
+    return [texts.MERGED(map=name, added=moved.inserted, merged=moved.merged)]

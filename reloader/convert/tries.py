@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 
-from reloader.convert import migrate
-from reloader.errors import KernelError
+from reloader.convert import migrate, texts
+from reloader.errors import StepFailed
 from reloader.kernel import Fd, Kernel, MapType
 from reloader.layouts.rules import Conversion
 
 
 def check(kernel: Kernel, source: Fd, target: Fd, rules: Conversion) -> None:
-    """KernelError EOPNOTSUPP when the kernel cannot tell a prefix from one that covers it. Touches neither map."""
+    """StepFailed with EOPNOTSUPP when the kernel cannot tell a prefix from one that covers it. Touches neither map."""
     shapes = [kernel.maps.info(fd) for fd in (source, target)]
     if shapes[0].type != MapType.LPM_TRIE:
         return
@@ -27,7 +27,7 @@ def check(kernel: Kernel, source: Fd, target: Fd, rules: Conversion) -> None:
             made.append(kernel.maps.create(replace(shape, name="reloader_probe", max_entries=2)))
             kernel.maps.update_many(made[-1], [bytes(shape.key_size)], [bytes(shape.value_size)])
         if migrate.drain(kernel, made[0], made[1], rules).merged != 1:
-            raise KernelError("convert", errno.EOPNOTSUPP, f"{shapes[0].name}: this kernel's tries ignore BPF_NOEXIST")
+            raise StepFailed("convert", errno.EOPNOTSUPP, texts.TRIES_NOT_CONVERTED(map=shapes[0].name))
     finally:
         for fd in made:
             fd.close()

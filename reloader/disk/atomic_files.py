@@ -1,7 +1,7 @@
 """Files of every sort: read only when they are regular, bounded; written so that a reader, or a crash, finds the old
 contents or the new ones and nothing between.
 
-Used by spec/, store/records.py, the journal and the object store. A leaf: imports only effects.
+Used by pipeline/, store/ and the journal.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from reloader.disk import texts
 from reloader.fault_points import lasting
 from reloader.paths import fragment_of
+from reloader.wording.message import Message
 
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 PIECE = 1 << 20  # bytes asked of the kernel at once
@@ -32,20 +34,19 @@ _TYPES = {
 
 
 class UnfitFile(OSError):
-    """A file that is not read. `reason` is a stable word, `values` what it is about, as errors carry them."""
+    """A file that is not read. `reason` is the code of `why`; `values` what it is about, as errors carry them."""
 
-    def __init__(self, number: int, why: str, path: str, reason: str, values: dict[str, object]) -> None:
+    def __init__(self, number: int, why: Message, path: str, values: dict[str, object]) -> None:
         super().__init__(number, why, path)
-        self.reason = reason
+        self.reason = why.code
         self.values = values
 
 
 def not_regular(path: str | Path, info: os.stat_result) -> UnfitFile:
     """The error for a FIFO, socket, device or folder where a file should be."""
     kind = file_type(info)
-    words = kind.replace("-", " ")
-    values: dict[str, object] = {"path": str(path), "type": kind}
-    return UnfitFile(errno.EINVAL, f"it is a {words}, not a regular file", str(path), "not-a-regular-file", values)
+    why = texts.NOT_A_REGULAR_FILE(type=kind.replace("-", " "))
+    return UnfitFile(errno.EINVAL, why, str(path), {"path": str(path), "type": kind})
 
 
 def file_type(info: os.stat_result) -> str:
@@ -114,8 +115,8 @@ def read_bounded(fd: int, most: int, path: str | Path) -> bytes:
         size += len(piece)
         if size > most:
             limit = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most} bytes"
-            values: dict[str, object] = {"path": str(path), "limit": most}
-            raise UnfitFile(errno.EFBIG, f"larger than {limit}", str(path), "too-large", values)
+            why = texts.TOO_LARGE(limit=limit)
+            raise UnfitFile(errno.EFBIG, why, str(path), {"path": str(path), "limit": most})
     return b"".join(pieces)
 
 
@@ -178,8 +179,8 @@ class _Raw(io.FileIO):
         return size
 
     def _unreadable(self, number: int) -> UnfitFile:
-        values: dict[str, object] = {"path": self.path, "errno": number}
-        return UnfitFile(number, os.strerror(number).lower(), self.path, "cannot-be-read", values)
+        why = texts.UNREADABLE(why=os.strerror(number).lower())
+        return UnfitFile(number, why, self.path, {"path": self.path, "errno": number})
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:

@@ -103,7 +103,7 @@ def _tuple_decoder(args: tuple[Any, ...]) -> Step:
 def _mapping_decoder(inner: Step) -> Step:
     def decode(data: Any) -> Any:
         if not isinstance(data, dict):
-            raise TypeError(f"{data!r} is no mapping")
+            raise TypeError(f"{data!r} is not a mapping")
         return {k: inner(v) for k, v in data.items()}
 
     return decode
@@ -130,7 +130,7 @@ def _scalar_decoder(kind: Any) -> Step:
 
     def check(data: Any) -> Any:
         if type(data) is not kind and not (kind is float and type(data) is int):
-            raise TypeError(f"{data!r} is no {kind.__name__}")
+            raise TypeError(f"{data!r} is not of type {kind.__name__}")
         return data
 
     return check
@@ -152,6 +152,6 @@ def _union_decoder(kinds: tuple[Any, ...]) -> Step:
             return _decoder(rest[0])(data)
         if type(data) in rest:
             return data
-        raise TypeError(f"{data!r} fits none of {rest}")
+        raise TypeError(f"{data!r} is not of one of the types {rest}")
 
     return decode

@@ -20,14 +20,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from reloader.disk import texts
 from reloader.disk.atomic_files import make_folders
-from reloader.disk.record_folder import RECORDS, require_own_contents
+from reloader.disk.record_folder import require_own_contents
 from reloader.disk.trust import open_trusted_folder, require_ours
 from reloader.errors import LIMITS, LockedError, PermissionRefused, ReloaderError
 from reloader.frozen import frozen
 from reloader.kernel import Kernel
 from reloader.kernel.host import Host
 from reloader.paths import Paths
+from reloader.wording.message import Message
 
 TRIES = 100  # to open a lock file that is replaced each time
 MOST = 4096  # bytes of a lock file that are looked at
@@ -67,7 +69,7 @@ class _Subject:
 
     mark: str  # its identity, the second line of the lock file
     records: str  # the record directory of this process, the third line
-    words: str  # continues "another reloader (pid 7) holds the lock of"
+    words: Message  # continues "another reloader (pid 7) holds the lock of"
 
 
 @contextmanager
@@ -107,17 +109,16 @@ def _lock_records(held: ExitStack, paths: Paths) -> int:
     try:
         if not paths.records.is_dir():  # judged before it is made, lest a link of another user leads elsewhere
             nearest = next(p for p in paths.records.absolute().parents if p.exists())
-            require_ours([str(nearest)], what=RECORDS)
+            require_ours([str(nearest)], what=texts.RECORD_DIRECTORY())
         make_folders(paths.records)
-        folder = open_trusted_folder(path, what=RECORDS)
+        folder = open_trusted_folder(path, what=texts.RECORD_DIRECTORY())
     except OSError as error:
         if error.errno not in REFUSED:
             raise
-        what, hint = f"cannot write the record directory {path}", "run as root, or pass --records DIR"
-        raise PermissionRefused(what, hint=hint, reason="records-not-writable", values={"path": path}) from error
+        raise PermissionRefused(texts.RECORDS_NOT_WRITABLE(path=path)) from error
     held.callback(os.close, folder)
     info = os.fstat(folder)
-    subject = _Subject(f"records {info.st_dev}:{info.st_ino}", path, f"the record directory {path}")
+    subject = _Subject(f"records {info.st_dev}:{info.st_ino}", path, texts.RECORDS_SUBJECT(path=path))
     fd = _take(held, folder, str(paths.lock_file), subject, {os.geteuid(), info.st_uid})
     require_own_contents(folder, path)
     return fd
@@ -130,18 +131,13 @@ def _lock_bpffs(held: ExitStack, paths: Paths) -> None:
     device, user = info.st_dev, os.geteuid()
     if root == "/" or (user and _filesystem(device) != "bpf"):
         return  # not on a bpf filesystem, which is told soon enough
-    subject = _Subject(f"bpffs {device}", str(paths.records), f"the bpf filesystem of {paths.bpffs}")
+    subject = _Subject(f"bpffs {device}", str(paths.records), texts.BPFFS_SUBJECT(path=paths.bpffs))
     if user == 0:
         path = paths.run_dirs(0)[0]
         _take_below(held, _made_run_dir(path), paths.bpffs_lock(path, device), subject)
         return
     if info.st_uid != user:
-        raise PermissionRefused(
-            f"the pin folder {root} belongs to user {info.st_uid}, not to user {user}",
-            hint=f"as root: chown {user} {root}; or name a folder of a bpf filesystem of your own: --bpffs DIR",
-            reason="bpffs-not-ours",
-            values={"path": root, "owner": info.st_uid, "user": user},
-        )
+        raise PermissionRefused(texts.BPFFS_NOT_OURS(path=root, owner=info.st_uid, user=user))
     runtime = _runtime_dir(paths, user)
     if runtime:
         _take_below(held, _made_run_dir(runtime), paths.bpffs_lock(runtime, device), subject)
@@ -156,13 +152,8 @@ def _lock_pin_folder(held: ExitStack, paths: Paths, subject: _Subject, *, needed
     info = os.fstat(fd)
     if info.st_mode & (stat.S_IRGRP | stat.S_IROTH):
         if needed:
-            raise PermissionRefused(
-                f"user {os.geteuid()} does not have a runtime directory for lock files, and others can open"
-                f" {paths.bpffs}",
-                hint=f"chmod go-r {paths.bpffs}; or set XDG_RUNTIME_DIR to a folder of yours with mode 0700",
-                reason="no-private-lock",
-                values={"path": paths.bpffs, "mode": f"{stat.S_IMODE(info.st_mode):04o}"},
-            )
+            mode = f"{stat.S_IMODE(info.st_mode):04o}"
+            raise PermissionRefused(texts.NO_PRIVATE_LOCK(path=paths.bpffs, mode=mode, user=os.geteuid()))
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -218,22 +209,18 @@ def _open(folder: int, path: str, owners: set[int]) -> int:
         fd = os.open(os.path.basename(path), flags, 0o600, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise _not_ours(path, "is not a regular file") from error
+            raise _not_ours(path, texts.LOCK_NOT_REGULAR()) from error
         if error.errno == errno.EROFS:
-            raise PermissionRefused(
-                f"cannot write the folder {os.path.dirname(path)}: {error.strerror}",
-                hint="mount it writable, or name other folders: --records DIR, RELOADER_RUN=/DIR",
-                reason="read-only",
-                values={"path": path},
-            ) from error
+            message = texts.LOCK_FOLDER_READ_ONLY(path=path, folder=os.path.dirname(path), why=error.strerror)
+            raise PermissionRefused(message) from error
         if error.errno in REFUSED:
-            raise _not_ours(path, f"cannot be opened: {error.strerror}") from error
+            raise _not_ours(path, texts.CANNOT_BE_OPENED(why=error.strerror)) from error
         raise
     info = os.fstat(fd)
-    why = "is not a regular file" if not stat.S_ISREG(info.st_mode) else ""
-    if not why and info.st_uid not in owners:
-        why = f"belongs to user {info.st_uid}"
-    if why:
+    why = texts.LOCK_NOT_REGULAR() if not stat.S_ISREG(info.st_mode) else None
+    if why is None and info.st_uid not in owners:
+        why = texts.OWNER(owner=info.st_uid)
+    if why is not None:
         os.close(fd)
         raise _not_ours(path, why)
     if info.st_mode & OTHERS:
@@ -242,9 +229,8 @@ def _open(folder: int, path: str, owners: set[int]) -> int:
     return fd
 
 
-def _not_ours(path: str, why: str) -> PermissionRefused:
-    hint = f"remove it when no reloader runs: rm {path}"
-    return PermissionRefused(f"lock file {path} {why}", hint=hint, reason="lock-file-not-ours", values={"path": path})
+def _not_ours(path: str, why: Message) -> PermissionRefused:
+    return PermissionRefused(texts.LOCK_FILE_NOT_OURS(path=path, why=why))
 
 
 def _sign(fd: int, subject: _Subject) -> None:
@@ -302,13 +288,10 @@ def _holder(fd: int) -> int:
 
 
 def _locked(subject: _Subject, path: str, pid: int) -> LockedError:
-    who = f"pid {pid}" if pid else "pid unknown"
-    return LockedError(
-        f"another reloader ({who}) holds the lock of {subject.words}",
-        hint=f"try again when it has ended: `ps -fp {pid}` shows it" if pid else "try again",
-        reason="locked-by",
-        values={"pid": pid, "lock": path, "subject": subject.mark.partition(" ")[0]},
-    )
+    hint = texts.SHOW_HOLDER(pid=pid) if pid else ""
+    message = texts.LOCKED_BY(holder=pid or "unknown", what=subject.words, hint=hint)
+    values = {"pid": pid, "lock": path, "subject": subject.mark.partition(" ")[0]}
+    return LockedError(message, values=values)
 
 
 # folders
@@ -317,14 +300,14 @@ def _locked(subject: _Subject, path: str, pid: int) -> LockedError:
 def _made_run_dir(path: str) -> int:
     """The folder of the lock files, open; made if it is missing."""
     if not path.startswith("/"):
-        raise _no_run_dir(path, "is not an absolute path, so that it depends on the working directory")
+        raise _no_run_dir(path, texts.RELATIVE_PATH())
     try:
         with suppress(FileExistsError):
             os.mkdir(path, 0o700)  # not counted as a lasting effect: it says nothing of any pipeline
     except OSError as error:
         if error.errno in LIMITS:
             raise
-        raise _no_run_dir(path, f"cannot be made: {error.strerror}") from error
+        raise _no_run_dir(path, texts.CANNOT_BE_CREATED(why=error.strerror)) from error
     return _own_folder(path)
 
 
@@ -332,29 +315,23 @@ def _own_folder(path: str) -> int:
     """A folder of this very user that other users cannot change; they lose their access to it."""
     user = os.geteuid()
     try:
-        fd = open_trusted_folder(path, what="the lock files")
+        fd = open_trusted_folder(path, what=texts.LOCK_FILES())
     except OSError as error:
         if error.errno in LIMITS:
             raise
-        raise _no_run_dir(path, f"cannot be opened: {error.strerror}") from error
+        raise _no_run_dir(path, texts.CANNOT_BE_OPENED(why=error.strerror)) from error
     info = os.fstat(fd)
     if info.st_uid != user:
         os.close(fd)
-        raise _no_run_dir(path, f"belongs to user {info.st_uid}, not to user {user}")
+        raise _no_run_dir(path, texts.BELONGS_TO_OTHER(owner=info.st_uid, user=user))
     if info.st_mode & OTHERS:
         with suppress(OSError):
             os.fchmod(fd, 0o700)
     return fd
 
 
-def _no_run_dir(path: str, why: str) -> PermissionRefused:
-    hint = (
-        f"as root: chown {os.geteuid()} {path} && chmod 0700 {path}; or name another folder, the same for every"
-        " reloader: RELOADER_RUN=/DIR"
-    )
-    return PermissionRefused(
-        f"the folder {path} for lock files {why}", hint=hint, reason="run-dir-not-ours", values={"path": path}
-    )
+def _no_run_dir(path: str, why: Message) -> PermissionRefused:
+    return PermissionRefused(texts.RUN_DIR_NOT_OURS(path=path, why=why, user=os.geteuid()))
 
 
 def _existing(path: str) -> str:

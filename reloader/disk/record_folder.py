@@ -9,18 +9,17 @@ from __future__ import annotations
 import os
 import shlex
 
+from reloader.disk import texts
 from reloader.disk.trust import Judge, open_trusted_folder
 from reloader.errors import PermissionRefused
 from reloader.paths import Paths
-
-RECORDS = "the record directory"
 
 
 def records_error(paths: Paths) -> PermissionRefused | None:
     """What other users could change; None when nothing, or the directory is missing. OSError as the system gives it."""
     path = str(paths.records)
     try:
-        folder = open_trusted_folder(path, what=RECORDS)
+        folder = open_trusted_folder(path, what=texts.RECORD_DIRECTORY())
     except FileNotFoundError:
         return None
     except PermissionRefused as error:
@@ -38,8 +37,4 @@ def require_own_contents(folder: int, path: str) -> None:
     """PermissionRefused (77) with what other users could change in the open record directory `path`."""
     judge, quoted = Judge(), shlex.quote(path)
     judge.judge_contents(folder, path)
-    judge.refuse(
-        "the records",
-        hint="another user could have written them: remove them or restore them from a backup; then `chown -Rh"
-        f" {os.geteuid()} {quoted} && chmod -R go-w {quoted}`",
-    )
+    judge.refuse(texts.RECORDS(), hint=texts.RESTORE_RECORDS(user=os.geteuid(), folder=quoted))

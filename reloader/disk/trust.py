@@ -6,7 +6,7 @@ that was judged: names may be exchanged at any moment and change nothing. The ow
 this or the one who called sudo, and nobody else may write. Below a sticky folder each entry is judged by its own
 owner. What vanishes during the walk is an error.
 
-Used by spec/ for all that a pipeline is made from, by lock.py for the record directory, whose objects are loaded
+Used by pipeline/ for all that a pipeline is made from, by lock.py for the record directory, whose objects are loaded
 again at a rollback, and for the file that names commands.
 """
 
@@ -20,9 +20,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from reloader.disk import texts
 from reloader.disk.atomic_files import Inputs, file_type, not_regular, open_again
 from reloader.errors import LIMITS, PermissionRefused
 from reloader.frozen import frozen
+from reloader.wording.message import Message
 
 LINKS = 40  # as many as the kernel follows
 DEPTH = 4  # folders below one that is judged with its contents
@@ -34,24 +36,16 @@ _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @frozen
-class Weakness:
-    """What lets others change one file or folder."""
-
-    kind: str  # "owner", "everybody", "group" or "acl"
-    text: str  # continues a sentence that begins with its path
-
-
-@frozen
 class Finding:
     """A weakness on the way to a file."""
 
     file: str  # as it was asked for
     at: str  # the file, folder or link that is weak
-    weakness: Weakness
+    weakness: Message  # continues a sentence that begins with its path
 
     def __str__(self) -> str:
         where = "" if self.at == self.file else f"{self.at} "
-        return f"{self.file}: {where}{self.weakness.text}"
+        return f"{self.file}: {where}{self.weakness}"
 
 
 Signature = tuple[int, ...]  # device, inode, size, mtime, ctime
@@ -181,18 +175,13 @@ class Judge(Inputs):
             for fd in held:
                 os.close(fd)
 
-    def refuse(self, what: str = "what this pipeline is made from", *, hint: str = "") -> None:
-        """PermissionRefused (exit 77) with all that was found, if anything was."""
+    def refuse(self, what: str = "", *, hint: str = "") -> None:
+        """PermissionRefused (exit 77) with all that was found, if anything was. `what`: the words for the files."""
         if not self.found:
             return
-        files = [{"file": f.file, "at": f.at, "weakness": f.weakness.kind} for f in self.found]
-        raise PermissionRefused(
-            f"others could change {what}; nothing was touched",
-            detail=tuple(map(str, self.found)),
-            hint=hint or "other users could decide what runs in the kernel: chown root, chmod go-w",
-            reason="others-can-change",
-            values={"files": files},
-        )
+        files = [{"file": f.file, "at": f.at, "weakness": f.weakness.code} for f in self.found]
+        message = texts.OTHERS_CAN_CHANGE(what=what or texts.PIPELINE_FILES(), files=files, hint=hint)
+        raise PermissionRefused(message, detail=tuple(map(str, self.found)))
 
     def _sign(self, fd: int, asked: str) -> None:
         found = signature_of(os.fstat(fd))
@@ -223,11 +212,11 @@ def open_trusted_folder(path: str | Path, *, what: str) -> int:
     return fd
 
 
-def require_ours(paths: Iterable[str], *, what: str = "what this pipeline is made from") -> None:
+def require_ours(paths: Iterable[str], *, what: str = "") -> None:
     """PermissionRefused (exit 77) with everything about these files and folders that lets others change them.
 
-    For what is not read here and now: a file that is read must be the one that was judged (Judge). OSError when
-    one is missing.
+    For what is not read here and now: a file that is read must be the one that was judged (Judge). `what`: the words
+    for all of them; empty: the files of a pipeline. OSError when one is missing.
     """
     judge = Judge()
     for path in paths:
@@ -240,24 +229,24 @@ def signature_of(info: os.stat_result) -> Signature:
     return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
-def weakness_of(fd: int, *, sticky: bool = True) -> Weakness | None:
+def weakness_of(fd: int, *, sticky: bool = True) -> Message | None:
     """What lets others change what an open descriptor (an O_PATH one too) stands for; None when nothing does.
 
     `sticky`: in a sticky folder only an entry's owner can exchange it, and the caller judges the entry.
     """
     info = os.fstat(fd)
     if info.st_uid not in _owners():
-        return Weakness(kind="owner", text=f"is owned by {_user(info.st_uid)}")
+        return texts.OWNER(owner=_user(info.st_uid))
     if stat.S_ISLNK(info.st_mode) or not info.st_mode & OTHERS:
         return None
     if sticky and stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX:
         return None
     if info.st_mode & stat.S_IWOTH:
-        return Weakness(kind="everybody", text="is writable by everybody")
+        return texts.EVERYBODY()
     if info.st_gid != 0:
-        return Weakness(kind="group", text=f"is writable by group {_group(info.st_gid)}")
+        return texts.GROUP(group=_group(info.st_gid))
     if _has_acl(fd):  # the group's bits are then the most that any entry of the list may allow
-        return Weakness(kind="acl", text="is writable by others through its access control list")
+        return texts.ACL()
     return None
 
 
@@ -295,7 +284,7 @@ def _user(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"uid {uid}"
+        return str(uid)
 
 
 def _group(gid: int) -> str:
@@ -304,4 +293,4 @@ def _group(gid: int) -> str:
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
-        return f"gid {gid}"
+        return str(gid)

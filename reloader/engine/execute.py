@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from reloader.break_glass import cleanup, script
 from reloader.config_maps.entry_changes import EntryDiff, split_records
-from reloader.engine import attach_ops, config_ops, links, sharing
+from reloader.engine import attach_ops, config_ops, links, sharing, texts
 from reloader.errors import KernelError
 from reloader.kernel import ENOTSUPP, NESTED_TYPES, Fd, Loaded, LoadRequest
 from reloader.kernel.host import Host, OnHost
@@ -30,7 +30,7 @@ from reloader.plan.ops import Op
 from reloader.store import blobs as storage
 from reloader.store import records
 from reloader.store.records import Current, Generation
-from reloader.wording.printable import counted, printable
+from reloader.wording.printable import printable
 
 if TYPE_CHECKING:
     from reloader.convert.nested import Succession
@@ -234,7 +234,7 @@ def _prove(bench: Bench, op: ops.RunTests) -> None:
     failed = run.failures(bench.proof)
     if failed:
         file = shlex.quote(bench.wish.tests.file) if bench.wish and bench.wish.tests else "FILE"
-        failed.hint = f"`reloader test {file}` runs them alone, and changes nothing"
+        failed.hint = texts.RUN_TESTS_ALONE(file=file)
         raise failed
 
 
@@ -309,8 +309,8 @@ def _leave_out(bench: Bench, op: ops.CheckFit | ops.Drain, count: int) -> None:
 
 
 def _so_far(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, seen: int) -> None:
-    far = f"{seen:,} of {counted(op.entries, 'entry')}" if op.entries >= seen else counted(seen, "entry")
-    bench.progress(f"{op.label()}: {far}")
+    text = texts.PROGRESS_OF if op.entries >= seen else texts.PROGRESS
+    bench.progress(text(step=op.label(), done=seen, count=op.entries))
 
 
 def _hold_foreign(bench: Bench, op: ops.HoldForeign) -> None:
@@ -377,7 +377,7 @@ def _freeze(bench: Bench, op: ops.Freeze) -> None:
             from reloader.convert import nested
 
             for inner in nested.inner_maps(bench.kernel, fd, op.own):
-                _freeze_one(bench, inner, f"a map in {op.path}")
+                _freeze_one(bench, inner, texts.INNER_MAP(path=op.path))
 
 
 def _freeze_one(bench: Bench, fd: Fd, path: str) -> None:
@@ -390,7 +390,7 @@ def _freeze_one(bench: Bench, fd: Fd, path: str) -> None:
             if error.errno not in (errno.EBUSY, ENOTSUPP):
                 raise
             if error.errno == ENOTSUPP or attempt == FREEZE_TRIES - 1:
-                _warn(f"{path} cannot be frozen; what still writes to it goes unheard: {error}")
+                _warn(texts.FREEZE_FAILED(path=path, why=error))
                 return
         time.sleep(0.002)  # EBUSY: somebody is inside a write
 

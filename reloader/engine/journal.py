@@ -20,6 +20,7 @@ from typing import Any
 
 from reloader.disk.atomic_files import UnfitFile, listing, make_folders, open_to_write, read_regular
 from reloader.disk.jsonable import VERSION
+from reloader.engine import texts
 from reloader.errors import NeedsHuman, OtherVersion
 from reloader.fault_points import lasting
 from reloader.frozen import frozen
@@ -110,12 +111,8 @@ def read_journal(path: Path) -> list[JournalLine]:
     try:
         return journal_lines(read_regular(path, MOST), path)
     except UnfitFile as error:
-        raise NeedsHuman(
-            f"the journal {path} is damaged: {error.strerror}",
-            hint="compare `bpftool link show` with the generation files, then remove the journal",
-            reason=error.reason,
-            values=error.values,
-        ) from error
+        message = texts.JOURNAL_DAMAGED(path=path, why=error.strerror)
+        raise NeedsHuman(message, reason=error.reason, values=error.values) from error
 
 
 def journal_lines(data: bytes, path: Path) -> list[JournalLine]:
@@ -127,10 +124,7 @@ def journal_lines(data: bytes, path: Path) -> list[JournalLine]:
         if line is not None:
             lines.append(line)
         elif number < len(raw):  # it ends in a newline, so it was written whole and damaged later
-            raise NeedsHuman(
-                f"{path}:{number}: the journal is damaged",
-                hint="compare `bpftool link show` with the generation files, then remove the journal",
-            )
+            raise NeedsHuman(texts.JOURNAL_LINE_DAMAGED(path=path, line=number))
         else:
             break
     return lines
@@ -150,7 +144,9 @@ def _parse(text: bytes, seq: int, path: Path) -> JournalLine | None:
         if record["txn"] != path.stem or record["seq"] != seq:
             return None
         if record["v"] != VERSION:
-            raise OtherVersion(path, int(record["v"]), VERSION, "run `reloader recover` of the version that wrote it")
+            found = int(record["v"])
+            message = texts.JOURNAL_VERSION(path=path, found=found, wanted=VERSION)
+            raise OtherVersion(message, is_later=found > VERSION)
         return JournalLine(seq=record["seq"], kind=record["kind"], body=record)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

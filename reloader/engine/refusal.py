@@ -8,8 +8,9 @@ from __future__ import annotations
 from errno import ENOMEM
 from typing import TYPE_CHECKING, Any
 
+from reloader.engine import texts
 from reloader.engine.execute import Bench
-from reloader.errors import LIMITS, KernelError, LoadRejected, NeedsHuman, VerifierRejected
+from reloader.errors import LIMITS, KernelError, LoadRejected, NeedsHuman, ReloaderError, VerifierRejected
 from reloader.plan import ops
 from reloader.plan.ops import Op
 
@@ -25,15 +26,15 @@ def rejected(bench: Bench, error: LoadRejected, planned: tuple[Op, ...]) -> Veri
 
     pipeline = bench.pipeline
     path = bench.paths.verifier_log(pipeline, error.program)
-    where = f"whole log: {path}"
+    where = texts.WHOLE_LOG(path=path)
     try:
         write_atomic(path, error.log.encode(errors="replace"))
     except OSError as full:
-        where = f"the whole log could not be written: {describe(full)}"
+        where = texts.LOG_NOT_WRITTEN(why=describe(full))
     told = explain(error.log, code_of(bench, planned, error.program))
     sentence = told.sentence or error.strerror
     return VerifierRejected(
-        f"{pipeline}: the verifier refused {error.program}: {sentence}; nothing was swapped",
+        texts.VERIFIER_REJECTED(pipeline=pipeline, program=error.program, why=sentence),
         detail=told.detail(),
         hint=f"{told.hint}; {where}" if told.hint else where,
         rejection={"program": error.program, **told.to_json(), "sentence": sentence},
@@ -80,15 +81,17 @@ def code_of(bench: Bench, planned: tuple[Op, ...], program: str) -> Code | None:
 
 
 def describe(error: BaseException) -> str:
+    """Return an error in the words of its reader, as a part of another message."""
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return texts.INTERRUPTED()
     if isinstance(error, LoadRejected):
         from reloader.verifier import explain
 
-        return f"the verifier refused {error.program}: {explain(error.log).sentence or error.strerror}"
+        why = explain(error.log).sentence or error.strerror
+        return texts.PROGRAM_REJECTED(program=error.program, why=why)
     if isinstance(error, OSError) and not isinstance(error, KernelError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
+        return texts.ERROR_OF_FILE(file=error.filename, why=error.strerror)
+    return error.message if isinstance(error, ReloaderError) else str(error)
 
 
 def values_of(error: BaseException) -> dict[str, Any]:

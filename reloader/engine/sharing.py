@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 
+from reloader.engine import texts
 from reloader.errors import InputError, PermissionRefused
 from reloader.frozen import frozen
 from reloader.kernel.host import Host
@@ -39,18 +40,13 @@ def readers_of(paths: Paths, wish: Wish, *, must_exist: bool) -> Readers:
     if group is None:
         if must_exist:
             raise InputError([unknown_group(name, file=wish.pipeline)], reason="unknown-group")
-        return Readers(notes=(f"group {name} does not exist on this host",))
+        return Readers(notes=(texts.GROUP_MISSING(group=name),))
     user = os.geteuid()
     if user and group not in (os.getegid(), *os.getgroups()):
         if must_exist:
-            raise PermissionRefused(
-                f"{wish.pipeline}: user {user} is not a member of group {name} and cannot share with it",
-                hint=f"as root: usermod -aG {name} {user}; or name a group of this user under spec.share",
-                reason="not-a-member",
-                values={"group": name, "user": user},
-            )
-        return Readers(notes=(f"user {user} is not a member of group {name}",))
-    notes = (f"the group cannot pass {f}: chmod o+x {f}" for f in _barred(paths, group))
+            raise PermissionRefused(texts.NOT_A_MEMBER(pipeline=wish.pipeline, group=name, user=user))
+        return Readers(notes=(texts.USER_NOT_IN_GROUP(group=name, user=user),))
+    notes = (texts.CANNOT_PASS(folder=folder) for folder in _barred(paths, group))
     return Readers(group=group, notes=tuple(notes))
 
 

@@ -15,6 +15,7 @@ from itertools import chain, filterfalse
 from typing import TYPE_CHECKING
 
 from reloader.config_maps.entry_changes import EntryDiff, digest_of, live_entries, owned, split_records, uneven
+from reloader.engine import texts
 from reloader.engine.apply_request import Intake
 from reloader.errors import KernelError, NeedsHuman, RefusedChange
 from reloader.kernel import ARRAY_TYPES, Fd, Kernel
@@ -210,7 +211,7 @@ def check(bench: Bench, op: ops.CheckEntries) -> None:
     if found is not None:
         raise RefusedChange(
             foreign.refusal(found),
-            hint="another process writes to the map at this moment; `reloader plan FILE` shows what there is now",
+            hint=texts.WRITTEN_NOW(),
             reason=foreign.HANDLES if found.handles else foreign.ENTRIES,
             values=foreign_values([found]),
         )

@@ -16,7 +16,7 @@ from typing import TypedDict
 
 from reloader.disk import jsonable
 from reloader.disk.lock import Writer
-from reloader.engine import attached, refusal
+from reloader.engine import attached, refusal, texts
 from reloader.engine.execute import Bench, execute, take_back
 from reloader.engine.journal import Journal
 from reloader.engine.refusal import describe
@@ -39,19 +39,21 @@ from reloader.plan.ops import Op
 from reloader.process.interrupts import Held
 from reloader.store import blobs, records
 from reloader.store.records import Current, Generation
-from reloader.wording.printable import counted
+from reloader.wording.message import Message
 
 Progress = Callable[[str], None]
-DISK = {
-    errno.ENOSPC: "the disk of the record directory is full",
-    errno.EDQUOT: "the quota on the disk of the record directory is used up: see `quota`",
-    errno.EFBIG: "a limit on the size of files is too small for the records: see `ulimit -f`",
-    errno.EROFS: "the file system of the record directory is read-only: see `dmesg`",
+DISK_HINTS = {
+    errno.ENOSPC: texts.DISK_FULL,
+    errno.EDQUOT: texts.DISK_QUOTA,
+    errno.EFBIG: texts.FILE_SIZE_LIMIT,
+    errno.EROFS: texts.DISK_READ_ONLY,
 }
+KERNEL_HINTS = {errno.ENOLINK: texts.PLACE_DELETED, errno.E2BIG: texts.MAP_TOO_LARGE}
 COMMITTED: dict[str, int] = {}
 """Pipeline → generation that this process committed last (0: removed). A command that ends early tells by it what
 became of its change."""
 BRIDGE_STATS = ("taken", "insert_failed", "lock_failed")  # struct rl_stats
+BRIDGE_WARNINGS = {"lock_failed": texts.LOCK_FAILED, "insert_failed": texts.INSERT_FAILED}
 
 
 @frozen
@@ -137,19 +139,19 @@ def _commit(trip: Trip, journal: Journal) -> None:
 
 
 def _hear_bridge(bench: Bench) -> None:
-    """What it counted while it served; what a packet met that should have met its entry is worth a warning."""
+    """Take what the bridge counted; warn of lookups that should have found their entry."""
     stats = bench.loads["bridge"].maps.get("rl_stats") if "bridge" in bench.loads else None
     if stats is None:
         return
     rows = struct.iter_unpack("=3Q", bench.kernel.maps.lookup(stats, bytes(4)) or b"")
     counts = map(sum, zip(*rows, strict=True))
     bench.bridged = {name: n for name, n in zip(BRIDGE_STATS, counts, strict=True) if n}
-    for name, meaning in (("lock_failed", "read as a miss"), ("insert_failed", "found no room, or did not fit")):
+    for name, text in BRIDGE_WARNINGS.items():
         if name in bench.bridged:
             import logging
 
-            what = f"{bench.bridged[name]} packets' entries {meaning} while state moved ({name})"
-            logging.getLogger(__name__).warning("%s: %s", bench.pipeline, what)
+            warning = text(pipeline=bench.pipeline, count=bench.bridged[name])
+            logging.getLogger(__name__).warning("%s", warning)
 
 
 def begin_body(plan: Plan, bench: Bench) -> dict[str, object]:
@@ -185,12 +187,11 @@ def _unfinished(bench: Bench, journal: Journal, error: OSError | ReloaderError, 
     """The change is committed, and something behind the commit failed."""
     generation = bench.commit[1].generation if bench.commit else 0
     name, left = bench.pipeline, journal.path.exists()
-    stands = f"generation {generation} is live" if generation else "it is removed"
-    again = f"remove the cause, then `reloader recover {name}`"
+    state = texts.GENERATION_IS_LIVE(generation=generation) if generation else texts.PIPELINE_IS_REMOVED()
+    hint = texts.RECOVER(pipeline=name) if left else texts.TRANSACTION_ENDED(pipeline=name)
     return NeedsHuman(
-        f"{name}: {stands}, but cleaning up failed: {describe(error)}",
-        hint=again if left else f"the transaction has ended; `reloader status {name}` shows the current state",
-        reason=getattr(error, "reason", "") or "cleanup-failed",
+        texts.CLEANUP_FAILED(pipeline=name, state=state, why=describe(error), hint=hint),
+        reason=getattr(error, "reason", ""),
         values={
             **refusal.values_of(error),
             "live_generation": generation,
@@ -212,8 +213,7 @@ def _require_live(bench: Bench) -> None:
         name, number = bench.pipeline, generation.number
         about = error if isinstance(error, ReloaderError) else ReloaderError(describe(error), reason="unknown")
         raise NeedsHuman(
-            f"{name}: generation {number} is committed, but it is not live: {about.message}",
-            hint=f"`reloader status {name}` shows the current state; the next `reloader apply FILE` attaches it again",
+            texts.NOT_LIVE(pipeline=name, generation=number, why=about.message),
             reason=about.reason,
             values={**about.values, "live_generation": 0, "generation": number, "journal_open": False},
         ) from error
@@ -239,11 +239,11 @@ def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
     except (OSError, ReloaderError) as second:
         journal.close()
         left = journal.path.exists()
-        again = f"remove the cause, then `reloader recover {trip.plan.pipeline}`"
+        name = trip.plan.pipeline
+        hint = texts.RECOVER(pipeline=name) if left else texts.SEE_STATUS(pipeline=name)
         raise NeedsHuman(
-            f"{trip.plan.pipeline}: {describe(error)}; going back failed too: {describe(second)}",
-            hint=again if left else f"`reloader status {trip.plan.pipeline}` shows the current state",
-            reason=getattr(second, "reason", "") or "undo-failed",
+            texts.UNDO_FAILED(pipeline=name, why=describe(error), second=describe(second), hint=hint),
+            reason=getattr(second, "reason", ""),
             values={**refusal.values_of(second), "journal_open": left, "committed": False},
         ) from error
     except BaseException:  # the file stays, and `recover` goes on from it
@@ -272,21 +272,23 @@ def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> 
     """The error a user sees once everything was put back."""
     if isinstance(error, LoadRejected) and not swapped:
         return refusal.rejected(bench, error, plan.ops)
-    about = _about(plan, bench, error)
+    about, name = _about(plan, bench, error), plan.pipeline
     stays = _what_stays(plan, about)
     if isinstance(error, TestsFailed):
-        why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
-        return TestsFailed(why, tests=error.tests, detail=error.lines, hint=error.hint)
+        message = texts.NOTHING_SWAPPED(pipeline=name, why=error.message, stays=stays)
+        return TestsFailed(message, tests=error.tests, detail=error.lines, hint=error.hint, reason=error.reason)
     if isinstance(error, RefusedChange) and not swapped:
-        why = f"{plan.pipeline}: {error.message}; nothing was swapped, {stays}"
-        return RefusedChange(why, hint=error.hint, detail=error.lines, reason=error.reason, values=error.values)
+        message = texts.NOTHING_SWAPPED(pipeline=name, why=error.message, stays=stays)
+        return RefusedChange(message, hint=error.hint, detail=error.lines, reason=error.reason, values=error.values)
     hint = error.hint if isinstance(error, (KernelError, ReloaderError)) and error.hint else _hint(error)
     if swapped:
-        why = f"{plan.pipeline}: {describe(error)}; rolled back, {stays}{left_out(bench.left_out)}"
-        return RolledBack(why, hint=hint, **about)
+        dropped = left_out(bench.left_out)
+        message = texts.ROLLED_BACK(pipeline=name, why=describe(error), stays=stays, left_out=dropped)
+        return RolledBack(message, hint=hint, **about)
     told = refusal.of_load(error)
+    why = told.sentence if told else describe(error)
     return NothingSwapped(
-        f"{plan.pipeline}: {told.sentence if told else describe(error)}; nothing was swapped, {stays}",
+        texts.NOTHING_SWAPPED(pipeline=name, why=why, stays=stays),
         hint=told.hint if told else hint,
         detail=told.said if told else "",
         rejection=told.to_json() if told else None,
@@ -320,31 +322,26 @@ def _about(plan: Plan, bench: Bench, error: BaseException) -> About:
     return {"reason": reason, "values": values}
 
 
-def _what_stays(plan: Plan, about: About) -> str:
+def _what_stays(plan: Plan, about: About) -> Message:
     if about["reason"] == attached.PANICKED:
-        return "and the panic program stays attached"
+        return texts.PANIC_STAYS()
     if not plan.from_generation:
-        return "nothing of it is left"
-    return f"generation {plan.from_generation} serves as before"
+        return texts.NOTHING_REMAINS()
+    return texts.GENERATION_IS_LIVE(generation=plan.from_generation)
 
 
 def left_out(counts: Mapping[str, int]) -> str:
     """What a conversion gave up, in words; empty when nothing."""
-    rows = (f"{name}: {counted(n, 'entry')}" for name, n in sorted(counts.items()))
-    return "".join(f"; {row} without a place in that layout left out" for row in rows)
+    return "".join(texts.LEFT_OUT(map=name, count=count) for name, count in sorted(counts.items()))
 
 
 def _hint(error: BaseException) -> str:
-    if isinstance(error, KernelError) and error.errno == errno.ERANGE:
-        return "`reloader show PIPELINE --map MAP` lists the entries: delete or mend these, or keep the layout they fit"
-    if isinstance(error, OSError) and error.errno in LIMITS:
-        return LIMITS[error.errno].hint
-    if isinstance(error, KernelError) and error.errno == errno.ENOLINK:
-        return "the place of the link was deleted since the plan: see `reloader status`, then apply again"
-    if isinstance(error, KernelError) and error.errno == errno.E2BIG:
-        return "max_entries is more than the kernel takes"
-    if isinstance(error, KernelError) and error.errno == errno.EAGAIN and error.call == "fork":
-        return "the user may not start more processes: see `ulimit -u`"
-    if isinstance(error, OSError) and not isinstance(error, KernelError):
-        return DISK.get(error.errno or 0, "")
-    return ""
+    if not isinstance(error, OSError):
+        return ""
+    number = error.errno or 0
+    if number in LIMITS:
+        return LIMITS[number].hint
+    if isinstance(error, KernelError) and number == errno.EAGAIN and error.call == "fork":
+        return texts.PROCESS_LIMIT()
+    hints = KERNEL_HINTS if isinstance(error, KernelError) else DISK_HINTS
+    return hints[number]() if number in hints else ""

@@ -1,6 +1,6 @@
 """What an apply would do: everything a plan is made of, found out from records, kernel and stored entries.
 
-Reads only. Called by carry_out.py and commands/report.py.
+Reads only. Called by carry_out.py and commands/plan.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Detach a pipeline; its state maps stay parked unless they are dropped too.
 
-Called by commands/change.py.
+Called by commands/remove.py.
 """
 
 from __future__ import annotations

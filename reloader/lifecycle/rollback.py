@@ -1,6 +1,6 @@
 """Apply a stored generation again.
 
-Called by commands/change.py.
+Called by commands/rollback.py.
 """
 
 from __future__ import annotations

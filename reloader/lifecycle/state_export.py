@@ -1,6 +1,6 @@
 """State out of the kernel into a file: `state export`.
 
-Called by commands/transfer.py; lifecycle/state_import.py looks at the pipeline in the same way.
+Called by commands/state_export.py; lifecycle/state_import.py looks at the pipeline in the same way.
 """
 
 from __future__ import annotations

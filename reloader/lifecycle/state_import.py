@@ -1,6 +1,6 @@
 """`state import` as a transaction: the file read whole and judged, then journal, ops and commit as for any other.
 
-Called by commands/transfer.py.
+Called by commands/state_import.py.
 """
 
 from __future__ import annotations

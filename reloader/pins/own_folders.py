@@ -17,8 +17,10 @@ from reloader.disk.trust import Judge
 from reloader.errors import KernelError, PermissionRefused
 from reloader.kernel import Fd, Kernel, WeakFolder
 from reloader.kernel.host import Host
+from reloader.pins import texts
+from reloader.wording.message import Message
 
-REASON = "pin-folder-not-ours"
+WEAKNESSES = {"link": texts.LINK, "owner": texts.OWNER, "writable": texts.WRITABLE}  # WeakFolder.kind → its words
 
 
 def pinned(kernel: Kernel, pin: str) -> Fd | None:
@@ -34,13 +36,11 @@ def pinned(kernel: Kernel, pin: str) -> Fd | None:
 def require_own_folders(host: Host, pipeline: str) -> None:
     """PermissionRefused (77) when another user could exchange or remove what is pinned for the pipeline."""
     if weak := weak_folders(host, pipeline):
-        raise PermissionRefused(
-            f"{pipeline}: other users could change what is pinned in {weak[0].path}; nothing was touched",
-            detail=tuple(map(describe_weak, weak)),
-            hint=repair_command(weak),
-            reason=REASON,
-            values={"path": weak[0].path, "folders": [jsonable.to_json(w) for w in weak]},
+        folders = [jsonable.to_json(w) for w in weak]
+        message = texts.PIN_FOLDER_NOT_OURS(
+            pipeline=pipeline, path=weak[0].path, folders=folders, hint=repair_command(weak)
         )
+        raise PermissionRefused(message, detail=tuple(map(describe_weak, weak)))
 
 
 def weak_folders(host: Host, *pipelines: str) -> tuple[WeakFolder, ...]:
@@ -53,8 +53,7 @@ def weak_folders(host: Host, *pipelines: str) -> tuple[WeakFolder, ...]:
     except KernelError as error:
         if error.errno not in (errno.EACCES, errno.EPERM):
             raise
-        what = f"no permission to look at {host.paths.bpffs}: {error}"
-        raise PermissionRefused(what, hint="run as root, or pass --bpffs DIR") from error
+        raise PermissionRefused(texts.BPFFS_UNREADABLE(path=host.paths.bpffs, why=error)) from error
 
 
 def _weak_on_the_way(path: str, known: set[str]) -> list[WeakFolder]:
@@ -75,14 +74,9 @@ def _weak_on_the_way(path: str, known: set[str]) -> list[WeakFolder]:
     return weak
 
 
-def describe_weak(folder: WeakFolder) -> str:
+def describe_weak(folder: WeakFolder) -> Message:
     """The folder, and why another user could change it."""
-    why = {
-        "owner": f"belongs to user {folder.owner}",
-        "link": f"is a symbolic link of user {folder.owner}",
-        "writable": f"can be written by others (mode {folder.mode:04o})",
-    }
-    return f"{folder.path} {why[folder.kind]}"
+    return WEAKNESSES[folder.kind](path=folder.path, owner=folder.owner, mode=f"{folder.mode:04o}")
 
 
 def repair_command(weak: Sequence[WeakFolder]) -> str:

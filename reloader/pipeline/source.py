@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from reloader.disk import texts as disk_texts
 from reloader.disk.atomic_files import PLAIN, Inputs, UnfitFile
 from reloader.errors import InputError, Problem
 from reloader.pipeline import texts
 from reloader.wording.message import Text
 
 MAX_BYTES = 8 << 20
-NOT_REGULAR = "not-a-regular-file"  # reasons of UnfitFile
-TOO_LARGE = "too-large"
 
 
 def read_source(path: Path, inputs: Inputs = PLAIN) -> bytes:
@@ -26,7 +25,7 @@ def read_source(path: Path, inputs: Inputs = PLAIN) -> bytes:
 def unreadable(path: str, error: OSError | ValueError, *, too_large: Text = texts.CANNOT_BE_READ) -> Problem:
     """Return the finding about a file that cannot be read, at the file as a whole; `too_large` words that case."""
     why = why_unreadable(error)
-    text = too_large if why.reason == TOO_LARGE else texts.CANNOT_BE_READ
+    text = too_large if why.reason == disk_texts.TOO_LARGE.code else texts.CANNOT_BE_READ
     message = text(why=why.text, hint=why.hint)
     return Problem.at(path, message, reason=why.reason, values={"path": path, **(why.values or {})})
 
@@ -43,6 +42,6 @@ class Why(NamedTuple):
 def why_unreadable(error: OSError | ValueError) -> Why:
     """The error in the words of a finding."""
     if isinstance(error, UnfitFile):
-        hint = texts.NAME_REGULAR_FILE() if error.reason == NOT_REGULAR else ""
+        hint = texts.NAME_REGULAR_FILE() if error.reason == disk_texts.NOT_A_REGULAR_FILE.code else ""
         return Why(str(error.strerror), hint, error.reason, error.values)
     return Why(((error.strerror if isinstance(error, OSError) else None) or str(error)).lower())

@@ -1,7 +1,7 @@
 """Drift inside: what live maps hold, by field name and beside what the generation lists; and what of a pipeline the
 kernel shows otherwise than its record says.
 
-Reads records and the kernel, changes nothing. Called by commands/live.py.
+Reads records and the kernel, changes nothing. Called by commands/show.py and commands/diff.py.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from reloader.errors import NeedsHuman
 from reloader.fault_points import lasting
 from reloader.paths import BLOBS, Paths
 from reloader.pipeline import cache
-from reloader.store import records
+from reloader.store import records, texts
 from reloader.store.records import Current, Generation
 
 KEEP_GENERATIONS = 20
@@ -96,7 +96,7 @@ def store_again(paths: Paths, generation: Generation, fresh: Mapping[str, bytes]
         try:
             store(paths, pipeline, blob, digest, fresh)
         except UnfitFile as error:
-            raise records.unfit(error, hint=f"remove {error.filename}, then apply the source files again") from error
+            raise records.unfit(error, hint=texts.REMOVE_AND_APPLY(file=error.filename)) from error
     if fresh and not paths.rescue_file(pipeline, generation.number).exists():
         beside(paths, generation)
 

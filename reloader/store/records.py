@@ -23,6 +23,8 @@ from reloader.errors import NeedsHuman, NotFoundError, OtherVersion
 from reloader.frozen import frozen
 from reloader.paths import JOURNAL_SUFFIX, RECORD_SUFFIX, Paths, pipeline_of_record
 from reloader.pipeline.wish import Kept, Wish
+from reloader.store import texts
+from reloader.wording.message import Message
 
 MOST = 256 << 20  # bytes of one record
 MOST_OF_BLOB = 4 << 30  # bytes of one stored object or listing
@@ -150,31 +152,28 @@ def _parsed(path: Path) -> Any:
     found = json.loads(body)
     version = found.get(FORMAT, FIRST if body is not data else None)
     if type(version) is not int:
-        raise ValueError(f"`{FORMAT}` is {version!r} and no number")
+        raise ValueError(texts.VERSION_NOT_NUMBER(member=FORMAT, value=version))
     if version != jsonable.VERSION:
-        raise OtherVersion(path, version, jsonable.VERSION, _other(path, version))
+        raise _other_version(path, version)
     return found
 
 
-def _other(path: Path, version: int) -> str:
-    if version > jsonable.VERSION:
-        return "use the version of reloader that wrote it"
-    name = pipeline_of_record(path)
-    return f"the running version is not affected; `reloader recover {name}` rebuilds its records from the kernel"
+def _other_version(path: Path, version: int) -> OtherVersion:
+    is_later = version > jsonable.VERSION
+    hint = texts.WRITTEN_BY_LATER() if is_later else texts.REBUILD_RECORDS(pipeline=pipeline_of_record(path))
+    message = texts.RECORD_VERSION(path=path, found=version, wanted=jsonable.VERSION, hint=hint)
+    return OtherVersion(message, is_later=is_later)
 
 
 def unfit(error: UnfitFile, *, hint: str = "") -> NeedsHuman:
     """Something else than a file of ours stands where one of the records should: damage like any other."""
-    return NeedsHuman(
-        f"record {error.filename} is damaged: {error.strerror}",
-        hint=hint or f"remove {error.filename}; then restore it from a backup, or run `reloader recover`",
-        reason=error.reason,
-        values=error.values,
-    )
+    path = error.filename
+    message = texts.RECORD_DAMAGED(path=path, why=error.strerror, hint=hint or texts.REMOVE_RECORD(path=path))
+    return NeedsHuman(message, reason=error.reason, values=error.values)
 
 
 def _damaged(path: Path, why: str) -> NeedsHuman:
-    return NeedsHuman(f"record {path} is damaged: {why}", hint="restore it from a backup, or `reloader recover`")
+    return NeedsHuman(texts.RECORD_DAMAGED(path=path, why=why))
 
 
 def read_current(paths: Paths, pipeline: str) -> Current | None:
@@ -182,7 +181,7 @@ def read_current(paths: Paths, pipeline: str) -> Current | None:
     current = _read(paths.current_file(pipeline), Current)
     assert current is None or isinstance(current, Current)
     if current is not None and current.pipeline != pipeline:
-        raise _damaged(paths.current_file(pipeline), f"it is of pipeline {current.pipeline}")
+        raise _damaged(paths.current_file(pipeline), texts.OF_OTHER_PIPELINE(pipeline=current.pipeline))
     if current is not None:
         _require_own_pins(paths, current)
     return current
@@ -193,10 +192,7 @@ def _require_own_pins(paths: Paths, current: Current) -> None:
     own = f"{paths.pipeline_pins(current.pipeline)}/"
     named = [*(link.pin for link in current.links.values()), *(kept.pin for kept in current.state.values())]
     for pin in (pin for pin in named if not pin.startswith(own) or ".." in pin):
-        raise NeedsHuman(
-            f"record {paths.current_file(current.pipeline)} names {pin}, which is not below {own}",
-            hint="is --bpffs the one that it was written with?",
-        )
+        raise NeedsHuman(texts.FOREIGN_PIN(path=paths.current_file(current.pipeline), pin=pin, folder=own))
 
 
 def read_generation(paths: Paths, pipeline: str, number: int) -> Generation:
@@ -204,10 +200,10 @@ def read_generation(paths: Paths, pipeline: str, number: int) -> Generation:
     generation = _read(paths.generation_file(pipeline, number), Generation)
     if generation is None:
         known = ", ".join(map(str, generation_numbers(paths, pipeline))) or "none"
-        raise NotFoundError(f"{pipeline} has no generation {number}", hint=f"stored generations: {known}")
+        raise NotFoundError(texts.NO_SUCH_GENERATION(pipeline=pipeline, generation=number, known=known))
     assert isinstance(generation, Generation)
     if (generation.wish.pipeline, generation.number) != (pipeline, number):
-        whose = f"it is generation {generation.number} of {generation.wish.pipeline}"
+        whose = texts.OF_OTHER_GENERATION(generation=generation.number, pipeline=generation.wish.pipeline)
         raise _damaged(paths.generation_file(pipeline, number), whose)
     return generation
 
@@ -255,7 +251,7 @@ def _unsealed(data: bytes) -> bytes:
     if not found:
         return data
     if _sealed(body + b"\n}") != data:
-        raise ValueError("its checksum does not fit (a record that was changed by hand needs none: take out `sum`)")
+        raise ValueError(texts.CHECKSUM())
     return body + b"\n}"
 
 
@@ -304,24 +300,23 @@ def blobs_of(wish: Wish) -> list[tuple[str, str]]:
 def read_blob(paths: Paths, blob: str, digest: str) -> bytes:
     """A stored object, listing or test; NeedsHuman when it is damaged or missing."""
     path = paths.blob_file(blob, digest)
-    remove = f"remove {path}, then apply the source files again"
     try:
         data = read_regular(path, MOST_OF_BLOB)
     except UnfitFile as error:
-        raise unfit(error, hint=remove) from error
+        raise unfit(error, hint=texts.REMOVE_AND_APPLY(file=path)) from error
     except FileNotFoundError as error:
-        raise _bad_blob(path, "missing", "is missing", "apply the source files again") from error
+        raise NeedsHuman(texts.STORED_FILE_MISSING(file=path)) from error
     except OSError as error:
         if error.errno != errno.EIO:
             raise
-        raise _bad_blob(path, "damaged", f"cannot be read: {error.strerror}", remove) from error
+        raise _bad_blob(path, texts.UNREADABLE(why=error.strerror)) from error
     if hashlib.sha256(data).hexdigest() != digest:
-        raise _bad_blob(path, "damaged", "does not match its digest", remove)
+        raise _bad_blob(path, texts.WRONG_DIGEST())
     return data
 
 
-def _bad_blob(path: Path, how: str, why: str, hint: str) -> NeedsHuman:
-    return NeedsHuman(f"{path} {why}", hint=hint, reason=f"stored-file-{how}", values={"file": str(path)})
+def _bad_blob(path: Path, fault: Message) -> NeedsHuman:
+    return NeedsHuman(texts.STORED_FILE_DAMAGED(file=path, fault=fault))
 
 
 def blob_is_whole(paths: Paths, blob: str, digest: str) -> bool:

@@ -1,6 +1,6 @@
-"""Which stored generation may serve again without a trial: for `rollback`, and after a restart of the kernel.
+"""Which stored generation may run again without a trial: for `rollback`, and after a restart of the kernel.
 
-What failed its trial may not; a person can still choose it by its number. Called by lifecycle/rollback.py and
+One that failed its trial may not; a person can still choose it by its number. Called by lifecycle/rollback.py and
 lifecycle/boot.py.
 """
 
@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterator
 
 from reloader.errors import NeedsHuman, NotFoundError
 from reloader.paths import Paths
-from reloader.store import records
+from reloader.store import records, texts
 from reloader.store.records import Current, Generation
 from reloader.store.trial_terms import failed
+from reloader.wording.message import Message
 
 
 def ways_back(
@@ -39,7 +40,7 @@ def rollback_target(paths: Paths, pipeline: str, to: int | None) -> Generation:
     """The generation a rollback goes to; NotFoundError when there is none."""
     current = records.read_current(paths, pipeline)
     if current is None:
-        raise NotFoundError(f"no pipeline {pipeline}", hint=known(paths))
+        raise NotFoundError(texts.NO_SUCH_PIPELINE(pipeline=pipeline, hint=known(paths)))
     if to is not None:
         return _loadable(records.read_generation(paths, pipeline, to))
     if not current.generation:
@@ -48,8 +49,7 @@ def rollback_target(paths: Paths, pipeline: str, to: int | None) -> Generation:
     since, digest = serving.origin or serving.number, serving.wish.digest()
     for target in ways_back(paths, pipeline, since - 1, without=[digest]):
         return target
-    why = f"{pipeline} has no generation before {since} that differs from what serves and did not fail its trial"
-    raise NotFoundError(why, hint=f"see `reloader history {pipeline}`")
+    raise NotFoundError(texts.NOTHING_TO_ROLL_BACK_TO(pipeline=pipeline, generation=since))
 
 
 def _last(paths: Paths, current: Current) -> Generation:
@@ -58,16 +58,14 @@ def _last(paths: Paths, current: Current) -> Generation:
     for target in ways_back(paths, name, newest):
         return target
     _loadable(records.read_generation(paths, name, newest))
-    why = f"{name}: no generation but what failed its trial"
-    raise NotFoundError(why, hint=f"`reloader rollback {name} --to {newest}` brings that back all the same")
+    raise NotFoundError(texts.ONLY_FAILED_GENERATIONS(pipeline=name, generation=newest))
 
 
 def _loadable(target: Generation) -> Generation:
     if target.rebuilt:
-        why = f"{target.wish.pipeline}: generation {target.number} was rebuilt from the kernel; its objects are gone"
-        raise NotFoundError(why, hint="apply it from its YAML")
+        raise NotFoundError(texts.GENERATION_REBUILT(pipeline=target.wish.pipeline, generation=target.number))
     return target
 
 
-def known(paths: Paths) -> str:
-    return f"known pipelines: {', '.join(records.pipelines(paths)) or 'none'}"
+def known(paths: Paths) -> Message:
+    return texts.KNOWN_PIPELINES(names=records.pipelines(paths) or "none")

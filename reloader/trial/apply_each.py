@@ -1,7 +1,7 @@
 """Several pipelines, one after the other, under one writer lock that is let go while a version is on trial.
 
 A pipeline that needs a human does not block those behind it; any other failure ends the batch, and what was committed
-before stays. Called by commands/change.py.
+before stays. Called by commands/apply.py.
 """
 
 from __future__ import annotations

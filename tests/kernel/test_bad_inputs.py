@@ -230,18 +230,18 @@ WORDS: list[tuple[list[str], int, str]] = [
     (["apply"], 64, "FILE|required"),
     (["apply", "/nowhere/x.yaml"], 65, "/nowhere/x.yaml"),
     (["apply", "/"], 65, "no \\*.yaml"),
-    (["rollback", "nobody"], 65, "no pipeline nobody"),
+    (["rollback", "nobody"], 65, "pipeline nobody does not exist"),
     (["history", "nobody"], 65, "no pipeline nobody"),
-    (["show", "edge", "99"], 65, "no generation 99"),
-    (["diff", "edge", "1", "99"], 65, "no generation 99"),
-    (["rollback", "edge", "--to", "99"], 65, "no generation 99"),
-    (["rollback", "edge"], 65, "no generation before"),
+    (["show", "edge", "99"], 65, "generation 99 is not stored"),
+    (["diff", "edge", "1", "99"], 65, "generation 99 is not stored"),
+    (["rollback", "edge", "--to", "99"], 65, "generation 99 is not stored"),
+    (["rollback", "edge"], 65, "nothing to roll back to"),
     (["remove", "nobody"], 65, "no pipeline nobody"),
     (["status", "nobody"], 65, "no pipeline nobody"),
-    (["show", "../edge"], 65, "no pipeline|name"),
-    (["remove", "../edge", "--state"], 65, "no pipeline|name"),
+    (["show", "../edge"], 65, "no pipeline|name|does not exist"),
+    (["remove", "../edge", "--state"], 65, "no pipeline|name|does not exist"),
     (["recover", "nobody"], 65, "no pipeline nobody"),
-    (["recover", "../edge"], 65, "no pipeline|name"),
+    (["recover", "../edge"], 65, "no pipeline|name|does not exist"),
     (["init", "/nowhere/x.bpf.o"], 65, "/nowhere/x.bpf.o"),
     (["init", "/etc/passwd"], 65, "ELF|object"),
 ]
@@ -302,7 +302,7 @@ def test_turned_bits_never_take_the_hook_away(serving: Stage) -> None:
 def test_a_version_the_verifier_rejects(serving: Stage) -> None:
     before = serving.standing()
     done = serving.run("apply", serving.write(blocking(serving.spec("broken"))))
-    fails(serving, done, 1, r"the verifier refused count_flows: .*nothing was swapped", hint="whole log: ")
+    fails(serving, done, 1, r"the verifier rejected program count_flows: .*nothing was swapped", hint="whole log: ")
     assert done.error["code"] == "verifier-rejected"
     log = Path(re.search(r"whole log: (\S+)", done.err)[1])  # type: ignore[index]
     assert "processed" in log.read_text()
@@ -355,13 +355,7 @@ def test_an_interface_that_vanishes_in_the_middle(
     gated(vanishing(serving, when, effect))
     done = serving.run("apply", serving.file)
     if when == "before" or effect == "journal.begin":
-        fails(
-            serving,
-            done,
-            3,
-            "BPF_LINK_UPDATE xdp:rx0.*generation 1 serves as before",
-            hint="the place of the link was deleted",
-        )
+        fails(serving, done, 3, "BPF_LINK_UPDATE xdp:rx0.*generation 1 is live", hint=".*interface was deleted")
         assert serving.standing().pins == before.pins
         assert serving.standing().stored == before.stored
     else:
@@ -393,7 +387,7 @@ def test_one_of_two_interfaces_vanishes_between_their_swaps(
     done = serving.run(
         "apply", serving.write({**spec, "objects": [serving.put("v2")], "maps": serving.spec("v2")["maps"]})
     )
-    fails(serving, done, 3, "rolled back, generation 2 serves as before")
+    fails(serving, done, 3, "rolled back; generation 2 is live")
     assert serving.standing() == before
     serving.assert_counts()
 
@@ -498,7 +492,7 @@ def test_a_full_disk_does_not_hide_what_the_verifier_said(small_disk: Stage) -> 
         filler = fill(stage.records, leave=pages)
         done = stage.run("apply", stage.file)
         filler.unlink()
-        fails(stage, done, 1, "No space left|the verifier refused count_flows: .*; nothing was swapped")
+        fails(stage, done, 1, "No space left|the verifier rejected program count_flows: .*; nothing was swapped")
         said.add(done.error["code"])
         assert stage.standing() == before
     assert said == {"nothing-swapped", "verifier-rejected"}
@@ -550,7 +544,7 @@ def test_memory_that_runs_out(effect: str, serving: Stage, gated: Callable[[faul
 
     gated(gate)
     done = serving.run("apply", serving.write(blocking(serving.spec("v2"))))
-    fails(serving, done, (1, 3), "ENOMEM.*generation 1 serves as before")
+    fails(serving, done, (1, 3), "ENOMEM.*generation 1 is live")
     assert serving.standing() == before
     serving.assert_counts()
 

@@ -127,7 +127,7 @@ def test_no_room_in_the_new_map_rolls_back(scene: Scene, monkeypatch: pytest.Mon
     before_drain(monkeypatch, crowd)
     scene.generator.stop()
     scene.generator.start(rate=2_000)
-    told = r"flows: the new map takes no more; [1-9][\d,]* entries not moved, [1-9][\d,]* had moved; rolled back"
+    told = r"flows: the new map is full: [1-9][\d,]* entries did not move; [1-9][\d,]* moved; rolled back"
     with pytest.raises(RolledBack, match=told):
         scene.apply("v2")
     scene.assert_whole()

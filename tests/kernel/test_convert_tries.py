@@ -295,6 +295,6 @@ def test_a_kernel_whose_tries_ignore_the_flag_is_found_out_before_the_swap(
     """As Linux 6.1 before its backport: NOEXIST writes over what is there."""
     drain = migrate.drain
     faults.inject(monkeypatch, "drain", lambda *a, **k: drain(*a, **k) and migrate.Moved(inserted=1))
-    with pytest.raises(NothingSwapped, match="ignore BPF_NOEXIST"):
+    with pytest.raises(NothingSwapped, match="ignores BPF_NOEXIST"):
         nets.apply("v2")
     assert len(nets.pins_of("nets")) == 1

@@ -71,7 +71,7 @@ def test_plan_beside_an_open_journal_says_so(stage: Stage) -> None:
     folder = stage.sandbox.records / "pipelines" / "edge" / "journal"
     (folder / "1.jsonl").touch()
     stage.call("plan", stage.file)
-    assert "an interrupted transaction will be recovered first" in stage.said
+    assert "recovers an interrupted transaction first" in stage.said
     stage.call("recover", "edge")
 
 

@@ -462,7 +462,7 @@ def test_what_was_committed_before_a_failure_stays_and_is_said(
     second["spec"] = {**stage.spec(version), "attach": [stage.attach(interface=place)]}
     done = stage.run("apply", stage.write(stage.spec(), second))
     assert done.code == code, done.err
-    assert "committed before the failure, and left so: edge (generation 1)" in done.err
+    assert "already applied and kept: edge (generation 1)" in done.err
     assert done.error["message"].startswith("second: ")
     assert [p["pipeline"] for p in stage.call("status")["pipelines"]] == ["edge"]
     stage.assert_counts()
@@ -481,7 +481,7 @@ def test_one_name_twice_changes_nothing(stage: Stage, second: dict[str, Any]) ->
     stage.write(stage.spec())
     done = stage.run("apply", stage.file, other)
     assert done.code == 65
-    assert "'edge' is defined in" in done.err
+    assert "'edge' is already defined in" in done.err
     assert not stage.standing().stored
     assert not stage.attached()
 

@@ -123,7 +123,7 @@ def test_a_user_s_files_are_not_root_s(stage: Stage) -> None:
     """Root does not load what an ordinary user could change meanwhile."""
     done = stage.run("apply", stage.file, json_too=False)
     assert done.code == 77
-    assert f"{stage.file}: is owned by uid {USER}" in done.err
+    assert f"{stage.file}: belongs to user {USER}" in done.err
 
 
 def pin_layout(stage: Stage) -> str:
@@ -142,7 +142,7 @@ def test_regress_yaml_that_others_write_is_root(stage: Stage) -> None:
         refused = as_user(stage, ENOUGH, "apply", stage.file)
         assert refused.code == 77, refused.err
         assert f"{path}" in refused.err
-        assert "is writable by everybody" in refused.err
+        assert "can be written by all users" in refused.err
         assert stage.attached() == serving
         path.chmod(mode)
 
@@ -151,7 +151,7 @@ def test_a_record_directory_that_others_write(stage: Stage) -> None:
     stage.records.chmod(0o777)
     refused = as_user(stage, ENOUGH, "apply", stage.file)
     assert refused.code == 77, refused.err
-    assert f"{stage.records}: is writable by everybody" in refused.err
+    assert f"{stage.records}: can be written by all users" in refused.err
 
 
 def test_regress_a_panic_needs_no_more(stage: Stage) -> None:

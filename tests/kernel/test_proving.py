@@ -319,7 +319,7 @@ def test_a_wrong_version_is_caught_before_any_packet_sees_it(stage: Stage) -> No
     assert shares == [0], "packets met another program"
     assert error["tests"][0]["outcome"] == "failed"
     assert stage.attached() == serving
-    assert "1 of 1 test failed; nothing was swapped, generation 1 serves as before" in error["message"]
+    assert "1 of 1 test failed; nothing was swapped; generation 1 is live" in error["message"]
     line = next(i for i, text in enumerate(stage.file.read_text().splitlines(), 1) if "verdict: XDP_PASS" in text)
     assert f"{stage.file}:{line}:" in error["detail"]
     assert "test DNS passes: verdict XDP_DROP (1), expected XDP_PASS (2)" in error["detail"]

@@ -215,7 +215,8 @@ def test_columns_stand_under_their_heads(stage: Stage) -> None:
 def test_words_for_people(stage: Stage) -> None:
     """One look at each report that is no table of a plan."""
     said = stage.run("apply", stage.write(stage.spec()), json_too=False)
-    assert re.match(r"edge: generation 1 serves in \d+ ms: first load\n  \+ program count_flows: load 1\n", said.out)
+    first = r"edge: generation 1 is live after \d+ ms: first load\n"
+    assert re.match(first + r"  \+ program count_flows: load 1\n", said.out)
     assert said.err == ""
     assert stage.run("apply", stage.file, json_too=False).out == "edge: nothing to do, generation 1 is in force\n"
     assert stage.run("plan", stage.file, json_too=False).out == "edge: nothing to do, generation 1 is in force\n"

@@ -97,7 +97,7 @@ def test_a_window_is_seen_and_others_go_on(stage: Stage) -> None:
         assert same.code == 75, "what may go back is not in force"
         other(stage)
         assert "unconfirmed and guarded: edge" in stage.run("doctor").out
-        assert "what serves is unconfirmed" in stage.run("plan", stage.file).err
+        assert "the running version is unconfirmed" in stage.run("plan", stage.file).err
         assert stage.call("confirm", stage.name)["generation"] == 2
         done = apply.done()
     assert done.code == 0, done.err
@@ -143,7 +143,7 @@ def test_several_documents_one_after_the_other(stage: Stage) -> None:
     bad = {**spec, "attach": [attach], "health": health(tcp(stage), window="200ms")}
     done = stage.run("apply", stage.write(spec, stage.document(bad, "other")))
     assert done.code == 3
-    assert "committed before the failure, and left so: edge (generation 1)" in done.err
+    assert "already applied and kept: edge (generation 1)" in done.err
     assert outcomes(stage)[1] == "healthy for 0.2 s"
     assert generation_of(stage, "other") == 0
 

@@ -81,7 +81,7 @@ def test_regress_rollback_puts_back_what_failed(stage: Stage, how: str) -> None:
         assert outcomes(stage)[1] == "removed before its trial was over"
     refused = stage.run("rollback", stage.name)
     assert refused.code == 65, refused.out
-    assert "no generation but what failed its trial" in refused.error["message"]
+    assert refused.error["reason"] == "only-failed-generations"
     assert stage.attached() == 0
     assert "--to 1" in refused.error["hint"]
     stage.call("rollback", stage.name, "--to", "1")

@@ -83,4 +83,4 @@ def test_rollback_passes_over_what_is_the_same(stage: Stage) -> None:
     stage.apply("v1", "192.0.2.1")
     assert stage.call("rollback", "edge")["pipelines"][0]["changed"] is True
     assert held(stage) == set()
-    assert "no generation before" in stage.call("rollback", "edge", code=65)["error"]["message"]
+    assert stage.call("rollback", "edge", code=65)["error"]["reason"] == "nothing-to-roll-back-to"

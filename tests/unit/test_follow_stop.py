@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PROLOGUE = """
 import os, signal, sys, threading, time
 from queue import SimpleQueue
-from reloader.commands.follow import GRACE, _Stop
+from reloader.commands.watch import GRACE, _Stop
 from reloader.process.interrupts import Held
 queue = SimpleQueue()
 stop = _Stop(queue)

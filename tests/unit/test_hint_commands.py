@@ -16,8 +16,8 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from reloader.commands.words import COMMANDS as COMMANDS_OF
-from reloader.commands.words import build
+from reloader.commands.parser import COMMANDS as COMMANDS_OF
+from reloader.commands.parser import build
 from reloader.pipeline.registry.layout_schema import layout_schema
 from reloader.pipeline.schema import pipeline_schema
 from tests.test_architecture import MODULES, docstring_nodes, named, tree

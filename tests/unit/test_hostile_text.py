@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from lab.fuzz import inputs
 from reloader import cli
 from reloader.commands.environment import Output
-from reloader.commands.prove import _write_junit
+from reloader.commands.test import _write_junit
 from reloader.errors import InputError, Problem, ReloaderError
 from reloader.packet_tests.run import Result
 from reloader.wording.printable import Block, counted, printable

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reloader.commands.words import parse
+from reloader.commands.parser import parse
 from reloader.pipeline.model import Role
 from reloader.pipeline.wish import WishAttachment
 from reloader.plan import program_metadata

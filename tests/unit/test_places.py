@@ -87,7 +87,7 @@ def test_fields_that_name_nothing() -> None:
         (ETH0, OURS, Sight.OURS, Sight.OURS),
         (ETH0, LinkInfo(id=50, type=6, prog_id=10, ifindex=8), Sight.ELSEWHERE, Sight.ELSEWHERE),
         (ETH0, LinkInfo(id=50, type=6, prog_id=11, ifindex=7), Sight.ELSEWHERE, Sight.OURS),
-        (ETH0, LinkInfo(id=50, type=6, prog_id=10, attached=False), Sight.DETACHED, Sight.DETACHED),
+        (ETH0, LinkInfo(id=50, type=6, prog_id=10, ifindex=0, attached=False), Sight.DETACHED, Sight.DETACHED),
     ],
 )
 def test_where_our_link_is(interface: Interface | None, link: LinkInfo | None, xdp: Sight, tcx: Sight) -> None:

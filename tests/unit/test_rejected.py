@@ -17,8 +17,9 @@ from reloader.structs.elf import read_object
 
 def test_a_refusal_after_a_swap_is_told_in_words_too() -> None:
     said = describe(LoadRejected("count_flows", 13, "7: (79) r1 = *(u64 *)(r0 +0)\nR0 invalid mem access 'scalar'\n"))
-    assert said == "the verifier refused count_flows: a number is followed like a pointer (R0)"
-    assert describe(LoadRejected("count_flows", 13, "")) == "the verifier refused count_flows: Permission denied"
+    assert said == "the verifier rejected program count_flows: a number is followed like a pointer (R0)"
+    unexplained = describe(LoadRejected("count_flows", 13, ""))
+    assert unexplained == "the verifier rejected program count_flows: Permission denied"
 
 
 LOG = "0: (bf) r7 = r1\n{insn}: (61) r2 = *(u32 *)(r1 +26)\ninvalid access to packet, off=26 size=4\n"

@@ -317,7 +317,7 @@ def test_a_schema_has_a_name_that_a_pipeline_can_say(recorded: tuple[Path, Path]
     path, folder = recorded
     code, _, err = run("new", path, "--schema", name, "--dir", folder)
     assert code == 64
-    assert "is no name for a schema" in err
+    assert "is not a name for a schema" in err
 
 
 def test_odd_words_are_told(recorded: tuple[Path, Path], run: Run, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_odd_words_are_told(recorded: tuple[Path, Path], run: Run, tmp_path: Pat
     where = ("--schema", "edge", "--dir", folder)
     assert run("check", found, "--schema", "other", "--dir", folder)[0] == 65
     code, _, told = run("check", found, "--map", "nothing", *where)
-    assert (code, "has no map nothing" in told) == (65, True)
+    assert (code, "does not have a map nothing" in told) == (65, True)
     code, _, told = run("new", tmp_path / "edge" / "flows.1.yaml", *where)
     assert (code, "clang -target bpf -g" in told) == (65, True)
     assert run("check", tmp_path / "missing.o", *where)[0] == 65

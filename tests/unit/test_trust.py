@@ -22,12 +22,17 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def refused(path: Path) -> str:
+def refused(path: Path) -> list[tuple[str, str]]:
+    """What is weak on the way to a file, and how."""
     with pytest.raises(PermissionRefused) as caught:
         require_ours([str(path)])
     assert caught.value.exit_code == 77
     assert "go-w" in caught.value.hint
-    return caught.value.detail
+    files = caught.value.values["files"]
+    assert isinstance(files, list)
+    assert len(caught.value.lines) == len(files)
+    assert {found["file"] for found in files} == {str(path)}
+    return [(found["at"], found["weakness"]) for found in files]
 
 
 def test_our_own_files_pass(file: Path) -> None:
@@ -39,21 +44,21 @@ def test_our_own_files_pass(file: Path) -> None:
 @pytest.mark.parametrize("mode", [0o646, 0o666])
 def test_a_file_that_everybody_writes(file: Path, mode: int) -> None:
     file.chmod(mode)
-    assert refused(file) == f"{file}: is writable by everybody"
+    assert refused(file) == [(str(file), "everybody")]
 
 
 @root_only
 def test_a_file_that_a_group_writes(file: Path) -> None:
     os.chown(file, 0, STRANGER)
     file.chmod(0o664)
-    assert refused(file) == f"{file}: is writable by group gid {STRANGER}"
+    assert refused(file) == [(str(file), "group")]
     os.chown(file, 0, 0)
     require_ours([str(file)])  # root's own group
 
 
 def test_a_parent_that_everybody_writes(file: Path) -> None:
     file.parent.chmod(0o777)
-    assert refused(file) == f"{file}: {file.parent} is writable by everybody"
+    assert refused(file) == [(str(file.parent), "everybody")]
 
 
 def test_a_sticky_parent_is_no_danger(file: Path) -> None:
@@ -64,10 +69,10 @@ def test_a_sticky_parent_is_no_danger(file: Path) -> None:
 @root_only
 def test_a_stranger_s_file_and_folder(file: Path) -> None:
     os.chown(file, STRANGER, 0)
-    assert refused(file) == f"{file}: is owned by uid {STRANGER}"
+    assert refused(file) == [(str(file), "owner")]
     os.chown(file, 0, 0)
     os.chown(file.parent, STRANGER, 0)
-    assert refused(file) == f"{file}: {file.parent} is owned by uid {STRANGER}"
+    assert refused(file) == [(str(file.parent), "owner")]
 
 
 @root_only
@@ -84,7 +89,7 @@ def test_regress_a_link_that_leads_through_a_bad_folder(file: Path, tmp_path: Pa
     (bad / "way").symlink_to(file)
     (tmp_path / "link.yaml").symlink_to("bad/way")
     bad.chmod(0o777)
-    assert f"{bad} is writable by everybody" in refused(tmp_path / "link.yaml")
+    assert (str(bad), "everybody") in refused(tmp_path / "link.yaml")
     with pytest.raises(PermissionRefused):
         require_ours([f"{bad}/../conf/edge.yaml"])  # who may replace `bad` decides where `..` leads
 
@@ -95,7 +100,7 @@ def test_regress_a_stranger_s_link_in_a_sticky_folder(file: Path, tmp_path: Path
     link = tmp_path / "link.yaml"
     link.symlink_to(file)
     os.lchown(link, STRANGER, STRANGER)
-    assert refused(link) == f"{link}: is owned by uid {STRANGER}"
+    assert refused(link) == [(str(link), "owner")]
 
 
 def test_all_of_it_is_told_at_once(file: Path) -> None:

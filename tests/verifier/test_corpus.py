@@ -61,7 +61,8 @@ def test_what_a_user_reads(stage: Stage, compile_bpf: Compile) -> None:
     object_name = stage.put(compile_bpf(corpus.FOLDER / "bpf" / "packet.bpf.c"), "packet.bpf.o")
     done = stage.run("apply", stage.write({"objects": [object_name], "attach": [stage.attach("packet_short_check")]}))
     assert done.code == 1
-    assert "the verifier refused packet_short_check: packet byte 23 is read, but only the first 14 bytes" in done.err
+    said = "the verifier rejected program packet_short_check: packet byte 23 is read, but only the first 14 bytes"
+    assert said in done.err
     lines = done.err.splitlines()
     assert "packet.bpf.c:27: return ip->protocol == 17 ? XDP_DROP : XDP_PASS;" in lines
     assert "  > 27 | return ip->protocol == 17 ? XDP_DROP : XDP_PASS;" in lines

@@ -12,7 +12,9 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from reloader.commands import texts
 from reloader.commands.environment import Environment, SlowSteps
+from reloader.commands.parser import Commands, command
 from reloader.errors import InputError, LockedError, Problem, UsageError
 from reloader.process.interrupts import not_ignored
 
@@ -54,19 +56,41 @@ class _Stop:
         signal.raise_signal(self._number)  # to whoever handles it now: the way back of a transaction holds it back
 
 
-def watch(args: argparse.Namespace, env: Environment) -> int:
+def arguments(commands: Commands) -> None:
+    """Add the command and its options."""
+    parser = command(
+        commands,
+        "watch",
+        run,
+        "apply every saved change of a directory",
+        """Watches *.yaml in DIR, and the objects and bulk files that they name. A change is applied after a quiet time
+(--debounce). Only contents count: a file that is touched changes nothing. A bad file does not affect the
+running version; it is reported until it is correct. When a file is deleted, its pipeline is orphaned and keeps
+running; `reloader remove PIPELINE` detaches it. Stop with ^C: attached programs keep running.""",
+        report=False,
+        changes=True,
+    )
+    parser.add_argument("directory", metavar="DIR")
+    parser.add_argument(
+        "--debounce", type=float, default=0.2, metavar="SECONDS", help="quiet time after a change (default %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace, env: Environment) -> int:
+    """Follow the directory until a signal comes."""
     queue: SimpleQueue[str] = SimpleQueue()
     stop = _Stop(queue)
     with contextlib.suppress(KeyboardInterrupt):
         _follow(args, env, stop, queue)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    env.output.line("stopped; what serves, serves on")
+    env.output.line(texts.STOPPED())
     return 0
 
 
 def _follow(args: argparse.Namespace, env: Environment, stop: _Stop, queue: SimpleQueue[str]) -> None:
     from reloader.daemon.file_events import Events
-    from reloader.daemon.loop import Follower, run
+    from reloader.daemon.loop import Follower
+    from reloader.daemon.loop import run as follow
     from reloader.daemon.place_events import PlaceEvents
     from reloader.daemon.sources.files import Files
 
@@ -77,8 +101,8 @@ def _follow(args: argparse.Namespace, env: Environment, stop: _Stop, queue: Simp
     try:
         events.point_at(*follower.files.places())  # before the first look, so that no change falls between
         follower.start(time.monotonic(), engine.known(directory), stopping=stop.stopping)
-        env.output.line(f"watching {directory}")
-        run(follower, events, places, queue, stopping=stop.stopping)
+        env.output.line(texts.WATCHING(directory=directory))
+        follow(follower, events, places, queue, stopping=stop.stopping)
     finally:
         places.stop()
         events.stop()
@@ -114,11 +138,10 @@ def _checked(args: argparse.Namespace, env: Environment) -> str:
     from reloader.disk.lock import writer_lock
 
     if not 0 <= args.debounce <= 3600:
-        raise UsageError(f"--debounce {args.debounce}: between 0 and 3600 seconds")
+        raise UsageError(texts.DEBOUNCE(seconds=args.debounce))
     directory: str = os.path.abspath(args.directory)
     if not os.path.isdir(directory):
-        problem = Problem(file=args.directory, line=0, column=0, path="", message="no such directory")
-        raise InputError([problem])
+        raise InputError([Problem.at(args.directory, texts.NO_DIRECTORY())])
     with contextlib.suppress(LockedError), writer_lock(env.paths):  # PermissionRefused: never allowed to write
         pass
     return directory

@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reloader.commands import texts
 from reloader.commands.environment import Environment, SlowSteps
+from reloader.commands.parser import Commands, command, files
 from reloader.errors import ReloaderError
 from reloader.wording.printable import printable
 
@@ -21,7 +23,40 @@ if TYPE_CHECKING:
 COLOUR = {"passed": "", "failed": "red", "skipped": "yellow"}
 
 
-def test(args: argparse.Namespace, env: Environment) -> int:
+def arguments(commands: Commands) -> None:
+    """Add the command and its options."""
+    parser = command(
+        commands,
+        "test",
+        run,
+        "run the tests in the YAML on scratch maps",
+        """Loads the objects of each pipeline on this kernel, with maps of their own, the listed entries and the
+constants. It runs the tests below `test:` by BPF_PROG_RUN: packets go in; verdicts, bytes and map contents are
+compared. It touches neither an interface nor a pin nor a live map, and nothing has to be attached. `apply` runs
+the same tests before it swaps.
+
+  test:
+    - name: DNS passes                      # program: where several are attached
+      seed: {blocklist: [{key: 192.0.2.9, value: {action: XDP_DROP}}]}
+      packet: {udp: {src: 192.0.2.1, dport: 53, payload: hello}}
+      repeat: 3
+      expect:
+        verdict: XDP_PASS
+        output: same                        # or {hex: "45 ??", at: 14}, {ipv4: {ttl: 63}}
+        maps: {counters: [{key: 0, value: {packets: 3, blocked: 0..1}}], flows: {count: 1}}
+      budget: {ns_max_vs_active: 1.1, insns_max_vs_active: 1.2}
+
+A packet is `hex: …`, the frames of a `pcap: FILE`, or layers: eth, vlan, ipv4, ipv6, udp, tcp, icmp. Checksums
+and fields that are left out are filled in. `steps:` is a scenario of several packets over the same maps.
+
+A budget is measured against the running version. Without one it is skipped, and the report says so. Exit 1 when
+a test fails or the verifier refuses a program.""",
+    )
+    files(parser)
+    parser.add_argument("--junit", metavar="FILE", help="also write the results as JUnit XML")
+
+
+def run(args: argparse.Namespace, env: Environment) -> int:
     """Every pipeline's tests; 1 when one fails."""
     from reloader.commands.sources import checked
     from reloader.disk.trust import Judge
@@ -68,7 +103,7 @@ def _active(env: Environment, pipeline: str) -> Generation | None:
             return None
         generation = records.read_generation(env.paths, pipeline, current.generation)
     except (OSError, ReloaderError) as error:
-        env.output.note(f"{pipeline}: no budget can be measured: {error}")
+        env.output.note(texts.BUDGET_NOT_MEASURED(pipeline=pipeline, why=error))
         return None
     return generation if generation.boot_id == env.kernel.boot_id() else None
 
@@ -78,7 +113,7 @@ def _results(env: Environment, one: Compiled, active: Generation | None) -> tupl
     from reloader.engine.refusal import rejected
     from reloader.errors import LoadRejected
     from reloader.observe.pipeline import privileged
-    from reloader.packet_tests import run
+    from reloader.packet_tests.run import prove
 
     if one.wish.tests is None:
         return ()
@@ -88,14 +123,14 @@ def _results(env: Environment, one: Compiled, active: Generation | None) -> tupl
     with privileged(env.paths):
         try:
             wish = active.wish if active else None
-            return run.prove(env.kernel, one.wish, bench.blob, wish, "no version is active")
+            return prove(env.kernel, one.wish, bench.blob, wish, "no version is active")
         except LoadRejected as error:
             raise rejected(bench, error, ()) from error
 
 
 def _show(env: Environment, pipeline: str, results: tuple[Result, ...]) -> None:
     if not results:
-        env.output.print(f"{pipeline}: no tests")
+        env.output.print(texts.NO_TESTS(pipeline=pipeline))
         return
     rows = [
         (f"{pipeline}: {r.name}", r.program, r.outcome, f"{r.seconds * 1000:.1f} ms", r.said[0] if r.said else "")
