@@ -71,6 +71,7 @@ layouts             rules between layouts of state
 places              where programs attach, by type
 places/interface    xdp, tcx and what they share
 places/place        what every place answers for itself
+places/programs     who the programs at a place are
 verifier            a refused load in plain words
 pins                what is pinned, and folders that others could change
 disk                files, folders, locks and trust
