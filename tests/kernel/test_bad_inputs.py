@@ -355,7 +355,9 @@ def test_an_interface_that_vanishes_in_the_middle(
     gated(vanishing(serving, when, effect))
     done = serving.run("apply", serving.file)
     if when == "before" or effect == "journal.begin":
-        fails(serving, done, 3, "BPF_LINK_UPDATE xdp:rx0.*generation 1 is live", hint="the place of the link was deleted")
+        fails(
+            serving, done, 3, "BPF_LINK_UPDATE xdp:rx0.*generation 1 is live", hint="the place of the link was deleted"
+        )
         assert serving.standing().pins == before.pins
         assert serving.standing().stored == before.stored
     else:
