@@ -69,6 +69,7 @@ pipeline/did_you_mean  words that are close to a misspelt one
 pipeline/enums      words that the YAML has a fixed list of
 layouts             rules between layouts of state
 places              where programs attach, by type
+places/cgroup       connect() of the sockets in a cgroup
 places/interface    xdp, tcx and what they share
 places/place        what every place answers for itself
 places/programs     who the programs at a place are
