@@ -449,3 +449,59 @@ def test_the_linter_is_content(words: tuple[str, ...]) -> None:
     """Types are checked by `make check`, which takes longer."""
     done = subprocess.run([sys.executable, "-m", "ruff", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+PLACES_STAND_IN = ("places", "bpf", "kernel", "structs")
+NAMES_A_PLACE = {
+    "pipeline/health": "a health check may read an interface's counter or connect in a namespace, whatever is attached",
+    "pipeline/checks": "the same checks as values",
+    "trial/look": "reads the counter that a check names",
+    "trial/network_checks": "connects in the namespace that a check names",
+    "verifier": "explains the kernel's own words for XDP programs and their context",
+}
+"""Rooms outside the places that may name an interface or a hook, and why. All others ask place.Place."""
+OF_A_PLACE = re.compile(r"(?<![a-z])(ifindex|netns)(?![a-z])|XdpMode|^(xdp|tcx)(?![a-z ])")
+
+
+def words_of_places(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """Names and texts in a module, but for docstrings, that speak of one kind of place; and imports of its module."""
+    skipped = {id(node) for node in docstring_nodes(module)}
+    for node in ast.walk(module):
+        if id(node) in skipped:
+            continue
+        said = [
+            value for name in ("id", "attr", "arg", "value", "name") if isinstance(value := getattr(node, name, 0), str)
+        ]
+        yield from ((getattr(node, "lineno", 0), text) for text in said if OF_A_PLACE.search(text))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("reloader.places.interface"):
+            yield node.lineno, f"import {node.module}"
+
+
+@pytest.mark.parametrize("path", [m for m in MODULES if not within(m, [*PLACES_STAND_IN, *NAMES_A_PLACE])], ids=named)
+def test_only_places_name_interfaces_and_hooks(path: Path) -> None:
+    wrong = list(words_of_places(tree(path)))
+    assert not wrong, f"{named(path)}: {wrong}: ask place.Place"
+
+
+@pytest.mark.parametrize("name", NAMES_A_PLACE)
+def test_an_exception_is_still_needed(name: str) -> None:
+    assert any(list(words_of_places(tree(m))) for m in MODULES if within(m, [name]))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "info.ifindex",
+        "def f(netns): pass",
+        "f(netns=1)",
+        'target["netns"]',
+        'kind == "xdp"',
+        'f"tcx_{stance}"',
+        "from reloader.kernel import XdpMode",
+        "from reloader.places.interface.fields import At",
+    ],
+)
+def test_a_word_of_a_place_is_seen(source: str) -> None:
+    """Sabotage."""
+    assert list(words_of_places(ast.parse(source)))
+    assert not list(words_of_places(ast.parse('def f():\n    "info.ifindex of a netns"\nlinks.attached')))

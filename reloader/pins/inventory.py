@@ -25,6 +25,7 @@ from reloader.paths import (
     STATE,
     TAKEN,
 )
+from reloader.pins.own_folders import pinned
 
 
 class PinKind(StrEnum):
@@ -131,19 +132,23 @@ def pinned_pipelines(host: Host) -> list[str]:
 
 
 def program_infos(kernel: Kernel, pins: Iterable[Pin]) -> Iterator[tuple[Pin, ProgInfo]]:
-    """Yield each pin with the kernel's view of its program. KernelError when a pin is missing or holds no program."""
+    """Yield each pin with the kernel's view of its program, but for pins that were removed since they were listed."""
     for pin in pins:
-        with kernel.pins.get(pin.path) as fd:
-            info = kernel.progs.info(fd)
-        yield pin, info
+        fd = pinned(kernel, pin.path)
+        if fd is not None:
+            with fd:
+                info = kernel.progs.info(fd)
+            yield pin, info
 
 
 def link_infos(kernel: Kernel, pins: Iterable[Pin]) -> Iterator[tuple[Pin, LinkInfo]]:
-    """Yield each pin with the kernel's view of its link. KernelError when a pin is missing or holds no link."""
+    """Yield each pin with the kernel's view of its link, but for pins that were removed since they were listed."""
     for pin in pins:
-        with kernel.pins.get(pin.path) as fd:
-            info = kernel.links.info(fd)
-        yield pin, info
+        fd = pinned(kernel, pin.path)
+        if fd is not None:
+            with fd:
+                info = kernel.links.info(fd)
+            yield pin, info
 
 
 def _load(host: Host, pipeline: str, number: int) -> LoadPins:

@@ -48,7 +48,7 @@ def test_an_interface_renamed_and_its_name_given_to_another(stage: Stage) -> Non
     rx.run("ip", "link", "set", rx.interface, "name", "was0")
     rx.run("ip", "link", "add", rx.interface, "type", "veth", "peer", "name", "peer0")
     assert not stands(stage)
-    assert "nothing of ours is attached here" in problems(stage)[0]
+    assert "our link is attached to interface" in problems(stage)[0]
     detail = stage.apply("v1", code=65)["error"]["detail"]
     assert "our link is attached to interface" in detail
     assert TWO_STEPS in detail
@@ -74,7 +74,7 @@ def test_a_namespace_made_anew_while_the_old_one_lives(stage: Stage) -> None:
         words = f"link add {rx.interface} index {there.ifindex} type veth peer name peer0 index 99"
         rx.run("ip", *words.split())
         assert not stands(stage)
-        assert "nothing of ours is attached here" in problems(stage)[0]
+        assert "our link is attached to interface" in problems(stage)[0]
         assert "our link is attached to interface" in stage.apply("v1", code=65)["error"]["detail"]
     finally:
         os.close(old)

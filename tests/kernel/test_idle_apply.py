@@ -24,6 +24,8 @@ LONG_WAY = {
     "reloader.plan.planner",
     "reloader.pipeline.compile",
     "reloader.structs.btf",
+    "reloader.places.place",
+    "reloader.places.interface.xdp",
     "yaml",
 }
 

@@ -100,6 +100,17 @@ def test_who_hears_nothing_does_nothing(watch: Watch) -> None:
     watch.stop()
 
 
+def test_a_place_without_a_wake_up_is_looked_at(watch: Watch) -> None:
+    """As cgroups will be: the loop looks every few seconds by itself."""
+    mute = "from reloader.places.interface.xdp import Xdp; Xdp.wake = lambda self: None; loop.SWEEP = 0.3"
+    watch.start(NO_SWEEP.format(more=mute))
+    unmake(watch)
+    make(watch)
+    watch.hears("edge: generation 2 serves")
+    assert attached(watch)
+    watch.stop()
+
+
 def test_a_namespace_made_anew_is_listened_in(sandbox: Sandbox, watch: Watch) -> None:
     """Our ear does not keep the old one alive, and hears in the new one."""
     name = f"{sandbox.name}-x"

@@ -73,6 +73,8 @@ POINTS = {
     "sound part": "reloader.pipeline.parse:sound_part",
     "netlink attributes": "reloader.bpf.netlink:attrs",
     "panic at a place": "reloader.places.interface.xdp:Xdp.panic",
+    "traffic at a place": "reloader.places.interface.xdp:Xdp.traffic",
+    "rescue of a place": "reloader.places.interface.xdp:Xdp.rescue",
     "packets of a place": "reloader.places.interface.xdp:Xdp.PACKETS",
     "YAML parser": "reloader.pipeline.document:_parser",
     "ELF sections": "reloader.structs.elf.faults:_sections",
