@@ -81,8 +81,8 @@ def test_pins_and_programs_that_are_not_as_recorded(stage: Stage) -> None:
         stage.kernel.pins.unpin(f"{root}/edge/pub/blocklist")
         stage.kernel.pins.pin(other, f"{root}/edge/pub/blocklist")
     lines = stage.call("diff", "edge", "--live")["lines"]
-    assert "~ program count_flows: its pin is gone, it is not" in lines
-    assert "~ map flows: pub/flows is gone" in lines
+    assert "~ program count_flows: pin missing; the program is still in use" in lines
+    assert "~ map flows: pub/flows is missing" in lines
     assert any(line.startswith("~ map blocklist: pub/blocklist is another map") for line in lines)
 
 
@@ -91,8 +91,8 @@ def test_pins_and_programs_that_are_not_as_recorded(stage: Stage) -> None:
     [
         (("show", "edge", "--live"), 64, "--live needs --map"),
         (("show", "edge", "1", "--map", "flows", "--live"), 64, "serves now"),
-        (("show", "edge", "--map", "nothing"), 65, "has no map nothing"),
-        (("show", "edge", "--map", "flows"), 65, "lists no entries"),
+        (("show", "edge", "--map", "nothing"), 65, "does not have a map nothing"),
+        (("show", "edge", "--map", "flows"), 65, "does not list entries"),
         (("show", "edge", "--map", "events", "--live"), 65, "ringbuf"),
         (("diff", "edge"), 64, "two generations, or --live"),
         (("diff", "edge", "1"), 64, "two generations, or --live"),
