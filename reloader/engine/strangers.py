@@ -14,17 +14,26 @@ from dataclasses import replace
 from itertools import chain, filterfalse
 from typing import TYPE_CHECKING
 
-from reloader.config_maps.entry_changes import EntryDiff, digest_of, live_entries, owned, split_records, uneven
+from reloader.config_maps.entry_changes import (
+    EntryDiff,
+    digest_of,
+    entry_diff,
+    live_entries,
+    owned,
+    split_records,
+    uneven,
+)
 from reloader.engine import texts
 from reloader.engine.apply_request import Intake
 from reloader.errors import KernelError, NeedsHuman, RefusedChange
+from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, Fd, Kernel
 from reloader.kernel.host import Host
 from reloader.observe.handles import handles
 from reloader.observe.pipeline import Observed, SeenMap, opened, serving_map
 from reloader.paths import Paths
 from reloader.pipeline.enums import Role
-from reloader.pipeline.wish import WishMap
+from reloader.pipeline.wish import Wish, WishMap
 from reloader.plan import ops
 from reloader.plan.config import foreign
 from reloader.plan.config.foreign import Foreign, held, same_keys
@@ -39,21 +48,45 @@ if TYPE_CHECKING:
 PIECE = 1 << 16  # keys that are read at once
 
 
-Listings = Mapping[str, Mapping[bytes, bytes]]
+Listings = Mapping[str, dict[bytes, bytes]]
 """Wished config map → its listed entries."""
 
 
-def in_config(host: Host, intake: Intake, seen: Observed, listings: Listings) -> dict[str, Foreign]:
-    """Config map of the serving load → what it holds that reloader did not write."""
+@frozen
+class Entries:
+    """What live config maps hold, against what the wish lists. By map."""
+
+    diffs: dict[str, EntryDiff]  # what they lack; a way back leaves alone what it can keep of others
+    foreign: dict[str, Foreign]  # what they hold that reloader did not write
+    overwritten: dict[str, Foreign]  # what a change gives another value, although another process wrote it
+
+
+def look(host: Host, intake: Intake, seen: Observed) -> Entries:
+    """Return what the config maps of the live load hold. Reads the maps and stored listings."""
+    listings = _listings(host.paths, intake, seen)
     found = dict[str, Foreign]()
     for was, live in _serving(host.kernel, seen):
         if was.role is Role.CONFIG:
             found |= _entries(host, intake, was, live, listings, seen.cpus)
-    return found
+    diffs = _diffs(intake.wish, seen, listings, found)
+    return Entries(diffs=diffs, foreign=found, overwritten=_overwritten(host, seen, diffs, found))
+
+
+def _diffs(wish: Wish, seen: Observed, listings: Listings, found: Mapping[str, Foreign]) -> dict[str, EntryDiff]:
+    diffs = {}
+    for name, target in listings.items():
+        live, one = seen.maps.get(name), wish.map(name)
+        if live is None or live.entries is None:
+            continue
+        if (live.info.key_size, live.info.value_size) != (one.key_size, one.value_size):
+            continue
+        spare = frozenset(found[name].spare) if name in found else ()
+        diffs[name] = entry_diff(one, live.entries, target, spare=spare)
+    return diffs
 
 
 def in_load(host: Host, intake: Intake, seen: Observed) -> dict[str, Foreign]:
-    """The same of maps that only a new load touches: of handles, and what programs cannot write."""
+    """Return the same of maps that only a new load touches: of handles, and what programs cannot write."""
     generation, found = seen.generation, dict[str, Foreign]()
     for was, live in _serving(host.kernel, seen):
         if generation is not None and foreign.holds_handles(was):
@@ -103,7 +136,7 @@ def _entries(
     return {was.name: Foreign(map=was.name, count=len(keys), shown=shown, keys=keys, spare=spare)}
 
 
-def overwritten(
+def _overwritten(
     host: Host, seen: Observed, diffs: Mapping[str, EntryDiff], found: Mapping[str, Foreign]
 ) -> dict[str, Foreign]:
     """Config map → entries that a change gives another value, although another process wrote the one they have.
@@ -142,7 +175,7 @@ def _not_as_written(paths: Paths, was: WishMap, changed: dict[bytes, bytes]) -> 
     return tuple(sorted(now))
 
 
-def listings(paths: Paths, intake: Intake, seen: Observed) -> dict[str, dict[bytes, bytes]]:
+def _listings(paths: Paths, intake: Intake, seen: Observed) -> dict[str, dict[bytes, bytes]]:
     """What the wish lists for maps that are there: as it was read with the wish, otherwise the stored copy."""
     found = {}
     for wanted in intake.wish.maps:

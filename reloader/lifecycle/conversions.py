@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from reloader.engine.apply_request import Intake
 from reloader.errors import InputError
+from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo, MapType
 from reloader.layouts.rule_table import StateRefused, between
 from reloader.layouts.shape import holds_bound
@@ -22,6 +23,25 @@ from reloader.plan.state.layout_history import History
 from reloader.structs.btf import Btf
 from reloader.structs.tree import entry_of, identity
 from reloader.wording.message import Message
+
+
+@frozen
+class StateInputs:
+    """What a plan has to know of the state maps besides what was seen of them."""
+
+    conversions: dict[str, Pair | Obstacle]
+    counts: dict[str, int]  # live entries of maps that are named for a reset
+    cgroup: str  # that maps of this process, and of its children, are charged to
+
+
+def state_inputs(kernel: Kernel, intake: Intake, seen: Observed) -> StateInputs:
+    """Find out what becomes of the state maps. InputError when the registry does not have the layout of one."""
+    _require_recorded(intake, seen)
+    return StateInputs(
+        conversions=conversions(kernel, intake.wish, seen),
+        counts=_counts(kernel, seen, intake.reset),
+        cgroup=_memory_cgroup(),
+    )
 
 
 def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | Obstacle]:
@@ -43,7 +63,7 @@ def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | 
     return found
 
 
-def require_recorded(intake: Intake, seen: Observed) -> None:
+def _require_recorded(intake: Intake, seen: Observed) -> None:
     """InputError unless the registry has the layout of every state map, but for those that are reset, and those that
     were reset to this very layout before."""
     kept = set(intake.reset) | {name for name in intake.unrecorded if _kept_unrecorded(intake.wish.map(name), seen)}
@@ -91,7 +111,7 @@ def _bound(live: SeenMap, wanted: WishMap, seen: Observed) -> Message | None:
     return None
 
 
-def counts(kernel: Kernel, seen: Observed, names: Collection[str]) -> dict[str, int]:
+def _counts(kernel: Kernel, seen: Observed, names: Collection[str]) -> dict[str, int]:
     """Live entries of maps that are named for a reset."""
     found = {}
     for name in set(names) & seen.maps.keys():
@@ -101,7 +121,7 @@ def counts(kernel: Kernel, seen: Observed, names: Collection[str]) -> dict[str, 
     return found
 
 
-def memory_cgroup() -> str:
+def _memory_cgroup() -> str:
     """The cgroup that maps of this process, and of its children, are charged to."""
     with open("/proc/self/cgroup", errors="replace", newline="\n") as file:
         rows = [line.rstrip("\n").split(":", 2) for line in file]

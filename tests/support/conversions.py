@@ -21,7 +21,7 @@ from reloader.frozen import frozen
 from reloader.kernel import PERCPU_TYPES, Fd, Kernel
 from reloader.kernel.host import Host
 from reloader.layouts.rules import Conversion, Op, Rule
-from reloader.lifecycle import planning
+from reloader.lifecycle import conversions as state_conversions
 from reloader.lifecycle.apply import apply as apply_version
 from reloader.lifecycle.carry_out import Result, quiet
 from reloader.lifecycle.planning import plan as plan_change
@@ -32,6 +32,7 @@ from reloader.paths import Paths
 from reloader.pipeline.compile import compile_file
 from reloader.pipeline.model import Role
 from reloader.pipeline.registry.registry import file_name
+from reloader.pipeline.wish import Wish
 from reloader.plan.model import Plan
 from reloader.plan.state.compat import MapShape, map_differences, wished_shape
 from reloader.plan.state.conversion import Obstacle, Pair
@@ -131,10 +132,10 @@ def key_rules(old: TypeTree, new: TypeTree) -> tuple[Rule, ...]:
     return (*guards, *rules_between(old, new))
 
 
-def conversions(kernel: Kernel, intake: Intake, seen: Observed) -> dict[str, Pair | Obstacle]:
-    """In place of lifecycle_planning._conversions: rules for each state map whose live shape is not the wished one."""
+def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | Obstacle]:
+    """In place of reloader's own: rules for each state map whose live shape is not the wished one."""
     out: dict[str, Pair | Obstacle] = {}
-    for wanted in intake.wish.maps:
+    for wanted in wish.maps:
         live = seen.maps.get(wanted.name)
         if live is None or wanted.role is not Role.STATE:
             continue
@@ -155,7 +156,7 @@ def _live_shape(live: SeenMap) -> MapShape:
 
 
 def install() -> None:
-    planning._conversions = conversions
+    state_conversions.conversions = conversions
 
 
 # the same without rules

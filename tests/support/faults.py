@@ -45,7 +45,7 @@ POINTS = {
     "gate in order": "reloader.plan.attach.gate:in_order",
     "gate handed back": "reloader.plan.attach.gate:handed_back",
     # moving entries
-    "conversions": "reloader.lifecycle.planning:_conversions",
+    "conversions": "reloader.lifecycle.conversions:conversions",
     "drain": "reloader.convert.migrate:drain",
     "copy over": "reloader.convert.migrate:copy_over",
     "check of a conversion": "reloader.convert.migrate:check",
