@@ -229,7 +229,7 @@ WORDS: list[tuple[list[str], int, str]] = [
     (["aply", "x.yaml"], 64, "invalid choice: 'aply'|aply"),
     (["apply"], 64, "FILE|required"),
     (["apply", "/nowhere/x.yaml"], 65, "/nowhere/x.yaml"),
-    (["apply", "/"], 65, "no \\*.yaml"),
+    (["apply", "/"], 65, "does not contain a \\*.yaml"),
     (["rollback", "nobody"], 65, "no pipeline nobody"),
     (["history", "nobody"], 65, "no pipeline nobody"),
     (["show", "edge", "99"], 65, "no generation 99"),
