@@ -229,7 +229,7 @@ WORDS: list[tuple[list[str], int, str]] = [
     (["aply", "x.yaml"], 64, "invalid choice: 'aply'|aply"),
     (["apply"], 64, "FILE|required"),
     (["apply", "/nowhere/x.yaml"], 65, "/nowhere/x.yaml"),
-    (["apply", "/"], 65, "no \\*.yaml"),
+    (["apply", "/"], 65, "does not contain a \\*.yaml"),
     (["rollback", "nobody"], 65, "pipeline nobody does not exist"),
     (["history", "nobody"], 65, "pipeline nobody does not exist"),
     (["show", "edge", "99"], 65, "generation 99 is not stored"),
