@@ -151,7 +151,7 @@ def test_regress_apply_takes_over_from_the_script(stage: Stage) -> None:
     said = stage.run("doctor", json_too=False)
     assert "`reloader apply FILE` takes over from it" in said.out + said.err
     kept = stage.run("gc", "--dry-run", json_too=False)
-    assert "a rescue script put it there" in kept.out + kept.err
+    assert "a rescue script loaded it" in kept.out + kept.err
     stage.call("apply", stage.file)
     assert not [p for p in stage.sandbox.pins() if "/rescue" in p]
     stage.assert_counts()
