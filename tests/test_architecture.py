@@ -69,8 +69,10 @@ pipeline/did_you_mean  words that are close to a misspelt one
 pipeline/enums      words that the YAML has a fixed list of
 layouts             rules between layouts of state
 places              where programs attach, by type
+places/cgroup       connect() of the sockets in a cgroup
 places/interface    xdp, tcx and what they share
 places/place        what every place answers for itself
+places/programs     who the programs at a place are
 verifier            a refused load in plain words
 pins                what is pinned, and folders that others could change
 disk                files, folders, locks and trust

@@ -34,4 +34,29 @@ int panic_tcx_closed(struct __sk_buff *skb)
 	return PANIC_TCX_CLOSED;
 }
 
+/* Sockets connect as if no program were attached; or not at all (EPERM). */
+SEC("cgroup/connect4")
+int panic_cgroup_connect4_open(struct bpf_sock_addr *ctx)
+{
+	return PANIC_CONNECT_OPEN;
+}
+
+SEC("cgroup/connect4")
+int panic_cgroup_connect4_closed(struct bpf_sock_addr *ctx)
+{
+	return PANIC_CONNECT_CLOSED;
+}
+
+SEC("cgroup/connect6")
+int panic_cgroup_connect6_open(struct bpf_sock_addr *ctx)
+{
+	return PANIC_CONNECT_OPEN;
+}
+
+SEC("cgroup/connect6")
+int panic_cgroup_connect6_closed(struct bpf_sock_addr *ctx)
+{
+	return PANIC_CONNECT_CLOSED;
+}
+
 char LICENSE[] SEC("license") = "GPL";

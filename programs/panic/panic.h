@@ -10,5 +10,7 @@
 #define PANIC_XDP_CLOSED XDP_DROP	/* nothing comes in */
 #define PANIC_TCX_OPEN TC_ACT_UNSPEC	/* TCX_NEXT: whoever sits behind us decides */
 #define PANIC_TCX_CLOSED TC_ACT_SHOT
+#define PANIC_CONNECT_OPEN 1	/* allowed, unless another program refuses */
+#define PANIC_CONNECT_CLOSED 0	/* EPERM */
 
 #endif

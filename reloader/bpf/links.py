@@ -60,6 +60,11 @@ class LiveLinks:
         found = syscall.prog_query(target.fileno(), number, subject=f"at {attach_type}", link_ids=False)
         return tuple(prog for prog, _ in found)
 
+    def detach_program(self, prog: Fd, target: Fd, attach_type: str) -> None:
+        number, place = attach_types.ATTACH_TYPES[attach_type], f"at {attach_type}"
+        detach = functools.partial(syscall.prog_detach, prog.fileno(), target.fileno(), number, place)
+        lasting(f"prog.detach {attach_type}", detach)
+
     def create_xdp(self, prog: Fd, *, ifindex: int, mode: XdpMode, netns: str | None) -> Fd:
         return self.create(prog, ifindex, "xdp", flags=_MODE_FLAGS[mode], netns=netns)
 

@@ -38,6 +38,7 @@ class Command(IntEnum):
     BPF_PROG_LOAD = 5
     BPF_OBJ_PIN = 6
     BPF_OBJ_GET = 7
+    BPF_PROG_DETACH = 9
     BPF_PROG_TEST_RUN = 10
     BPF_PROG_GET_NEXT_ID = 11
     BPF_MAP_GET_NEXT_ID = 12
@@ -295,6 +296,11 @@ def link_update(link_fd: int, new_prog_fd: int, old_prog_fd: int) -> None:
 
 def link_detach(link_fd: int) -> None:
     call(Command.BPF_LINK_DETACH, struct.pack("=I", link_fd))
+
+
+def prog_detach(prog_fd: int, target: int, attach_type: int, subject: str = "") -> None:
+    """Detach a program that was attached without a link."""
+    call(Command.BPF_PROG_DETACH, struct.pack("=IIIII", target, prog_fd, attach_type, 0, 0), subject)
 
 
 def prog_query(target: int, attach_type: int, *, subject: str, link_ids: bool) -> list[tuple[int, int]]:

@@ -24,6 +24,7 @@ from reloader.kernel.host import Host, OnHost
 from reloader.observe.pipeline import Observed
 from reloader.paths import load_folders
 from reloader.pipeline.wish import Wish
+from reloader.places import load_hints
 from reloader.plan import ops
 from reloader.plan.ops import Op
 from reloader.store import blobs as storage
@@ -208,6 +209,7 @@ def _load(bench: Bench, op: ops.Load) -> None:
             reuse=reuse,
             omit=op.omit,
             metadata=op.metadata,
+            hints=load_hints(bench.wish.attachments if bench.wish else ()),
         )
         bench.loads[op.stage] = bench.kernel.progs.load(request)
     finally:

@@ -360,6 +360,9 @@ class Links(InterfaceLinks, TrafficControl, Protocol):
         """Return whether this kernel creates such links for programs that are loaded so. Attaches nothing. Not for XDP,
         where the kernel says the same of a missing interface as of an unknown attach type."""
 
+    def detach_program(self, prog: Fd, target: Fd, attach_type: str) -> None:
+        """Detach a program that was attached to a descriptor without a link; ENOENT when it is not. Lasting."""
+
     def programs_at(self, target: Fd, attach_type: str) -> tuple[int, ...]:
         """Return the ids of all programs at a place that is a descriptor, by link or not, in the order in which they
         run; what runs at a parent is not among them."""

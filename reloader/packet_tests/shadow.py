@@ -11,6 +11,7 @@ from reloader.config_maps.entry_changes import split_records
 from reloader.kernel import PLAIN_TYPES, Fd, Kernel, Loaded, LoadRequest, MapType
 from reloader.pipeline.tests.cases import Seed
 from reloader.pipeline.wish import Wish, WishMap
+from reloader.places import load_hints
 from reloader.structs.tree import layout_digest
 
 Blobs = Callable[[str, str], bytes]  # (kind, digest) -> contents
@@ -117,4 +118,5 @@ def request_of(wish: Wish, blobs: Blobs) -> LoadRequest:
         rodata=wish.rodata,
         max_entries={m.name: m.max_entries for m in wish.maps if m.max_entries and not m.name.startswith(".")},
         omit=wish.engine_maps,
+        hints=load_hints(wish.attachments),
     )

@@ -32,7 +32,7 @@ from reloader.pipeline.wish import Compiled, EntriesRef, Kept, Share, Wish, Wish
 from reloader.places import places
 from reloader.places.place import Place
 from reloader.structs.elf import ElfMap, ElfProgram
-from reloader.structs.elf.sections import loadable
+from reloader.structs.elf.sections import loadable, loadable_section
 from reloader.wording.message import Message, hint_of
 from reloader.wording.printable import Block, printable
 
@@ -137,7 +137,7 @@ def _section(found: ElfProgram, why: Message) -> Message:
 
 
 def _unloadable(found: ElfProgram) -> Message:
-    return _section(found, texts.SECTION_UNKNOWN(wanted=found.plain_section))
+    return _section(found, texts.SECTION_UNKNOWN(wanted=loadable_section(found.section)))
 
 
 class _Compiler:

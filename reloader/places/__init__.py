@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from reloader.places.cgroup.hierarchy import moved as cgroup_moved
 from reloader.places.interface.moved import moved as interface_moved
 
 if TYPE_CHECKING:
-    from reloader.kernel import Kernel, LinkInfo
+    from reloader.kernel import Kernel, LinkInfo, LoadHints
     from reloader.places.place import Place, Record
     from reloader.wording.message import Message
 
     Moved = Callable[[Kernel, Sequence[tuple[Record, LinkInfo]]], Message | None]
 
-MOVED: Mapping[str, Moved] = {"xdp": interface_moved, "tcx": interface_moved}
+MOVED: Mapping[str, Moved] = {
+    "xdp": interface_moved,
+    "tcx": interface_moved,
+    "cgroup_connect4": cgroup_moved,
+    "cgroup_connect6": cgroup_moved,
+}
 """What tells that a recorded place is another one now. Apart from the classes, and in modules that import little: the
 check behind "nothing to do" asks nothing else."""
 
@@ -23,15 +29,32 @@ check behind "nothing to do" asks nothing else."""
 @functools.cache
 def places() -> Mapping[str, type[Place]]:
     """Return all types of places. Late, because most commands end before one is needed."""
+    from reloader.places.cgroup.connect import Connect4, Connect6
     from reloader.places.interface.tcx import Tcx
     from reloader.places.interface.xdp import Xdp
 
-    return {"xdp": Xdp, "tcx": Tcx}
+    return {"xdp": Xdp, "tcx": Tcx, "cgroup_connect4": Connect4, "cgroup_connect6": Connect6}
 
 
 def place_of(kind: str, target: Mapping[str, str]) -> Place:
     """Return the place of an attachment by its type and target."""
     return places()[kind].of(target)
+
+
+class Attachment(Protocol):
+    """A program at a place, as a wish has it."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def target(self) -> Mapping[str, str]: ...
+    @property
+    def program(self) -> str: ...
+
+
+def load_hints(attachments: Iterable[Attachment]) -> dict[str, LoadHints]:
+    """Return what each attached program has to be loaded as: its place decides, whatever its section is called."""
+    return {one.program: place_of(one.type, one.target).load.loaded_as for one in attachments}
 
 
 def type_of(attachment: str) -> str:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
+from reloader import kernel
 from reloader.errors import AttachRefused
 from reloader.frozen import frozen
 from reloader.kernel import Fd, Kernel, LinkInfo
 from reloader.places import texts
+from reloader.structs.elf.sections import load_type
 from reloader.wording.message import Message
 
 Fact = str | int | None
@@ -39,6 +41,13 @@ class LoadHints:
     section: str  # how a section of such a program is named, for hints
     options: Mapping[str, str]  # fields of the attachment that choose it; {}: its type alone does
 
+    @property
+    def loaded_as(self) -> kernel.LoadHints:
+        """Return it for LoadRequest.hints, by the names of the kernel."""
+        found = load_type(self.section)
+        assert found, f"{self.section}: not every libbpf loads it"
+        return kernel.LoadHints(program_type=found.program_type, attach_type=found.attach_type)
+
 
 @frozen
 class PacketRules:
@@ -56,13 +65,15 @@ class Neighbour:
     before: bool
     prog_id: int  # 0: a filter that runs none
     name: str  # in words
-    verdict: str  # which the earlier one has to return so that the later one sees the packet
+    verdict: str  # which the earlier one has to return so that the later one sees the packet; empty: both always run
     take_over: Message  # what --take-over does with it
     takes: Mapping[str, Any] | None  # what ClearsOthers.remove needs to remove it; None: it stays
     shown: Mapping[str, object]  # as JSON, without its effect
 
     def effect(self, ours: str) -> Message:
         """Say which packets reach the later of the two. `ours`: the name of our program."""
+        if not self.verdict:
+            return (texts.BOTH_BEFORE if self.before else texts.BOTH_AFTER)(neighbour=self.name, ours=ours)
         text = texts.RUNS_BEFORE if self.before else texts.RUNS_AFTER
         return text(neighbour=self.name, ours=ours, verdict=self.verdict)
 

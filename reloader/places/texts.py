@@ -10,3 +10,5 @@ RUNS_BEFORE = Text(
 RUNS_AFTER = Text(
     "runs-after", "{neighbour} runs after {ours}: it sees only packets for which {ours} returns {verdict}"
 )
+BOTH_BEFORE = Text("both-run-before", "{neighbour} runs before {ours}: both run, whatever the other returns")
+BOTH_AFTER = Text("both-run-after", "{neighbour} runs after {ours}: both run, whatever the other returns")

@@ -99,7 +99,12 @@ def _unrecorded(wish: Wish, seen: Observed) -> bool:
 def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
     refusals = draft.refusals
     if len(refusals) == sum(c.missing for c in draft.attachments):
-        return MissingFeature(texts.PLACE_MISSING(pipeline=wish.pipeline, why="; ".join(r.text() for r in refusals)))
+        hints = dict.fromkeys(choice.hint for choice in draft.attachments if choice.hint)
+        why, hint = (
+            "; ".join(r.text() for r in refusals),
+            texts.NOTHING_TOUCHED(advice="; ".join(hints)) if hints else "",
+        )
+        return MissingFeature(texts.PLACE_MISSING(pipeline=wish.pipeline, why=why), hint=hint)
     maps = any(c.refusal and c.wanted.role is not Role.EXTERNAL for c in draft.maps)
     unasked = draft.losses.unasked()
     return RefusedChange(

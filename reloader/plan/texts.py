@@ -7,9 +7,8 @@ from reloader.wording.message import Text
 # planner: why a plan is refused
 
 REFUSED = Text("refused", "{pipeline}: the change is refused; nothing was touched")
-PLACE_MISSING = Text(
-    "place-missing", "{pipeline}: {why}", hint="nothing was touched; see `ip link`, and `reloader doctor --features`"
-)
+PLACE_MISSING = Text("place-missing", "{pipeline}: {why}", hint="nothing was touched; see `reloader doctor --features`")
+NOTHING_TOUCHED = Text("nothing-touched", "nothing was touched; {advice}")
 
 DISCARD = Text("discard", "to discard the contents of a map, use --reset MAP")
 LIST_OR_KEEP = Text("list-or-keep", "list them in the YAML, keep them with `prune: false`, or delete them with --prune")

@@ -11,6 +11,7 @@ from typing import Any
 
 from reloader.config_maps.entry_changes import entry_diff, live_entries, split_records
 from reloader.errors import NotFoundError, RefusedChange
+from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Kernel, MapType
 from reloader.kernel.host import Host
 from reloader.observe.handles import declared, handles
@@ -20,13 +21,15 @@ from reloader.pins.own_folders import pinned
 from reloader.pipeline.enums import Role
 from reloader.pipeline.wish import WishMap
 from reloader.plan.config.foreign import HANDLE_TYPES
+from reloader.plan.state.compat import type_name
+from reloader.report import texts
 from reloader.report.attachment_faults import faults
 from reloader.report.status import current_of
 from reloader.store import records
 from reloader.store.records import Generation
 from reloader.structs.decode import show, text
 from reloader.structs.tree import TypeTree
-from reloader.wording.printable import counted
+from reloader.wording.message import Message
 
 SAME, CHANGED, EXTRA, MISSING = "same", "changed", "extra", "missing"
 MOST = 20  # entries of one map that diff names
@@ -40,9 +43,7 @@ def contents(paths: Paths, pipeline: str, number: int | None, name: str) -> dict
     generation = records.read_generation(paths, pipeline, number or current.generation)
     wanted = _map(generation, name)
     if wanted.entries is None:
-        raise NotFoundError(
-            f"{pipeline}: generation {generation.number} lists no entries for {name}", hint="--live shows what it holds"
-        )
+        raise NotFoundError(texts.ENTRIES_NOT_LISTED(pipeline=pipeline, generation=generation.number, map=name))
     rows = [_row(wanted, (wanted.key, wanted.value), SAME, k, v, None) for k, v in _listed(paths, wanted).items()]
     return _document(generation, wanted, rows, live=False)
 
@@ -52,12 +53,11 @@ def live_contents(host: Host, pipeline: str, name: str) -> dict[str, Any]:
     generation, seen = _serving(host, pipeline)
     wanted, there = _map(generation, name), seen.maps.get(name)
     if there is None:
-        raise NotFoundError(f"{pipeline}: map {name} is not there", hint=f"`reloader diff {pipeline} --live`")
+        raise NotFoundError(texts.MAP_NOT_FOUND(pipeline=pipeline, map=name))
     if there.info.type in HANDLE_TYPES:
         return _document(generation, wanted, _handle_rows(host, generation, wanted, there), live=True)
     if there.info.type not in PLAIN_TYPES:
-        kind = MapType(there.info.type).name.lower() if there.info.type in set(MapType) else str(there.info.type)
-        raise RefusedChange(f"{pipeline}: map {name} is a {kind}, which has no entries to show")
+        raise RefusedChange(texts.ENTRIES_NOT_SHOWN(pipeline=pipeline, map=name, type=type_name(there.info.type)))
     held = _held(host.kernel, there)
     if wanted.entries is None:
         rows = [_row(wanted, (there.key, there.value), SAME, k, v, None) for k, v in held.items()]
@@ -96,7 +96,7 @@ def _document(generation: Generation, wanted: WishMap, rows: list[dict[str, Any]
 def _serving(host: Host, pipeline: str) -> tuple[Generation, Observed]:
     current = current_of(host.paths, pipeline)
     if not current.generation:
-        raise NotFoundError(f"{pipeline} is removed; nothing of it serves")
+        raise NotFoundError(texts.PIPELINE_REMOVED(pipeline=pipeline))
     generation = records.read_generation(host.paths, pipeline, current.generation)
     return generation, observe(host, generation.wish, pipeline)
 
@@ -104,8 +104,8 @@ def _serving(host: Host, pipeline: str) -> tuple[Generation, Observed]:
 def _map(generation: Generation, name: str) -> WishMap:
     found = {m.name: m for m in generation.wish.maps}
     if name not in found:
-        why = f"{generation.wish.pipeline}: generation {generation.number} has no map {name}"
-        raise NotFoundError(why, hint=f"it has {', '.join(found) or 'none'}")
+        pipeline, number, known = generation.wish.pipeline, generation.number, list(found) or texts.NONE()
+        raise NotFoundError(texts.NO_SUCH_MAP(pipeline=pipeline, generation=number, map=name, known=known))
     return found[name]
 
 
@@ -116,7 +116,7 @@ def _listed(paths: Paths, wanted: WishMap) -> dict[bytes, bytes]:
 
 
 def _held(kernel: Kernel, there: SeenMap) -> dict[bytes, bytes]:
-    """Entries somebody made: of an array the slots that are not zero."""
+    """Entries that a process or program made: of an array the slots that are not zero."""
     found = there.entries
     if found is None:  # no config map
         fd = pinned(kernel, there.pin) or kernel.maps.by_id(there.info.id)
@@ -167,42 +167,65 @@ def _shown(tree: TypeTree | None, data: bytes, orders: Mapping[str, str]) -> Any
 # drift
 
 
+@frozen
+class Drift:
+    """One thing that the kernel shows otherwise than the record says."""
+
+    kind: str  # "pipeline", "program", "attachment" or "map"
+    name: str
+    what: str  # a Message; about an attachment a plain text
+    is_missing: bool = False
+
+    def text(self) -> str:
+        """One line that begins with - for what is missing, otherwise with ~."""
+        return f"{'-' if self.is_missing else '~'} {self.kind} {self.name}: {self.what}"
+
+
 def drift(host: Host, pipeline: str) -> tuple[int, list[str]]:
     """The current generation, and lines that say what the kernel shows otherwise."""
+    number, found = find_drift(host, pipeline)
+    return number, [one.text() for one in found]
+
+
+def find_drift(host: Host, pipeline: str) -> tuple[int, tuple[Drift, ...]]:
+    """Return the current generation, and what the kernel shows otherwise."""
     generation, seen = _serving(host, pipeline)
     if seen.rebooted:
-        return generation.number, ["- all of it: the kernel was restarted"]
-    return generation.number, [
-        *_program_lines(generation, seen),
-        *(f"~ attachment {a}: {fault}" for a, fault in faults(seen).items()),
-        *_map_lines(host, generation, seen),
-        *_entry_lines(host.paths, generation, seen),
-        *_handle_lines(host, generation, seen),
-    ]
+        restarted = Drift(kind="pipeline", name=pipeline, what=texts.KERNEL_RESTARTED(), is_missing=True)
+        return generation.number, (restarted,)
+    return generation.number, (
+        *_programs(generation, seen),
+        *(Drift(kind="attachment", name=a, what=fault) for a, fault in faults(seen).items()),
+        *_maps(host, generation, seen),
+        *_entries(host.paths, generation, seen),
+        *_handles(host, generation, seen),
+    )
 
 
-def _program_lines(generation: Generation, seen: Observed) -> Iterator[str]:
+def _programs(generation: Generation, seen: Observed) -> Iterator[Drift]:
     for name, number in generation.progs.items():
         if name not in seen.progs:
-            yield f"- program {name}: it is gone"
+            yield Drift(kind="program", name=name, what=texts.PROGRAM_MISSING(), is_missing=True)
         elif seen.progs[name] != number:
-            yield f"~ program {name}: another program is pinned (id {number} → {seen.progs[name]})"
-    yield from (f"~ program {name}: its pin is gone, it is not" for name in seen.unpinned_progs)
+            what = texts.OTHER_PROGRAM(old=number, new=seen.progs[name])
+            yield Drift(kind="program", name=name, what=what)
+    yield from (Drift(kind="program", name=name, what=texts.PROGRAM_IN_USE()) for name in seen.unpinned_progs)
 
 
-def _map_lines(host: Host, generation: Generation, seen: Observed) -> Iterator[str]:
+def _maps(host: Host, generation: Generation, seen: Observed) -> Iterator[Drift]:
     for name, known in generation.maps.items():
         there = seen.maps.get(name)
         if there is None:
-            yield f"- map {name}: it is gone"
+            yield Drift(kind="map", name=name, what=texts.MAP_MISSING(), is_missing=True)
             continue
         if there.unpinned:
-            yield f"~ map {name}: its pin is gone, the map is not"
+            yield Drift(kind="map", name=name, what=texts.MAP_IN_USE())
         if there.info.id != known.id:
-            yield f"~ map {name}: another map is pinned (id {known.id} → {there.info.id})"
+            yield Drift(kind="map", name=name, what=texts.OTHER_MAP(old=known.id, new=there.info.id))
         if (public := _public(host, generation, name)) not in (there.info.id, None):
-            yield f"~ map {name}: {public_name(name)} is another map (id {public})"
-    yield from (f"~ map {name}: {public_name(name)} is gone" for name in seen.unpublished)
+            yield Drift(kind="map", name=name, what=texts.PUBLISHED_OTHER(pin=public_name(name), id=public))
+    missing = [(name, texts.PUBLISHED_MISSING(pin=public_name(name))) for name in seen.unpublished]
+    yield from (Drift(kind="map", name=name, what=what) for name, what in missing)
 
 
 def _public(host: Host, generation: Generation, name: str) -> int | None:
@@ -213,27 +236,30 @@ def _public(host: Host, generation: Generation, name: str) -> int | None:
         return host.kernel.maps.info(fd).id
 
 
-def _entry_lines(paths: Paths, generation: Generation, seen: Observed) -> Iterator[str]:
+def _entries(paths: Paths, generation: Generation, seen: Observed) -> Iterator[Drift]:
     for wanted in generation.wish.maps:
         there = seen.maps.get(wanted.name)
         if wanted.entries is None or there is None or there.entries is None:
             continue
         rows = [r for r in _compared(wanted, there, there.entries, _listed(paths, wanted)) if _drifted(wanted, r)]
-        yield from (f"~ map {wanted.name}: {words(row)}" for row in rows[:MOST])
-        if len(rows) > MOST:
-            yield f"~ map {wanted.name}: and {counted(len(rows) - MOST, 'more entry', 'more entries')}"
+        yield from _rows(wanted.name, rows)
 
 
-def _handle_lines(host: Host, generation: Generation, seen: Observed) -> Iterator[str]:
+def _handles(host: Host, generation: Generation, seen: Observed) -> Iterator[Drift]:
     """Entries of program arrays that the object does not declare, or whose declared program is missing."""
     for wanted in generation.wish.maps:
         there = seen.maps.get(wanted.name)
         if wanted.type != MapType.PROG_ARRAY or there is None or wanted.role is Role.EXTERNAL:
             continue
         rows = [r for r in _handle_rows(host, generation, wanted, there) if r["state"] != SAME]
-        yield from (f"~ map {wanted.name}: {words(row)}" for row in rows[:MOST])
-        if len(rows) > MOST:
-            yield f"~ map {wanted.name}: and {counted(len(rows) - MOST, 'more entry', 'more entries')}"
+        yield from _rows(wanted.name, rows)
+
+
+def _rows(name: str, rows: list[dict[str, Any]]) -> Iterator[Drift]:
+    """The first of the entries of a map, and how many more there are."""
+    yield from (Drift(kind="map", name=name, what=words(row)) for row in rows[:MOST])
+    if len(rows) > MOST:
+        yield Drift(kind="map", name=name, what=texts.MORE_ENTRIES(count=len(rows) - MOST))
 
 
 def _drifted(wanted: WishMap, row: Mapping[str, Any]) -> bool:
@@ -241,14 +267,11 @@ def _drifted(wanted: WishMap, row: Mapping[str, Any]) -> bool:
     return row["state"] != SAME and (wanted.prune or row["state"] != EXTRA)
 
 
-def words(row: Mapping[str, Any]) -> str:
-    """One entry in a line."""
-    key, value, listed = (text(row[k]) if k in row else "" for k in ("key", "value", "listed"))
-    match row["state"]:
-        case "extra":
-            return f"{key}: {value}, which the generation does not list"
-        case "missing":
-            return f"{key}: not there; listed is {listed}"
-        case "changed":
-            return f"{key}: {value}; listed is {listed}"
-    return f"{key}: {value}"
+_ENTRY = {
+    SAME: texts.ENTRY, CHANGED: texts.ENTRY_CHANGED, EXTRA: texts.ENTRY_EXTRA, MISSING: texts.ENTRY_MISSING,
+}  # fmt: skip
+
+
+def words(row: Mapping[str, Any]) -> Message:
+    """Describe one entry in a line."""
+    return _ENTRY[row["state"]](**{part: text(row[part]) if part in row else "" for part in ("key", "value", "listed")})

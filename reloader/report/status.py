@@ -20,11 +20,13 @@ from reloader.pipeline.model import Role
 from reloader.pipeline.wish import Wish
 from reloader.places.place import Seen
 from reloader.plan.state.compat import map_differences, wished_shape
+from reloader.report import texts
 from reloader.report.arrivals import Arrival, arrival_json, sample, unreached
 from reloader.report.attachment_faults import faults
 from reloader.store import records
 from reloader.store.records import Generation, MapRecord
 from reloader.store.trial_terms import guarded, left, overdue
+from reloader.wording.message import Message
 
 
 class State(StrEnum):
@@ -44,12 +46,13 @@ class State(StrEnum):
 
 
 def collect(host: Host, names: list[str]) -> list[dict[str, Any]]:
-    """One entry per pipeline (schemas/status.schema.json); NotFoundError for a name nobody recorded."""
+    """One entry per pipeline (schemas/status.schema.json); NotFoundError for a name that is not recorded."""
     known = records.pipelines(host.paths)
     unknown = [n for n in names if n not in known]
     if unknown:
-        hint = f"known pipelines: {', '.join(known) or 'none'}"
-        raise NotFoundError(f"no pipeline {', '.join(unknown)}", hint=hint)
+        hint = texts.KNOWN_PIPELINES(known=known or texts.NONE())
+        one, several = texts.NO_SUCH_PIPELINE, texts.NO_SUCH_PIPELINES
+        raise NotFoundError(several(pipelines=unknown) if unknown[1:] else one(pipeline=unknown[0]), hint=hint)
     return [_status(host, name) for name in names or known]
 
 
@@ -106,34 +109,30 @@ def _notes(seen: Observed) -> list[str]:
     """What is as it should be, and worth knowing."""
     restarted = seen.current.restarted if seen.current and seen.current.generation else {}
     notes = [
-        f"state map {name} started empty at {when}: the kernel was restarted"
-        f" (`reloader state import {_name(seen)} FILE` brings an export back)"
+        texts.STATE_STARTED_EMPTY(map=name, when=when, pipeline=_name(seen)).with_hint()
         for name, when in restarted.items()
     ]
     if seen.generation and seen.generation.rebuilt:
-        notes.append("its records were lost and rebuilt from the kernel; the next apply takes over, nothing rolls back")
+        notes.append(texts.RECORDS_REBUILT())
     if trial := _trial(seen):
-        guard = f"guarded by process {trial['guard']}" if trial["guard"] else "its guard is gone"
-        else_ = f"generation {trial['back_to']} comes back" if trial["back_to"] else "it is taken off"
-        waits = (
-            f"{trial['seconds_left']:.0f} s left of its {'health window' if trial['waits_for'] == 'health' else 'time'}"
-        )
-        late = seen.current and seen.current.trial and overdue(seen.current.trial, seen.boot_id)
-        then = _then(seen, else_) if late else f"`reloader confirm {_name(seen)}` keeps it, otherwise {else_}"
-        notes.append(f"unconfirmed: {waits}, {guard}; {then}")
+        notes.append(_unconfirmed(seen, trial).with_hint())
     return notes
+
+
+def _unconfirmed(seen: Observed, trial: dict[str, Any]) -> Message:
+    """How long the trial of the generation that serves goes on, and what ends it."""
+    name, guard = _name(seen), texts.GUARDED(pid=trial["guard"]) if trial["guard"] else texts.GUARD_MISSING()
+    end = texts.RESTORED(generation=trial["back_to"]) if trial["back_to"] else texts.DETACHED()
+    if seen.current and seen.current.trial and overdue(seen.current.trial, seen.boot_id):
+        late = texts.DEADLINE_PASSED_PANIC if seen.panics else texts.DEADLINE_PASSED
+        return late(guard=guard, end=end, pipeline=name)
+    text = texts.UNCONFIRMED_HEALTH if trial["waits_for"] == "health" else texts.UNCONFIRMED
+    return text(seconds=trial["seconds_left"], guard=guard, end=end, pipeline=name)
 
 
 def _name(seen: Observed) -> str:
     """The pipeline, as one types it."""
     return seen.current.pipeline if seen.current else "PIPELINE"
-
-
-def _then(seen: Observed, else_: str) -> str:
-    """What becomes of a version that can no longer be confirmed."""
-    if seen.panics:
-        return "too late to confirm: the next command ends its trial, and leaves the panic"
-    return f"too late to confirm: with the next command that changes it {else_}"
 
 
 def _trial(seen: Observed) -> dict[str, Any] | None:
@@ -172,16 +171,16 @@ def _states(seen: Observed, drift: list[str], paths: Paths, name: str) -> list[S
 
 def _problems(paths: Paths, seen: Observed, name: str) -> list[str]:
     """Beside what differs in the kernel."""
-    problems = []
+    found = list[Message]()
     if records.open_journals(paths, name):
-        problems.append(f"a transaction did not end; `reloader recover {name}` finishes it or takes it back")
+        found.append(texts.TRANSACTION_OPEN(pipeline=name))
     if seen.rebooted:
-        problems.append("the kernel was restarted since; `reloader apply FILE` loads it again")
+        found.append(texts.RESTARTED())
     if seen.current and seen.current.trial and overdue(seen.current.trial, seen.boot_id):
-        number = seen.current.trial.generation
-        problems.append(f"generation {number} was not confirmed in time; `reloader recover {name}` takes it back")
+        found.append(texts.NOT_CONFIRMED(generation=seen.current.trial.generation, pipeline=name))
     if seen.current and seen.current.last_error:
-        problems.append(f"last attempt: {seen.current.last_error}")
+        found.append(texts.FAILED_ATTEMPT(why=seen.current.last_error))
+    problems = [one.with_hint() for one in found]
     panics = {a: panic_of(there, seen) for a, there in seen.attachments.items()}
     return problems + [f"attachment {a}: {_ends(panic)}" for a, panic in panics.items() if panic]
 
@@ -193,9 +192,9 @@ def _drift(seen: Observed) -> list[str]:
     held = [n for n, m in seen.maps.items() if m.unpinned or n in seen.unpublished]
     return [
         *(f"attachment {a}: {fault}" for a, fault in other if not panic_of(seen.attachments[a], seen)),
-        *(f"map {n}: its pin is gone" for n in gone),
-        *(f"program {p}: its pin is gone; `reloader apply FILE` pins it again" for p in seen.unpinned_progs),
-        *(f"map {n}: its pin is gone, the map is not; `reloader apply FILE` pins it again" for n in held),
+        *(texts.PIN_MISSING(map=n) for n in gone),
+        *(texts.PIN_OF_PROGRAM_MISSING(program=p).with_hint() for p in seen.unpinned_progs),
+        *(texts.PIN_OF_MAP_MISSING(map=n).with_hint() for n in held),
     ]
 
 
@@ -283,8 +282,8 @@ def history(paths: Paths, pipeline: str) -> list[dict[str, Any]]:
 def current_of(paths: Paths, pipeline: str) -> records.Current:
     current = records.read_current(paths, pipeline)
     if current is None:
-        known = ", ".join(records.pipelines(paths)) or "none"
-        raise NotFoundError(f"no pipeline {pipeline}", hint=f"known pipelines: {known}")
+        hint = texts.KNOWN_PIPELINES(known=records.pipelines(paths) or texts.NONE())
+        raise NotFoundError(texts.NO_SUCH_PIPELINE(pipeline=pipeline), hint=hint)
     return current
 
 
@@ -350,7 +349,7 @@ def diff(paths: Paths, pipeline: str, old: int, new: int) -> list[str]:
 def _test_diff(before: Wish, after: Wish) -> list[str]:
     old, new = (wish.tests.digest if wish.tests else "" for wish in (before, after))
     counts = [wish.tests.count if wish.tests else 0 for wish in (before, after)]
-    return [f"~ tests: {counts[0]} → {counts[1]}"] if old != new else []
+    return [f"~ tests: {texts.TESTS_CHANGED(old=counts[0], new=counts[1])}"] if old != new else []
 
 
 def _attach_words(wish: Wish) -> dict[str, str]:
@@ -373,9 +372,9 @@ def _map_diff(before: Wish, after: Wish) -> list[str]:
     for name in sorted(old.keys() & new.keys()):
         a, b = old[name], new[name]
         if a.role is not b.role:
-            lines.append(f"~ map {name}: role {a.role} → {b.role}")
+            lines.append(f"~ map {name}: {texts.ROLE_CHANGED(old=a.role, new=b.role)}")
         lines += [f"~ map {name}: {d}" for d in map_differences(wished_shape(a), wished_shape(b))]
         if a.entries != b.entries:
-            counts = [str(m.entries.count) if m.entries else "none" for m in (a, b)]
-            lines.append(f"~ map {name}: entries {counts[0]} → {counts[1]}")
+            counts = [m.entries.count if m.entries else texts.NONE() for m in (a, b)]
+            lines.append(f"~ map {name}: {texts.ENTRIES_CHANGED(old=counts[0], new=counts[1])}")
     return lines

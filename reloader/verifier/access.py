@@ -27,7 +27,8 @@ def _packet_far(scene: Scene, match: re.Match[str]) -> Words | None:
         return None
     most = f"{held.bounds[1]:,}" if held.bounds else "any number"
     hint = f"bound the offset before it is added: `if (offset > {PACKET_MOST // 2}) return XDP_PASS;`"
-    return f"the offset into the packet may be {most}; behind such a one no comparison with data_end counts", hint
+    why = "the verifier ignores comparisons with data_end behind such an offset"
+    return f"the offset into the packet may be {most}; {why}", hint
 
 
 def _packet(scene: Scene, match: re.Match[str]) -> Words:
@@ -65,7 +66,7 @@ def _outside(scene: Scene, match: re.Match[str]) -> Words:
 def _unbounded(scene: Scene, match: re.Match[str]) -> Words:
     held = scene.register(match["reg"])
     what = "the packet" if held.kind == "pkt" else thing(held)
-    return f"the index into {what} has no upper bound", INDEX
+    return f"the index into {what} does not have an upper bound", INDEX
 
 
 def _negative(scene: Scene, match: re.Match[str]) -> Words:
@@ -126,7 +127,7 @@ def _number(scene: Scene, match: re.Match[str]) -> Words:
     hint = (
         "memory of the kernel is read by bpf_probe_read_kernel or BPF_CORE_READ; a pointer cast from a number is none"
     )
-    return f"a number is followed like a pointer (R{match['reg']})", hint
+    return f"a number is used as a pointer (R{match['reg']})", hint
 
 
 def _stack(scene: Scene, match: re.Match[str]) -> Words:
@@ -138,7 +139,7 @@ def _stack(scene: Scene, match: re.Match[str]) -> Words:
         )
     size = int(match["size"] or 0)
     if first >= 0:
-        return f"the stack is {scene.verb} above the frame, where nothing is the program's", "look at the index"
+        return f"the stack is {scene.verb} above the program's frame", "look at the index"
     if first + size > 0:
         what = f"{size} bytes from fp{first}, but only {-first} are there"
         return f"{scene.call or 'the access'} reads {what}", "is the variable as large as what the call or map wants?"
@@ -165,7 +166,7 @@ def _context(scene: Scene, match: re.Match[str]) -> Words:
     hint = (
         "does the context's type fit SEC()? A field may also be unknown to this kernel, or want a read of its own size"
     )
-    return f"{span(first, size)} {scene.verb} in the context, but {scene.programs} have no such field", hint
+    return f"{span(first, size)} {scene.verb} in the context, but {scene.programs} do not have such a field", hint
 
 
 def _forbidden(scene: Scene, match: re.Match[str]) -> Words:
@@ -174,7 +175,7 @@ def _forbidden(scene: Scene, match: re.Match[str]) -> Words:
     name = map_name(held)
     if match["what"] == "read from":
         what = f"map{name} is" if name else "a map is read that is"
-        return f"{what} write-only for programs", "take BPF_F_WRONLY_PROG away, or read another map"
+        return f"{what} write-only for programs", "remove BPF_F_WRONLY_PROG, or read another map"
     if ".kconfig" in name:
         return (
             "a kernel setting (.kconfig) is written",
@@ -184,7 +185,7 @@ def _forbidden(scene: Scene, match: re.Match[str]) -> Words:
         hint = "constants are set in the YAML, under `rodata`; a variable that programs write must not be const"
         return "a constant (.rodata) is written", hint
     what = f"map{name} is" if name else "a map is written that is"
-    return f"{what} read-only for programs", "take BPF_F_RDONLY_PROG away, or write another map"
+    return f"{what} read-only for programs", "remove BPF_F_RDONLY_PROG, or write another map"
 
 
 RULES = (
@@ -232,13 +233,13 @@ RULES = (
     rule(
         "stack-misaligned",
         r"misaligned stack access off .*?(?P<off>[+-]?\d+) size (?P<size>\d+)",
-        "the stack is accessed misaligned: {size} bytes at an address that is no multiple of {size}",
+        "the stack is accessed misaligned: {size} bytes at an address that is not a multiple of {size}",
         "keep variables of their natural alignment; copy packed structs by __builtin_memcpy",
     ),
     rule(
         "misaligned",
         r"misaligned (?P<what>packet|value|pointer|.*) access off .* size (?P<size>\d+)",
-        "{size} bytes are accessed at an address that is no multiple of {size}",
+        "{size} bytes are accessed at an address that is not a multiple of {size}",
         "read it in smaller pieces, or by __builtin_memcpy",
     ),
     rule(

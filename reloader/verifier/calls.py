@@ -12,7 +12,7 @@ from reloader.verifier.scene import Scene, Words, rule
 
 NAMED = {"fp": "the stack", "map_ptr": "a map", "scalar": "a number", "pkt": "the packet", **THINGS}
 ALLOCATED = re.compile(r"alloc_insn=(\d+)")
-NO_PROG_ARRAY = ("bpf_tail_call is given a map that is no PROG_ARRAY", "declare it with BPF_MAP_TYPE_PROG_ARRAY")
+NO_PROG_ARRAY = ("bpf_tail_call is given a map that is not a PROG_ARRAY", "declare it with BPF_MAP_TYPE_PROG_ARRAY")
 UNDER_LOCK = r"calls are not allowed (?:while holding a lock|inside.*lock)"
 BOUND = "bound it: `if (size == 0 || size > sizeof(buffer)) return …;`, or `size &= 63`"
 
@@ -21,7 +21,7 @@ def _argument(scene: Scene, match: re.Match[str]) -> Words:
     number, wanted = int(match["reg"]), [w for w in re.split(r",\s*", match["wanted"].strip()) if w]
     place = f"argument {number} of {scene.call}" if scene.call else f"argument {number}"
     if wanted in (["ringbuf_mem"], ["alloc_mem"]) and match["got"] in ("scalar", "inv"):
-        text = f"{scene.call} is given what is no ring buffer record, or one that was given back already"
+        text = f"{scene.call} is given a pointer that is not a ring buffer record, or not any more"
         return text, "submit or discard each record once"
     got = NAMED.get(match["got"].removesuffix("_"), match["got"]) + (
         " that may be NULL" if match["got"].endswith("_or_null") else ""
@@ -30,12 +30,12 @@ def _argument(scene: Scene, match: re.Match[str]) -> Words:
     words = [w for w in known if w]
     needs = " or ".join(words[:2]) if 0 < len(words) < 3 else "a pointer to readable memory"
     hint = "look at the order of the arguments; a key or value is passed by its address: `&key`"
-    return f"{place} is {got}, but has to be {needs}", hint
+    return f"{place} is {got}, but must be {needs}", hint
 
 
 def _helper(scene: Scene, match: re.Match[str]) -> Words:
     if match["name"] == "unknown":
-        return f"this kernel has no helper number {match['number']}", (
+        return f"this kernel does not have helper number {match['number']}", (
             "it is newer than this kernel: ask bpf_core_enum_value_exists() before the call, or go without"
         )
     hint = f"see `bpftool feature probe` for what {scene.programs} may call on this kernel"
@@ -52,7 +52,7 @@ def _gpl(scene: Scene, _match: re.Match[str]) -> Words:
 def _size(scene: Scene, match: re.Match[str]) -> Words:
     held = scene.register(match["reg"] or 0)  # some kernels do not name it
     if match["reg"] and held.bounds and held.bounds[1] > 1 << 29:
-        return f"the size given to {scene.call} has no upper bound", BOUND
+        return f"the size given to {scene.call} does not have an upper bound", BOUND
     return f"the size given to {scene.call} may be zero", BOUND
 
 
@@ -78,7 +78,7 @@ def _unreleased(scene: Scene, match: re.Match[str]) -> Words:
         what, hint = "a socket is not released", "bpf_sk_release"
     else:
         what, hint = "a reference is not given back", "call the function that releases it"
-    where = f" on every way out (it was taken at {place})" if place else " on every way out"
+    where = f" on every path to the exit (it was taken at {place})" if place else " on every path to the exit"
     return what + where, f"{hint} before each return"
 
 
@@ -102,13 +102,13 @@ RULES = (
     rule(
         "field-missing",
         r"failed to resolve CO-RE relocation <(?P<what>\w+)> \[\d+\] (?P<name>[^(]+?) \(",
-        "this kernel has no {name} (CO-RE relocation {what})",
+        "this kernel does not have {name} (CO-RE relocation {what})",
         "ask bpf_core_field_exists() or bpf_core_type_exists() first, and do without where it is missing",
     ),
     rule(
         "kernel-function-missing",
         r"kfunc '(?P<name>\w+)' is referenced but wasn't resolved",
-        "this kernel has no function {name}",
+        "this kernel does not have function {name}",
         "ask bpf_ksym_exists() before the call",
     ),
     rule(
@@ -153,7 +153,7 @@ RULES = (
         "map-of-another-type",
         r"cannot pass map_type (?P<type>\d+) into func (?P<name>\w+)#",
         "{name} does not work on a map of this type (bpf_map_type {type})",
-        "see bpf-helpers(7) for what it takes",
+        "see its arguments in bpf-helpers(7)",
     ),
     rule(
         "map-of-another-type",
@@ -166,7 +166,7 @@ RULES = (
     rule(
         "size-unchecked",
         r"R(?P<reg>\d+) unbounded memory access, use 'var",
-        "the size given to {call} has no upper bound",
+        "the size given to {call} does not have an upper bound",
         BOUND,
     ),
     rule(
@@ -178,7 +178,7 @@ RULES = (
     rule(
         "size-not-constant",
         r"R(?P<reg>\d+) is not a known constant",
-        "a size given to {call} has to be a constant",
+        "a size given to {call} must be a constant",
         "use a constant; bpf_ringbuf_output and bpf_dynptr take sizes of run time",
     ),
     rule("argument-type", r"R(?P<reg>\d+) type=(?P<got>\w+) expected=(?P<wanted>[\w, ]+)", _argument),
@@ -199,20 +199,20 @@ RULES = (
         "lock-kept",
         r"bpf_spin_unlock is missing|cannot be used inside bpf_spin_lock-ed region",
         "the spin lock is still held when the program ends",
-        "bpf_spin_unlock on every way out, also before a return in the middle",
+        "bpf_spin_unlock on every path to the exit, also before a return in the middle",
     ),
     rule(
         "rcu-kept",
         r"bpf_rcu_read_(?:un)?lock.*(?:missing|unmatched)|cannot be used inside bpf_rcu_read_lock-ed region|"
         r"bpf_rcu_read_unlock is missing",
         "bpf_rcu_read_lock is still held when the program ends",
-        "bpf_rcu_read_unlock on every way out",
+        "bpf_rcu_read_unlock on every path to the exit",
     ),
     rule(
         "preempt-kept",
         r"cannot be used inside (bpf_preempt_disable|bpf_local_irq_save)-ed region",
         "preemption or interrupts are still off when the program ends",
-        "turn them on again on every way out",
+        "turn them on again on every path to the exit",
     ),
     rule("lock-order", UNDER_LOCK, _second_lock),
     rule(

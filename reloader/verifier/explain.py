@@ -1,4 +1,4 @@
-"""A refused load to one plain sentence, the line of C, what the verifier knew, and how to mend it.
+"""A refused load to one plain sentence, the line of C, what the verifier knew, and how to repair it.
 
 Called by txn/ when a load failed. Where no rule knows the class, the verifier's own last words stand in the
 sentence's place. Pure.

@@ -26,9 +26,9 @@ def _unset(scene: Scene, match: re.Match[str]) -> Words:
     if scene.walk.code == "exit":
         return "the program ends without a return value on this path", "return a verdict on every path"
     if 1 <= register <= 5 and scene.walk.calls:
-        hint = "a call leaves nothing in R1 to R5; keep what is needed later in a variable"
-        return f"R{register} is read after a call, which took what was in it", hint
-    return f"R{register} is read before anything was put into it", "initialise the variable: `int x = 0;`"
+        hint = "a call clears R1 to R5; keep a value that is needed later in a variable"
+        return f"R{register} is read after a call that cleared it", hint
+    return f"R{register} is read before it was set", "initialise the variable: `int x = 0;`"
 
 
 def _steps(_scene: Scene, match: re.Match[str]) -> Words:
@@ -102,12 +102,12 @@ RULES = (
         "unbounded-loop",
         r"back-edge from insn (?P<insn>\d+) to (?P<to>\d+)",
         "it goes back from instruction {insn} to {to}: a function that calls itself, or a loop where none is allowed",
-        "no kernel takes recursion; loops need Linux 5.3 and CAP_BPF, or `#pragma clang loop unroll(full)`",
+        "the verifier does not allow recursion; loops need Linux 5.3 and CAP_BPF, or `#pragma clang loop unroll(full)`",
     ),
     rule(
         "unreachable",
         r"unreachable insn (?P<insn>\d+)",
-        "code that no path reaches (instruction {insn})",
+        "unreachable code (instruction {insn})",
         "hand-written assembly or a function that never returns? The compiler drops such code by itself",
     ),
     rule(

@@ -12,17 +12,17 @@ E2BIG, ENOMEM, EPERM = 7, 12, 1
 def _map(_scene: Scene, match: re.Match[str]) -> Words:
     name, number = match["name"], int(match["errno"])
     if number == -E2BIG:
-        return f"map {name} is larger than the kernel takes", "look at its max_entries and the size of its value"
+        return f"map {name} is larger than the kernel allows", "look at its max_entries and the size of its value"
     if number == -ENOMEM:
         hint = "is max_entries too large, or does a memory cgroup limit it?"
-        return f"the kernel has no memory for map {name}", hint
+        return f"the kernel does not have enough memory for map {name}", hint
     if number == -EPERM:
         return f"map {name} may not be created", "run as root, or with CAP_BPF (and CAP_NET_ADMIN for some types)"
     hint = (
         "an LPM trie wants BPF_F_NO_PREALLOC and a key of 5 to 260 bytes, a ring buffer a size that is a power of two "
         "and whole pages; an old kernel may lack the type or a flag"
     )
-    return f"the kernel takes no map {name} of this type, size or flags", hint
+    return f"the kernel does not accept map {name}: its type, size or flags", hint
 
 
 RULES = (
@@ -36,7 +36,7 @@ RULES = (
     rule(
         "kernel-function-missing",
         r"extern \(func ksym\) '(?P<name>[^']+)': not found in kernel",
-        "this kernel has no function {name}",
+        "this kernel does not have function {name}",
         "declare it `__ksym __weak` and ask bpf_ksym_exists() before the call, or load the module that has it",
     ),
     rule(
@@ -49,20 +49,20 @@ RULES = (
         "variable-missing",
         r"extern \((?:var ksym|kcfg|kconfig)\) '(?P<name>[^']+)'.*not found|"
         r"extern \(kcfg\) '(?P<option>[^']+)': value|extern '(?P<strong>[^']+)' \(strong\): not resolved",
-        "this kernel has no variable or option {name}{option}{strong}",
+        "this kernel does not have variable or option {name}{option}{strong}",
         "declare it __weak, and test it before use",
     ),
     rule("map-refused", r"map '(?P<name>[^']+)': failed to create: .*?\((?P<errno>-\d+)\)", _map),
     rule(
         "target-missing",
         r"failed to find kernel BTF type ID of '(?P<name>[^']+)'",
-        "this kernel has no function {name} to attach to",
+        "this kernel does not have function {name} to attach to",
         "it may be inlined or renamed: look it up in /proc/kallsyms",
     ),
     rule(
         "btf-missing",
         r"kernel BTF is missing|failed to find valid kernel BTF|Error loading vmlinux BTF",
-        "this kernel has no BTF, which the program's CO-RE relocations need",
+        "this kernel does not have BTF, which the program's CO-RE relocations need",
         "use a kernel with CONFIG_DEBUG_INFO_BTF; /sys/kernel/btf/vmlinux shows it",
     ),
     rule(

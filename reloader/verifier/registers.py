@@ -108,7 +108,7 @@ def _size_field(held: Register) -> str:
 def _number(held: Register) -> str:
     if held.value is not None:
         return f"the number {held.value}"
-    return f"a number from {held.bounds[0]} to {held.bounds[1]}" if held.bounds else "a number nothing is known of"
+    return f"a number from {held.bounds[0]} to {held.bounds[1]}" if held.bounds else "an unknown number"
 
 
 def _at(held: Register) -> str:
@@ -122,7 +122,7 @@ def _at(held: Register) -> str:
 def _checked(held: Register) -> str:
     checked = held.number("r")
     if not checked:
-        return "no byte there was compared with data_end"
+        return "its bytes were not compared with data_end"
     where = "behind the variable part" if held.number("id") else "of the packet"
     first = "the first byte" if checked == 1 else f"the first {checked} bytes"
     return f"{first} {where} {'was' if checked == 1 else 'were'} compared with data_end"

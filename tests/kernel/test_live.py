@@ -81,8 +81,8 @@ def test_pins_and_programs_that_are_not_as_recorded(stage: Stage) -> None:
         stage.kernel.pins.unpin(f"{root}/edge/pub/blocklist")
         stage.kernel.pins.pin(other, f"{root}/edge/pub/blocklist")
     lines = stage.call("diff", "edge", "--live")["lines"]
-    assert "~ program count_flows: its pin is gone, it is not" in lines
-    assert "~ map flows: pub/flows is gone" in lines
+    assert "~ program count_flows: pin missing; the program is still in use" in lines
+    assert "~ map flows: pub/flows is missing" in lines
     assert any(line.startswith("~ map blocklist: pub/blocklist is another map") for line in lines)
 
 
@@ -104,8 +104,8 @@ def test_words_that_make_no_sense(stage: Stage, words: tuple[str, ...], reason: 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("show", "edge", "--map", "nothing"), "has no map nothing"),
-        (("show", "edge", "--map", "flows"), "lists no entries"),
+        (("show", "edge", "--map", "nothing"), "does not have a map nothing"),
+        (("show", "edge", "--map", "flows"), "does not list entries"),
         (("show", "edge", "--map", "events", "--live"), "ringbuf"),
     ],
 )

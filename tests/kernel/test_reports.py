@@ -235,7 +235,7 @@ def test_words_for_people(stage: Stage) -> None:
 def test_an_error_is_one_line_and_a_hint(stage: Stage) -> None:
     done = stage.run("show", "nobody", json_too=False)
     assert done.out == ""
-    assert done.err == "error: no pipeline nobody\nhint: known pipelines: none\n"
+    assert done.err == "error: pipeline nobody does not exist\nhint: known pipelines: none\n"
 
 
 def test_a_reader_that_leaves_early_is_no_error(stage: Stage) -> None:

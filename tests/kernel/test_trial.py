@@ -212,13 +212,13 @@ def test_both_are_killed_and_the_next_command_takes_it_back(stage: Stage, comman
         kill(trial.guard)
     (status,) = stage.call("status", stage.name)["pipelines"]
     assert status["trial"]["guard"] == 0
-    assert any("its guard is gone" in note for note in status["notes"])
+    assert any("its guard is missing" in note for note in status["notes"])
     assert "is unconfirmed, and its guard is missing or stuck" in stage.run("doctor").out
     assert stage.run("apply", path).code == 75
     expire(stage)
     (status,) = stage.call("status", stage.name)["pipelines"]
     assert status["state"] == "overdue"
-    assert "was not confirmed in time; `reloader recover edge` takes it back" in status["problems"][0]
+    assert "was not confirmed in time (`reloader recover edge` takes it back)" in status["problems"][0]
     if command == "apply":
         assert stage.run("apply", stage.write(stage.spec(rodata=PASS))).code == 0
     elif command == "confirm":

@@ -181,8 +181,8 @@ def test_regress_what_is_overdue_is_not_offered_for_confirmation(stage: Stage) -
     forgotten(stage, wished(stage, HOLDS))
     (status,) = stage.call("status", stage.name)["pipelines"]
     (note,) = (note for note in status["notes"] if note.startswith("unconfirmed"))
-    assert "too late to confirm" in note
-    assert "generation 1 comes back" in note
+    assert "confirmation deadline passed" in note
+    assert "restores generation 1" in note
     assert "keeps it" not in note
     assert stage.run("confirm", stage.name).code == 65
     assert verdict(stage) == "XDP_PASS"

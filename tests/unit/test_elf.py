@@ -18,7 +18,7 @@ from reloader.kernel import MapType
 from reloader.structs.btf import BtfError, TypeTree
 from reloader.structs.elf import ElfError, ElfMap, ElfObject, read_object
 from reloader.structs.elf.file import SHT_SYMTAB, ElfFile
-from reloader.structs.elf.sections import section_type
+from reloader.structs.elf.sections import loadable_section, section_type
 from reloader.wording.message import code_of
 
 SOURCE = Path(__file__).parent / "bpf" / "everything.bpf.c"
@@ -109,6 +109,21 @@ def test_tail_calls_set_in_the_source(whole: ElfObject) -> None:
 )
 def test_section_names(section: str, kind: tuple[str, bool]) -> None:
     assert section_type(section) == kind
+
+
+@pytest.mark.parametrize(
+    ("section", "instead"),
+    [
+        ("xdp/own/words", "xdp"),
+        ("xdp.frags/own", "xdp.frags"),
+        ("?tc/own", "tc"),
+        ("cgroup/connect4/own", "cgroup/connect4"),
+        ("tcx/ingress", "tc"),
+        ("xdpish", "xdp"),
+    ],
+)
+def test_a_section_to_write_instead(section: str, instead: str) -> None:
+    assert loadable_section(section) == instead
 
 
 def test_lines_of_the_source(whole: ElfObject) -> None:

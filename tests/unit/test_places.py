@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Collection
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from reloader.places.interface.refused import Attempt, explanation
 from reloader.places.interface.tcx import Tcx
 from reloader.places.interface.xdp import Xdp
 from reloader.places.place import ClearsOthers, Fact, Foreign, Sight, TakesOver
+from reloader.places.programs import Program
 
 BLUE = "/run/netns/blue"
 ETH0 = Interface(name="eth0", ifindex=7, netns="4:1", mtu=1500, xdp_prog_id=10, xdp_mode=XdpMode.NATIVE)
@@ -146,7 +148,7 @@ def recorded(interface: str, ifindex: int, netns: str | None = None, whose: str 
 
 
 def on(ifindex: int) -> LinkInfo:
-    return LinkInfo(id=1, type=6, prog_id=2, ifindex=ifindex)
+    return LinkInfo(id=1, type=6, prog_id=2, ifindex=ifindex, attached=ifindex > 0)
 
 
 def test_what_moved_is_found_with_one_look_into_each_namespace() -> None:
@@ -190,7 +192,7 @@ def test_what_is_recorded_of_an_interface() -> None:
 
 def test_neighbours_are_told_apart() -> None:
     """A filter that is known whole can be removed and made again; what removes it is JSON."""
-    program = neighbours._Program(id=7, name="guard", pipeline="edge")
+    program = Program(id=7, name="guard", pipeline="edge")
     whole = Filter(kind="bpf", pref=7, handle=1, prog_id=7, exact=True)
     listed, filtered = neighbours._listed(program, 3, before=True), neighbours._classic(program, whole)
     assert (listed.takes, listed.take_over.code) == (None, "not-a-filter")
@@ -248,3 +250,9 @@ def test_lines_of_a_rescue_script() -> None:
         "again tc qdisc replace dev eth0 clsact",
         "again tc filter replace dev eth0 ingress pref 1 handle 1 bpf direct-action object-pinned P",
     )
+
+
+def test_neighbours_that_do_not_keep_each_other_from_running() -> None:
+    beside = neighbours._listed(Program(id=7, name="guard"), 3, before=True)
+    for before, code in ((True, "both-run-before"), (False, "both-run-after")):
+        assert replace(beside, before=before, verdict="").effect("ours").code == code

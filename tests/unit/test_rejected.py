@@ -17,7 +17,7 @@ from reloader.structs.elf import read_object
 
 def test_a_refusal_after_a_swap_is_told_in_words_too() -> None:
     said = describe(LoadRejected("count_flows", 13, "7: (79) r1 = *(u64 *)(r0 +0)\nR0 invalid mem access 'scalar'\n"))
-    assert said == "the verifier rejected program count_flows: a number is followed like a pointer (R0)"
+    assert said == "the verifier rejected program count_flows: a number is used as a pointer (R0)"
     unexplained = describe(LoadRejected("count_flows", 13, ""))
     assert unexplained == "the verifier rejected program count_flows: Permission denied"
 

@@ -46,7 +46,7 @@ def test_the_words_of_another_kernel(one: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ("pkt(off=14,r=0)", "R1 is a packet pointer at offset 14; no byte there was compared with data_end"),
+        ("pkt(off=14,r=0)", "R1 is a packet pointer at offset 14; its bytes were not compared with data_end"),
         ("pkt(id=0,off=14,r=34,imm=0)",
          "R1 is a packet pointer at offset 14; the first 34 bytes of the packet were compared with data_end"),
         ("pkt(id=1,r=1,umax=60,var_off=(0x0; 0x3c))",
@@ -61,8 +61,8 @@ def test_the_words_of_another_kernel(one: dict[str, str]) -> None:
         ("P0", "R1 is the number 0"),
         ("inv(id=0,umax_value=255,var_off=(0x0; 0xff))", "R1 is a number from 0 to 255"),
         ("scalar(smin=0xffffffff80000000,smax=smax32=63)", "R1 is a number from -2147483648 to 63"),
-        ("scalar()", "R1 is a number nothing is known of"),
-        ("Pscalar()", "R1 is a number nothing is known of"),
+        ("scalar()", "R1 is an unknown number"),
+        ("Pscalar()", "R1 is an unknown number"),
         ("fp-8", "R1 is a pointer to the stack, fp-8"),
         ("ringbuf_mem(ref_obj_id=2,sz=8)", "R1 is a ring buffer record of 8 bytes"),
         ("ctx(off=8,imm=0)", "R1 is the context at offset 8"),

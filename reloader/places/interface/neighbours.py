@@ -7,40 +7,18 @@ returned TCX_NEXT.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
-from reloader.errors import KernelError
-from reloader.frozen import frozen
 from reloader.kernel import Interface, Kernel, LinkInfo, XdpMode
 from reloader.kernel.traffic_control import Filter
 from reloader.places.interface import texts
 from reloader.places.interface.fields import At
 from reloader.places.place import Neighbour
-
-
-@frozen
-class _Program:
-    """Who it is, as far as this process may look."""
-
-    id: int
-    name: str = ""
-    pipeline: str = ""
-
-    @property
-    def words(self) -> list[str]:
-        about = [f"program {self.name or '?'}", f"id {self.id}"] if self.id else []
-        return [*about, *([f"pipeline {self.pipeline}"] if self.pipeline else [])]
-
-    def shown(self, hook: str, *, link: int = 0, filter: dict[str, Any] | None = None) -> dict[str, object]:
-        return {
-            "hook": hook, "prog_id": self.id, "program": self.name, "pipeline": self.pipeline,
-            "link_id": link, "filter": filter,
-        }  # fmt: skip
+from reloader.places.programs import Program, named, read_program
 
 
 def on_xdp(kernel: Kernel, interface: Interface) -> tuple[Neighbour, ...]:
     """Return programs in other modes: only hardware runs one beside ours, and packets meet that one first."""
-    return tuple(_in_mode(_program(kernel, number), mode) for mode, number in interface.xdp_beside)
+    return tuple(_in_mode(read_program(kernel, number), mode) for mode, number in interface.xdp_beside)
 
 
 def on_tcx(
@@ -51,19 +29,19 @@ def on_tcx(
     entries = links.tcx_entries(ifindex=ifindex, direction=direction, netns=at.netns)
     ours = next((i for i, one in enumerate(entries) if link and one.link_id == link.id), len(entries))
     listed = [
-        _listed(_program(kernel, one.prog_id), one.link_id, before=i < ours)
+        _listed(read_program(kernel, one.prog_id), one.link_id, before=i < ours)
         for i, one in enumerate(entries)
         if i != ours
     ]
     filters = links.filters(ifindex=ifindex, direction=direction, netns=at.netns)
-    return (*listed, *(_classic(_program(kernel, one.prog_id), one) for one in filters))
+    return (*listed, *(_classic(read_program(kernel, one.prog_id), one) for one in filters))
 
 
-def _in_mode(program: _Program, mode: XdpMode) -> Neighbour:
+def _in_mode(program: Program, mode: XdpMode) -> Neighbour:
     return Neighbour(
         before=mode is XdpMode.HW,
         prog_id=program.id,
-        name=_named(f"xdp {mode}", program.words),
+        name=named(f"xdp {mode}", program.words),
         verdict="XDP_PASS",
         take_over=texts.NOT_A_FILTER(),
         takes=None,
@@ -71,11 +49,11 @@ def _in_mode(program: _Program, mode: XdpMode) -> Neighbour:
     )
 
 
-def _listed(program: _Program, link: int, *, before: bool) -> Neighbour:
+def _listed(program: Program, link: int, *, before: bool) -> Neighbour:
     return Neighbour(
         before=before,
         prog_id=program.id,
-        name=_named("tcx", [*program.words, *([f"bpf_link {link}"] if link else [])]),
+        name=named("tcx", [*program.words, *([f"bpf_link {link}"] if link else [])]),
         verdict="TCX_NEXT",
         take_over=texts.NOT_A_FILTER(),
         takes=None,
@@ -83,7 +61,7 @@ def _listed(program: _Program, link: int, *, before: bool) -> Neighbour:
     )
 
 
-def _classic(program: _Program, found: Filter) -> Neighbour:
+def _classic(program: Program, found: Filter) -> Neighbour:
     chain = f" chain {found.chain}" if found.chain else ""
     place = f"pref {found.pref}{chain} handle {found.handle:#x}"
     shown = {"kind": found.kind, "pref": found.pref, "handle": found.handle, "chain": found.chain}
@@ -96,20 +74,3 @@ def _classic(program: _Program, found: Filter) -> Neighbour:
         takes=asdict(found) if found.exact else None,
         shown=program.shown("classic", filter=shown),
     )
-
-
-def _named(hook: str, about: list[str]) -> str:
-    """`tcx program guard (id 7, bpf_link 3)`."""
-    return f"{hook} {about[0]} ({', '.join(about[1:])})"
-
-
-def _program(kernel: Kernel, number: int) -> _Program:
-    """Return it with its name and pipeline, where this process may look."""
-    if not number:
-        return _Program(id=0)
-    try:
-        with kernel.progs.by_id(number) as fd:
-            name = kernel.progs.info(fd).name
-        return _Program(id=number, name=name, pipeline=kernel.progs.metadata(number).get("pipeline", ""))
-    except KernelError:  # detached since, or not to be looked up by its id
-        return _Program(id=number)

@@ -77,19 +77,6 @@ def _occupied(owner: str, foreign: Foreign | None) -> Message | None:
     return text(owner=owner, held=foreign.held)
 
 
-def owner_of(kernel: Kernel, prog_id: int) -> str:
-    """Say who a program is: with its pipeline when it is one of ours. Empty when there is none."""
-    if not prog_id:
-        return ""
-    try:
-        with kernel.progs.by_id(prog_id) as fd:
-            name = kernel.progs.info(fd).name
-        pipeline = kernel.progs.metadata(prog_id).get("pipeline")
-    except KernelError:
-        return f"program id {prog_id}"
-    return f"program {name!r} (id {prog_id}{f', pipeline {pipeline}' if pipeline else ''})"
-
-
 def foreign_on(kernel: Kernel, interface: Interface, others: Callable[[], Mapping[int, Record]]) -> Foreign:
     """Return the program on an interface's XDP hook, which is in the way of our link."""
     number, away = interface.xdp_prog_id, _in_other_namespaces(others(), interface.netns)

@@ -19,6 +19,7 @@ from reloader.places.interface.neighbours import on_tcx
 from reloader.places.interface.refused import Attempt, explained, explanation, interface_for
 from reloader.places.interface.wake import InterfaceChanges
 from reloader.places.place import Fact, LoadHints, PacketRules, Record, Seen, Sight, Spot
+from reloader.places.programs import owner_of
 from reloader.wording.message import Message
 
 
@@ -90,7 +91,7 @@ class Tcx:
     def look(self, kernel: Kernel, link: LinkInfo | None, others: Callable[[], Mapping[int, Record]]) -> Seen:
         interface = self.at.present(kernel)
         lacks = None if link else self.probe(kernel)
-        owner = seen.owner_of(kernel, link.prog_id) if link else ""
+        owner = owner_of(kernel, link.prog_id) if link else ""
         neighbours = on_tcx(kernel, self.at, self.direction, interface, link) if interface else ()
         return self.assembled(interface, link, owner=owner, neighbours=neighbours, lacks=lacks)
 

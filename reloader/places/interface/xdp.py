@@ -21,6 +21,7 @@ from reloader.places.interface.neighbours import on_xdp
 from reloader.places.interface.refused import Attempt, explained, explanation, interface_for
 from reloader.places.interface.wake import InterfaceChanges
 from reloader.places.place import Fact, LoadHints, PacketRules, Record, Seen, Sight, Spot
+from reloader.places.programs import owner_of
 from reloader.wording.message import Message
 
 _NAMED = Path("/run/netns")
@@ -94,7 +95,7 @@ class Xdp:
         found = self.assembled(interface, link)
         if interface is None:
             return found
-        owner, foreign = seen.owner_of(kernel, interface.xdp_prog_id), None
+        owner, foreign = owner_of(kernel, interface.xdp_prog_id), None
         if owner and found.sight is not Sight.OURS:
             foreign = seen.foreign_on(kernel, interface, others)
         neighbours = on_xdp(kernel, interface)

@@ -27,6 +27,7 @@ class AttachmentChoice:
     ops: tuple[Op, ...] = ()
     refusal: str = ""  # why it cannot be done; empty when it can
     missing: bool = False  # the refusal is that the host has no such place, or no links there
+    hint: str = ""  # what to do about it, from the place
     taken: tuple[str, ...] = ()  # pins that hold somebody else's programs until the commit
     neighbours: tuple[dict[str, Any], ...] = ()  # others on the hook, as Neighbour.to_json
 
@@ -61,7 +62,7 @@ def _choose(
     base = AttachmentChoice(wanted=wanted)
     absent = there.trouble if there.sight is Sight.VANISHED else None if there.alive else there.lacks
     if absent:
-        return replace(base, refusal=f"attachment {wanted.id}: {absent}", missing=True)
+        return replace(base, refusal=f"attachment {wanted.id}: {absent}", missing=True, hint=absent.hint)
     ours_by_hand = there.foreign is not None and there.foreign.prog_id in seen.rescued
     if (take_over or ours_by_hand) and (taken := _taken(base, there, seen, paths, pipeline, load)):
         return taken

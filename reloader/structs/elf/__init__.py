@@ -36,11 +36,6 @@ class ElfProgram:
     maps: frozenset[str]  # maps its code names, functions it calls included
     programs: frozenset[str]  # programs those maps hold from the start: what it may tail-call
 
-    @property
-    def plain_section(self) -> str:
-        """Return the shortest name of a section for such a program, which every libbpf takes."""
-        return "xdp.frags" if self.is_frags else self.type.partition("_")[0] or "xdp"
-
 
 @frozen
 class Variable:

@@ -169,3 +169,14 @@ def load_type(section: str) -> LoadType | None:
 def loadable(section: str) -> bool:
     """Return whether every libbpf from 1.1 on takes the section for what it says."""
     return load_type(section) is not None
+
+
+def loadable_section(section: str) -> str:
+    """Return a loadable name for the same kind of program, for hints: what the section's name begins with, or what
+    programs of that type are called otherwise."""
+    name = section.removeprefix("?")
+    kind = _TYPES.get(name)
+    while name and not loadable(name):
+        name = name.rpartition("/")[0]
+    others = (known for known, other in KNOWN.items() if kind and other.program_type == kind.program_type)
+    return name or next(others, "xdp").removesuffix("+")

@@ -1,0 +1,418 @@
+"""Programs on a cgroup's connect(): what each socket of the cgroup meets, from the first apply to the removal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.stage import Done, Stage, wait_until
+from reloader.bpf import syscall
+from reloader.bpf.attach_types import ATTACH_TYPES
+from reloader.kernel import Fd, LinkInfo, Loaded, LoadRequest
+from reloader.places.cgroup.connect import Connect4
+from reloader.places.cgroup.hierarchy import absolute, cgroup_id, moved
+from reloader.places.place import Record, Sight
+from tests.kernel import test_rescue
+from tests.kernel.test_watch import Watch
+from tests.support import cgroups, faults
+
+pytestmark = pytest.mark.kernel
+Compile = Callable[[str | Path], Path]
+
+SOURCE = Path(__file__).parent / "bpf" / "connect.bpf.c"
+SERVICE, REFUSED = 1, 2  # ports on which nothing listens
+HERE = {4: "127.0.0.1", 6: "::1"}
+CONNECTING = """
+import errno, json, os, socket, sys
+with open(sys.argv[1] + "/cgroup.procs", "w") as file:
+    file.write(str(os.getpid()))
+hosts = {4: (socket.AF_INET, "127.0.0.1"), 6: (socket.AF_INET6, "::1")}
+
+def met(family, port):
+    kind, host = hosts[family]
+    with socket.socket(kind, socket.SOCK_STREAM) as one:
+        try:
+            one.connect((host, port))
+        except OSError as error:
+            return errno.errorcode[error.errno]
+        return one.recv(16).decode()
+
+print("ready", flush=True)
+for line in sys.stdin:
+    family, port, count = map(int, line.split())
+    print(json.dumps([met(family, port) for _ in range(count)]), flush=True)
+"""
+
+
+class Member:
+    """A process in the cgroup that connects as it is told."""
+
+    def __init__(self, cgroup: Path) -> None:
+        command = [sys.executable, "-c", CONNECTING, str(cgroup)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._answer() == "ready\n"
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline()
+
+    def connect(self, port: int, *, family: int = 4, count: int = 1) -> list[str]:
+        """What each connect() met: the greeting of a server, or the name of an error."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{family} {port} {count}\n")
+        self._process.stdin.flush()
+        answers: list[str] = json.loads(self._answer())
+        return answers
+
+    def end(self) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.wait(timeout=10)
+        self._process.stdout.close()
+
+
+@pytest.fixture
+def member(cgroup: Path) -> Iterator[Member]:
+    running = Member(cgroup)
+    yield running
+    running.end()
+
+
+@contextlib.contextmanager
+def server(greeting: str) -> Iterator[int]:
+    """A port on which each connection is greeted, for both families."""
+    with contextlib.ExitStack() as opened:
+        first = opened.enter_context(socket.create_server((HERE[4], 0)))
+        port: int = first.getsockname()[1]
+        second = opened.enter_context(socket.create_server((HERE[6], port), family=socket.AF_INET6))
+        threads = [threading.Thread(target=greet, args=[one, greeting.encode()]) for one in (first, second)]
+        for thread in threads:
+            thread.start()
+        yield port
+        for one in (first, second):
+            one.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+
+
+def greet(listening: socket.socket, greeting: bytes) -> None:
+    with contextlib.suppress(OSError):  # shut down
+        while True:
+            channel, _ = listening.accept()
+            with channel:
+                channel.sendall(greeting)
+
+
+@pytest.fixture
+def backends() -> Iterator[dict[int, int]]:
+    """Version → the port of its own server."""
+    with server("one") as first, server("two") as second:
+        yield {1: first, 2: second}
+
+
+Spec = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def spec(stage: Stage, cgroup: Path, compile_bpf: Compile, backends: dict[int, int]) -> Spec:
+    """spec(1), spec(2, panic="open"): what a version's YAML says."""
+    name = stage.put(compile_bpf(SOURCE), "connect.bpf.o")
+
+    def spec(version: int, *, types: tuple[int, ...] = (4,), place: str = "", **more: Any) -> dict[str, Any]:
+        ports = {"refused_port": REFUSED, "service_port": SERVICE, "backend_port": backends[version]}
+        attach = [{"program": f"steer{n}", "type": f"cgroup_connect{n}", "cgroup": place or str(cgroup)} for n in types]
+        maps = {"connects": {"role": "state"}}
+        return {"objects": [name], "rodata": {"version": version, **ports}, "attach": attach, "maps": maps, **more}
+
+    return spec
+
+
+def counts(stage: Stage) -> dict[int, int]:
+    """Version → how many connects it saw."""
+    found = {number(key): number(value) for key, value in stage.items("connects").items()}
+    return {version: count for version, count in found.items() if count}
+
+
+def number(data: bytes) -> int:
+    return int.from_bytes(data, sys.byteorder)
+
+
+def attachment(stage: Stage) -> Any:
+    return stage.call("status", "edge")["pipelines"][0]["attachments"][0]
+
+
+def reasons(done: Done) -> set[str]:
+    return {problem["reason"] for problem in done.error["problems"]}
+
+
+def test_what_connects_meet_before_and_after_a_swap(stage: Stage, spec: Spec, member: Member) -> None:
+    assert member.connect(SERVICE) == ["ECONNREFUSED"]
+    stage.apply(spec(1))
+    assert member.connect(SERVICE, count=3) == ["one"] * 3
+    assert member.connect(REFUSED) == ["EPERM"]
+    assert counts(stage) == {1: 4}
+    done = stage.apply(spec(2))
+    assert "link update" in json.dumps(done)
+    assert member.connect(SERVICE) == ["two"]
+    assert counts(stage) == {1: 4, 2: 1}, "the state map went along"
+    stage.call("rollback", "edge")
+    assert member.connect(SERVICE) == ["one"]
+    assert not stage.apply(spec(1))["changed"]
+    assert attachment(stage)["seen"] == "as recorded"
+    stage.call("remove", "edge", "--state")
+    assert member.connect(SERVICE) == ["ECONNREFUSED"]
+    assert not stage.sandbox.pins()
+
+
+def test_no_connect_meets_neither_version(stage: Stage, spec: Spec, member: Member) -> None:
+    """While versions are swapped, each connect reaches the server of one of them, and is counted by that one."""
+    stage.apply(spec(1))
+    met: list[str] = []
+    swapped = threading.Event()
+
+    def connect() -> None:
+        while not swapped.is_set():
+            met.extend(member.connect(SERVICE, count=50))
+
+    connecting = threading.Thread(target=connect)
+    connecting.start()
+    try:
+        for version in (2, 1) * 5:
+            stage.apply(spec(version))
+    finally:
+        swapped.set()
+        connecting.join()
+    assert set(met) == {"one", "two"}
+    assert counts(stage) == {1: met.count("one"), 2: met.count("two")}
+
+
+def test_both_families(stage: Stage, spec: Spec, member: Member) -> None:
+    stage.apply(spec(1, types=(4, 6)))
+    assert member.connect(SERVICE) == member.connect(SERVICE, family=6) == ["one"]
+    assert member.connect(REFUSED, family=6) == ["EPERM"]
+    stage.apply(spec(2, types=(6,)))
+    assert member.connect(SERVICE) == ["ECONNREFUSED"]
+    assert member.connect(SERVICE, family=6) == ["two"]
+
+
+def test_a_path_below_the_mount(stage: Stage, spec: Spec, cgroup: Path, member: Member) -> None:
+    stage.apply(spec(1, place=cgroup.name))
+    assert absolute(cgroup.name) == str(cgroup)
+    assert member.connect(SERVICE) == ["one"]
+    assert attachment(stage)["id"] == f"cgroup_connect4:{cgroup.name}"
+    stage.apply(spec(2))  # the same cgroup by its absolute path: another attachment, the first is detached
+    assert member.connect(SERVICE) == ["two"]
+
+
+def test_a_cgroup_below_is_meant_too(stage: Stage, spec: Spec, cgroup: Path) -> None:
+    (cgroup / "inner").mkdir()
+    stage.apply(spec(1))
+    inside = Member(cgroup / "inner")
+    try:
+        assert inside.connect(SERVICE) == ["one"]
+    finally:
+        inside.end()
+
+
+def test_a_cgroup_made_again(stage: Stage, spec: Spec, cgroup: Path) -> None:
+    stage.apply(spec(1))
+    first = attachment(stage)
+    cgroups.remove(cgroup)
+    wait_until(lambda: not link(stage).attached)
+    gone = attachment(stage)
+    assert gone != first
+    assert "no cgroup" in json.dumps(gone)
+    refused = stage.run("apply", stage.write(spec(2)))
+    assert refused.code == 69, refused.err
+    assert "no cgroup" in refused.err
+    cgroup.mkdir()
+    assert "made again" in json.dumps(attachment(stage))
+    stage.apply(spec(2))
+    again = Member(cgroup)
+    try:
+        assert again.connect(SERVICE) == ["two"]
+    finally:
+        again.end()
+
+
+def link(stage: Stage) -> LinkInfo:
+    pins = stage.paths.link_pins("edge")
+    (name,) = stage.kernel.pins.listdir(pins)
+    with stage.kernel.pins.get(f"{pins}/{name}") as fd:
+        return stage.kernel.links.info(fd)
+
+
+def test_a_recorded_cgroup_is_another_one_now(stage: Stage, cgroup: Path) -> None:
+    """What the check behind "nothing to do" asks of a link that is attached."""
+    number = cgroup_id(str(cgroup))
+    assert number == cgroup.stat().st_ino
+    link = LinkInfo(id=1, type=3, prog_id=2, place_id=number)
+    record: Record = {"cgroup": str(cgroup), "cgroup_id": number}
+    assert moved(stage.kernel, [(record, link)]) is None
+    assert moved(stage.kernel, [({}, link)]) is None, "a record of before says nothing"
+    assert moved(stage.kernel, [({**record, "cgroup_id": number + 1}, link)])
+    assert moved(stage.kernel, [(record, replace(link, place_id=number + 1))])
+    seen = Connect4(cgroup=str(cgroup)).look(stage.kernel, replace(link, place_id=number + 1), dict)
+    assert (seen.sight, seen.blocked) == (Sight.ELSEWHERE, seen.trouble)
+    cgroups.remove(cgroup)
+    found = moved(stage.kernel, [(record, link)])
+    assert found
+    assert found.values == {"cgroup": str(cgroup)}
+
+
+def test_watch_attaches_again_to_a_cgroup_made_again(
+    stage: Stage, spec: Spec, cgroup: Path, tmp_path: Path, objects: Callable[[str], Path]
+) -> None:
+    """It looks by the clock: nothing tells of cgroups."""
+    text = stage.write(spec(1)).read_text().replace("connect.bpf.o", str(stage.folder / "connect.bpf.o"))
+    (tmp_path / "watched").mkdir()
+    watch = Watch(stage.sandbox, objects, tmp_path / "watched")
+    try:
+        watch.file.write_text(text)
+        watch.start()
+        cgroups.remove(cgroup)
+        assert "no cgroup" in watch.hears("edge.yaml: ")
+        cgroup.mkdir()
+        watch.hears("edge: generation 2 serves")
+        assert link(stage).place_id == cgroup_id(str(cgroup))
+        watch.stop()
+    finally:
+        watch.close()
+
+
+@pytest.mark.parametrize(("stance", "meets"), [("open", "ECONNREFUSED"), ("closed", "EPERM")])
+def test_panic(stage: Stage, spec: Spec, member: Member, stance: str, meets: str) -> None:
+    stage.apply(spec(1, types=(4, 6), panic=stance))
+    assert stage.call("panic", "edge")["stance"] == stance
+    for family in (4, 6):
+        assert member.connect(SERVICE, family=family) == member.connect(REFUSED, family=family) == [meets]
+    assert f"panic {stance}" in json.dumps(attachment(stage))
+    stage.apply(spec(1, types=(4, 6), panic=stance))
+    assert member.connect(SERVICE) == member.connect(SERVICE, family=6) == ["one"]
+
+
+@contextlib.contextmanager
+def theirs(stage: Stage, compile_bpf: Compile) -> Iterator[Loaded]:
+    source = SOURCE.read_text().replace("steer4", "guard4")
+    request = LoadRequest(objects=(compile_bpf(source).read_bytes(),), name="theirs", programs=("guard4",))
+    loaded = stage.kernel.progs.load(request)
+    yield loaded
+    loaded.close()
+
+
+def test_programs_of_others_are_neighbours(stage: Stage, spec: Spec, cgroup: Path, compile_bpf: Compile) -> None:
+    with theirs(stage, compile_bpf) as loaded, Fd(os.open(cgroup, os.O_RDONLY)) as place:
+        create = stage.kernel.links.create
+        with create(loaded.progs["guard4"], place, "cgroup_inet4_connect"):
+            stage.apply(spec(1))
+            with create(loaded.progs["guard4"], place, "cgroup_inet4_connect"):
+                found = [(n["effect"], n["program"]) for n in attachment(stage)["neighbours"]]
+                assert found == [("runs_before", "guard4"), ("runs_after", "guard4")]
+                stage.apply(spec(2))
+        assert attachment(stage)["neighbours"] == []
+
+
+def test_a_program_that_wants_to_be_alone(stage: Stage, spec: Spec, cgroup: Path, compile_bpf: Compile) -> None:
+    """Attached in the way of before Linux 4.15, without a link and without leave for others."""
+    with theirs(stage, compile_bpf) as loaded, Fd(os.open(cgroup, os.O_RDONLY)) as place:
+        pin = f"{stage.sandbox.bpffs}/theirs"
+        stage.kernel.pins.pin(loaded.progs["guard4"], pin)
+        subprocess.run(["bpftool", "cgroup", "attach", str(cgroup), "connect4", "pinned", pin], check=True)
+        try:
+            done = stage.run("apply", stage.write(spec(1)))
+            assert done.code == 1
+            assert done.error["reason"] == "hook_exclusive"
+            assert done.error["values"]["cgroup"] == str(cgroup)
+        finally:
+            stage.kernel.links.detach_program(loaded.progs["guard4"], place, "cgroup_inet4_connect")
+            stage.kernel.pins.unpin(pin)
+        stage.apply(spec(1))
+
+
+def test_a_link_of_a_removed_cgroup_is_garbage(stage: Stage, spec: Spec, cgroup: Path) -> None:
+    """A link that no record knows stays while it is attached."""
+    stage.apply(spec(1))
+    other, pin = cgroup / "other", stage.paths.link_pin("edge", "cgroup_connect4:other")
+    other.mkdir()
+    program = stage.kernel.pins.get(stage.paths.prog_pin("edge", 1, "steer4"))
+    with (
+        program,
+        Fd(os.open(other, os.O_RDONLY)) as place,
+        stage.kernel.links.create(program, place, "cgroup_inet4_connect") as link,
+    ):
+        stage.kernel.pins.pin(link, pin)
+        assert pin not in dead(stage)
+        cgroups.remove(other)
+        wait_until(lambda: not stage.kernel.links.info(link).attached)
+    assert pin in dead(stage)
+    stage.call("gc")
+    assert not stage.kernel.pins.exists(pin)
+
+
+def dead(stage: Stage) -> set[str]:
+    return {one["path"] for one in stage.call("gc", "--dry-run")["removed"]}
+
+
+def test_validate(stage: Stage, spec: Spec) -> None:
+    plain = spec(1)
+
+    def refused(**changes: Any) -> set[str]:
+        done = stage.run("validate", stage.write({**plain, **changes}), where=False)
+        assert done.code == 65
+        return reasons(done)
+
+    attach = plain["attach"][0]
+    assert refused(attach=[{**attach, "program": "steer6"}]) == {"section"}
+    assert refused(attach=[{**attach, "cgroup": "../other"}]) == {"cgroup-outside"}
+    assert refused(attach=[{**attach, "cgroup": "a" * 250}]) == {"cgroup-too-long"}
+    assert refused(test=[{"packet": {"hex": "00"}, "expect": {"verdict": "XDP_PASS"}}]) == {"program-type-untested"}
+
+
+def test_a_path_that_is_no_cgroup(stage: Stage, spec: Spec, tmp_path: Path) -> None:
+    done = stage.run("apply", stage.write(spec(1, place=str(tmp_path))))
+    assert done.code == 69
+    assert "cgroup2" in done.err
+
+
+def test_a_kernel_without_such_links(stage: Stage, spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults.inject(monkeypatch, "attach types", {**ATTACH_TYPES, "cgroup_inet4_connect": 199})
+    done = stage.run("apply", stage.write(spec(1)))
+    assert done.code == 69, done.err
+    assert "connect4" in done.err
+
+
+def test_init_writes_a_yaml_for_it(stage: Stage, spec: Spec) -> None:
+    name = spec(1)["objects"][0]
+    text = stage.run("init", stage.folder / name, json_too=False, where=False).out
+    assert "type: cgroup_connect4" in text
+    assert "cgroup: " in text
+
+
+def test_without_reloader(stage: Stage, spec: Spec, member: Member) -> None:
+    """The rescue script attaches it by bpftool, and the next apply takes it off again."""
+    stage.apply(spec(1))
+    stage.apply(spec(2))
+    done = test_rescue.rescue(stage, 1)
+    assert done.returncode == 0, done.stderr
+    assert member.connect(SERVICE) == ["one"]
+    stage.apply(spec(2))
+    assert member.connect(SERVICE) == ["two"]
+    assert len(attached(stage)) == 1
+
+
+def attached(stage: Stage) -> list[tuple[int, int]]:
+    wanted = Path(attachment(stage)["id"].partition(":")[2])
+    with Fd(os.open(wanted, os.O_RDONLY)) as place:
+        return syscall.prog_query(place.fileno(), ATTACH_TYPES["cgroup_inet4_connect"], subject="", link_ids=False)
