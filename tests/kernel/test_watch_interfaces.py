@@ -106,7 +106,7 @@ def test_a_place_without_a_wake_up_is_looked_at(watch: Watch) -> None:
     watch.start(NO_SWEEP.format(more=mute))
     unmake(watch)
     make(watch)
-    watch.hears("edge: generation 2 serves")
+    watch.hears("edge: generation 2 is live")
     assert attached(watch)
     watch.stop()
 
