@@ -285,7 +285,7 @@ def test_watch_attaches_again_to_a_cgroup_made_again(
         cgroups.remove(cgroup)
         assert "no cgroup" in watch.hears("edge.yaml: ")
         cgroup.mkdir()
-        watch.hears("edge: generation 2 serves")
+        watch.hears("edge: generation 2 is live")
         assert link(stage).place_id == cgroup_id(str(cgroup))
         watch.stop()
     finally:
