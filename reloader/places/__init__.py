@@ -4,26 +4,48 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
-
-from reloader.places.cgroup.hierarchy import moved as cgroup_moved
-from reloader.places.interface.moved import moved as interface_moved
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from reloader.kernel import Kernel, LinkInfo, LoadHints
     from reloader.places.place import Place, Record
     from reloader.wording.message import Message
 
     Moved = Callable[[Kernel, Sequence[tuple[Record, LinkInfo]]], Message | None]
 
+    class Attachment(Protocol):
+        """A program at a place, as a wish has it."""
+
+        @property
+        def type(self) -> str: ...
+        @property
+        def target(self) -> Mapping[str, str]: ...
+        @property
+        def program(self) -> str: ...
+
+
+def _interface_moved(kernel: Kernel, links: Sequence[tuple[Record, LinkInfo]]) -> Message | None:
+    from reloader.places.interface.moved import moved
+
+    return moved(kernel, links)
+
+
+def _cgroup_moved(kernel: Kernel, links: Sequence[tuple[Record, LinkInfo]]) -> Message | None:
+    from reloader.places.cgroup.hierarchy import moved
+
+    return moved(kernel, links)
+
+
 MOVED: Mapping[str, Moved] = {
-    "xdp": interface_moved,
-    "tcx": interface_moved,
-    "cgroup_connect4": cgroup_moved,
-    "cgroup_connect6": cgroup_moved,
+    "xdp": _interface_moved,
+    "tcx": _interface_moved,
+    "cgroup_connect4": _cgroup_moved,
+    "cgroup_connect6": _cgroup_moved,
 }
-"""What tells that a recorded place is another one now. Apart from the classes, and in modules that import little: the
-check behind "nothing to do" asks nothing else."""
+"""What tells that a recorded place is another one now. Apart from the classes, in modules that import little, and each
+imported when it is asked: the check behind "nothing to do" needs nothing else."""
 
 
 @functools.cache
@@ -39,17 +61,6 @@ def places() -> Mapping[str, type[Place]]:
 def place_of(kind: str, target: Mapping[str, str]) -> Place:
     """Return the place of an attachment by its type and target."""
     return places()[kind].of(target)
-
-
-class Attachment(Protocol):
-    """A program at a place, as a wish has it."""
-
-    @property
-    def type(self) -> str: ...
-    @property
-    def target(self) -> Mapping[str, str]: ...
-    @property
-    def program(self) -> str: ...
 
 
 def load_hints(attachments: Iterable[Attachment]) -> dict[str, LoadHints]:
