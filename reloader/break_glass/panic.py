@@ -13,6 +13,7 @@ import errno
 import os
 from collections.abc import Iterator
 
+from reloader.break_glass import texts
 from reloader.errors import KernelError, NeedsHuman, NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.kernel import Fd, LoadRequest
@@ -27,7 +28,6 @@ from reloader.places import type_of
 from reloader.process.interrupts import Held
 from reloader.store import records
 from reloader.store.records import Current
-from reloader.wording.printable import counted
 
 TRIES = 20  # of one swap, where a transaction swaps the same link at the same time
 
@@ -47,7 +47,7 @@ def panic(host: Host, pipeline: str, stance: Panic | None) -> Panicked:
     places = _places(host, pipeline, current)
     if not places:
         known = ", ".join(records.pipelines(host.paths)) or "none"
-        raise NotFoundError(f"nothing of a pipeline {pipeline} is attached", hint=f"known pipelines: {known}")
+        raise NotFoundError(texts.NOTHING_ATTACHED(pipeline=pipeline, known=known))
     stance = stance or _declared(pipeline, wish, unsound)
     programs = {attachment: _named(attachment, stance) for attachment in places.values()}
     wanted = [host.paths.panic_pin(pipeline, program) for program in programs.values() if program]
@@ -58,11 +58,10 @@ def panic(host: Host, pipeline: str, stance: Panic | None) -> Panicked:
         for pin, attachment in places.items():
             done[attachment], pins[attachment] = _panic_at(host, pipeline, pin, programs[attachment]), pin
     if any(done.values()):
-        told = [f"{a}: {why}" for a, why in done.items() if why]
-        of = counted(len(done), "attachment")
-        what = f"{pipeline}: {len(told)} of {of} could not be made to panic"
-        by_hand = " and ".join(f"`bpftool link detach pinned {pins[a]}`" for a, why in done.items() if why)
-        raise NeedsHuman(what, detail=told, hint=f"by hand: {by_hand} takes the program off, and everything passes")
+        told = [texts.ATTACHMENT(attachment=a, why=why) for a, why in done.items() if why]
+        by_hand = " and ".join(texts.DETACH(pin=pins[a]) for a, why in done.items() if why)
+        what = texts.NOT_EVERYWHERE(pipeline=pipeline, failed=len(told), attachments=len(done), commands=by_hand)
+        raise NeedsHuman(what, detail=told)
     return Panicked(pipeline=pipeline, stance=stance, attachments=done)
 
 
@@ -73,7 +72,7 @@ def _recorded(paths: Paths, pipeline: str) -> tuple[Current | None, Wish | None,
     except (NeedsHuman, NotFoundError, OSError) as error:
         return None, None, str(error)
     if current is None or not current.generation:
-        return current, None, "no record says how it is to panic"
+        return current, None, texts.STANCE_NOT_RECORDED()
     try:
         return current, records.read_generation(paths, pipeline, current.generation).wish, ""
     except (NeedsHuman, NotFoundError, OSError) as error:
@@ -102,8 +101,8 @@ def _named(attachment: str, stance: Panic) -> str | None:
 
 def _declared(pipeline: str, wish: Wish | None, unsound: str) -> Panic:
     if wish is None or wish.panic is None:
-        why = f": {unsound}" if unsound else " declares neither `panic: open` nor `panic: closed`"
-        raise RefusedChange(f"{pipeline}{why}", hint="say it here: --open lets everything pass, --closed nothing")
+        text = texts.STANCE_NOT_READABLE if unsound else texts.STANCE_MISSING
+        raise RefusedChange(text(pipeline=pipeline, why=unsound))
     return wish.panic
 
 
@@ -133,7 +132,7 @@ def _program(host: Host, pipeline: str, which: str) -> Fd:
 def _panic_at(host: Host, pipeline: str, pin: str, program: str | None) -> str:
     """Why one attachment does not panic; empty when it does."""
     if program is None:
-        return "a panic does not mean anything at such a place: its program runs on"
+        return texts.WITHOUT_MEANING()
     with _program(host, pipeline, program) as loaded:
         return _swap(host, pipeline, pin, loaded)
 
@@ -142,7 +141,7 @@ def _swap(host: Host, pipeline: str, pin: str, program: Fd) -> str:
     """Whatever the link runs now gives way; why it could not, empty when it did."""
     fd = pinned(host.kernel, pin)
     if fd is None:
-        return f"its link's pin {pin} is gone"
+        return texts.LINK_PIN_MISSING(pin=pin)
     with fd:
         for _ in range(TRIES):
             try:
@@ -157,7 +156,7 @@ def _swap(host: Host, pipeline: str, pin: str, program: Fd) -> str:
 def _swap_once(host: Host, pipeline: str, link: Fd, program: Fd) -> str:
     info = host.kernel.links.info(link)
     if not info.attached:
-        return "its link lost its place"
+        return texts.DETACHED()
     if info.prog_id == host.kernel.progs.info(program).id:
         return ""
     old = _by_pin(host, pipeline, info.prog_id)
@@ -167,7 +166,7 @@ def _swap_once(host: Host, pipeline: str, link: Fd, program: Fd) -> str:
         except KernelError as error:
             if error.errno != errno.EPERM:
                 raise
-            return f"it runs program {info.prog_id}, which has no pin here: to find it by its id takes CAP_SYS_ADMIN"
+            return texts.PROGRAM_NOT_PINNED(program=info.prog_id)
     with old:
         host.kernel.links.update(link, new=program, old=old)
     return ""

@@ -20,6 +20,7 @@ from reloader.places import first_moved
 from reloader.store.records import Generation, LinkRecord
 from reloader.trial import texts
 from reloader.trial.judge import Look, Reading
+from reloader.wording.message import Message
 
 Commands = Mapping[str, tuple[str, ...]]  # name -> program and arguments, as the host declares them
 
@@ -48,23 +49,23 @@ def astray(kernel: Kernel, links: Mapping[str, LinkRecord]) -> str:
     nothing wrong."""
     for attachment, link in links.items():
         try:
-            wrong = _astray(kernel, attachment, link)
+            wrong: Message | None = _astray(kernel, attachment, link)
         except (KernelError, MissingFeature) as error:
-            wrong = f"cannot be read: {error}"
+            wrong = texts.ATTACHMENT_UNREADABLE(why=error)
         if wrong:
-            return f"attachment {attachment}: {wrong}"
+            return texts.ATTACHMENT_ASTRAY(attachment=attachment, why=wrong)
     return ""
 
 
-def _astray(kernel: Kernel, attachment: str, link: LinkRecord) -> str:
+def _astray(kernel: Kernel, attachment: str, link: LinkRecord) -> Message | None:
     info = link_at(kernel, link.pin)
     if info is None:
-        return "its link's pin is gone"
+        return texts.LINK_PIN_MISSING()
     if not info.attached:
-        return "its link lost its place"
+        return texts.LINK_DETACHED()
     if info.id != link.id or info.prog_id != link.prog:
-        return "another program runs there"
-    return first_moved(kernel, [(attachment, link.place, info)]) or ""
+        return texts.ANOTHER_PROGRAM()
+    return first_moved(kernel, [(attachment, link.place, info)])
 
 
 def look_before(subject: Subject, health: Health) -> Look:

@@ -72,6 +72,11 @@ COUNTER_MISSING = Text(
 FIELD_MISSING = Text("field-missing", "generation {generation} does not have {what}")
 HEALTH_COUNTER_MISSING = Text("health-counter-missing", "health: {why}; nothing was changed")
 NOT_COMPARED = Text("not-compared", "not compared")
+ATTACHMENT_ASTRAY = Text("attachment-astray", "attachment {attachment}: {why}")
+ATTACHMENT_UNREADABLE = Text("attachment-unreadable", "cannot be read: {why}")
+LINK_PIN_MISSING = Text("link-pin-missing", "its link's pin is missing")
+LINK_DETACHED = Text("link-detached", "its link lost its place")
+ANOTHER_PROGRAM = Text("another-program", "another program runs there")
 PROGRAM_MISSING = Text("program-missing", "generation {generation} does not have a program {program}")
 STATISTICS_REFUSED = Text(
     "statistics-refused",

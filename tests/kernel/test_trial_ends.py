@@ -194,7 +194,7 @@ def test_regress_what_is_overdue_is_not_offered_for_confirmation(stage: Stage) -
 def unpin(stage: Stage) -> str:
     (pin,) = (Path(stage.sandbox.bpffs) / stage.name / "links").iterdir()
     pin.unlink()
-    return "its link's pin is gone"
+    return "its link's pin is missing"
 
 
 def recreate(stage: Stage) -> str:
