@@ -20,7 +20,8 @@ from lab.naive import DROP
 from lab.sandbox import LabError, Sandbox
 from lab.traffic import FLOW_COUNTERS, Generator, settle
 from reloader.bpf.live import LiveKernel
-from reloader.engine.execute import Bench, execute
+from reloader.engine.execute import execute
+from reloader.engine.workspace import Workspace
 from reloader.kernel import Fd, Kernel, Loaded, LoadRequest, XdpMode
 from reloader.kernel.host import Host
 from reloader.paths import Paths
@@ -140,7 +141,7 @@ class LinkUpdate(Way):
         self.kernel.pins.mkdir(os.path.dirname(self.path))
         with self.create_link() as link:
             self.kernel.pins.pin(link, self.path)
-        self.bench = Bench(host=Host(kernel=self.kernel, paths=self.pair.paths), pipeline="bench", wish=None)
+        self.bench = Workspace(host=Host(kernel=self.kernel, paths=self.pair.paths), pipeline="bench", wish=None)
 
     def swap(self) -> None:
         old = self.pair.pin()

@@ -10,7 +10,7 @@ from reloader.commands.parser import Commands, command
 from reloader.kernel import Feature, Presence
 
 if TYPE_CHECKING:
-    from reloader.doctor.host_checks import Finding
+    from reloader.doctor.finding import Finding
 
 COLOUR = {Presence.YES: "green", Presence.NO: "yellow", Presence.UNKNOWN: "dim"}
 
@@ -33,10 +33,10 @@ tell what a distribution has removed or backported. `unknown` is a feature that 
 
 def run(args: argparse.Namespace, env: Environment) -> int:
     """Exit 69 when something is wrong; features that only some pipelines need are no fault of the host."""
-    from reloader.doctor import host_checks
+    from reloader.doctor.examine import examine
 
     features = env.kernel.features()
-    findings = (*host_checks.from_features(features), *host_checks.examine(env.host))
+    findings = examine(env.host, features)
     _show_findings(env.output, findings)
     if args.features:
         env.output.print()

@@ -109,15 +109,15 @@ def _active(env: Environment, pipeline: str) -> Generation | None:
 
 
 def _results(env: Environment, one: Compiled, active: Generation | None) -> tuple[Result, ...]:
-    from reloader.engine.execute import Bench
     from reloader.engine.refusal import rejected
+    from reloader.engine.workspace import Workspace
     from reloader.errors import LoadRejected
     from reloader.observe.pipeline import privileged
     from reloader.packet_tests.run import prove
 
     if one.wish.tests is None:
         return ()
-    bench = Bench(
+    bench = Workspace(
         host=env.host, pipeline=one.wish.pipeline, wish=one.wish, blobs=one.blobs
     )  # fmt: skip
     with privileged(env.paths):

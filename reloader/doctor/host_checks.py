@@ -6,64 +6,21 @@ Called by commands/doctor.py.
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import field
+from collections.abc import Iterator
 
 from reloader.disk.lock import run_dir_error
 from reloader.disk.record_folder import records_error
 from reloader.doctor import texts
+from reloader.doctor.finding import Finding
 from reloader.errors import InputError, KernelError, PermissionRefused
-from reloader.frozen import frozen
 from reloader.kernel import Feature, Presence
 from reloader.kernel.host import Host
 from reloader.pipeline.host_file import declared
 from reloader.store import records
 from reloader.store.trial_terms import guarded, overdue
-from reloader.wording.message import Message
-
-
-@frozen
-class Finding:
-    """One thing looked at."""
-
-    check: str
-    ok: bool
-    what: str
-    hint: str = ""  # what to do next; empty when it is well
-    reason: str = ""  # the finding as a stable word
-    values: dict[str, object] = field(default_factory=dict)  # what it is about, as JSON values
-
-    @classmethod
-    def of(cls, check: str, message: Message, *, ok: bool = False) -> Finding:
-        """The finding that a message tells, with its hint, reason and values."""
-        values = message.json_values()
-        return cls(check=check, ok=ok, what=message, hint=message.hint, reason=message.code, values=values)
-
 
 PRIVILEGES = ("cap_bpf", "cap_net_admin", "cap_perfmon")
-Check = Callable[[Host], Iterator[Finding]]
-
-
-def examine(host: Host) -> tuple[Finding, ...]:
-    """All checks, in order."""
-    from reloader.doctor import pipeline_checks  # which makes findings of its own
-
-    found = (one for check in (*CHECKS, *pipeline_checks.CHECKS) for one in _findings(check, host))
-    return tuple({(f.check, f.what): f for f in found}.values())
-
-
-def _findings(check: Check, host: Host) -> Iterator[Finding]:
-    """What a check finds; what this user may not read is a finding, and the other checks go on."""
-    try:
-        yield from check(host)
-    except (OSError, PermissionRefused) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.EACCES, errno.EPERM):
-            raise
-        file = error.filename if isinstance(error, OSError) else ""
-        why = texts.PERMISSION_DENIED(file=file) if file else error
-        yield Finding.of("privileges", texts.NOT_PERMITTED(why=why))
 
 
 def from_features(features: tuple[Feature, ...]) -> Iterator[Finding]:
@@ -148,4 +105,4 @@ def _host_file(host: Host) -> Iterator[Finding]:
         yield Finding.of("host", text(path=host.paths.host_file, commands=sorted(found)), ok=True)
 
 
-CHECKS: tuple[Check, ...] = (_bpffs, _records, _locks, _trials, _host_file)
+CHECKS = (_bpffs, _records, _locks, _trials, _host_file)

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from reloader.disk.atomic_files import listing
 from reloader.doctor import texts
-from reloader.doctor.host_checks import Finding
+from reloader.doctor.finding import Finding
 from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, PermissionRefused
 from reloader.kernel.host import Host
 from reloader.observe.pipeline import Observed, observe

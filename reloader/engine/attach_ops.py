@@ -6,20 +6,17 @@ links.py and the places do it. Called by engine/execute.py's match.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from reloader.engine import links
+from reloader.engine.workspace import Workspace
 from reloader.kernel import Kernel
+from reloader.pipeline.wish import WishAttachment
 from reloader.places import place_of
 from reloader.places.place import ClearsOthers, TakesOver
 from reloader.plan import ops
 
-if TYPE_CHECKING:
-    from reloader.engine.execute import Bench
-    from reloader.pipeline.wish import WishAttachment
 
-
-def swap(bench: Bench, op: ops.SwapLink) -> None:
+def swap(bench: Workspace, op: ops.SwapLink) -> None:
     """Swap the program behind a pinned link."""
     wished = bench.wish.attachments if bench.wish else ()
     attachment = next((a for a in wished if a.id == op.attachment), None)
@@ -27,7 +24,7 @@ def swap(bench: Bench, op: ops.SwapLink) -> None:
     links.swap(bench.kernel, wanted, attachment)
 
 
-def take_over(bench: Bench, op: ops.TakeOver | ops.GiveBack | ops.RemoveFilter) -> None:
+def take_over(bench: Workspace, op: ops.TakeOver | ops.GiveBack | ops.RemoveFilter) -> None:
     """Somebody else's program gives way to ours, or comes back."""
     kernel = bench.kernel
     match op:

@@ -9,7 +9,7 @@ import datetime
 
 from reloader.config_maps.entry_changes import digest_of, join_records, live_entries, split_records
 from reloader.engine.apply_request import Intake
-from reloader.engine.execute import Bench
+from reloader.engine.workspace import Workspace
 from reloader.kernel import ARRAY_TYPES
 from reloader.observe.pipeline import Observed, side_pins
 from reloader.paths import Paths
@@ -21,7 +21,7 @@ from reloader.plan.model import Plan
 from reloader.store.records import Current, Generation, LinkRecord, MapRecord
 
 
-def records_of(bench: Bench, made: Plan, seen: Observed, intake: Intake) -> tuple[Generation, Current]:
+def records_of(bench: Workspace, made: Plan, seen: Observed, intake: Intake) -> tuple[Generation, Current]:
     """The records of a plan whose ops are all done, with the kernel's ids."""
     wish, old = intake.wish, seen.generation
     clean = bench.loads.get("clean")
@@ -43,7 +43,7 @@ def records_of(bench: Bench, made: Plan, seen: Observed, intake: Intake) -> tupl
     return generation, _current(bench, generation, seen, intake)
 
 
-def _current(bench: Bench, generation: Generation, seen: Observed, intake: Intake) -> Current:
+def _current(bench: Workspace, generation: Generation, seen: Observed, intake: Intake) -> Current:
     before, wish = seen.current, intake.wish
     state = {m.name: generation.maps[m.name] for m in wish.maps if m.role is Role.STATE and m.name in generation.maps}
     kept = {n: m for n, m in (before.state if before else {}).items() if n not in seen.lost}
@@ -85,7 +85,7 @@ def _pins(paths: Paths, generation: Generation) -> tuple[str, ...]:
     )
 
 
-def _map_records(bench: Bench, seen: Observed) -> dict[str, MapRecord]:
+def _map_records(bench: Workspace, seen: Observed) -> dict[str, MapRecord]:
     """Every map of the fresh load with the pin this plan gave or left it."""
     assert bench.wish is not None
     made = {op.map: op.path for op in bench.done if isinstance(op, ops.PinMap)}
@@ -95,7 +95,7 @@ def _map_records(bench: Bench, seen: Observed) -> dict[str, MapRecord]:
     return {n: MapRecord(pin=pins[n], id=info(fd).id) for n, fd in bench.loads["clean"].maps.items() if n in wanted}
 
 
-def _exchanged(bench: Bench) -> dict[str, MapRecord]:
+def _exchanged(bench: Workspace) -> dict[str, MapRecord]:
     """Config maps that a flip put in the place of the recorded ones."""
     found = {}
     for op in bench.done:
@@ -105,7 +105,7 @@ def _exchanged(bench: Bench) -> dict[str, MapRecord]:
     return found
 
 
-def _link_record(bench: Bench, attachment: WishAttachment, seen: Observed) -> LinkRecord:
+def _link_record(bench: Workspace, attachment: WishAttachment, seen: Observed) -> LinkRecord:
     pin = bench.paths.link_pin(bench.pipeline, attachment.id)
     with bench.kernel.pins.get(pin) as fd:
         info = bench.kernel.links.info(fd)
@@ -113,7 +113,7 @@ def _link_record(bench: Bench, attachment: WishAttachment, seen: Observed) -> Li
     return LinkRecord(pin=pin, id=info.id, prog=info.prog_id, place=place)
 
 
-def _entry_digests(bench: Bench, generation: Generation) -> dict[str, str]:
+def _entry_digests(bench: Workspace, generation: Generation) -> dict[str, str]:
     """What the fast check compares: a digest of each owned config map's contents as they are now."""
     digests = {}
     for wanted in generation.wish.maps:

@@ -9,87 +9,32 @@ import errno
 import os
 import shlex
 import time
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from reloader.break_glass import cleanup, script
-from reloader.config_maps.entry_changes import EntryDiff, split_records
+from reloader.config_maps.entry_changes import split_records
 from reloader.engine import attach_ops, config_ops, links, sharing, texts
+from reloader.engine.workspace import Workspace
 from reloader.errors import KernelError
 from reloader.kernel import ENOTSUPP, NESTED_TYPES, Fd, Loaded, LoadRequest
-from reloader.kernel.host import Host, OnHost
-from reloader.observe.pipeline import Observed
 from reloader.paths import load_folders
-from reloader.pipeline.wish import Wish
 from reloader.places import load_hints
 from reloader.plan import ops
 from reloader.plan.ops import Op
 from reloader.store import blobs as storage
 from reloader.store import records
-from reloader.store.records import Current, Generation
 from reloader.wording.printable import printable
 
 if TYPE_CHECKING:
-    from reloader.convert.nested import Succession
-    from reloader.packet_tests.run import Result as Proof
+    pass
 
 FREEZE_TRIES = 250
 
 
-def silent(_: str) -> None:
-    """Progress that goes nowhere."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Bench(OnHost):
-    """What ops work with: the kernel, the stored blobs, and the descriptors of this transaction's load."""
-
-    host: Host
-    pipeline: str
-    wish: Wish | None
-    blobs: dict[str, bytes] = field(default_factory=dict)  # digest -> bytes not stored yet
-    seen: Observed | None = None  # what the plan was made of; None: it was made by another process
-    diffs: Mapping[tuple[str, str], EntryDiff] = field(default_factory=dict)  # map, wanted entries -> as planned
-    loads: dict[str, Loaded] = field(default_factory=dict)  # by stage: "clean", "bridge"
-    inner: dict[str, Succession] = field(default_factory=dict)  # map of maps -> which inner map came of which
-    commit: tuple[Generation | None, Current] | None = None  # what PutRecord writes
-    told: list[str] = field(default_factory=list)  # what ops have to say to the user
-    proof: tuple[Proof, ...] = ()  # how the wish's tests ended
-    copied: dict[tuple[str, bool], Fd] = field(default_factory=dict)  # map, whether back -> keys that were copied ahead
-    bridged: dict[str, int] = field(default_factory=dict)  # what the bridge did, where not zero
-    served: bool = True  # on the way back: whether a new program may have run
-    resumed: bool = False  # whether an earlier attempt at it had brought the old programs back already
-    moved: dict[str, int] = field(default_factory=dict)  # map -> entries that drains found and moved
-    left_out: dict[str, int] = field(default_factory=dict)  # map -> entries that drains gave up, having no place
-    progress: Callable[[str], None] = silent
-    interrupted: bool = False  # by a signal that came after the commit, or just before it
-    done: list[Op] = field(default_factory=list)  # what was begun, in order; the last may have failed
-
-    def blob(self, blob: str, digest: str) -> bytes:
-        """An object's or entries' bytes: what was read with the wish, else the stored copy."""
-        return self.blobs[digest] if digest in self.blobs else records.read_blob(self.paths, blob, digest)
-
-    def remember(self, op: ops.CopyOver, keys: Fd | None) -> None:
-        """Which keys a copy found, until the drain that follows; of an attempt before, it is forgotten."""
-        former = self.copied.pop((op.map, op.back), None)
-        if former is not None:
-            former.close()
-        if keys is not None:
-            self.copied[op.map, op.back] = keys
-
-    def close(self) -> None:
-        for loaded in self.loads.values():
-            loaded.close()
-        self.loads.clear()
-        for fd in self.copied.values():
-            fd.close()
-        self.copied.clear()
-
-
-def execute(bench: Bench, op: Op) -> None:
+def execute(bench: Workspace, op: Op) -> None:
     """Do one op. KernelError, OSError or NeedsHuman when it cannot be done."""
     pins = bench.kernel.pins
     match op:
@@ -167,7 +112,7 @@ def execute(bench: Bench, op: Op) -> None:
             assert_never(op)
 
 
-def take_back(bench: Bench, op: Op) -> None:
+def take_back(bench: Workspace, op: Op) -> None:
     """Undo an op of which nobody knows whether it happened: what is not there needs no undoing."""
     inverse = op.undo()
     if inverse is None:
@@ -186,16 +131,16 @@ def take_back(bench: Bench, op: Op) -> None:
     execute(bench, inverse)
 
 
-def _stored(bench: Bench, digest: str) -> bool:
+def _stored(bench: Workspace, digest: str) -> bool:
     return digest in bench.blobs or bench.paths.blob_file("entries", digest).exists()
 
 
-def _loaded(bench: Bench, stage: str = "clean") -> Loaded:
+def _loaded(bench: Workspace, stage: str = "clean") -> Loaded:
     assert stage in bench.loads, "the plan pins before it loads"
     return bench.loads[stage]
 
 
-def _load(bench: Bench, op: ops.Load) -> None:
+def _load(bench: Workspace, op: ops.Load) -> None:
     reuse: dict[str, Fd] = {}
     try:
         for name, pin in op.reuse.items():
@@ -217,14 +162,14 @@ def _load(bench: Bench, op: ops.Load) -> None:
             fd.close()
 
 
-def _fill(bench: Bench, op: ops.FillMap) -> None:
+def _fill(bench: Workspace, op: ops.FillMap) -> None:
     assert bench.wish is not None
     wanted = bench.wish.map(op.map)
     entries = split_records(bench.blob("entries", op.entries), wanted.key_size, wanted.value_size)
     bench.kernel.maps.update_many(_loaded(bench).maps[op.map], list(entries), list(entries.values()))
 
 
-def _prove(bench: Bench, op: ops.RunTests) -> None:
+def _prove(bench: Workspace, op: ops.RunTests) -> None:
     """TestsFailed when the new version does not do what its tests say."""
     from reloader.packet_tests import run
 
@@ -238,12 +183,12 @@ def _prove(bench: Bench, op: ops.RunTests) -> None:
         raise failed
 
 
-def _pin(bench: Bench, fd: Fd, path: str) -> None:
+def _pin(bench: Workspace, fd: Fd, path: str) -> None:
     bench.kernel.pins.mkdir(os.path.dirname(path))
     bench.kernel.pins.pin(fd, path)
 
 
-def _pin_again(bench: Bench, op: ops.PinAgain) -> None:
+def _pin_again(bench: Workspace, op: ops.PinAgain) -> None:
     if bench.kernel.pins.exists(op.path):
         return
     by_id = bench.kernel.maps.by_id if op.kind == "map" else bench.kernel.progs.by_id
@@ -251,7 +196,7 @@ def _pin_again(bench: Bench, op: ops.PinAgain) -> None:
         _pin(bench, fd, op.path)
 
 
-def _prune_folders(bench: Bench, folder: str) -> None:
+def _prune_folders(bench: Workspace, folder: str) -> None:
     """Remove directories of ours that became empty, up to the bpffs root."""
     while folder.startswith(bench.paths.bpffs) and not bench.kernel.pins.listdir(folder):
         try:
@@ -264,7 +209,7 @@ def _prune_folders(bench: Bench, folder: str) -> None:
         folder = os.path.dirname(folder)
 
 
-def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
+def _move(bench: Workspace, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
     """Run the migration program over two pinned maps; a source that is gone was emptied before."""
     from reloader.convert import migrate, tries
     from reloader.plan.state.conversion import outlived
@@ -303,22 +248,22 @@ def _move(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain) -> None:
         _leave_out(bench, op, moved.left_out)
 
 
-def _leave_out(bench: Bench, op: ops.CheckFit | ops.Drain, count: int) -> None:
+def _leave_out(bench: Workspace, op: ops.CheckFit | ops.Drain, count: int) -> None:
     if count:
         bench.left_out[op.map] = bench.left_out.get(op.map, 0) + count
 
 
-def _so_far(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, seen: int) -> None:
+def _so_far(bench: Workspace, op: ops.CheckFit | ops.CopyOver | ops.Drain, seen: int) -> None:
     text = texts.PROGRESS_OF if op.entries >= seen else texts.PROGRESS
     bench.progress(text(step=op.label(), done=seen, count=op.entries))
 
 
-def _hold_foreign(bench: Bench, op: ops.HoldForeign) -> None:
+def _hold_foreign(bench: Workspace, op: ops.HoldForeign) -> None:
     with bench.kernel.progs.by_id(op.id) as fd:
         _pin(bench, fd, op.path)
 
 
-def _look_again(bench: Bench, op: ops.CheckEntries | ops.CarryEntries) -> None:
+def _look_again(bench: Workspace, op: ops.CheckEntries | ops.CarryEntries) -> None:
     from reloader.engine import strangers
 
     if isinstance(op, ops.CheckEntries):
@@ -327,7 +272,7 @@ def _look_again(bench: Bench, op: ops.CheckEntries | ops.CarryEntries) -> None:
         strangers.carry(bench, op)
 
 
-def _bring_in(bench: Bench, op: ops.FillFromFile | ops.MergeIntoState) -> None:
+def _bring_in(bench: Workspace, op: ops.FillFromFile | ops.MergeIntoState) -> None:
     from reloader.convert import transfer
 
     if isinstance(op, ops.FillFromFile):
@@ -337,7 +282,7 @@ def _bring_in(bench: Bench, op: ops.FillFromFile | ops.MergeIntoState) -> None:
         bench.told += transfer.absorb(bench.kernel, op.map, op.source, op.target, op.rules)
 
 
-def _move_nested(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, source: Fd, target: Fd) -> None:
+def _move_nested(bench: Workspace, op: ops.CheckFit | ops.CopyOver | ops.Drain, source: Fd, target: Fd) -> None:
     from reloader.convert import nested
 
     known = bench.inner.setdefault(op.map, nested.Succession())
@@ -356,7 +301,7 @@ def _move_nested(bench: Bench, op: ops.CheckFit | ops.CopyOver | ops.Drain, sour
             _leave_out(bench, op, outer.drain(known if op.nesting.inner else nested.Succession(), late=op.late))
 
 
-def _publish(bench: Bench, op: ops.Publish) -> None:
+def _publish(bench: Workspace, op: ops.Publish) -> None:
     pins, fresh = bench.kernel.pins, op.path + "~"
     pins.mkdir(os.path.dirname(op.path))
     pins.unpin(fresh)
@@ -367,7 +312,7 @@ def _publish(bench: Bench, op: ops.Publish) -> None:
     pins.rename(fresh, op.path)
 
 
-def _freeze(bench: Bench, op: ops.Freeze) -> None:
+def _freeze(bench: Workspace, op: ops.Freeze) -> None:
     """From here on bpf(2) writes to a retired map fail. One with a spin lock, or mapped writable, cannot be frozen."""
     if not bench.kernel.pins.exists(op.path):
         return
@@ -380,7 +325,7 @@ def _freeze(bench: Bench, op: ops.Freeze) -> None:
                 _freeze_one(bench, inner, texts.INNER_MAP(path=op.path))
 
 
-def _freeze_one(bench: Bench, fd: Fd, path: str) -> None:
+def _freeze_one(bench: Workspace, fd: Fd, path: str) -> None:
     for attempt in range(FREEZE_TRIES):
         if bench.kernel.maps.frozen(fd):
             return
@@ -401,20 +346,20 @@ def _warn(text: str) -> None:
     logging.getLogger(__name__).warning("%s", printable(text))
 
 
-def _drop_load(bench: Bench, op: ops.DropLoad) -> None:
+def _drop_load(bench: Workspace, op: ops.DropLoad) -> None:
     for folder in load_folders(op.path):
         _drop_folder(bench, folder)
     bench.kernel.pins.rmdir(op.path)
     _prune_folders(bench, os.path.dirname(op.path))
 
 
-def _drop_folder(bench: Bench, folder: str) -> None:
+def _drop_folder(bench: Workspace, folder: str) -> None:
     for name in bench.kernel.pins.listdir(folder):
         bench.kernel.pins.unpin(f"{folder}/{name}")
     bench.kernel.pins.rmdir(folder)
 
 
-def _drop_pipeline(bench: Bench, op: ops.DropPipeline) -> None:
+def _drop_pipeline(bench: Workspace, op: ops.DropPipeline) -> None:
     root = bench.paths.pipeline_pins(bench.pipeline)
     for folder in bench.paths.emptied_folders(bench.pipeline):
         if not bench.kernel.pins.listdir(folder):

@@ -9,7 +9,7 @@ from errno import ENOMEM
 from typing import TYPE_CHECKING, Any
 
 from reloader.engine import texts
-from reloader.engine.execute import Bench
+from reloader.engine.workspace import Workspace
 from reloader.errors import LIMITS, KernelError, LoadRejected, NeedsHuman, ReloaderError, VerifierRejected
 from reloader.plan import ops
 from reloader.plan.ops import Op
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reloader.verifier import Code, Explanation
 
 
-def rejected(bench: Bench, error: LoadRejected, planned: tuple[Op, ...]) -> VerifierRejected:
+def rejected(bench: Workspace, error: LoadRejected, planned: tuple[Op, ...]) -> VerifierRejected:
     """The verifier's log in plain words, the whole of it in a file."""
     from reloader.disk.atomic_files import write_atomic
     from reloader.verifier import explain
@@ -64,7 +64,7 @@ def _code(elf: ElfObject, program: ElfProgram) -> Code:
     )
 
 
-def code_of(bench: Bench, planned: tuple[Op, ...], program: str) -> Code | None:
+def code_of(bench: Workspace, planned: tuple[Op, ...], program: str) -> Code | None:
     """What the object that holds `program` says of it; None when none does."""
     from reloader.structs.elf import BtfError, ElfError, read_object
 

@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, filterfalse
-from typing import TYPE_CHECKING
 
 from reloader.config_maps.entry_changes import (
     EntryDiff,
@@ -25,6 +24,7 @@ from reloader.config_maps.entry_changes import (
 )
 from reloader.engine import texts
 from reloader.engine.apply_request import Intake
+from reloader.engine.workspace import Workspace
 from reloader.errors import KernelError, NeedsHuman, RefusedChange
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, Fd, Kernel
@@ -41,9 +41,6 @@ from reloader.plan.planner import foreign_values
 from reloader.plan.state.compat import map_differences, seen_shape, wished_shape
 from reloader.store import records
 from reloader.store.records import Generation
-
-if TYPE_CHECKING:
-    from reloader.engine.execute import Bench
 
 PIECE = 1 << 16  # keys that are read at once
 
@@ -229,7 +226,7 @@ def _handles(host: Host, generation: Generation, was: WishMap, live: SeenMap) ->
 # once more
 
 
-def check(bench: Bench, op: ops.CheckEntries) -> None:
+def check(bench: Workspace, op: ops.CheckEntries) -> None:
     """RefusedChange when the map holds what reloader did not put there, and the plan did not see."""
     seen = bench.seen
     generation = seen.generation if seen else None
@@ -249,7 +246,7 @@ def check(bench: Bench, op: ops.CheckEntries) -> None:
         )
 
 
-def _newcomers(bench: Bench, op: ops.CheckEntries, was: WishMap, live: SeenMap) -> Foreign | None:
+def _newcomers(bench: Workspace, op: ops.CheckEntries, was: WishMap, live: SeenMap) -> Foreign | None:
     assert bench.wish is not None
     wanted = next((m for m in bench.wish.maps if m.name == op.map), None)
     with opened(bench.kernel, live) as fd:
@@ -261,7 +258,7 @@ def _newcomers(bench: Bench, op: ops.CheckEntries, was: WishMap, live: SeenMap) 
 
 
 def _unknown(
-    bench: Bench,
+    bench: Workspace,
     fd: Fd,
     was: WishMap,
     op: ops.CheckEntries | ops.CarryEntries,
@@ -287,7 +284,7 @@ def _unknown(
     return tuple(sorted(new))
 
 
-def carry(bench: Bench, op: ops.CarryEntries) -> None:
+def carry(bench: Workspace, op: ops.CarryEntries) -> None:
     """Copy what others wrote to a retired map last. What its successor has by now stays; so does what it has no room
     for, and that is told."""
     kernel, pins = bench.kernel, bench.kernel.pins

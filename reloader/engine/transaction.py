@@ -17,9 +17,10 @@ from typing import TypedDict
 from reloader.disk import jsonable
 from reloader.disk.lock import Writer
 from reloader.engine import attached, refusal, texts
-from reloader.engine.execute import Bench, execute, take_back
+from reloader.engine.execute import execute, take_back
 from reloader.engine.journal import Journal
 from reloader.engine.refusal import describe
+from reloader.engine.workspace import Workspace
 from reloader.errors import (
     LIMITS,
     AttachRefused,
@@ -57,12 +58,14 @@ BRIDGE_WARNINGS = {"lock_failed": texts.LOCK_FAILED, "insert_failed": texts.INSE
 
 
 @frozen
-class Trip:
+class Transaction:
     """One pass through a plan: what the engine needs to do it and to record it."""
 
     plan: Plan
-    bench: Bench
-    finish: Callable[[Bench], tuple[Generation | None, Current]]  # asked once all ops are done, for the commit record
+    bench: Workspace
+    finish: Callable[
+        [Workspace], tuple[Generation | None, Current]
+    ]  # asked once all ops are done, for the commit record
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)  # op name -> time spent
 
@@ -72,7 +75,7 @@ def new_txn_name() -> str:
     return f"{time.time_ns():020d}-{os.getpid()}"
 
 
-def run(trip: Trip, writer: Writer) -> None:
+def run(trip: Transaction, writer: Writer) -> None:
     """Carry out the plan or leave everything as it was.
 
     Raises NothingSwapped or VerifierRejected (exit 1), RolledBack (3), NeedsHuman (4).
@@ -83,7 +86,7 @@ def run(trip: Trip, writer: Writer) -> None:
     trip.bench.interrupted = held.interrupted
 
 
-def _run(trip: Trip, paths: Paths, held: Held) -> None:
+def _run(trip: Transaction, paths: Paths, held: Held) -> None:
     """Signals are held, but on the way forward: the first one turns it back, and no second one cuts that short."""
     journal = _open_journal(trip, paths)
     try:
@@ -99,14 +102,14 @@ def _run(trip: Trip, paths: Paths, held: Held) -> None:
     _require_live(trip.bench)
 
 
-def _open_journal(trip: Trip, paths: Paths) -> Journal:
+def _open_journal(trip: Transaction, paths: Paths) -> Journal:
     try:
         return Journal(paths.journal_file(trip.bench.pipeline, new_txn_name()))
     except OSError as error:
         raise report(trip.plan, trip.bench, error, swapped=False) from error
 
 
-def _forward(trip: Trip, journal: Journal) -> None:
+def _forward(trip: Transaction, journal: Journal) -> None:
     plan, bench = trip.plan, trip.bench
     journal.begin(begin_body(plan, bench))
     for index, op in enumerate(plan.ops):
@@ -120,7 +123,7 @@ def _forward(trip: Trip, journal: Journal) -> None:
         journal.done(index)
 
 
-def _commit(trip: Trip, journal: Journal) -> None:
+def _commit(trip: Transaction, journal: Journal) -> None:
     """Write the commit record, or go back. If it is unclear whether it was written, the undo lines after it decide."""
     try:
         _hear_bridge(trip.bench)
@@ -138,7 +141,7 @@ def _commit(trip: Trip, journal: Journal) -> None:
         raise AssertionError("unreachable: going back always raises") from error
 
 
-def _hear_bridge(bench: Bench) -> None:
+def _hear_bridge(bench: Workspace) -> None:
     """Take what the bridge counted; warn of lookups that should have found their entry."""
     stats = bench.loads["bridge"].maps.get("rl_stats") if "bridge" in bench.loads else None
     if stats is None:
@@ -154,7 +157,7 @@ def _hear_bridge(bench: Bench) -> None:
             logging.getLogger(__name__).warning("%s", warning)
 
 
-def begin_body(plan: Plan, bench: Bench) -> dict[str, object]:
+def begin_body(plan: Plan, bench: Workspace) -> dict[str, object]:
     """What the journal's first line says: enough to go back or forward without this process."""
     return {
         "pipeline": plan.pipeline,
@@ -166,7 +169,7 @@ def begin_body(plan: Plan, bench: Bench) -> dict[str, object]:
     }
 
 
-def finish_after_commit(bench: Bench, after: tuple[Op, ...], journal: Journal) -> None:
+def finish_after_commit(bench: Workspace, after: tuple[Op, ...], journal: Journal) -> None:
     """Everything behind the commit record; run again by recovery when it was cut short."""
     step = "end"
     try:
@@ -183,7 +186,7 @@ def finish_after_commit(bench: Bench, after: tuple[Op, ...], journal: Journal) -
         raise
 
 
-def _unfinished(bench: Bench, journal: Journal, error: OSError | ReloaderError, step: str) -> NeedsHuman:
+def _unfinished(bench: Workspace, journal: Journal, error: OSError | ReloaderError, step: str) -> NeedsHuman:
     """The change is committed, and something behind the commit failed."""
     generation = bench.commit[1].generation if bench.commit else 0
     name, left = bench.pipeline, journal.path.exists()
@@ -202,7 +205,7 @@ def _unfinished(bench: Bench, journal: Journal, error: OSError | ReloaderError, 
     )
 
 
-def _require_live(bench: Bench) -> None:
+def _require_live(bench: Workspace) -> None:
     """The last look: NeedsHuman when a link does not run what was committed."""
     generation, current = bench.commit or (None, None)
     if generation is None or current is None:
@@ -219,13 +222,13 @@ def _require_live(bench: Bench) -> None:
         ) from error
 
 
-def end(bench: Bench, journal: Journal) -> None:
+def end(bench: Workspace, journal: Journal) -> None:
     """The transaction is over, either way."""
     journal.end()
     blobs.leave_no_folders(bench.paths, bench.pipeline)
 
 
-def _back(trip: Trip, journal: Journal, error: BaseException) -> None:
+def _back(trip: Transaction, journal: Journal, error: BaseException) -> None:
     """Undo in reverse order, then say what happened. Always raises; what is no error of ours goes on as it came."""
     visible = any(op.visible for op in _happened(trip.bench.done, error))
     trip.bench.served = _served(trip.bench.done, error)
@@ -268,7 +271,7 @@ def _happened(done: list[Op], error: BaseException) -> list[Op]:
     return done[:-1] if refused else done
 
 
-def report(plan: Plan, bench: Bench, error: BaseException, *, swapped: bool) -> ReloaderError:
+def report(plan: Plan, bench: Workspace, error: BaseException, *, swapped: bool) -> ReloaderError:
     """The error a user sees once everything was put back."""
     if isinstance(error, LoadRejected) and not swapped:
         return refusal.rejected(bench, error, plan.ops)
@@ -303,7 +306,7 @@ class About(TypedDict):
     values: dict[str, object]
 
 
-def _about(plan: Plan, bench: Bench, error: BaseException) -> About:
+def _about(plan: Plan, bench: Workspace, error: BaseException) -> About:
     """Why it went back, and what the kernel shows now."""
     values: dict[str, object] = {"live_generation": plan.from_generation, "journal_open": False, "committed": False}
     reason = getattr(error, "reason", "")

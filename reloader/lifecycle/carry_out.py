@@ -14,8 +14,8 @@ from reloader.config_maps.entry_changes import EntryDiff
 from reloader.disk.lock import Writer
 from reloader.engine.apply_request import Intake
 from reloader.engine.commit import records_of
-from reloader.engine.execute import Bench, silent
-from reloader.engine.transaction import Progress, Trip, run
+from reloader.engine.transaction import Progress, Transaction, run
+from reloader.engine.workspace import Workspace, silent
 from reloader.errors import NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.kernel.host import Host
@@ -95,16 +95,16 @@ def apply_when_ready(
         note_attempt(writer, name, intake.source, intake.wish.digest(), "")
         return unchanged(writer.paths, name, made, recovered)
     blobs, diffs = {**intake.blobs, **made.blobs}, _planned(intake.wish, request)
-    bench = Bench(host=writer.host, pipeline=name, wish=intake.wish, blobs=blobs, diffs=diffs, seen=seen)
+    bench = Workspace(host=writer.host, pipeline=name, wish=intake.wish, blobs=blobs, diffs=diffs, seen=seen)
     bench.left_out |= made.left_out
     if post is not None:
         post.stand(made, seen)
 
-    def finish(done: Bench) -> tuple[Generation, Current]:
+    def finish(done: Workspace) -> tuple[Generation, Current]:
         generation, current = records_of(done, made, seen, intake)
         return generation, replace(current, trial=post.trial() if post is not None else None)
 
-    trip = Trip(plan=made, bench=bench, finish=finish, progress=progress)
+    trip = Transaction(plan=made, bench=bench, finish=finish, progress=progress)
     with privileged(writer.kernel, made):
         run(trip, writer)
     seconds = {**trip.seconds, "total": time.monotonic() - started}
@@ -145,6 +145,6 @@ def remove_when_ready(
         raise RefusedChange(texts.REMOVED_ALREADY(pipeline=pipeline, kept=kept))
     made, after = make_removal(seen, seen.current, writer.paths, drop_state=drop_state, failed=failed)
     wish = seen.generation.wish if seen.generation else None
-    bench = Bench(host=writer.host, pipeline=pipeline, wish=wish)
-    run(Trip(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), writer)
+    bench = Workspace(host=writer.host, pipeline=pipeline, wish=wish)
+    run(Transaction(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), writer)
     return Result(pipeline=pipeline, changed=True, generation=0, plan=made, interrupted=bench.interrupted)

@@ -14,9 +14,10 @@ from typing import Any
 
 from reloader.disk import jsonable
 from reloader.disk.lock import Writer
-from reloader.engine.execute import Bench, silent, take_back
+from reloader.engine.execute import take_back
 from reloader.engine.journal import Journal, JournalLine, open_journals, read_journal
 from reloader.engine.transaction import end, finish_after_commit, left_out
+from reloader.engine.workspace import Workspace, silent
 from reloader.errors import NeedsHuman, ReloaderError
 from reloader.fault_points import lasting
 from reloader.frozen import frozen
@@ -107,7 +108,7 @@ def stopped(pipeline: str, error: OSError) -> NeedsHuman:
 def _recover_one(host: Host, pipeline: str, path: Path, progress: Callable[[str], None]) -> Message:
     lines = read_journal(path)
     decision = after_restart(decide(lines), lines, host.kernel.boot_id())
-    bench = Bench(host=host, pipeline=pipeline, wish=decision.wish, commit=decision.commit)
+    bench = Workspace(host=host, pipeline=pipeline, wish=decision.wish, commit=decision.commit)
     bench.progress = progress
     bench.served = any(op.serving for op in decision.ops)
     bench.resumed = _links_were_back(lines)
@@ -140,7 +141,7 @@ def _planned(lines: list[JournalLine]) -> tuple[Op, ...]:
     return _ops(begin["ops"]) if begin else ()
 
 
-def _moved(bench: Bench, text: Text) -> str:
+def _moved(bench: Workspace, text: Text) -> str:
     """How much state of each map was not where it belongs, and how much of it was dropped."""
     moved = (text(map=name, count=count) for name, count in sorted(bench.moved.items()) if count)
     return "".join(moved) + left_out(bench.left_out)

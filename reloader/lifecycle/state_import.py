@@ -12,8 +12,8 @@ from pathlib import Path
 from reloader.convert import transfer as transfer_entries
 from reloader.disk.lock import Writer
 from reloader.disk.trust import Signature
-from reloader.engine.execute import Bench
-from reloader.engine.transaction import Trip, run
+from reloader.engine.transaction import Transaction, run
+from reloader.engine.workspace import Workspace
 from reloader.errors import NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, PLAIN_TYPES, Kernel, MapType
@@ -62,10 +62,10 @@ def bring_in(writer: Writer, order: Order, *, progress: Callable[[str], None]) -
         file=str(order.file.absolute()), signature=signature, merge=order.merge, cpus=writer.kernel.possible_cpus()
     )
     made = make_import(incoming, asked, current, generation, writer.paths)
-    bench = Bench(host=writer.host, pipeline=order.pipeline, wish=generation.wish)
+    bench = Workspace(host=writer.host, pipeline=order.pipeline, wish=generation.wish)
     left = {name: when for name, when in current.restarted.items() if name not in held}
     after = replace(current, restarted=left)
-    run(Trip(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), writer)
+    run(Transaction(plan=made, bench=bench, finish=lambda _: (None, after), progress=progress), writer)
     return Imported(plan=made, told=tuple(bench.told), recovered=tuple(recovered))
 
 

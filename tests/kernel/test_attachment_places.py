@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import run
-from reloader.engine.execute import Bench, execute, take_back
+from reloader.engine.execute import execute, take_back
+from reloader.engine.workspace import Workspace
 from reloader.errors import KernelError
 from reloader.kernel.host import Host
 from reloader.observe.in_force import in_force
@@ -87,7 +88,7 @@ def test_a_live_link_is_never_unpinned_to_make_another(stage: Stage) -> None:
     generation = records.read_generation(paths, "edge", 1)
     attachment = generation.wish.attachments[0]
     pin = paths.link_pin("edge", attachment.id)
-    bench = Bench(host=Host(kernel=stage.kernel, paths=paths), pipeline="edge", wish=generation.wish)
+    bench = Workspace(host=Host(kernel=stage.kernel, paths=paths), pipeline="edge", wish=generation.wish)
     serving = stage.attached()
     op = ops.CreateLink(attachment=attachment, program=paths.prog_pin("edge", 1, "count_flows"), path=pin)
     with pytest.raises(KernelError) as caught:

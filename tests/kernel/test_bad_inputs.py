@@ -599,7 +599,7 @@ def test_interrupted_between_the_last_op_and_the_commit(serving: Stage, monkeypa
     """The signal comes just before signals are held back: the swap is done, the commit record is not."""
     forward = transaction._forward
 
-    def impatient(trip: transaction.Trip, journal: Journal) -> None:
+    def impatient(trip: transaction.Transaction, journal: Journal) -> None:
         forward(trip, journal)
         signal.raise_signal(signal.SIGINT)
 

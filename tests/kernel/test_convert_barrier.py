@@ -17,7 +17,8 @@ import pytest
 from bench.entries import NEW, OLD, conversion
 from lab.sandbox import Sandbox
 from reloader.bpf.live import LiveKernel
-from reloader.engine.execute import Bench, execute
+from reloader.engine.execute import execute
+from reloader.engine.workspace import Workspace
 from reloader.kernel import LoadRequest, MapInfo, MapType
 from reloader.kernel.host import Host
 from reloader.paths import Paths
@@ -42,7 +43,7 @@ def drained(sandbox: Sandbox, compile_bpf: Callable[[str | Path], Path]) -> Iter
     )  # fmt: skip
     old, new = f"{sandbox.bpffs}/old", f"{sandbox.bpffs}/new"
     paths = Paths(bpffs=sandbox.bpffs, records=sandbox.records)
-    bench = Bench(host=Host(kernel=kernel, paths=paths), pipeline="edge", wish=None)
+    bench = Workspace(host=Host(kernel=kernel, paths=paths), pipeline="edge", wish=None)
     target = kernel.maps.create(shape)
     variables = mmap.mmap(loaded.maps[".bss"].fileno(), mmap.PAGESIZE)
 

@@ -22,7 +22,7 @@ from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader.bpf.progs import LiveProgs
 from reloader.engine import execute as apply_module
-from reloader.engine.execute import Bench
+from reloader.engine.workspace import Workspace
 from reloader.errors import (
     KernelError,
     LoadRejected,
@@ -98,12 +98,12 @@ def scene(
         yield made
 
 
-def before_drain(monkeypatch: pytest.MonkeyPatch, act: Callable[[Bench, ops.Drain], None]) -> None:
+def before_drain(monkeypatch: pytest.MonkeyPatch, act: Callable[[Workspace, ops.Drain], None]) -> None:
     """Let something happen right before the first drain of a transaction."""
     execute = apply_module.execute
     acted: list[ops.Op] = []
 
-    def executed(bench: Bench, op: ops.Op) -> None:
+    def executed(bench: Workspace, op: ops.Op) -> None:
         if isinstance(op, ops.Drain) and not acted:
             acted.append(op)
             act(bench, op)
@@ -115,7 +115,7 @@ def before_drain(monkeypatch: pytest.MonkeyPatch, act: Callable[[Bench, ops.Drai
 def test_no_room_in_the_new_map_rolls_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else fills the new map: what had moved comes back."""
 
-    def crowd(bench: Bench, op: ops.Drain) -> None:
+    def crowd(bench: Workspace, op: ops.Drain) -> None:
         with bench.kernel.pins.get(op.source) as old, bench.kernel.pins.get(op.target) as new:
             moved = bench.kernel.maps.items(new)
             missing = len(bench.kernel.maps.items(old).keys() - moved.keys())

@@ -20,7 +20,7 @@ from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader.convert import migrate, nested
 from reloader.engine import execute as apply_module
-from reloader.engine.execute import Bench
+from reloader.engine.workspace import Workspace
 from reloader.errors import KernelError, RefusedChange, RolledBack
 from reloader.kernel import Fd, MapInfo, MapType
 from reloader.plan import ops
@@ -280,7 +280,7 @@ def test_what_user_space_changes_in_the_outer_map_meanwhile_is_followed(
     execute = apply_module.execute
     exchanged: list[int] = []
 
-    def changed(bench: Bench, op: ops.Op) -> None:
+    def changed(bench: Workspace, op: ops.Op) -> None:
         if isinstance(op, ops.Drain) and op.map == "tenants" and not exchanged:
             stage.version = "v1"
             stage.put(3)

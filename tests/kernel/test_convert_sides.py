@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from lab.sandbox import Sandbox
-from reloader.engine.execute import Bench, execute
+from reloader.engine.execute import execute
+from reloader.engine.workspace import Workspace
 from reloader.errors import KernelError, NeedsHuman, RolledBack
 from reloader.kernel import PERCPU_TYPES
 from reloader.plan import ops
@@ -97,7 +98,7 @@ class Sides(Shifting):
             )  # fmt: skip
         return {key: found[key] for key in range(3) if key in found}
 
-    def packet(self, bench: Bench) -> None:
+    def packet(self, bench: Workspace) -> None:
         """One, met by the version that has just been swapped in."""
         stage = "bridge" if "bridge" in bench.loads else "clean"
         assert self.kernel.progs.run(bench.loads[stage].progs["touch"], bytes(64)) == 2
@@ -124,7 +125,7 @@ def test_regress_undo_keeps_what_the_new_program_wrote(
     """The state is not the count: both are as the new program left them."""
     stage = stage_of(what)
 
-    def served_then_failed(bench: Bench, _: ops.Drain) -> None:
+    def served_then_failed(bench: Workspace, _: ops.Drain) -> None:
         stage.packet(bench)
         raise INJECTED
 
@@ -143,7 +144,7 @@ def test_regress_undo_after_the_drain(stage_of: Callable[[str], Sides], monkeypa
     """All of it had moved when the second swap of links failed."""
     stage = stage_of("bridged")
 
-    def executed(bench: Bench, op: ops.Op) -> None:
+    def executed(bench: Workspace, op: ops.Op) -> None:
         if isinstance(op, ops.SwapLink) and any(isinstance(done, ops.Drain) for done in bench.done):
             raise INJECTED
         execute(bench, op)
@@ -163,7 +164,7 @@ def test_regress_undo_without_a_swap_touches_nothing(
     """The kernel refuses the swap: what the old version wrote since the copy, and what it deleted, stays so."""
     stage = stage_of(what)
 
-    def executed(bench: Bench, op: ops.Op) -> None:
+    def executed(bench: Workspace, op: ops.Op) -> None:
         if not isinstance(op, ops.SwapLink):
             return execute(bench, op)
         with bench.kernel.pins.get(stage.pins_of("flows")[0]) as fd:
@@ -187,7 +188,7 @@ def test_regress_undo_that_was_cut_short_yields_to_the_old_program(
     """It served for as long as nobody called recover: its state is the newer one by then, and counts still add up."""
     stage = stage_of("hash")
 
-    def executed(bench: Bench, op: ops.Op) -> None:
+    def executed(bench: Workspace, op: ops.Op) -> None:
         if isinstance(op, ops.Drain):
             if not op.back:
                 stage.packet(bench)
@@ -213,7 +214,7 @@ def test_regress_deleted_after_the_swap_stays_deleted(
     stage = stage_of(what)
     key, born = struct.pack("=I", 2), struct.pack("=I", 50)
 
-    def deleted(bench: Bench, op: ops.Drain) -> None:
+    def deleted(bench: Workspace, op: ops.Drain) -> None:
         with bench.kernel.pins.get(op.target) as new, bench.kernel.pins.get(op.source) as old:
             value = bench.kernel.maps.lookup(old, key)
             assert value is not None

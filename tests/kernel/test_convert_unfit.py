@@ -13,7 +13,7 @@ import pytest
 from lab.sandbox import Sandbox
 from reloader.disk.lock import writer_of
 from reloader.engine import execute as apply_module
-from reloader.engine.execute import Bench
+from reloader.engine.workspace import Workspace
 from reloader.errors import KernelError, NothingSwapped, RolledBack
 from reloader.kernel import PERCPU_TYPES
 from reloader.lifecycle.carry_out import Result
@@ -170,7 +170,7 @@ def test_regress_the_undo_leaves_out_what_has_no_place(
     stage = longer_key(make, header=header)
     execute = apply_module.execute
 
-    def executed(bench: Bench, op: ops.Op) -> None:
+    def executed(bench: Workspace, op: ops.Op) -> None:
         if isinstance(op, ops.Drain) and op.source.endswith("-1"):
             with bench.kernel.pins.get(op.target) as new:
                 bench.kernel.maps.update_many(new, [struct.pack("=II", *k) for k in ODD], [bytes(8)] * len(ODD))

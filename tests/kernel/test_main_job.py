@@ -158,7 +158,7 @@ def _swap_by_detaching(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     from reloader.engine import execute as apply_module
     from reloader.plan.ops import CreateLink
 
-    def bare(bench: apply_module.Bench, op: Any) -> None:
+    def bare(bench: apply_module.Workspace, op: Any) -> None:
         attachment = next(a for a in bench.wish.attachments if a.id == op.attachment) if bench.wish else None
         bench.kernel.pins.unpin(op.path)
         assert attachment is not None

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reloader.bpf.live import LiveKernel
-from reloader.engine.execute import Bench
 from reloader.engine.refusal import describe, rejected
+from reloader.engine.workspace import Workspace
 from reloader.errors import LoadRejected
 from reloader.kernel.host import Host
 from reloader.paths import Paths
@@ -27,7 +27,7 @@ LOG = "0: (bf) r7 = r1\n{insn}: (61) r2 = *(u32 *)(r1 +26)\ninvalid access to pa
 
 def test_the_line_comes_from_the_object(objects: Callable[[str], Path], tmp_path: Path) -> None:
     data = objects("lab/bpf/flow_count_broken").read_bytes()
-    bench = Bench(
+    bench = Workspace(
         host=Host(kernel=LiveKernel(), paths=Paths(records=tmp_path)),
         pipeline="edge",
         wish=None,
