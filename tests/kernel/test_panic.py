@@ -254,7 +254,7 @@ def test_regress_doctor_knows_a_panic(stage: Stage) -> None:
     stage.apply(stage.spec("v1", panic="closed"))
     stage.call("panic", "edge")
     said = stage.run("doctor", json_too=False)
-    assert "panic closed: no packet passes" in said.out + said.err
+    assert "panic closed: every packet is dropped" in said.out + said.err
     assert "take-over" not in said.out + said.err
 
 
