@@ -56,9 +56,10 @@ def judge(folder: Path, *objects: Path) -> str:
     assert all(printable(line) == line for line in text.split("\n")), "a terminal would not show it as it is"
     path = folder / "made.yaml"
     text = re.sub(r"interface: CHANGE-ME(-[0-9]+)?", lambda m: f"interface: eth{(m[1] or '-1')[1:]}", text)
+    text = re.sub(r"cgroup: CHANGE-ME(-[0-9]+)?", lambda m: f"cgroup: slice{m[1] or '-1'}", text)
     path.write_text(text.replace("role: TODO", "role: state"))
     (one,) = compile_file(path)
-    assert [a.target["interface"] for a in one.wish.attachments][:1] == ["eth1"]
+    assert one.wish.attachments[0].id.endswith((":eth1", "slice-1")), "the first place has the first name"
     assert yaml.safe_load(path.read_bytes())["metadata"]["name"] == one.wish.pipeline, "another reader reads the same"
     return "written"
 
