@@ -156,9 +156,10 @@ def test_sabotage_detach_and_attach_turns_the_check_red(stage: Stage, monkeypatc
 
 def _swap_by_detaching(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     from reloader.engine import execute as apply_module
+    from reloader.engine.workspace import Workspace
     from reloader.plan.ops import CreateLink
 
-    def bare(bench: apply_module.Workspace, op: Any) -> None:
+    def bare(bench: Workspace, op: Any) -> None:
         attachment = next(a for a in bench.wish.attachments if a.id == op.attachment) if bench.wish else None
         bench.kernel.pins.unpin(op.path)
         assert attachment is not None

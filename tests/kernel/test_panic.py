@@ -13,6 +13,7 @@ import pytest
 
 from lab.stage import ROOT, Stage, wait_until
 from reloader.disk.lock import writer_lock
+from tests.support.processes import running
 from tests.support.trials import (
     DROP,
     PASS,
@@ -195,12 +196,11 @@ def test_watch_leaves_it_until_an_edit(stage: Stage) -> None:
     said = stage.folder / "said"
     command = [sys.executable, "-m", "reloader", "watch", str(folder), *stage.where]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with said.open("w") as out, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out) as watch:
+    with running(command, said, environment):
         wait_until(lambda: "is not applied until it changes" in said.read_text(), seconds=10)
         assert attachment(stage)["seen"].startswith("panic open"), said.read_text()
         watched.write_text(text.replace("XDP_DROP", "XDP_PASS"))
         wait_until(lambda: attachment(stage)["seen"] == "as recorded", seconds=10)
-        watch.terminate()
     assert attachment(stage)["seen"] == "as recorded", said.read_text()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from lab.stage import ROOT, Stage, wait_until
 from reloader.kernel import MapType
+from tests.support.processes import running
 
 pytestmark = pytest.mark.kernel
 
@@ -165,9 +166,8 @@ def test_watch_leaves_the_scripts_version(stage: Stage) -> None:
     by_hand, said = stage.attached(), stage.folder / "said"
     command = [sys.executable, "-m", "reloader", "watch", str(stage.folder), *stage.where]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with said.open("w") as out, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out) as watch:
+    with running(command, said, environment):
         wait_until(lambda: "is not applied until it changes" in said.read_text(), seconds=10)
-        watch.terminate()
     assert stage.attached() == by_hand, said.read_text()
     sweep(stage)
 

@@ -21,6 +21,7 @@ from reloader.errors import LoadRejected
 from reloader.kernel import Loaded, LoadRequest
 from tests.kernel.test_neighbours import DROP_ALL
 from tests.support import faults
+from tests.support.processes import running
 from tests.support.trials import (
     DROP,
     PASS,
@@ -169,9 +170,8 @@ def _watched(stage: Stage, path: Path, until: str) -> str:
     log = stage.folder / "said"
     words = [sys.executable, "-m", "reloader", "watch", str(path.parent), *stage.where]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with log.open("w") as out, subprocess.Popen(words, cwd=ROOT, env=environment, stdout=out, stderr=out) as watch:
+    with running(words, log, environment):
         wait_until(lambda: until in log.read_text(), 20)
-        watch.terminate()
     assert until in log.read_text(), log.read_text()
     return log.read_text()
 
