@@ -42,11 +42,11 @@ plan/map_choices    what becomes of each map
 plan/state          ops that carry state to another layout
 plan/model          what a plan is
 plan/ops            what a plan is made of
-observe             what is there: pins, maps, attachments
+observe             what is there: maps, programs, attachments
 break_glass         what works without the engine
 config_maps         maps whose entries the YAML owns
 convert             entries on their way from map to map
-store               what is remembered: records and blobs
+store               what is remembered: records, blobs, terms of a trial
 pipeline            from YAML and objects to a wish
 pipeline/registry   layout versions, as files and as schema
 pipeline/check      a document against the schema
@@ -69,12 +69,12 @@ pipeline/did_you_mean  words that are close to a misspelt one
 pipeline/enums      words that the YAML has a fixed list of
 layouts             rules between layouts of state
 places              where programs attach, by type
-places/cgroup       connect() of the sockets in a cgroup
+places/cgroup       what programs decide about the sockets in a cgroup
 places/interface    xdp, tcx and what they share
 places/place        what every place answers for itself
 places/programs     who the programs at a place are
 verifier            a refused load in plain words
-pins                what is pinned, and folders that others could change
+pins                what is pinned: the one inventory, and unsafe folders
 disk                files, folders, locks and trust
 bpf                 the fence: libbpf, bpf(2), netlink
 structs/elf         object files: maps, programs, sections
@@ -505,3 +505,40 @@ def test_a_word_of_a_place_is_seen(source: str) -> None:
     """Sabotage."""
     assert list(words_of_places(ast.parse(source)))
     assert not list(words_of_places(ast.parse('def f():\n    "info.ifindex of a netns"\nlinks.attached')))
+
+
+def test_the_page_shows_the_rooms() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    shown = page.split("```\n__main__", 1)[1].split("```", 1)[0]
+    lines = dict(line.split(maxsplit=1) for line in f"__main__{shown}".splitlines())
+    assert lines == ROOMS
+
+
+@functools.cache
+def named_files() -> frozenset[str]:
+    """Every file by its name, and by its path from the root and from the package."""
+    paths = [p for d in ("reloader", "tests", "tools", "lab", "bench") for p in (ROOT / d).rglob("*.py")]
+    inside = [p.relative_to(PACKAGE) for p in paths if p.is_relative_to(PACKAGE)]
+    return frozenset({str(p.relative_to(ROOT)) for p in paths} | {str(p) for p in inside})
+
+
+def missing_files(text: str, folder: Path) -> Iterator[str]:
+    """Python files that a text names and that do not exist, seen from a folder or from the root."""
+    for name in re.findall(r"(?<![\w/.<-])(?:[a-z_]+/)*[a-z_]+\.py\b", text):
+        if name not in named_files() and not (folder / name).exists() and name != "texts.py":
+            yield name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_docstrings_name_files_that_exist(path: Path) -> None:
+    words = [ast.get_docstring(n) or "" for n in ast.walk(tree(path)) if isinstance(n, (ast.Module, ast.ClassDef))]
+    assert not list(missing_files("\n".join(words), path.parent))
+
+
+@pytest.mark.parametrize("path", [ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=named)
+def test_pages_name_files_that_exist(path: Path) -> None:
+    assert not list(missing_files(path.read_text(), path.parent))
+
+
+def test_sabotage_a_file_that_is_missing_is_named() -> None:
+    assert list(missing_files("see txn/apply.py and engine/execute.py", PACKAGE)) == ["txn/apply.py"]

@@ -1,4 +1,4 @@
-"""Run the command line with a gate in effects.lasting: `python -m lab.crash.gated MODE WHEN N -- words…`.
+"""Run the command line with a gate in fault_points.lasting: `python -m lab.crash.gated MODE WHEN N -- words…`.
 
 MODE `count` notes all effects in the file N; `kill` sends SIGKILL to itself
 WHEN (`before` or `after`) the point N, "<how often> <effect>"; an errno's name raises that error there instead, and

@@ -1,1 +1,1 @@
-"""Why now: a changed file leads to an attempt. Stands above txn/, below commands/."""
+"""Why now: a changed file leads to an attempt. Stands above trial/ and lifecycle/, below commands/."""

@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from reloader.kernel.host import Host
 from reloader.paths import Paths
 from reloader.wording.message import Message
 
+PAUSE, LONGEST_PAUSE = 0.01, 0.5  # s between two tries for a lock that is held
 TRIES = 100  # to open a lock file that is replaced each time
 MOST = 4096  # bytes of a lock file that are looked at
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -90,6 +92,24 @@ def writer_of(host: Host) -> Iterator[Writer]:
     """Take the writer lock of a host at once. Errors: those of `writer_lock`."""
     with writer_lock(host.paths) as lock:
         yield Writer(host=host, lock=lock)
+
+
+@contextmanager
+def wait_for_lock(host: Host, patience: float = float("inf")) -> Iterator[Writer]:
+    """Take the writer lock of a host as soon as it is free. Errors: LockedError when that takes longer than `patience`
+    (s), and the others of `writer_lock`."""
+    end, pause = time.monotonic() + patience, PAUSE
+    with ExitStack() as held:
+        while True:
+            try:
+                writer = held.enter_context(writer_of(host))
+                break
+            except LockedError:
+                if time.monotonic() >= end:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        yield writer
 
 
 def run_dir_error(paths: Paths) -> ReloaderError | None:

@@ -1,6 +1,6 @@
 """What the links of a pipeline run, asked of the kernel: an outcome is told from it, not from what was meant to be.
 
-A panic takes no lock and may come at any moment of a transaction. Called by transaction.py and aftermath.py.
+A panic takes no lock and may come at any moment of a transaction. Called by transaction.py and commands/aftermath.py.
 """
 
 from __future__ import annotations

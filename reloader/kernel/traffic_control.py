@@ -1,6 +1,6 @@
 """What others have on an interface's traffic control, as values: classic filters, and programs on the tcx hook.
 
-A leaf beside kernel.py, whose Links speak of them.
+The Links of kernel/ speak of them.
 """
 
 from __future__ import annotations

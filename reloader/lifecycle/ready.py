@@ -12,7 +12,7 @@ from reloader.disk.atomic_files import listing
 from reloader.disk.lock import Writer
 from reloader.engine.transaction import Progress
 from reloader.errors import NotFoundError
-from reloader.lifecycle import texts, trial_record
+from reloader.lifecycle import texts
 from reloader.lifecycle.carry_out import Result, quiet
 from reloader.lifecycle.each import each
 from reloader.lifecycle.recover import recover, stopped
@@ -20,7 +20,7 @@ from reloader.lifecycle.return_to_previous import describe_return, end_or_give_u
 from reloader.paths import PIPELINE_NAME, Paths
 from reloader.pins.own_folders import require_own_folders
 from reloader.process.interrupts import Held
-from reloader.store import records
+from reloader.store import records, trial_terms
 from reloader.store.rollback_targets import known
 from reloader.wording.message import Message
 
@@ -36,7 +36,7 @@ def make_ready(writer: Writer, pipeline: str, progress: Progress = quiet) -> tup
     require_own_folders(writer.host, pipeline)
     done = recover(writer, pipeline, progress)
     current = records.read_current(writer.paths, pipeline)
-    if current is None or not current.trial or not trial_record.overdue(current.trial, writer.kernel.boot_id()):
+    if current is None or not current.trial or not trial_terms.overdue(current.trial, writer.kernel.boot_id()):
         return done, None
     with Held() as held:
         sent = end_or_give_up(writer, current, texts.GUARD_ENDED())

@@ -1,4 +1,4 @@
-"""A generation on trial, written: how it ends, what else is refused meanwhile, and the lock waited for.
+"""A generation on trial, as recorded: how its trial ends, and what else is refused until then.
 
 The trial is written with the commit that swaps, so that no swapped version is ever without an owner of its
 deadline. Used by lifecycle/apply.py, return_to_previous.py, trial/duty.py, trial/start.py and commands.
@@ -6,32 +6,23 @@ deadline. Used by lifecycle/apply.py, return_to_previous.py, trial/duty.py, tria
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 
-from reloader.disk.lock import Writer, writer_of
+from reloader.disk.lock import Writer
 from reloader.errors import LockedError, NotFoundError
-from reloader.kernel.host import Host
 from reloader.lifecycle import texts
 from reloader.paths import Paths
 from reloader.process.interrupts import Held
 from reloader.store import records
 from reloader.store.records import Current, OutcomeKind, TrialOutcome
 from reloader.store.rollback_targets import known
-from reloader.store.trial_terms import born, guarded, left, now, overdue
-
-__all__ = [
-    "born", "conclude", "confirm", "guarded", "left", "lock_in_turn", "note_outcome", "now", "overdue", "refuse",
-    "rolled_back",
-]  # fmt: skip
+from reloader.store.trial_terms import left
 
 CONFIRMED = TrialOutcome(kind=OutcomeKind.CONFIRMED, words=texts.CONFIRMED())
 PANICKED = TrialOutcome(kind=OutcomeKind.PANICKED, words=texts.PANICKED())
 REMOVED = TrialOutcome(kind=OutcomeKind.REMOVED, words=texts.REMOVED())
 ROLLED_BACK_BY_HAND = TrialOutcome(kind=OutcomeKind.BACK, words=texts.ROLLED_BACK_BY_HAND())
-PAUSE, LONGEST_PAUSE = 0.01, 0.5  # seconds between two tries for the writer lock
 
 
 def refuse(current: Current, boot_id: str) -> LockedError:
@@ -76,23 +67,3 @@ def note_outcome(paths: Paths, current: Current, outcome: TrialOutcome) -> None:
         generation = records.read_generation(paths, current.pipeline, current.trial.generation)
         if generation.outcome != outcome:
             records.write_generation(paths, replace(generation, outcome=outcome))
-
-
-@contextmanager
-def lock_in_turn(host: Host, patience: float = float("inf")) -> Iterator[Writer]:
-    """The writer lock, waited for: a guard's duty does not go away because another writes. LockedError when the
-    patience is over."""
-    with ExitStack() as held:
-        yield _taken(host, held, time.monotonic() + patience)
-
-
-def _taken(host: Host, held: ExitStack, end: float) -> Writer:
-    pause = PAUSE
-    while True:
-        try:
-            return held.enter_context(writer_of(host))
-        except LockedError:
-            if time.monotonic() >= end:
-                raise
-        time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,6 +1,6 @@
 """Whether a pipeline stands as its records say: the check that answers "nothing to do" before anything is planned.
 
-Reads only, and imports little: this is the whole work of most commands. Used by commands/, txn/ and observe.
+Reads only, and imports little: this is the whole work of most commands.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The pins of one pipeline: one inventory for every reader. Reads only.
 
-The check that answers "nothing to do" does not come here. Used by observe, lost and txn/.
+The check that answers "nothing to do" does not come here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from reloader.pins.own_folders import pinned
 
 
 class PinKind(StrEnum):
-    """What a pin holds. The value is the folder of such pins, as `Layout.pin_folder` takes it."""
+    """What a pin holds. The value is the folder of such pins, as `Paths.pin_folder` takes it."""
 
     LINK = LINKS
     STATE = STATE
@@ -56,7 +56,7 @@ class Pin:
 
     path: str
     kind: PinKind
-    name: str  # of the file: made by layout.pin_name from the name of the map, program or attachment
+    name: str  # of the file: made by paths.pin_name from the name of the map, program or attachment
     load: int = 0  # 0: the pin belongs to no load
 
 

@@ -1,8 +1,7 @@
 """Folders of pins: what is pinned in them, and whether other users could change them.
 
 A user who owns such a folder, or may write to it, can remove a link's pin and with it the program from its hook: that
-is refused before a change, and shown by doctor. Used by observe/pipeline.py, observe/in_force.py, txn/ and
-doctor/pipeline_checks.py.
+is refused before a change, and shown by doctor.
 """
 
 from __future__ import annotations

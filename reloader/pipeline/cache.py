@@ -2,7 +2,7 @@
 
 One file per YAML path: what it was made from (the text, the schema, this version, a stat signature of every
 object and bulk file) and the wishes. Whatever does not fit is a miss; a cache that cannot be written is left
-unwritten. The one entry of spec/ for the engine.
+unwritten. The one entry of pipeline/ for the engine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""YAML text → plain values and the place of each: the first step of spec/, before the schema sees anything.
+"""YAML text → plain values and the place of each: the first step of pipeline/, before the schema sees anything.
 
 Reads PyYAML's *events* only (libyaml's parser where it was built in) and does the rest itself: the YAML 1.2
 core resolver, so that a MAC or a date stays text; no duplicate keys, no tags, no text too deep, too large or

@@ -1,6 +1,6 @@
 """What happened and what is: status, history, one generation, and two compared, as JSON-able values.
 
-Reads records and the kernel, changes nothing. Called by commands/status.py, history.py, show.py and diff.py.
+Reads records and the kernel, changes nothing. Called by commands/.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writing and forgetting records and blobs. Every change on disk passes effects.lasting.
+"""Writing and forgetting records and blobs. Every change on disk passes fault_points.lasting.
 
 Called by engine/execute.py's match.
 """

@@ -1,7 +1,5 @@
 """What reloader remembers of a pipeline on disk: generations and which one is current. Truth about the past;
 the kernel is the truth about now.
-
-Read by observe/pipeline.py, written by txn/.
 """
 
 from __future__ import annotations

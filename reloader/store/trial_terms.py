@@ -1,7 +1,4 @@
-"""A generation on trial, as the records have it: how long it still is, who guards it, and whether nobody does.
-
-Read by status and txn/.
-"""
+"""A generation on trial, as the records have it: how long it still is, who guards it, and whether nobody does."""
 
 from __future__ import annotations
 

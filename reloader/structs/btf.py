@@ -2,7 +2,7 @@
 
 `validate` and `plan` need this without a kernel, so it is pure: bytes in, values out. Every blob is treated
 as hostile: whatever is wrong with one ends in BtfError, never in a hang or another exception.
-elf.py reads objects on top of it, observe/pipeline.py the kernel's own copies, plan/state/compat.py compares the
+elf/ reads objects on top of it, observe/pipeline.py the kernel's own copies, plan/state/compat.py compares the
 trees. Format: Documentation/bpf/btf.rst.
 """
 

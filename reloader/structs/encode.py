@@ -4,7 +4,7 @@
 bytes. Fields go by name, padding is zero, byte order comes from the type (__be16) or from `byteorder`, whose
 paths start below the root (`addr`, not `key.addr`; the empty path is the whole). An address for a field that
 says neither is refused rather than guessed.
-Called by pipeline/entries/listing.py, pipeline/entries/bulk.py and compile.py; `show` uses decode. Pure.
+Called by pipeline/entries/listing.py, pipeline/entries/bulk.py and pipeline/compile.py; `show` uses decode. Pure.
 """
 
 from __future__ import annotations

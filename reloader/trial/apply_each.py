@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from reloader.disk.lock import Writer
+from reloader.disk.lock import Writer, wait_for_lock
 from reloader.engine.apply_request import Intake
 from reloader.errors import NeedsHuman, ReloaderError
 from reloader.kernel.host import Host, OnHost
-from reloader.lifecycle import trial_record
 from reloader.lifecycle.apply import apply as apply_version
 from reloader.lifecycle.carry_out import Result
 from reloader.lifecycle.each import worst
@@ -56,7 +55,7 @@ def apply_each(batch: Batch) -> None:
         prepared = _prepared(batch)
         watched: Watched | None = None
         try:
-            with trial_record.lock_in_turn(batch.host, patience) as writer:
+            with wait_for_lock(batch.host, patience) as writer:
                 while batch.todo and not (watched and watched.guard):
                     request, watched = batch.todo.pop(0), prepared.pop(0)
                     batch.not_started[:] = [later.wish.pipeline for later in batch.todo]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 
 from reloader.break_glass.panic import panicking
+from reloader.disk.lock import wait_for_lock
 from reloader.errors import NeedsHuman, ReloaderError
 from reloader.frozen import frozen
 from reloader.kernel.host import Host, OnHost
@@ -21,7 +22,7 @@ from reloader.lifecycle.ready import ready
 from reloader.lifecycle.recover import recover
 from reloader.lifecycle.return_to_previous import describe_return, end_trial, give_up
 from reloader.pipeline.checks import Health
-from reloader.store import records
+from reloader.store import records, trial_terms
 from reloader.store.records import Current, OutcomeKind, Trial, TrialOutcome
 from reloader.trial import texts
 from reloader.trial.guard import Channel
@@ -52,7 +53,7 @@ def serve(duty: Duty, channel: Channel) -> None:
     if word is not None and not word.get("go"):
         return  # nothing was swapped
     if word is None:  # the command was killed: what it left is ended first, one way or the other
-        with trial_record.lock_in_turn(duty.host) as writer, contextlib.suppress(ReloaderError, OSError):
+        with wait_for_lock(duty.host) as writer, contextlib.suppress(ReloaderError, OSError):
             ready(writer, duty.pipeline)
     try:
         reason = _watch(duty, channel)
@@ -86,7 +87,7 @@ def _watch(duty: Duty, channel: Channel) -> str:
         if not terms.confirm:
             return _conclude(duty, channel, TrialOutcome(kind=OutcomeKind.HEALTHY, words=told))
         channel.say(end="healthy", outcome=told)
-    while (left := terms.until - trial_record.now()) > 0:
+    while (left := terms.until - trial_terms.now()) > 0:
         if _rest(duty, channel, left):
             return texts.INTERRUPTED()
     return texts.NOT_CONFIRMED()
@@ -97,9 +98,9 @@ def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
     current, terms = _mine(duty)
     generation = records.read_generation(duty.paths, duty.pipeline, terms.generation)
     subject = Subject(kernel=duty.kernel, generation=generation, commands=duty.commands)
-    standing, due, told = Standing(), trial_record.now(), trial_record.now()
+    standing, due, told = Standing(), trial_terms.now(), trial_terms.now()
     while True:
-        began = trial_record.now()  # a suspension between a look and the end of the window must not pass for health
+        began = trial_terms.now()  # a suspension between a look and the end of the window must not pass for health
         standing = judge(health, duty.before, standing, look(subject, health.checks))
         if standing.failed:
             channel.say(say=standing.failed, failed_at=standing.at)
@@ -109,8 +110,8 @@ def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
         told = _say_how(channel, standing, health, terms, told)
         if began >= terms.healthy_at:
             return ""
-        due = min(max(due + health.interval, trial_record.now()), terms.healthy_at)
-        if _rest(duty, channel, due - trial_record.now()):
+        due = min(max(due + health.interval, trial_terms.now()), terms.healthy_at)
+        if _rest(duty, channel, due - trial_terms.now()):
             return texts.INTERRUPTED()
 
 
@@ -131,16 +132,16 @@ def _say_how(channel: Channel, standing: Standing, health: Health, terms: Trial,
     ]
     for text in failing:
         channel.say(say=text)
-    if not failing and trial_record.now() - told >= TOLD:
-        channel.say(say=texts.HEALTHY_SO_FAR(seconds=max(0.0, terms.healthy_at - trial_record.now())))
-        return trial_record.now()
+    if not failing and trial_terms.now() - told >= TOLD:
+        channel.say(say=texts.HEALTHY_SO_FAR(seconds=max(0.0, terms.healthy_at - trial_terms.now())))
+        return trial_terms.now()
     return told
 
 
 def _rest(duty: Duty, channel: Channel, seconds: float) -> bool:
     """Wait; True when the command asks to go back at once. Over when the records say that it is over."""
-    end, listening = trial_record.now() + seconds, True  # a suspended machine has lost that time
-    while (left := end - trial_record.now()) > 0:
+    end, listening = trial_terms.now() + seconds, True  # a suspended machine has lost that time
+    while (left := end - trial_terms.now()) > 0:
         pause = min(left, POLL)
         word = channel.hear(pause) if listening else None
         if word and word.get("back"):
@@ -155,7 +156,7 @@ def _rest(duty: Duty, channel: Channel, seconds: float) -> bool:
 
 
 def _conclude(duty: Duty, channel: Channel, outcome: TrialOutcome) -> str:
-    with trial_record.lock_in_turn(duty.host) as writer:
+    with wait_for_lock(duty.host) as writer:
         current, _ = _mine(duty)
         if panicking(duty.host, duty.pipeline):
             outcome = trial_record.PANICKED
@@ -178,14 +179,14 @@ def _send_home(duty: Duty, channel: Channel, reason: str) -> None:
             return
         else:
             return
-    with trial_record.lock_in_turn(duty.host) as writer, contextlib.suppress(ReloaderError, OSError, Over):
+    with wait_for_lock(duty.host) as writer, contextlib.suppress(ReloaderError, OSError, Over):
         current, _ = _mine(duty)
         stuck = give_up(writer, current, reason, failure)
         channel.say(end="stuck", why=stuck.message, hint=stuck.hint)
 
 
 def _take_back(duty: Duty, channel: Channel, reason: str) -> None:
-    with trial_record.lock_in_turn(duty.host) as writer:
+    with wait_for_lock(duty.host) as writer:
         recover(writer, duty.pipeline)  # of a try that failed in the middle
         current, _ = _mine(duty)
         sent = end_trial(writer, current, reason)
@@ -193,4 +194,4 @@ def _take_back(duty: Duty, channel: Channel, reason: str) -> None:
     if sent is None:
         channel.say(end="confirmed", outcome=told)
         return
-    channel.say(end="home", reason=reason, told=told, at=trial_record.now())
+    channel.say(end="home", reason=reason, told=told, at=trial_terms.now())

@@ -18,8 +18,8 @@ from typing import Any
 
 from reloader.errors import NothingSwapped
 from reloader.frozen import frozen
-from reloader.lifecycle.trial_record import born
 from reloader.process.interrupts import Held
+from reloader.store.trial_terms import born
 from reloader.trial import texts
 
 NAME = "reloader-guard"  # in process lists; the kernel keeps 15 bytes

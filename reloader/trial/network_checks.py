@@ -1,6 +1,6 @@
 """Questions put to others about a new version: does it accept, does it answer, does the command say yes.
 
-Each has one deadline for all of it, so that no slow answer holds up a verdict. Used by trial/judge.py.
+Each has one deadline for all of it, so that no slow answer holds up a verdict. Used by trial/look.py.
 """
 
 from __future__ import annotations

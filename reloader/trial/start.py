@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from reloader.disk.lock import Writer
+from reloader.disk.lock import Writer, wait_for_lock
 from reloader.engine.apply_request import Intake
 from reloader.engine.transaction import Progress
 from reloader.errors import NeedsHuman, NoWayBack, RefusedChange, RolledBack
@@ -27,7 +27,7 @@ from reloader.pipeline.checks import Health
 from reloader.pipeline.wish import Wish
 from reloader.plan.model import Plan
 from reloader.process.interrupts import HungUp, once_more
-from reloader.store import records
+from reloader.store import records, trial_terms
 from reloader.store.records import Trial
 from reloader.trial import duty, guard, texts
 from reloader.trial.guard import Channel, Guard, Message
@@ -75,7 +75,7 @@ class Watched(OnHost):
     def trial(self) -> Trial | None:
         if self.guard is None:
             return None
-        began, window = trial_record.now(), self.wish.health.window if self.wish.health else 0.0
+        began, window = trial_terms.now(), self.wish.health.window if self.wish.health else 0.0
         return Trial(
             generation=self.generation, back_to=self._back_to, boot_id=self.kernel.boot_id(),
             healthy_at=began + window, until=began + max(window, self.confirm), confirm=self.confirm > 0,
@@ -94,7 +94,7 @@ def prepare(host: Host, wish: Wish, confirm: float = 0.0) -> Watched | None:
     """What has to be known before the swap, found out without the writer lock: the host's commands, the counters,
     and what the version that serves does, where a check compares. None: this wish needs no trial."""
     health, current = wish.health, records.read_current(host.paths, wish.pipeline)
-    if current is not None and current.trial and not trial_record.overdue(current.trial, host.kernel.boot_id()):
+    if current is not None and current.trial and not trial_terms.overdue(current.trial, host.kernel.boot_id()):
         raise trial_record.refuse(current, host.kernel.boot_id())
     if health is None:
         return Watched(host, wish, confirm) if confirm else None
@@ -155,7 +155,7 @@ def apply(writer: Writer, intake: Intake, watched: Watched | None, *, progress: 
         raise KeyboardInterrupt  # as above
     watched.guard.channel.say(go=True)
     now = watched.trial()
-    return replace(result, unconfirmed=now.until - trial_record.now() if now else 0.0)
+    return replace(result, unconfirmed=now.until - trial_terms.now() if now else 0.0)
 
 
 def take_back(watched: Watched | None) -> None:
@@ -237,7 +237,7 @@ def _ended(watched: Watched, result: Result, word: Message) -> Result:
 
 def _left(watched: Watched) -> float:
     current = records.read_current(watched.paths, watched.wish.pipeline)
-    return trial_record.left(current.trial, watched.kernel.boot_id()) if current and current.trial else 0.0
+    return trial_terms.left(current.trial, watched.kernel.boot_id()) if current and current.trial else 0.0
 
 
 def _decided(watched: Watched, result: Result) -> Result:
@@ -251,7 +251,7 @@ def _decided(watched: Watched, result: Result) -> Result:
 
 def _take_over(watched: Watched, result: Result) -> Result:
     """The guard is dead and nobody judges any more: back, while we can."""
-    with trial_record.lock_in_turn(watched.host, PATIENCE) as writer:
+    with wait_for_lock(watched.host, PATIENCE) as writer:
         recover(writer, watched.wish.pipeline)
         current = records.read_current(watched.paths, watched.wish.pipeline)
         if current is None or not current.trial or current.trial.generation != result.generation:

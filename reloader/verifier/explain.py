@@ -1,7 +1,7 @@
 """A refused load to one plain sentence, the line of C, what the verifier knew, and how to repair it.
 
-Called by txn/ when a load failed. Where no rule knows the class, the verifier's own last words stand in the
-sentence's place. Pure.
+Called by engine/refusal.py when a load failed. Where no rule knows the class, the verifier's own last words stand in
+the sentence's place. Pure.
 """
 
 from __future__ import annotations

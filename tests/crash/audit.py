@@ -1,4 +1,4 @@
-"""Whether every lasting system call of a command falls between a `before` and an `after` of effects.lasting.
+"""Whether every lasting system call of a command falls between a `before` and an `after` of fault_points.lasting.
 
 Reads what `strace -f` noted of a command that ran under the counting gate, whose marks are writes to its file.
 """

@@ -1,4 +1,4 @@
-"""gated.py with a link made outside effects.lasting: what the audit must catch, or it proves nothing."""
+"""gated.py with a link made outside fault_points.lasting: what the audit must catch, or it proves nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kill loop strikes in effects.lasting: strace says that nothing lasting happens anywhere else, and kills too."""
+"""The kill loop strikes in fault_points.lasting: strace says that nothing lasting happens elsewhere, and kills too."""
 
 from __future__ import annotations
 

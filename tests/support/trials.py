@@ -18,7 +18,7 @@ from typing import Any
 
 from lab.stage import ROOT, Done, Stage, hear_signals, wait_until
 from reloader.bpf import netns
-from reloader.lifecycle.trial_record import lock_in_turn
+from reloader.disk.lock import wait_for_lock
 from reloader.store import records
 from reloader.store.records import Trial
 from reloader.store.trial_terms import now
@@ -137,7 +137,7 @@ def generation_of(stage: Stage, name: str = "") -> int:
 def on_trial(stage: Stage, name: str = "") -> Trial:
     """The trial, once it is open and the transaction that opened it is over."""
     wait_until(lambda: trial_of(stage, name) is not None, 20)
-    with lock_in_turn(stage.host, 20):
+    with wait_for_lock(stage.host, 20):
         pass
     found = trial_of(stage, name)
     assert found is not None, "no trial was opened"

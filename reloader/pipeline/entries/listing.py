@@ -1,7 +1,7 @@
 """The listed entries of one config map → packed bytes: `key ‖ value` records sorted by key.
 
 Inline entries and bulk files end in the same checks: no key twice, no more than fit, indices inside an array,
-prefixes without host bits. Called by compile.py.
+prefixes without host bits. Called by pipeline/compile.py.
 """
 
 from __future__ import annotations

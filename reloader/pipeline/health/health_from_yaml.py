@@ -1,6 +1,6 @@
 """`health:` of a pipeline: its schema, and from the checked text to frozen checks.
 
-What needs the objects (fields, keys, programs) is settled by compile.py, through `resolved` here.
+What needs the objects (fields, keys, programs) is settled by pipeline/compile.py, through `resolved` here.
 """
 
 from __future__ import annotations

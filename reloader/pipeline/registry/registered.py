@@ -1,4 +1,4 @@
-"""A pipeline's state layouts in the registry that its stateSchema names. Called by compile.py."""
+"""A pipeline's state layouts in the registry that its stateSchema names. Called by pipeline/compile.py."""
 
 from __future__ import annotations
 

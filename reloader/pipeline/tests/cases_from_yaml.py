@@ -1,6 +1,6 @@
 """The `test:` part of a pipeline → cases.Case: packets built, names and fields resolved, every problem at its place.
 
-Called by compile.py with the raw, schema-checked items. Reads the capture files they name.
+Called by pipeline/compile.py with the raw, schema-checked items. Reads the capture files they name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The `test` part of the published schema: packets, expectations, budgets. Composed by schema.py.
+"""The `test` part of the published schema: packets, expectations, budgets. Composed by pipeline/schema.py.
 
 Words only; pipeline/tests/cases_from_yaml.py and packets.py say what a schema cannot.
 """

@@ -2,8 +2,7 @@
 
 The entries of the recorded generation are ours, and those that the wish lists become so. All others were put there by
 another process. A change that would delete them is refused unless the user asks for it; a way back keeps those that the
-map which serves next can hold. Made by engine/strangers.py from the live maps; used by planner.py, plan/builder.py
-and lines.py.
+map which serves next can hold. Made by engine/strangers.py from the live maps.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which way a config map's changed entries reach the kernel: into the live map, by a new map, by a new load. Pure.
 
-Used by planner.py and plan/builder.py.
+Used by plan/planner.py and plan/builder.py.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ With the header's calls (a bridge): the new programs are loaded twice. The bridg
 entries over as packets ask for them, the drain moves the rest, then the clean build serves. Without: entries
 are copied ahead with their counters at zero, the programs are swapped, and the counters follow.
 
-Used by planner.py.
+Used by plan/planner.py.
 """
 
 from __future__ import annotations
