@@ -26,7 +26,7 @@ test: bpf venv ## the whole test suite; ARGS="-k name" narrows it, JOBS=1 runs i
 	@$(call as_root,$(if $(JOBS),JOBS=$(JOBS) )$(PY) -m tools.run_tests $(ARGS))
 
 test-fast: bpf venv ## what needs neither root nor a kernel with BPF, in parallel: under 2 minutes
-	@JOBS=$(or $(JOBS),$$(nproc)) $(PY) -m tools.run_tests -q -m "not kernel" tests/unit tests/plans tests/verifier tests/fuzz tests/test_architecture.py $(ARGS)
+	@JOBS=$(or $(JOBS),$$(nproc)) $(PY) -m tools.run_tests -q -m "not kernel" tests/unit tests/plans tests/verifier tests/fuzz tests/test_architecture.py tests/test_texts.py $(ARGS)
 
 test-vm: bpf venv ## a sample of it on stock Debian kernels, emulated; KERNEL=6.12 for one, CONVERSIONS=100 for more; writes build/vm/
 	@tools/deps.sh vm

@@ -16,12 +16,12 @@ from lab.sandbox import Sandbox
 from lab.traffic import Generator
 from reloader import cli
 from reloader.bpf.live import LiveKernel
-from reloader.engine.journal import open_journals
 from reloader.kernel import ARRAY_TYPES, Fd, Loaded, LoadRequest, XdpMode
 from reloader.kernel.host import Host
 from reloader.paths import BLOBS, Paths
 from reloader.pipeline.model import Role
 from reloader.store import records
+from reloader.store.records import open_journals
 
 PIPELINE = "flow-count"
 BATCH = 20  # packets per look
@@ -272,7 +272,7 @@ class Scene:
 
     def journals(self) -> list[Path]:
         """Of transactions that did not end."""
-        return open_journals(self.paths.journal_file(PIPELINE, "").parent)
+        return open_journals(self.paths, PIPELINE)
 
     def check_whole(self, before: dict[str, Any]) -> None:
         """After recover: records, pins and kernel agree on one version, and nothing else is left."""

@@ -1,7 +1,7 @@
 """Moving a map's entries to a map of another layout, in the kernel, under traffic.
 
 The shipped migration program does it: this side lists the keys and hands them over piece by piece, so that no
-CPU is away for long. Called by engine/execute.py for Check, CopyOver and Drain; the rules come with the op.
+CPU is away for long. Called by engine/execute.py for CheckFit, CopyOver and Drain; the rules come with the op.
 """
 
 from __future__ import annotations

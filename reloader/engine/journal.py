@@ -18,13 +18,12 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from reloader.disk.atomic_files import UnfitFile, listing, make_folders, open_to_write, read_regular
+from reloader.disk.atomic_files import UnfitFile, make_folders, open_to_write, read_regular
 from reloader.disk.jsonable import VERSION
 from reloader.engine import texts
 from reloader.errors import NeedsHuman, OtherVersion
 from reloader.fault_points import lasting
 from reloader.frozen import frozen
-from reloader.paths import JOURNAL_SUFFIX
 
 MOST = 1 << 30  # bytes of one journal
 
@@ -99,11 +98,6 @@ class Journal:
             os.fsync(fd)
         finally:
             os.close(fd)
-
-
-def open_journals(folder: Path) -> list[Path]:
-    """Journals of transactions that did not end, oldest first."""
-    return listing(folder, JOURNAL_SUFFIX)
 
 
 def read_journal(path: Path) -> list[JournalLine]:

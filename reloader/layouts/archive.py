@@ -7,7 +7,7 @@
     Z {…}     the end, and how many maps there were
 
 A frame is its letter, a length and a CRC-32 (both u32, little endian), and so many bytes. A file that was cut off
-lacks its Z. Imports record, state.rules, texts, typetree.
+lacks its Z.
 """
 
 from __future__ import annotations

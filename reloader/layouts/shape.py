@@ -1,6 +1,6 @@
 """A layout as rules see it: fields by name, with bit-fields and unnamed unions as units that move whole.
 
-Between typetree and match.py. Pure.
+Between structs/tree.py and layouts/match.py. Pure.
 """
 
 from __future__ import annotations

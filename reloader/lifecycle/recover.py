@@ -15,7 +15,7 @@ from typing import Any
 from reloader.disk import jsonable
 from reloader.disk.lock import Writer
 from reloader.engine.execute import take_back
-from reloader.engine.journal import Journal, JournalLine, open_journals, read_journal
+from reloader.engine.journal import Journal, JournalLine, read_journal
 from reloader.engine.transaction import end, finish_after_commit, left_out
 from reloader.engine.workspace import Workspace, silent
 from reloader.errors import NeedsHuman, ReloaderError
@@ -27,6 +27,7 @@ from reloader.paths import BLOBS, FRAGMENTS, Paths
 from reloader.pipeline.wish import Wish
 from reloader.plan.ops import Op
 from reloader.process.interrupts import Held
+from reloader.store import records
 from reloader.store.records import Current, Generation
 from reloader.wording.message import Message, Text
 
@@ -85,7 +86,7 @@ def recover(writer: Writer, pipeline: str, progress: Callable[[str], None] = sil
 
     Signals are held back during this; one that came is raised afterwards."""
     try:
-        found = open_journals(writer.paths.journals_dir(pipeline))
+        found = records.open_journals(writer.paths, pipeline)
         if not found:
             return []
         with Held() as held:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import IO
 
 from reloader.convert.transfer import ENTRIES
-from reloader.engine.journal import open_journals
 from reloader.errors import NeedsHuman, NotFoundError
 from reloader.frozen import frozen
 from reloader.kernel import PERCPU_TYPES, PLAIN_TYPES, Kernel, MapType
@@ -19,6 +18,7 @@ from reloader.layouts import archive
 from reloader.layouts.archive import Exported
 from reloader.lifecycle import texts
 from reloader.observe.pipeline import Observed, SeenMap, observe, opened
+from reloader.store import records
 from reloader.wording.message import Message
 
 
@@ -52,7 +52,7 @@ def look(host: Host, pipeline: str) -> Observed:
     seen = observe(host, None, pipeline)
     if seen.current is None:
         raise NotFoundError(texts.NO_SUCH_PIPELINE(names=pipeline, hint=texts.SEE_STATUS()))
-    if open_journals(host.paths.journals_dir(pipeline)):
+    if records.open_journals(host.paths, pipeline):
         raise NeedsHuman(texts.TRANSACTION_OPEN(pipeline=pipeline))
     return seen
 

@@ -92,15 +92,15 @@ class _Pipeline:
     """The pins of one pipeline, beside what its records explain."""
 
     def __init__(self, host: Host, name: str) -> None:
-        self._kernel, self._layout, self._name = host.kernel, host.paths, name
+        self._kernel, self._paths, self._name = host.kernel, host.paths, name
         self._root = host.paths.pipeline_pins(name)
         self._pins = inventory(host, name)
 
     def look(self) -> list[Dead | Kept]:
-        if records.open_journals(self._layout, self._name):
+        if records.open_journals(self._paths, self._name):
             return [Kept(path=self._root, why=texts.SWEEP_OPEN(pipeline=self._name))]
         try:
-            current = records.read_current(self._layout, self._name)
+            current = records.read_current(self._paths, self._name)
             explained = self._explained(current)
         except (NeedsHuman, NotFoundError) as error:
             return [Kept(path=self._root, why=texts.RECORDS_UNSOUND(why=error.message))]
@@ -112,7 +112,7 @@ class _Pipeline:
     def _rescued(self) -> Iterator[Kept]:
         """It may serve: a filter of traffic control is on none of the hooks that are looked at here."""
         if self._pins.rescue_contents:
-            yield Kept(path=self._layout.rescue_pins(self._name), why=texts.RESCUE_LOAD(pipeline=self._name))
+            yield Kept(path=self._paths.rescue_pins(self._name), why=texts.RESCUE_LOAD(pipeline=self._name))
 
     def _explained(self, current: Current | None) -> set[str]:
         """Every pin that the records speak of, whether it is there or not."""
@@ -124,11 +124,11 @@ class _Pipeline:
             *(m.pin for m in current.state.values()),
         }
         if current.generation:
-            generation = records.read_generation(self._layout, self._name, current.generation)
+            generation = records.read_generation(self._paths, self._name, current.generation)
             known |= {m.pin for m in generation.maps.values()}
-            known |= {self._layout.prog_pin(self._name, generation.load, p) for p in generation.progs}
-            known |= {self._layout.pub_pin(self._name, m) for m in generation.maps}
-            known.add(self._layout.load_pins(self._name, generation.load))
+            known |= {self._paths.prog_pin(self._name, generation.load, p) for p in generation.progs}
+            known |= {self._paths.pub_pin(self._name, m) for m in generation.maps}
+            known.add(self._paths.load_pins(self._name, generation.load))
         return known
 
     def _lives(self) -> bool:

@@ -17,7 +17,7 @@ from reloader.pipeline.fits import ecma, fits
 from reloader.pipeline.schema import pipeline_schema
 from reloader.wording.message import Message, Text, code_of
 
-_PLANNED = frozenset({"chain", "cgroup", "layout", "source"})  # fields that are promised
+_PLANNED = frozenset({"chain", "source"})  # fields that are promised
 _WORDS = {
     "string": "text",
     "integer": "a whole number",

@@ -22,7 +22,7 @@ KEEP_GENERATIONS = 20
 RESCUE_ROOM = 16384  # bytes; a rescue script takes three or four thousand
 
 WriteBeside = Callable[[Paths, Generation], None]
-"""Writes the rescue script of a generation that was just recorded; rescue.write_script."""
+"""Writes the rescue script of a generation that was just recorded; break_glass/script.py has it."""
 
 
 def store(paths: Paths, pipeline: str, blob: str, digest: str, fresh: Mapping[str, bytes]) -> None:

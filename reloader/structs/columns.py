@@ -2,7 +2,7 @@
 
 Every column becomes numbers or bytes in one C-level pass, and one struct packs the rows. What that pass does
 not understand is encoded once per distinct word, and the first one that does not fit is found there.
-Called by values.encode_columns, which gives it the encoder of a single cell. Pure.
+Called by `encode_columns` of structs/encode.py, which gives it the encoder of a single cell. Pure.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pathlib import Path
 from lab.crash import loop
 from lab.crash.loop import Chosen, Point, Tally
 from lab.crash.scenario import PIPELINE, SCENARIOS, Scene
-from reloader.engine.journal import open_journals
+from reloader.store.records import open_journals
 
 Strike = Callable[[], "subprocess.CompletedProcess[str]"]
 Which = Callable[[Sequence[int]], Sequence[int]]
@@ -60,7 +60,7 @@ def strike_recover(scene: Scene, name: str, middle: Point, strike: Strike) -> li
 
 def answer_of(scene: Scene, done: subprocess.CompletedProcess[str]) -> list[str]:
     """What is wrong with the exit code, given what is open now."""
-    left = bool(open_journals(scene.paths.journal_file(PIPELINE, "").parent))
+    left = bool(open_journals(scene.paths, PIPELINE))
     if "Traceback" in done.stderr:
         return [f"a traceback: {done.stderr[-600:]}"]
     if left and done.returncode not in (4, *UNLOCKED):

@@ -14,8 +14,8 @@ import pytest
 
 from lab.crash import loop
 from lab.crash.scenario import PIPELINE, SCENARIOS, Scene
-from reloader.engine.journal import open_journals
 from reloader.paths import BLOBS
+from reloader.store.records import open_journals
 from tests.crash import recovering
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
@@ -69,7 +69,7 @@ def test_a_journal_folder_that_cannot_be_read_is_not_an_empty_one(scene: Scene, 
     )
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, error["reason"], error["values"]["pipeline"]) == (4, "recovery-stopped", PIPELINE)
-    assert open_journals(journals)
+    assert open_journals(scene.paths, PIPELINE)
     assert not loop.judge(scene, before, "update")
     scene.reset()
 
@@ -86,7 +86,7 @@ def test_generations_that_cannot_be_read_cost_no_blob(opened: int, scene: Scene)
     )  # fmt: skip
     left = {p.name for kind in BLOBS for p in (scene.paths.records / kind).glob("*")}
     assert stored <= left, done.stderr
-    assert bool(open_journals(scene.paths.journal_file(PIPELINE, "").parent)) == (done.returncode == 4), done.stderr
+    assert bool(open_journals(scene.paths, PIPELINE)) == (done.returncode == 4), done.stderr
     scene.recover()
     scene.call("rollback", PIPELINE)
     scene.reset()

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reloader.disk import jsonable
-from reloader.engine.journal import Journal, JournalLine, open_journals, read_journal
+from reloader.engine.journal import Journal, JournalLine, read_journal
 from reloader.engine.journal import _seal as journal_seal
 from reloader.errors import NeedsHuman
+from reloader.paths import Paths
+from reloader.store.records import open_journals
 from tests.support import faults
 
 BEGIN = {"pipeline": "edge", "ops": [{"is": "Barrier"}], "after": [], "wish": None, "note": 'quotes " and ,"crc":"'}
@@ -154,7 +156,14 @@ def test_damage_is_told_with_its_place(path: Path) -> None:
 
 def test_an_ended_transaction_leaves_no_journal(path: Path) -> None:
     written(path)
-    assert open_journals(path.parent) == [path]
+    assert path.exists()
     Journal(path, seq=5).end()
-    assert open_journals(path.parent) == []
-    assert open_journals(path.parent / "nowhere") == []
+    assert not path.exists()
+
+
+def test_open_journals_are_found(tmp_path: Path) -> None:
+    paths = Paths(records=tmp_path)
+    assert open_journals(paths, "edge") == []
+    paths.journals_dir("edge").mkdir(parents=True)
+    written(found := paths.journal_file("edge", "1"))
+    assert open_journals(paths, "edge") == [found]

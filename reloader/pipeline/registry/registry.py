@@ -2,7 +2,6 @@
 
 Read when a pipeline names a stateSchema (its versions travel in the wish from then on) and by `reloader state`.
 Every file is judged whole: text, schema, layout, and whether its rules make every entry of the version before.
-Imports errors, layout, spec.{text,check,source,values}, state.*.
 """
 
 from __future__ import annotations
