@@ -89,6 +89,12 @@ def calls(path: Path) -> Iterator[tuple[Text, ast.Call]]:
                 yield text, node
 
 
+def test_regress_a_mapping_is_not_shown_as_python_writes_it() -> None:
+    """Trap: `panic closed: nothing passes at {'xdp:eth0': ''}`."""
+    with pytest.raises(TypeError):
+        Text("x", "at {places}")(places={"xdp:eth0": ""})
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_a_call_gives_every_value_of_its_text(path: Path) -> None:
     for text, call in calls(path):

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
 
     done = panic(env.host, args.pipeline, Panic(args.stance) if args.stance else None)
     text = {Panic.OPEN: texts.PANIC_OPEN, Panic.CLOSED: texts.PANIC_CLOSED}[done.stance]
-    env.output.print(text(pipeline=done.pipeline, attachments=done.attachments))
+    env.output.print(text(pipeline=done.pipeline, attachments=list(done.attachments)))
     env.output.note(texts.PANIC_ENDS(pipeline=args.pipeline))
     document = {"pipeline": done.pipeline, "stance": done.stance, "attachments": list(done.attachments)}
     env.output.document("Panic", document)

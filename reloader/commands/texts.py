@@ -110,9 +110,9 @@ WOULD_REMOVE = Text("would-remove", "would remove {kind} {path}: {why}")
 
 # panic
 
-PANIC_CLOSED = Text("panic-closed", "{pipeline}: panic closed: every packet is dropped at {attachments}")
+PANIC_CLOSED = Text("panic-closed", "{pipeline}: panic closed: nothing passes at {attachments}")
 PANIC_ENDS = Text("panic-ends", "`reloader apply FILE` or `reloader rollback {pipeline}` ends the panic")
-PANIC_OPEN = Text("panic-open", "{pipeline}: panic open: every packet passes at {attachments}")
+PANIC_OPEN = Text("panic-open", "{pipeline}: panic open: everything passes at {attachments}")
 
 # plan
 

@@ -25,6 +25,8 @@ class _Words(string.Formatter):
             return counted(value, one, many)
         if isinstance(value, (list, tuple, set, frozenset)):
             return ", ".join(map(str, value))
+        if isinstance(value, Mapping):
+            raise TypeError("a mapping has no words: give its names or its values")
         return str(super().format_field(value, format_spec))
 
 
