@@ -32,7 +32,7 @@ def test_apply_puts_a_lost_pin_back(stage: Stage, part: str) -> None:
     count(stage, 100)
     serving, pins = stage.attached(), stage.sandbox.pins()
     lose(stage, part)
-    assert "pins it again" in stage.call("status")["pipelines"][0]["problems"][0]
+    assert "restores the pin" in stage.call("status")["pipelines"][0]["problems"][0]
     result = stage.apply("v1", "10.0.0.1")["pipelines"][0]
     assert "restored" in result["why"]
     assert (stage.attached(), stage.sandbox.pins()) == (serving, pins), "the same program serves on"

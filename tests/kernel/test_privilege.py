@@ -163,5 +163,5 @@ def test_regress_a_panic_needs_no_more(stage: Stage) -> None:
     (Path(stage.sandbox.bpffs) / "edge/loads/1/progs/count_flows").unlink()
     refused = as_user(stage, ENOUGH, "panic", "edge", "--open")
     assert refused.code == 4
-    assert "takes CAP_SYS_ADMIN" in refused.err
+    assert "needs CAP_SYS_ADMIN" in refused.err
     assert stage.run("panic", "edge", "--open").code == 0
