@@ -46,7 +46,7 @@ READING = frozenset(
 
 BARE = {  # an error with words of its own → why no text has them
     "engine/transaction: AssertionError": "a fault of reloader, which no user can meet; for mypy",
-    "kernel/__init__: ValueError": "a fault of reloader: a descriptor is used after it was closed, as of Python's files",
+    "kernel/__init__: ValueError": "a fault of reloader: a descriptor is used after it was closed",
     "plan/ops/base: LookupError": "a fault of reloader: an op without an undo stands before the commit",
 }
 TOOLS = ("bpf", "verifier", "frozen", "disk/jsonable")  # below all texts: their words name a system call or a field
