@@ -89,13 +89,13 @@ def _late(there: Seen) -> bool:
 
 def _beside(seen: Observed, arrivals: Mapping[str, Arrival]) -> list[str]:
     """The others at our places, and programs of ours that no packet reaches."""
-    notes = []
+    notes = list[str]()
     for a in seen.generation.wish.attachments if seen.generation else ():
         there = seen.attachments[a.id]
         if there.alive:
-            notes += [f"attachment {a.id}: {one.effect(a.program)}" for one in there.neighbours]
+            notes += [texts.ATTACHMENT(attachment=a.id, what=one.effect(a.program)) for one in there.neighbours]
         if (found := arrivals.get(a.id)) and found.none_reached:
-            notes.append(f"attachment {a.id}: {unreached(a.program, found)}")
+            notes.append(texts.ATTACHMENT(attachment=a.id, what=unreached(a.program, found)))
     return notes
 
 
@@ -182,7 +182,7 @@ def _problems(paths: Paths, seen: Observed, name: str) -> list[str]:
         found.append(texts.FAILED_ATTEMPT(why=seen.current.last_error))
     problems = [one.with_hint() for one in found]
     panics = {a: _panic(a, seen) for a in seen.attachments}
-    return problems + [texts.ATTACHMENT(attachment=a, fault=p.with_hint()) for a, p in panics.items() if p]
+    return problems + [texts.ATTACHMENT(attachment=a, what=p.with_hint()) for a, p in panics.items() if p]
 
 
 def _drift(seen: Observed) -> list[str]:
@@ -191,7 +191,7 @@ def _drift(seen: Observed) -> list[str]:
     gone = [n for n in (seen.generation.maps if seen.generation else {}) if n not in seen.maps]
     held = [n for n, m in seen.maps.items() if m.unpinned or n in seen.unpublished]
     return [
-        *(texts.ATTACHMENT(attachment=a, fault=fault) for a, fault in other if not _panic(a, seen)),
+        *(texts.ATTACHMENT(attachment=a, what=fault) for a, fault in other if not _panic(a, seen)),
         *(texts.PIN_MISSING(map=n) for n in gone),
         *(texts.PIN_OF_PROGRAM_MISSING(program=p).with_hint() for p in seen.unpinned_progs),
         *(texts.PIN_OF_MAP_MISSING(map=n).with_hint() for n in held),

@@ -6,7 +6,7 @@ from reloader.wording.message import Text
 
 # attachments
 AS_RECORDED = Text("as-recorded", "as recorded")
-ATTACHMENT = Text("attachment", "attachment {attachment}: {fault}")
+ATTACHMENT = Text("attachment", "attachment {attachment}: {what}")
 LINK_PIN_MISSING = Text(
     "link-pin-missing", "our link's pin is missing", hint="`reloader apply FILE` makes the link again"
 )
