@@ -49,7 +49,7 @@ BARE = {  # an error with words of its own → why no text has them
     "kernel/__init__: ValueError": "a fault of reloader: a descriptor is used after it was closed",
     "plan/ops/base: LookupError": "a fault of reloader: an op without an undo stands before the commit",
 }
-TOOLS = ("bpf", "verifier", "frozen", "disk/jsonable")  # below all texts: their words name a system call or a field
+TOOLS = ("bpf", "verifier", "frozen", "wording/message", "disk/jsonable")  # below all texts: faults of calls and fields
 
 
 def test_a_message_carries_its_code_and_values() -> None:
