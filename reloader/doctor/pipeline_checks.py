@@ -25,7 +25,6 @@ from reloader.report.arrivals import Arrival, arrival_json, sample, unreached
 from reloader.report.attachment_faults import fault
 from reloader.store import records
 from reloader.store.records import Generation, blob_is_whole, blobs_of
-from reloader.wording.printable import counted
 
 ROOM = 16 << 20  # bytes on the disk of the records, below which it is nearly full
 
@@ -143,7 +142,7 @@ def _whole(paths: Paths, blob: str, digest: str) -> bool:
 def _attachment(name: str, wanted: WishAttachment, seen: Observed) -> Iterator[Finding]:
     if wrong := fault(wanted, seen):
         values = {"pipeline": name, "attachment": wanted.id, **wrong.json_values()}
-        what = f"{name}: attachment {wanted.id}: {wrong}"
+        what = texts.ATTACHMENT(pipeline=name, attachment=wanted.id, what=wrong)
         yield Finding(check="pipeline", ok=False, what=what, hint=wrong.hint, reason=wrong.code, values=values)
 
 
@@ -163,10 +162,6 @@ def _pins(name: str, seen: Observed, generation: Generation) -> Iterator[Finding
         yield Finding.of("pipeline", texts.SIDES_MISSING(pipeline=name, pins=seen.sides_gone))
     if missing := [p for p in generation.progs if p not in seen.progs]:
         yield Finding.of("pipeline", texts.PROGRAMS_MISSING(pipeline=name, programs=missing))
-
-
-def _bad(name: str, what: str, hint: str) -> Finding:
-    return Finding(check="pipeline", ok=False, what=f"{name}: {what}", hint=hint)
 
 
 def neighbours(host: Host) -> Iterator[Finding]:
@@ -190,23 +185,24 @@ def neighbours(host: Host) -> Iterator[Finding]:
 
 def _neighbours(place: tuple[str, str], attachment: WishAttachment, there: Seen) -> Iterator[Finding]:
     for one in there.neighbours:
-        hint = "`reloader apply FILE --take-over` removes it" if one.takes else ""
-        what = f"{place[0]}: attachment {place[1]}: {one.effect(attachment.program)}"
+        hint = texts.REMOVED_BY_TAKE_OVER() if one.takes else ""
+        what = texts.NEIGHBOUR(pipeline=place[0], attachment=place[1], effect=one.effect(attachment.program))
         values = {"pipeline": place[0], "attachment": place[1], **one.to_json()}
-        yield Finding(check="neighbours", ok=True, what=what, hint=hint, reason="neighbour", values=values)
+        yield Finding(check="neighbours", ok=True, what=what, hint=hint, reason=what.code, values=values)
 
 
 def _arrivals(place: tuple[str, str], attachment: WishAttachment, found: Arrival) -> Iterator[Finding]:
-    said = f"{place[0]}: attachment {place[1]}"
-    values = {"pipeline": place[0], "attachment": place[1], **(arrival_json(found) or {})}
+    about = {"pipeline": place[0], "attachment": place[1]}
+    values = {**about, **(arrival_json(found) or {})}
     if found.none_reached:
-        hint = "a program that runs before it keeps the packets: see `reloader status`"
-        what = f"{said}: {unreached(attachment.program, found)}"
-        yield Finding(check="arrivals", ok=False, what=what, hint=hint, reason="no_packet_seen", values=values)
+        what = texts.NO_PACKET_SEEN(**about, why=unreached(attachment.program, found))
     elif not found.measurable:
-        came = counted(found.packets, "packet")
-        what = f"{said}: too few packets to tell whether they reach {attachment.program}: {came} in the sample"
-        yield Finding(check="arrivals", ok=True, what=what, reason="not_measurable", values=values)
+        what = texts.NOT_MEASURABLE(**about, program=attachment.program, packets=found.packets)
+    else:
+        return
+    yield Finding(
+        check="arrivals", ok=not found.none_reached, what=what, hint=what.hint, reason=what.code, values=values
+    )
 
 
 CHECKS = (disk, foreign_folders, unexplained, pipelines, neighbours)

@@ -127,3 +127,19 @@ SIDES_MISSING = Text(
 STATE_MISSING = Text(
     "state-missing", "{pipeline}: state maps are missing: {maps}", hint="apply with {options} starts them empty"
 )
+
+# pipeline_checks: attachments
+
+ATTACHMENT = Text("attachment", "{pipeline}: attachment {attachment}: {what}")
+NEIGHBOUR = Text("neighbour", "{pipeline}: attachment {attachment}: {effect}")
+NOT_MEASURABLE = Text(
+    "not_measurable",
+    "{pipeline}: attachment {attachment}: too few packets to tell whether they reach {program}: "
+    "{packets:packet} in the sample",
+)
+NO_PACKET_SEEN = Text(
+    "no_packet_seen",
+    "{pipeline}: attachment {attachment}: {why}",
+    hint="a program that runs before it keeps the packets: see `reloader status`",
+)
+REMOVED_BY_TAKE_OVER = Text("removed-by-take-over", "`reloader apply FILE --take-over` removes it")

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reloader.break_glass.panic import panicking
+from reloader.engine import texts
 from reloader.errors import ReloaderError
 from reloader.kernel import Kernel
 from reloader.kernel.host import Host
 from reloader.pins.own_folders import pinned
 from reloader.store.records import Current, Generation
 
-__all__ = ["DISPLACED", "PANICKED", "displaced", "panicking", "reason_of", "require_own"]
+__all__ = ["PANICKED", "displaced", "panicking", "require_own"]
 
-PANICKED, DISPLACED = "panicked", "displaced"
+PANICKED = texts.PANIC_ATTACHED.code
 
 
 def displaced(kernel: Kernel, current: Current, programs: Mapping[str, int] | None = None) -> dict[str, int]:
@@ -42,13 +43,5 @@ def require_own(host: Host, generation: Generation, current: Current) -> None:
     wanted = {a.id: generation.progs.get(a.program, 0) for a in generation.wish.attachments}
     other = displaced(host.kernel, current, wanted)
     if other:
-        reason, why = reason_of(host, current.pipeline)
-        places = ", ".join(sorted(other))
-        raise ReloaderError(f"{why} at {places}", reason=reason, values={"attachments": other})
-
-
-def reason_of(host: Host, pipeline: str) -> tuple[str, str]:
-    """Why a link runs another program: a stable word, and a sentence."""
-    if panicking(host, pipeline):
-        return PANICKED, "a panic program is attached"
-    return DISPLACED, "another program is attached"
+        text = texts.PANIC_ATTACHED if panicking(host, current.pipeline) else texts.OTHER_ATTACHED
+        raise ReloaderError(text(places=sorted(other)), values={"attachments": other})

@@ -10,7 +10,8 @@ import os
 import sys
 import time
 
-from reloader.errors import AttachRefused, KernelError
+from reloader.engine import texts
+from reloader.errors import AttachRefused, KernelError, StepFailed
 from reloader.frozen import frozen
 from reloader.kernel import Kernel
 from reloader.kernel.host import Host
@@ -44,7 +45,7 @@ def create(kernel: Kernel, attachment: WishAttachment, *, program: str, path: st
     kernel.pins.mkdir(os.path.dirname(path))
     if kernel.pins.exists(path):
         if alive(kernel, path):  # its only pin: without it, packets would meet nothing
-            raise KernelError("link create", errno.EBUSY, f"{path}: our link serves at another place")
+            raise StepFailed("link create", errno.EBUSY, texts.LINK_ELSEWHERE(path=path))
         kernel.pins.unpin(path)  # of a place that is missing
     with kernel.pins.get(program) as prog:
         link = place_of(attachment.type, attachment.target).attach(kernel, prog, attachment.program)

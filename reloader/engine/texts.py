@@ -83,6 +83,12 @@ PROGRESS = Text("progress", "{step}: {done:entry}")
 PROGRESS_OF = Text("progress-of", "{step}: {done:,} of {count:entry}")
 RUN_TESTS_ALONE = Text("run-tests-alone", "`reloader test {file}` runs only the tests and changes nothing")
 
+# --- attached, links: what runs at a place
+
+LINK_ELSEWHERE = Text("link-elsewhere", "{path}: our link is attached to another place")
+OTHER_ATTACHED = Text("displaced", "another program is attached at {places}")
+PANIC_ATTACHED = Text("panicked", "a panic program is attached at {places}")
+
 # --- sharing: a group that reads the published maps
 
 CANNOT_PASS = Text("cannot-pass", "the group cannot pass {folder}: run `chmod o+x {folder}`")

@@ -23,7 +23,7 @@ from reloader.observe.in_force import link_at
 from reloader.paths import Paths, pin_name, read_panic_pin, read_state_pin
 from reloader.pins.inventory import Pins, inventory, program_infos
 from reloader.pins.own_folders import pinned
-from reloader.pipeline.enums import SIDE, SLOTS
+from reloader.pipeline.enums import SIDE, SLOTS, Panic
 from reloader.pipeline.model import Role
 from reloader.pipeline.wish import Wish, WishAttachment, WishMap
 from reloader.places import place_of
@@ -31,8 +31,6 @@ from reloader.places.place import Record, Seen
 from reloader.store import records
 from reloader.store.records import Current, Generation, MapRecord
 from reloader.structs.btf import Btf, TypeTree, layout_digest
-
-PANICS = {"open": "every packet passes", "closed": "every packet is dropped"}
 
 
 @frozen
@@ -115,11 +113,10 @@ def observe(host: Host, wish: Wish | None, pipeline: str) -> Observed:
     )
 
 
-def panic_of(there: Seen, seen: Observed) -> str:
-    """The panic that our link serves, in words; empty when it serves none."""
+def panic_of(there: Seen, seen: Observed) -> Panic | None:
+    """The panic whose program our link runs; None when it runs another program."""
     pin = seen.panics.get(there.link.prog_id, "") if there.link else ""
-    stance = read_panic_pin(pin)
-    return f"panic {stance}: {PANICS[stance]}" if pin else ""
+    return Panic(read_panic_pin(pin)) if pin else None
 
 
 def _side(kernel: Kernel, found: Pins, sides: tuple[str, ...]) -> int | None:

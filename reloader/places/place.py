@@ -213,6 +213,10 @@ class Place(Protocol):
     def panic(stance: str) -> str | None:
         """Name the program of the panic object that runs there for "open" or "closed"; None: it means nothing there."""
 
+    @staticmethod
+    def describe_panic(stance: str) -> Message:
+        """Say what the program of `panic` does there."""
+
     def traffic(self, kernel: Kernel) -> int | None:
         """Count the packets that came to the place since some time; None: they cannot be counted."""
 

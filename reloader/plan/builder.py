@@ -104,7 +104,7 @@ class Draft:
         )  # fmt: skip
         self.refusals = [c.refusal for c in self.maps if c.refusal]
         self.refusals += [r for c in self.maps if (r := self._lossy(c))]
-        self.refusals += [Refusal(message=c.refusal) for c in self.attachments if c.refusal]
+        self.refusals += [c.refusal for c in self.attachments if c.refusal]
         self.refusals += [Refusal(message=refusal(found)) for found in self.losses.unasked()]
 
     def _lossy(self, choice: MapChoice) -> Refusal | None:

@@ -45,13 +45,13 @@ class Method(StrEnum):
 class Refusal:
     """One reason why a plan cannot be carried out."""
 
-    message: str  # a Message; about an attachment a plain text
+    message: Message
     detail: tuple[str, ...] = ()  # lines below it
     cause: Message | None = None  # one of these lines, where it tells the fault more exactly
 
     def text(self) -> Block:
         """The message with its hint, and the lines below it."""
-        first = self.message.with_hint() if isinstance(self.message, Message) else self.message
+        first = self.message.with_hint()
         return Block(first, *(f"    {line}" for line in self.detail))
 
     def to_json(self) -> dict[str, object]:

@@ -6,7 +6,9 @@ Reads what observe saw, and touches nothing. Imports observe, places and the tex
 from __future__ import annotations
 
 from reloader.observe.pipeline import Observed, panic_of
+from reloader.pipeline.enums import Panic
 from reloader.pipeline.wish import WishAttachment
+from reloader.places import places, type_of
 from reloader.places.place import Foreign, Seen, Sight
 from reloader.report import texts
 from reloader.wording.message import Message
@@ -25,11 +27,16 @@ def fault(wanted: WishAttachment, seen: Observed) -> Message | None:
     if cause := _cause(there):
         return _with_others(there, there.foreign, cause, seen) if there.foreign else cause
     if panic := panic_of(there, seen):
-        return texts.PANIC(panic=panic)
+        return describe_panic(wanted.id, panic)
     recorded = seen.current.links.get(wanted.id) if seen.current else None
     if recorded and there.link and there.link.prog_id != recorded.prog:
         return texts.ANOTHER_PROGRAM(owner=there.owner)
     return None
+
+
+def describe_panic(attachment: str, panic: Panic) -> Message:
+    """Return what a panic does at the attachment with this id; its hint says how to end it."""
+    return texts.PANIC(panic=panic, effect=places()[type_of(attachment)].describe_panic(panic))
 
 
 def _cause(there: Seen) -> Message | None:

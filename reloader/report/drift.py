@@ -173,7 +173,7 @@ class Drift:
 
     kind: str  # "pipeline", "program", "attachment" or "map"
     name: str
-    what: str  # a Message; about an attachment a plain text
+    what: Message
     is_missing: bool = False
 
     def text(self) -> str:

@@ -22,7 +22,7 @@ from reloader.places.place import Seen
 from reloader.plan.state.compat import map_differences, wished_shape
 from reloader.report import texts
 from reloader.report.arrivals import Arrival, arrival_json, sample, unreached
-from reloader.report.attachment_faults import faults
+from reloader.report.attachment_faults import describe_panic, faults
 from reloader.store import records
 from reloader.store.records import Generation, MapRecord
 from reloader.store.trial_terms import guarded, left, overdue
@@ -89,13 +89,13 @@ def _late(there: Seen) -> bool:
 
 def _beside(seen: Observed, arrivals: Mapping[str, Arrival]) -> list[str]:
     """The others at our places, and programs of ours that no packet reaches."""
-    notes = []
+    notes = list[str]()
     for a in seen.generation.wish.attachments if seen.generation else ():
         there = seen.attachments[a.id]
         if there.alive:
-            notes += [f"attachment {a.id}: {one.effect(a.program)}" for one in there.neighbours]
+            notes += [texts.ATTACHMENT(attachment=a.id, what=one.effect(a.program)) for one in there.neighbours]
         if (found := arrivals.get(a.id)) and found.none_reached:
-            notes.append(f"attachment {a.id}: {unreached(a.program, found)}")
+            notes.append(texts.ATTACHMENT(attachment=a.id, what=unreached(a.program, found)))
     return notes
 
 
@@ -181,8 +181,8 @@ def _problems(paths: Paths, seen: Observed, name: str) -> list[str]:
     if seen.current and seen.current.last_error:
         found.append(texts.FAILED_ATTEMPT(why=seen.current.last_error))
     problems = [one.with_hint() for one in found]
-    panics = {a: panic_of(there, seen) for a, there in seen.attachments.items()}
-    return problems + [f"attachment {a}: {_ends(panic)}" for a, panic in panics.items() if panic]
+    panics = {a: _panic(a, seen) for a in seen.attachments}
+    return problems + [texts.ATTACHMENT(attachment=a, what=p.with_hint()) for a, p in panics.items() if p]
 
 
 def _drift(seen: Observed) -> list[str]:
@@ -191,15 +191,17 @@ def _drift(seen: Observed) -> list[str]:
     gone = [n for n in (seen.generation.maps if seen.generation else {}) if n not in seen.maps]
     held = [n for n, m in seen.maps.items() if m.unpinned or n in seen.unpublished]
     return [
-        *(f"attachment {a}: {fault}" for a, fault in other if not panic_of(seen.attachments[a], seen)),
+        *(texts.ATTACHMENT(attachment=a, what=fault) for a, fault in other if not _panic(a, seen)),
         *(texts.PIN_MISSING(map=n) for n in gone),
         *(texts.PIN_OF_PROGRAM_MISSING(program=p).with_hint() for p in seen.unpinned_progs),
         *(texts.PIN_OF_MAP_MISSING(map=n).with_hint() for n in held),
     ]
 
 
-def _ends(panic: str) -> str:
-    return f"{panic}; `reloader apply FILE` or `rollback` ends it"
+def _panic(attachment: str, seen: Observed) -> Message | None:
+    """What a panic does at an attachment; None when none does."""
+    panic = panic_of(seen.attachments[attachment], seen)
+    return describe_panic(attachment, panic) if panic else None
 
 
 def attachments_of(seen: Observed, arrivals: Mapping[str, Arrival] | None = None) -> list[dict[str, Any]]:
@@ -214,9 +216,7 @@ def attachments_of(seen: Observed, arrivals: Mapping[str, Arrival] | None = None
             "program": a.program,
             "prog_id": links[a.id].prog if a.id in links else 0,
             "link_id": links[a.id].id if a.id in links else 0,
-            "seen": _ends(panic)
-            if (panic := panic_of(seen.attachments[a.id], seen))
-            else wrong.get(a.id, "as recorded"),
+            "seen": panic.with_hint() if (panic := _panic(a.id, seen)) else wrong.get(a.id, texts.AS_RECORDED()),
             "neighbours": [one.to_json() for one in seen.attachments[a.id].neighbours],
             "arrivals": arrival_json((arrivals or {}).get(a.id)),
         }

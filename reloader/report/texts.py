@@ -5,10 +5,12 @@ from __future__ import annotations
 from reloader.wording.message import Text
 
 # attachments
+AS_RECORDED = Text("as-recorded", "as recorded")
+ATTACHMENT = Text("attachment", "attachment {attachment}: {what}")
 LINK_PIN_MISSING = Text(
     "link-pin-missing", "our link's pin is missing", hint="`reloader apply FILE` makes the link again"
 )
-PANIC = Text("panic", "{panic}", hint="`reloader apply FILE` or `rollback` ends it")
+PANIC = Text("panic", "panic {panic}: {effect}", hint="`reloader apply FILE` or `rollback` ends it")
 ANOTHER_PROGRAM = Text(
     "another-program",
     "our link runs {owner}, which another process attached",

@@ -675,7 +675,7 @@ def test_our_link_was_updated_by_somebody_else(serving: Stage, theirs: Any) -> N
         serving.write(blocking(serving.spec("v2")))
         for words in (["plan", serving.file], ["apply", serving.file], ["rollback", "edge", "--to", "1"]):
             done = serving.run(*words)
-            fails(serving, done, 65, "our link runs program 'pass_all'.*no record explains")
+            fails(serving, done, 65, "our link runs program 'pass_all'.*not in the records")
         assert serving.attached() == mine
         assert serving.call("status")["pipelines"][0]["state"] == "drift"
         kernel.links.update(link, new=ours, old=theirs)

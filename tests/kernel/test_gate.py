@@ -162,7 +162,7 @@ def test_the_plan_says_what_packets_can_meet(stage: Stage) -> None:
     assert attachments(stage, spec(stage, 2, gated=False)) == {"two versions at two hooks for about 1 ms"}
     first = stage.call("plan", stage.write(spec(stage, 2)))["pipelines"][0]["lines"]
     notes = [note for line in first for note in line["notes"]]
-    assert "no gate: the version that serves carries no generation" in notes
+    assert "the gate is not used: packets of the running version do not carry their generation" in notes
     stage.apply(spec(stage, 2))
     assert attachments(stage, spec(stage, 3)) == {"none (gate)"}
 

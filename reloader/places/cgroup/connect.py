@@ -185,6 +185,10 @@ class _Connect:
         """Allow every connect(), or refuse it."""
         return f"{cls.TYPE}_{stance}"
 
+    @staticmethod
+    def describe_panic(stance: str) -> Message:
+        return (texts.PANIC_OPEN if stance == "open" else texts.PANIC_CLOSED)()
+
     def traffic(self, kernel: Kernel) -> int | None:
         """The kernel does not count what a cgroup's sockets connect to."""
         return None

@@ -60,3 +60,7 @@ FULL = Text(
 NOT_TAKEN = Text(
     "refused-by-kernel", "the kernel refused it", hint="`reloader doctor --features` shows what this kernel has"
 )
+
+# a panic
+PANIC_OPEN = Text("panic-open", "every connect() is allowed")
+PANIC_CLOSED = Text("panic-closed", "every connect() is refused")

@@ -124,3 +124,8 @@ def _normal(path: str) -> str:
     /proc/self/ns/net come to mean whoever read it first."""
     folder, name = os.path.split(os.path.normpath(path))
     return _NAMED + name if os.path.realpath(folder) == _NAMED.rstrip("/") else path
+
+
+def describe_panic(stance: str) -> Message:
+    """Say what the panic program of a stance does with packets."""
+    return (texts.PANIC_OPEN if stance == "open" else texts.PANIC_CLOSED)()

@@ -157,6 +157,10 @@ class Tcx:
     def panic(stance: str) -> str | None:
         return f"tcx_{stance}"
 
+    @staticmethod
+    def describe_panic(stance: str) -> Message:
+        return fields.describe_panic(stance)
+
     def traffic(self, kernel: Kernel) -> int | None:
         return self.at.counted(kernel, "tx_packets" if self.direction == "egress" else "rx_packets")
 

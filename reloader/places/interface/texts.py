@@ -114,3 +114,7 @@ DRIVER_LIMITS = Text(
     "driver-limits",
     "{skb}; or look at the driver's limits (queues, ring size, features: `ethtool -l`, `-g`, `-k`)",
 )
+
+# a panic
+PANIC_OPEN = Text("panic-open", "every packet passes")
+PANIC_CLOSED = Text("panic-closed", "every packet is dropped")

@@ -161,6 +161,10 @@ class Xdp:
     def panic(stance: str) -> str | None:
         return f"xdp_{stance}"
 
+    @staticmethod
+    def describe_panic(stance: str) -> Message:
+        return fields.describe_panic(stance)
+
     def traffic(self, kernel: Kernel) -> int | None:
         return self.at.counted(kernel, "rx_packets")
 

@@ -16,9 +16,11 @@ from reloader.observe.pipeline import Observed
 from reloader.pipeline.enums import GATE, GATE_STATS
 from reloader.pipeline.wish import Wish
 from reloader.plan import ops
+from reloader.plan.attach import texts
 from reloader.plan.attach.attachments import AttachmentChoice
 from reloader.plan.config.map_exchange import Place
 from reloader.plan.ops import Op
+from reloader.wording.message import Message
 
 GRACE = 0.1  # s; how long a packet may be on its way from the first hook to a later one
 SWAP_MS = 1  # between two swaps, on a small machine; for the plan's words only
@@ -29,7 +31,7 @@ class Gate:
     """What a change can do about packets that pass several hooks."""
 
     open: bool = False  # whether later hooks hand packets of the generation before back to it
-    why_not: str = ""  # where the author asked for it and it cannot; empty otherwise
+    why_not: Message | None = None  # where the author asked for it and it cannot
 
 
 def gate_of(wish: Wish, seen: Observed, choices: Sequence[AttachmentChoice], *, fresh: bool, converting: bool) -> Gate:
@@ -37,12 +39,12 @@ def gate_of(wish: Wish, seen: Observed, choices: Sequence[AttachmentChoice], *, 
     if not wish.gates or len(swaps) < 2 or not fresh:
         return Gate()
     if seen.generation is None or not seen.generation.wish.gates:
-        return Gate(why_not="the version that serves carries no generation")
+        return Gate(why_not=texts.GENERATION_NOT_CARRIED())
     if converting:
-        return Gate(why_not="state moves to another layout in the same change")
+        return Gate(why_not=texts.STATE_CONVERTED())
     before = {(c.wanted.program, op.old) for c in choices for op in c.ops if isinstance(op, ops.SwapLink)}
     if len({program for program, _ in before}) < len(before):
-        return Gate(why_not="one program follows several")
+        return Gate(why_not=texts.FOLLOWS_SEVERAL())
     return Gate(open=True)
 
 
@@ -86,9 +88,9 @@ def told(choices: Sequence[AttachmentChoice], gate: Gate) -> list[AttachmentChoi
     swaps = sum(isinstance(op, ops.SwapLink) for c in choices for op in c.ops)
     if swaps < 2:
         return list(choices)
-    mixture = f"two versions at two hooks for about {(swaps - 1) * SWAP_MS} ms"
-    words = "none (gate)" if gate.open else mixture
-    notes = (f"no gate: {gate.why_not}",) if gate.why_not else ()
+    mixture = texts.MIXTURE(milliseconds=(swaps - 1) * SWAP_MS)
+    words = texts.NONE_GATE() if gate.open else mixture
+    notes = (texts.GATE_NOT_USED(why=gate.why_not),) if gate.why_not else ()
     swapped = [any(isinstance(op, ops.SwapLink) for op in c.ops) for c in choices]
     return [
         replace(c, interruption=words, notes=(*c.notes, *notes)) if swaps_here else c
