@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         return _drift(args, env)
     if args.new is None:
         raise UsageError(texts.TWO_GENERATIONS(pipeline=args.pipeline))
-    from reloader.report.status import diff
+    from reloader.report.diff import diff
 
     lines = diff(env.paths, args.pipeline, args.old, args.new)
     _print(env, lines, texts.ALIKE(old=args.old, new=args.new))

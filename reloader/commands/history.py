@@ -23,7 +23,7 @@ def arguments(commands: Commands) -> None:
 
 def run(args: argparse.Namespace, env: Environment) -> int:
     """Stored generations, newest last."""
-    from reloader.report.status import history
+    from reloader.report.history import history
 
     rows = history(env.paths, args.pipeline)
     env.output.table(

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     """One generation, whole, or the contents of one of its maps."""
     if args.map or args.live:
         return _map(args, env)
-    from reloader.report.status import show
+    from reloader.report.history import show
 
     body = show(env.paths, args.pipeline, args.generation)
     _print_tree(env, body)
@@ -71,23 +71,23 @@ def _one_line(item: Any) -> str:
 
 
 def _map(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.report import drift
+    from reloader.report import contents
 
     if not args.map:
         raise UsageError(texts.LIVE_NEEDS_MAP(pipeline=args.pipeline))
     if args.live and args.generation is not None:
         raise UsageError(texts.LIVE_IS_NOW())
     if args.live:
-        body = drift.live_contents(env.host, args.pipeline, args.map)
+        body = contents.live_contents(env.host, args.pipeline, args.map)
     else:
-        body = drift.contents(env.paths, args.pipeline, args.generation, args.map)
+        body = contents.contents(env.paths, args.pipeline, args.generation, args.map)
     _print_map(env, body)
     env.output.document("MapContents", body)
     return 0
 
 
 def _print_map(env: Environment, body: dict[str, Any]) -> None:
-    from reloader.report.drift import words
+    from reloader.report.contents import words
 
     for row in body["entries"]:
         sign, colour = SIGNS[row["state"]]

@@ -1,6 +1,6 @@
-"""What happened and what is: status, history, one generation, and two compared, as JSON-able values.
+"""Where pipelines stand, as records and kernel tell.
 
-Reads records and the kernel, changes nothing. Called by commands/.
+Reads records and the kernel, changes nothing. Called by commands/status.py.
 """
 
 from __future__ import annotations
@@ -15,11 +15,8 @@ from reloader.kernel.host import Host
 from reloader.observe.pipeline import Observed, observe, panic_of
 from reloader.paths import Paths
 from reloader.pins.own_folders import pinned
-from reloader.pipeline import constant_values
 from reloader.pipeline.model import Role
-from reloader.pipeline.wish import Wish
 from reloader.places.place import Seen
-from reloader.plan.state.compat import map_differences, wished_shape
 from reloader.report import texts
 from reloader.report.arrivals import Arrival, arrival_json, sample, unreached
 from reloader.report.attachment_faults import faults
@@ -255,126 +252,3 @@ def _map(host: Host, pipeline: str, name: str, known: MapRecord, generation: Gen
         entries = host.kernel.maps.count(fd) if info.type in PLAIN_TYPES else None
     kind = MapType(info.type).name.lower() if info.type in MapType.__members__.values() else str(info.type)
     return {**row, "id": info.id, "type": kind, "entries": entries, "max_entries": info.max_entries}
-
-
-def history(paths: Paths, pipeline: str) -> list[dict[str, Any]]:
-    """Stored generations, oldest first (schemas/history.schema.json)."""
-    current = current_of(paths, pipeline)
-    rows = []
-    for number in records.generation_numbers(paths, pipeline):
-        generation = records.read_generation(paths, pipeline, number)
-        rows.append(
-            {
-                "generation": number,
-                "current": number == current.generation,
-                "load": generation.load,
-                "created": generation.created,
-                "source": generation.wish.source_revision,
-                "reason": generation.reason,
-                "objects": [o.digest[:12] for o in generation.wish.objects],
-                "changes": list(generation.changes),
-                "outcome": generation.outcome.words if generation.outcome else "",
-            }
-        )
-    return rows
-
-
-def current_of(paths: Paths, pipeline: str) -> records.Current:
-    current = records.read_current(paths, pipeline)
-    if current is None:
-        hint = texts.KNOWN_PIPELINES(known=records.pipelines(paths) or texts.NONE())
-        raise NotFoundError(texts.NO_SUCH_PIPELINE(pipeline=pipeline), hint=hint)
-    return current
-
-
-def show(paths: Paths, pipeline: str, number: int | None) -> dict[str, Any]:
-    """One generation: the wish in force, ids, changes."""
-    current = current_of(paths, pipeline)
-    number = number or current.generation or max(records.generation_numbers(paths, pipeline), default=0)
-    generation = records.read_generation(paths, pipeline, number)
-    wish = generation.wish
-    return {
-        "pipeline": pipeline,
-        "generation": number,
-        "current": number == current.generation,
-        "load": generation.load,
-        "created": generation.created,
-        "reason": generation.reason,
-        "source": wish.source_revision,
-        "boot_id": generation.boot_id,
-        "objects": [{"path": o.path, "sha256": o.digest} for o in wish.objects],
-        "rodata": constant_values.shown(wish),
-        "programs": [{"name": p, "id": generation.progs.get(p, 0)} for p in wish.programs],
-        "attachments": [
-            {"id": a.id, "type": a.type, "program": a.program, "target": a.target} for a in wish.attachments
-        ],
-        "maps": [_shown_map(generation, m.name) for m in wish.maps],
-        "tests": wish.tests.count if wish.tests else 0,
-        "changes": list(generation.changes),
-    }
-
-
-def _shown_map(generation: Generation, name: str) -> dict[str, Any]:
-    wanted, known = generation.wish.map(name), generation.maps.get(name)
-    return {
-        "name": name,
-        "role": wanted.role.value,
-        "type": MapType(wanted.type).name.lower(),
-        "id": known.id if known else 0,
-        "pin": known.pin if known else wanted.pin,
-        "key_size": wanted.key_size,
-        "value_size": wanted.value_size,
-        "max_entries": wanted.max_entries,
-        "entries": wanted.entries.count if wanted.entries else None,
-        "key": str(wanted.key.name) if wanted.key else "",
-        "value": str(wanted.value.name) if wanted.value else "",
-    }
-
-
-def diff(paths: Paths, pipeline: str, old: int, new: int) -> list[str]:
-    """Lines that say what generation `new` asks for otherwise than `old`."""
-    current_of(paths, pipeline)
-    before = records.read_generation(paths, pipeline, old).wish
-    after = records.read_generation(paths, pipeline, new).wish
-    return [
-        *_set_diff("object", [o.digest[:12] for o in before.objects], [o.digest[:12] for o in after.objects]),
-        *_set_diff("program", before.programs, after.programs),
-        *(f"~ rodata {c.path}: {c.text()}" for c in constant_values.changes(before, after)),
-        *_dict_diff("attachment", _attach_words(before), _attach_words(after)),
-        *_map_diff(before, after),
-        *_test_diff(before, after),
-    ]
-
-
-def _test_diff(before: Wish, after: Wish) -> list[str]:
-    old, new = (wish.tests.digest if wish.tests else "" for wish in (before, after))
-    counts = [wish.tests.count if wish.tests else 0 for wish in (before, after)]
-    return [f"~ tests: {texts.TESTS_CHANGED(old=counts[0], new=counts[1])}"] if old != new else []
-
-
-def _attach_words(wish: Wish) -> dict[str, str]:
-    return {a.id: f"{a.program} {' '.join(f'{k}={v}' for k, v in sorted(a.target.items()))}" for a in wish.attachments}
-
-
-def _set_diff(kind: str, old: Any, new: Any) -> list[str]:
-    gone, come = sorted(set(old) - set(new)), sorted(set(new) - set(old))
-    return [*(f"- {kind} {o}" for o in gone), *(f"+ {kind} {n}" for n in come)]
-
-
-def _dict_diff(kind: str, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    changed = sorted(k for k in old.keys() & new.keys() if old[k] != new[k])
-    return [*_set_diff(kind, old, new), *(f"~ {kind} {k}: {old[k]} → {new[k]}" for k in changed)]
-
-
-def _map_diff(before: Wish, after: Wish) -> list[str]:
-    old, new = {m.name: m for m in before.maps}, {m.name: m for m in after.maps}
-    lines = _set_diff("map", old, new)
-    for name in sorted(old.keys() & new.keys()):
-        a, b = old[name], new[name]
-        if a.role is not b.role:
-            lines.append(f"~ map {name}: {texts.ROLE_CHANGED(old=a.role, new=b.role)}")
-        lines += [f"~ map {name}: {d}" for d in map_differences(wished_shape(a), wished_shape(b))]
-        if a.entries != b.entries:
-            counts = [m.entries.count if m.entries else texts.NONE() for m in (a, b)]
-            lines.append(f"~ map {name}: {texts.ENTRIES_CHANGED(old=counts[0], new=counts[1])}")
-    return lines
