@@ -5,6 +5,7 @@ from __future__ import annotations
 from reloader.wording.message import Text
 
 # attachments
+AS_RECORDED = Text("as-recorded", "as recorded")
 LINK_PIN_MISSING = Text(
     "link-pin-missing", "our link's pin is missing", hint="`reloader apply FILE` makes the link again"
 )
