@@ -1,4 +1,4 @@
-"""The stored generations of a pipeline, and one of them whole, as JSON-able values.
+"""The stored generations of a pipeline, and one of them whole.
 
 Reads records, changes nothing. Called by commands/history.py and commands/show.py; `current_of` by all reports.
 """
@@ -8,37 +8,53 @@ from __future__ import annotations
 from typing import Any
 
 from reloader.errors import NotFoundError
+from reloader.frozen import frozen
 from reloader.kernel import MapType
 from reloader.paths import Paths
 from reloader.pipeline import constant_values
+from reloader.plan.model import Sign, sign_of
 from reloader.report import texts
 from reloader.store import records
 from reloader.store.records import Generation
 
 
-def history(paths: Paths, pipeline: str) -> list[dict[str, Any]]:
-    """Stored generations, oldest first (schemas/history.schema.json)."""
+@frozen
+class HistoryRow:
+    """One stored generation of a pipeline."""
+
+    generation: Generation
+    is_current: bool
+
+    def changes(self) -> tuple[str, ...]:
+        """Return the lines of what the generation changed, without what it kept."""
+        return tuple(line for line in self.generation.changes if sign_of(line) is not Sign.KEEP)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `history -o json` prints it (schemas/history.schema.json)."""
+        of, outcome = self.generation, self.generation.outcome
+        return {
+            "generation": of.number,
+            "current": self.is_current,
+            "load": of.load,
+            "created": of.created,
+            "source": of.wish.source_revision,
+            "reason": of.reason,
+            "objects": [o.digest[:12] for o in of.wish.objects],
+            "changes": list(of.changes),
+            "outcome": outcome.words if outcome else "",
+            "outcome_kind": outcome.kind.value if outcome else "",
+        }
+
+
+def history(paths: Paths, pipeline: str) -> list[HistoryRow]:
+    """Return the stored generations, oldest first."""
     current = current_of(paths, pipeline)
-    rows = []
-    for number in records.generation_numbers(paths, pipeline):
-        generation = records.read_generation(paths, pipeline, number)
-        rows.append(
-            {
-                "generation": number,
-                "current": number == current.generation,
-                "load": generation.load,
-                "created": generation.created,
-                "source": generation.wish.source_revision,
-                "reason": generation.reason,
-                "objects": [o.digest[:12] for o in generation.wish.objects],
-                "changes": list(generation.changes),
-                "outcome": generation.outcome.words if generation.outcome else "",
-            }
-        )
-    return rows
+    stored = [records.read_generation(paths, pipeline, n) for n in records.generation_numbers(paths, pipeline)]
+    return [HistoryRow(generation=one, is_current=one.number == current.generation) for one in stored]
 
 
 def current_of(paths: Paths, pipeline: str) -> records.Current:
+    """Return the record of where a pipeline stands; NotFoundError when it has none."""
     current = records.read_current(paths, pipeline)
     if current is None:
         hint = texts.KNOWN_PIPELINES(known=records.pipelines(paths) or texts.NONE())

@@ -60,6 +60,7 @@ def test_as_declared_and_back(stage: Stage, declared: str, normal: str, then: st
     assert verdict(stage) == then
     assert stage.counted() == counted + PACKETS, "only what came before the panic is counted"
     assert attachment(stage)["seen"].startswith(f"panic {declared}")
+    assert attachment(stage)["reason"] == "panic"
     again = stage.call("panic", "edge")
     assert again == done
     plan = stage.call("plan", stage.file)
