@@ -94,7 +94,7 @@ def test_status_of_what_is_not_well(stage: Stage) -> None:
         stage.kernel.pins.unpin(pin)
         assert state()[0] == "drift"
         assert "our link's pin is missing" in state()[1]
-        assert reasons() == {"link-pin-missing"}
+        assert reasons() == {"occupied-by-link"}
         stage.kernel.pins.pin(held, pin)
     assert (state(), reasons()) == (("serving", ""), {"as-recorded"})
     journal = stage.paths.journal_file("edge", "1")
