@@ -10,6 +10,7 @@ from typing import Any
 
 from reloader.config_maps.entry_changes import entry_diff, live_entries, split_records
 from reloader.errors import NotFoundError, RefusedChange
+from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Kernel, MapType
 from reloader.kernel.host import Host
 from reloader.observe.handles import declared, handles
@@ -33,8 +34,37 @@ SAME, CHANGED, EXTRA, MISSING = "same", "changed", "extra", "missing"
 Types = tuple[TypeTree | None, TypeTree | None]  # of key and value; None: nothing describes it
 
 
-def contents(paths: Paths, pipeline: str, number: int | None, name: str) -> dict[str, Any]:
-    """What a stored generation lists for a config map."""
+@frozen
+class Contents:
+    """The entries of one map."""
+
+    pipeline: str
+    generation: int
+    map: str
+    role: Role
+    live: bool  # from the kernel, not from the record
+    entries: tuple[dict[str, Any], ...]  # one each: its state, key, value, and what is listed for it
+
+    @property
+    def differing(self) -> int:
+        """Return how many entries are not as listed."""
+        return sum(row["state"] != SAME for row in self.entries)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `show --map -o json` prints it (schemas/map-contents.schema.json)."""
+        return {
+            "pipeline": self.pipeline,
+            "generation": self.generation,
+            "map": self.map,
+            "role": self.role.value,
+            "live": self.live,
+            "differing": self.differing,
+            "entries": list(self.entries),
+        }
+
+
+def contents(paths: Paths, pipeline: str, number: int | None, name: str) -> Contents:
+    """Return what a stored generation lists for a config map."""
     current = current_of(paths, pipeline)
     generation = records.read_generation(paths, pipeline, number or current.generation)
     wanted = _map(generation, name)
@@ -43,17 +73,17 @@ def contents(paths: Paths, pipeline: str, number: int | None, name: str) -> dict
     rows = [
         _row(wanted, (wanted.key, wanted.value), SAME, k, v, None) for k, v in listed_entries(paths, wanted).items()
     ]
-    return _document(generation, wanted, rows, live=False)
+    return _contents(generation, wanted, rows, live=False)
 
 
-def live_contents(host: Host, pipeline: str, name: str) -> dict[str, Any]:
-    """What the live map holds; of a config map with what the generation lists otherwise."""
+def live_contents(host: Host, pipeline: str, name: str) -> Contents:
+    """Return what the live map holds; of a config map with what the generation lists otherwise."""
     generation, seen = in_service(host, pipeline)
     wanted, there = _map(generation, name), seen.maps.get(name)
     if there is None:
         raise NotFoundError(texts.MAP_NOT_FOUND(pipeline=pipeline, map=name))
     if there.info.type in HANDLE_TYPES:
-        return _document(generation, wanted, handle_rows(host, generation, wanted, there), live=True)
+        return _contents(generation, wanted, handle_rows(host, generation, wanted, there), live=True)
     if there.info.type not in PLAIN_TYPES:
         raise RefusedChange(texts.ENTRIES_NOT_SHOWN(pipeline=pipeline, map=name, type=type_name(there.info.type)))
     held = _held(host.kernel, there)
@@ -61,7 +91,7 @@ def live_contents(host: Host, pipeline: str, name: str) -> dict[str, Any]:
         rows = [_row(wanted, (there.key, there.value), SAME, k, v, None) for k, v in held.items()]
     else:
         rows = list(compared(wanted, there, held, listed_entries(host.paths, wanted)))
-    return _document(generation, wanted, rows, live=True)
+    return _contents(generation, wanted, rows, live=True)
 
 
 def handle_rows(host: Host, generation: Generation, wanted: WishMap, there: SeenMap) -> list[dict[str, Any]]:
@@ -81,16 +111,15 @@ def handle_rows(host: Host, generation: Generation, wanted: WishMap, there: Seen
     return rows
 
 
-def _document(generation: Generation, wanted: WishMap, rows: list[dict[str, Any]], *, live: bool) -> dict[str, Any]:
-    return {
-        "pipeline": generation.wish.pipeline,
-        "generation": generation.number,
-        "map": wanted.name,
-        "role": wanted.role.value,
-        "live": live,
-        "differing": sum(row["state"] != SAME for row in rows),
-        "entries": rows,
-    }
+def _contents(generation: Generation, wanted: WishMap, rows: list[dict[str, Any]], *, live: bool) -> Contents:
+    return Contents(
+        pipeline=generation.wish.pipeline,
+        generation=generation.number,
+        map=wanted.name,
+        role=wanted.role,
+        live=live,
+        entries=tuple(rows),
+    )
 
 
 def in_service(host: Host, pipeline: str) -> tuple[Generation, Observed]:

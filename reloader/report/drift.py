@@ -38,12 +38,6 @@ class Drift:
         return f"{'-' if self.is_missing else '~'} {self.kind} {self.name}: {self.what}"
 
 
-def drift(host: Host, pipeline: str) -> tuple[int, list[str]]:
-    """The current generation, and lines that say what the kernel shows otherwise."""
-    number, found = find_drift(host, pipeline)
-    return number, [one.text() for one in found]
-
-
 def find_drift(host: Host, pipeline: str) -> tuple[int, tuple[Drift, ...]]:
     """Return the current generation, and what the kernel shows otherwise."""
     generation, seen = in_service(host, pipeline)
