@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         return _drift(args, env)
     if args.new is None:
         raise UsageError(texts.TWO_GENERATIONS(pipeline=args.pipeline))
-    from reloader.report.status import diff
+    from reloader.report.diff import diff
 
     lines = diff(env.paths, args.pipeline, args.old, args.new)
     _print(env, lines, texts.ALIKE(old=args.old, new=args.new))
@@ -46,11 +46,12 @@ def run(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _drift(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.report.drift import drift
+    from reloader.report.drift import find_drift
 
     if args.old is not None:
         raise UsageError(texts.LIVE_HAS_NO_NUMBERS(pipeline=args.pipeline))
-    number, lines = drift(env.host, args.pipeline)
+    number, found = find_drift(env.host, args.pipeline)
+    lines = [one.text() for one in found]
     _print(env, lines, texts.NO_DRIFT(generation=number))
     body = {"pipeline": args.pipeline, "old": number, "new": 0, "live": True, "lines": lines}
     env.output.document("Diff", body)

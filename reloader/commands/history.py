@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
 from reloader.commands.environment import Environment
 from reloader.commands.parser import Commands, command
+
+if TYPE_CHECKING:
+    from reloader.report.history import HistoryRow
 
 
 def arguments(commands: Commands) -> None:
@@ -23,28 +26,26 @@ def arguments(commands: Commands) -> None:
 
 def run(args: argparse.Namespace, env: Environment) -> int:
     """Stored generations, newest last."""
-    from reloader.report.status import history
+    from reloader.report.history import history
 
     rows = history(env.paths, args.pipeline)
-    env.output.table(
-        ("GENERATION", "LOAD", "CREATED", "SOURCE", "WHY", "TRIAL", "CHANGES"),
-        [
-            (
-                f"{'*' if r['current'] else ' '} {r['generation']}",
-                r["load"],
-                r["created"],
-                r["source"],
-                r["reason"],
-                r["outcome"] or "-",
-                _short(r),
-            )
-            for r in rows
-        ],
-    )
-    env.output.document("History", {"pipeline": args.pipeline, "generations": rows})
+    env.output.table(("GENERATION", "LOAD", "CREATED", "SOURCE", "WHY", "TRIAL", "CHANGES"), [_cells(r) for r in rows])
+    env.output.document("History", {"pipeline": args.pipeline, "generations": [r.to_json() for r in rows]})
     return 0
 
 
-def _short(row: dict[str, Any]) -> str:
-    lines = [line for line in row["changes"] if not line.startswith(" ")]
+def _cells(row: HistoryRow) -> tuple[str | int, ...]:
+    of = row.generation
+    return (
+        f"{'*' if row.is_current else ' '} {of.number}",
+        of.load,
+        of.created,
+        of.wish.source_revision,
+        of.reason,
+        of.outcome.words if of.outcome else "-",
+        _short(row.changes()),
+    )
+
+
+def _short(lines: tuple[str, ...]) -> str:
     return lines[0] + (f" (+{len(lines) - 1} more)" if len(lines) > 1 else "") if lines else ""

@@ -50,6 +50,7 @@ def _unchanged(pipeline: str, generation: int) -> dict[str, Any]:
         "bridge": {},
         "tests": [],
         "outcome": "",
+        "outcome_kind": "",
         "left_out": {},
         "unconfirmed": 0.0,
     }

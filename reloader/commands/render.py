@@ -95,7 +95,8 @@ def result_json(result: Result) -> dict[str, Any]:
         "recovered": list(result.recovered),
         "bridge": dict(result.bridge),
         "tests": [one.to_json() for one in result.proof],
-        "outcome": result.outcome,
+        "outcome": result.outcome.words if result.outcome else "",
+        "outcome_kind": result.outcome.kind.value if result.outcome else "",
         "left_out": result.left_out,
         "unconfirmed": round(result.unconfirmed, 3),
     }
@@ -137,7 +138,7 @@ def show_result(output: Output, result: Result) -> None:
     for name, count in sorted(result.left_out.items()):
         output.print(f"  {texts.LEFT_OUT(map=name, count=count)}")
     if result.outcome:
-        output.print(f"  {result.outcome}")
+        output.print(f"  {result.outcome.words}")
     if result.unconfirmed:
         output.print(f"  {texts.ROLLS_BACK_IN(pipeline=result.pipeline, seconds=result.unconfirmed)}")
     for line in result.plan.lines:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reloader.commands import texts
 from reloader.commands.environment import Environment
 from reloader.commands.parser import Commands, command
 from reloader.errors import UsageError
+
+if TYPE_CHECKING:
+    from reloader.report.contents import Contents
 
 SIGNS = {"same": (" ", ""), "changed": ("~", "yellow"), "extra": ("+", "green"), "missing": ("-", "red")}
 
@@ -39,7 +42,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     """One generation, whole, or the contents of one of its maps."""
     if args.map or args.live:
         return _map(args, env)
-    from reloader.report.status import show
+    from reloader.report.history import show
 
     body = show(env.paths, args.pipeline, args.generation)
     _print_tree(env, body)
@@ -71,27 +74,27 @@ def _one_line(item: Any) -> str:
 
 
 def _map(args: argparse.Namespace, env: Environment) -> int:
-    from reloader.report import drift
+    from reloader.report import contents
 
     if not args.map:
         raise UsageError(texts.LIVE_NEEDS_MAP(pipeline=args.pipeline))
     if args.live and args.generation is not None:
         raise UsageError(texts.LIVE_IS_NOW())
     if args.live:
-        body = drift.live_contents(env.host, args.pipeline, args.map)
+        found = contents.live_contents(env.host, args.pipeline, args.map)
     else:
-        body = drift.contents(env.paths, args.pipeline, args.generation, args.map)
-    _print_map(env, body)
-    env.output.document("MapContents", body)
+        found = contents.contents(env.paths, args.pipeline, args.generation, args.map)
+    _print_map(env, found)
+    env.output.document("MapContents", found.to_json())
     return 0
 
 
-def _print_map(env: Environment, body: dict[str, Any]) -> None:
-    from reloader.report.drift import words
+def _print_map(env: Environment, found: Contents) -> None:
+    from reloader.report.contents import words
 
-    for row in body["entries"]:
+    for row in found.entries:
         sign, colour = SIGNS[row["state"]]
         env.output.print((f"{sign} {words(row)}", colour))
-    text = texts.DIFFERING if body["live"] and body["differing"] else texts.ENTRIES
-    values = {name: body[name] for name in ("map", "differing", "generation")}
-    env.output.note(text(count=len(body["entries"]), **values))
+    text = texts.DIFFERING if found.live and found.differing else texts.ENTRIES
+    count = len(found.entries)
+    env.output.note(text(count=count, map=found.map, differing=found.differing, generation=found.generation))

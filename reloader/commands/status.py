@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
 from reloader.commands import texts
 from reloader.commands.environment import Environment
 from reloader.commands.parser import Commands, command
+
+if TYPE_CHECKING:
+    from reloader.report.status import MapStatus, PipelineStatus
 
 STATE_COLOUR = {"serving": "green", "unconfirmed": "yellow", "removed": "dim", "orphaned": "yellow"}
 """All others are red."""
@@ -35,27 +38,27 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         env.output.print(texts.NO_PIPELINES())
     for one in found:
         _show(env, one)
-    env.output.document("Status", {"pipelines": found})
+    env.output.document("Status", {"pipelines": [one.to_json() for one in found]})
     return 0
 
 
-def _show(env: Environment, one: dict[str, Any]) -> None:
+def _show(env: Environment, one: PipelineStatus) -> None:
     out = env.output
     where, states = "", list[str | tuple[str, str]]()
-    for state in one["states"]:
-        states += [", " if states else "  ", (state, STATE_COLOUR.get(state, "red"))]
-    if one["generation"]:
-        where = f"  generation {one['generation']}, load {one['load']}, since {one['since']} ({one['reason']})"
-    out.print((one["pipeline"], "bold"), *states, where)
-    for problem in one["problems"]:
+    for state in one.states:
+        states += [", " if states else "  ", (state.value, STATE_COLOUR.get(state, "red"))]
+    if one.generation:
+        where = f"  generation {one.generation}, load {one.load}, since {one.since} ({one.reason})"
+    out.print((one.pipeline, "bold"), *states, where)
+    for problem in one.problems:
         out.print("  ", (f"! {problem}", "yellow"))
-    for note in one["notes"]:
+    for note in one.notes:
         out.print(f"  {note}")
-    rows = [(f"  {a['id']}", a["program"], a["prog_id"], a["link_id"], a["seen"]) for a in one["attachments"]]
+    rows = [(f"  {a.id}", a.program, a.prog_id, a.link_id, a.seen) for a in one.attachments]
     out.table(("  ATTACHMENT", "PROGRAM", "PROG ID", "LINK ID", "SEEN"), rows)
-    maps = [(f"  {m['name']}", _role(m), m["type"], m["id"], m["entries"], m["pub"] or m["pin"]) for m in one["maps"]]
+    maps = [(f"  {m.name}", _role(m), m.type, m.id, m.entries, m.pub or m.pin) for m in one.maps]
     out.table(("  MAP", "ROLE", "TYPE", "ID", "ENTRIES", "PIN"), maps)
 
 
-def _role(row: dict[str, Any]) -> str:
-    return f"{row['role']}, parked" if row["parked"] else str(row["role"])
+def _role(row: MapStatus) -> str:
+    return f"{row.role}, parked" if row.parked else str(row.role)

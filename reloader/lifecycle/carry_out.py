@@ -32,7 +32,7 @@ from reloader.plan.planner import Request
 from reloader.plan.removal import make_removal
 from reloader.store import blobs as storage
 from reloader.store import records
-from reloader.store.records import Current, Generation, Trial
+from reloader.store.records import Current, Generation, Trial, TrialOutcome
 from reloader.store.rollback_targets import known
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Result:
     recovered: tuple[str, ...] = ()
     proof: tuple[Proof, ...] = ()  # how its tests ended
     unconfirmed: float = 0.0  # seconds that its generation is on trial for; 0: it is not
-    outcome: str = ""  # of the trial, in words
+    outcome: TrialOutcome | None = None  # of the trial; None: it had none, or goes on
     bridge: dict[str, int] = field(default_factory=dict)  # what it did while state moved, where not zero
     left_out: dict[str, int] = field(default_factory=dict)  # state map -> entries given up, having no place in it
     interrupted: bool = False  # a signal came when it was too late to go back: nothing more is to be done

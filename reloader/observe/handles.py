@@ -1,7 +1,7 @@
 """Maps of handles: which program or map each entry holds, and whether the object itself puts it there.
 
 A PROG_ARRAY or a map of maps is filled by the initialiser in the source, and by user space. Reads the kernel and stored
-objects, changes nothing. Used by report/drift.py and engine/strangers.py.
+objects, changes nothing. Used by report/contents.py and engine/strangers.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Constants for people: the values in force by field name, and which fields differ between two wishes.
 
-From wishes alone, so that a stored generation needs no source tree. Used by plan/lines.py and report/status.py. Pure.
+From wishes alone, so that a stored generation needs no source tree. Used by plan/lines.py and report/history.py. Pure.
 """
 
 from __future__ import annotations

@@ -95,6 +95,11 @@ class Line:
         return f"{self.sign} {self.kind} {self.name}: {self.action}{notes}"
 
 
+def sign_of(text: str) -> Sign | None:
+    """Return the sign in the first column of a line that `Line.text` made, as records keep them; None: it has none."""
+    return next((sign for sign in Sign if text.startswith(f"{sign} ")), None)
+
+
 @frozen
 class Plan:
     pipeline: str

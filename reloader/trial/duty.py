@@ -86,7 +86,7 @@ def _watch(duty: Duty, channel: Channel) -> str:
         told = texts.HEALTHY(window=duty.health.window)
         if not terms.confirm:
             return _conclude(duty, channel, TrialOutcome(kind=OutcomeKind.HEALTHY, words=told))
-        channel.say(end="healthy", outcome=told)
+        _say_end(channel, "healthy", TrialOutcome(kind=OutcomeKind.HEALTHY, words=told))
     while (left := terms.until - trial_terms.now()) > 0:
         if _rest(duty, channel, left):
             return texts.INTERRUPTED()
@@ -161,8 +161,12 @@ def _conclude(duty: Duty, channel: Channel, outcome: TrialOutcome) -> str:
         if panicking(duty.host, duty.pipeline):
             outcome = trial_record.PANICKED
         trial_record.conclude(writer, current, outcome)
-    channel.say(end="confirmed", outcome=outcome.words)
+    _say_end(channel, "confirmed", outcome)
     return ""
+
+
+def _say_end(channel: Channel, end: str, outcome: TrialOutcome) -> None:
+    channel.say(end=end, outcome=outcome.words, kind=outcome.kind)
 
 
 def _send_home(duty: Duty, channel: Channel, reason: str) -> None:
@@ -192,6 +196,6 @@ def _take_back(duty: Duty, channel: Channel, reason: str) -> None:
         sent = end_trial(writer, current, reason)
         told = describe_return(current, sent)
     if sent is None:
-        channel.say(end="confirmed", outcome=told)
+        _say_end(channel, "confirmed", TrialOutcome(kind=OutcomeKind.PANICKED, words=told))
         return
     channel.say(end="home", reason=reason, told=told, at=trial_terms.now())

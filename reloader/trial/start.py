@@ -28,7 +28,7 @@ from reloader.pipeline.wish import Wish
 from reloader.plan.model import Plan
 from reloader.process.interrupts import HungUp, once_more
 from reloader.store import records, trial_terms
-from reloader.store.records import Trial
+from reloader.store.records import OutcomeKind, Trial, TrialOutcome
 from reloader.trial import duty, guard, texts
 from reloader.trial.guard import Channel, Guard, Message
 from reloader.trial.judge import Figures, compared
@@ -224,15 +224,19 @@ def _ended(watched: Watched, result: Result, word: Message) -> Result:
     name, generation = result.pipeline, result.generation
     match word["end"]:
         case "confirmed":
-            return replace(result, outcome=word["outcome"], unconfirmed=0.0)
+            return replace(result, outcome=_outcome_of(word), unconfirmed=0.0)
         case "healthy":  # but still to be confirmed
-            return replace(result, outcome=word["outcome"], unconfirmed=_left(watched))
+            return replace(result, outcome=_outcome_of(word), unconfirmed=_left(watched))
         case "home":
             why, told = word["reason"], word["told"]
             raise RolledBack(texts.TRIAL_FAILED(pipeline=name, generation=generation, why=why, result=told))
         case "stuck":
             raise NoWayBack(word["why"], hint=word["hint"])
     return _decided(watched, result)
+
+
+def _outcome_of(word: Message) -> TrialOutcome:
+    return TrialOutcome(kind=OutcomeKind(word["kind"]), words=word["outcome"])
 
 
 def _left(watched: Watched) -> float:
@@ -245,7 +249,7 @@ def _decided(watched: Watched, result: Result) -> Result:
     current = records.read_current(watched.paths, watched.wish.pipeline)
     if current is not None and current.generation == result.generation:
         ended = records.read_generation(watched.paths, current.pipeline, current.generation).outcome
-        return replace(result, outcome=(ended or trial_record.CONFIRMED).words, unconfirmed=0.0)
+        return replace(result, outcome=ended or trial_record.CONFIRMED, unconfirmed=0.0)
     raise RolledBack(texts.ANOTHER_DECIDED(pipeline=result.pipeline, generation=result.generation))
 
 
@@ -258,6 +262,6 @@ def _take_over(watched: Watched, result: Result) -> Result:
             return _decided(watched, result)
         sent = end_or_give_up(writer, current, texts.GUARD_KILLED())
     if sent is None:
-        return replace(result, outcome=trial_record.PANICKED.words, unconfirmed=0.0)
+        return replace(result, outcome=trial_record.PANICKED, unconfirmed=0.0)
     told, why = describe_return(current, sent), texts.GUARD_KILLED()
     raise RolledBack(texts.TRIAL_FAILED(pipeline=result.pipeline, generation=result.generation, why=why, result=told))

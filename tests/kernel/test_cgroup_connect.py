@@ -170,7 +170,7 @@ def test_what_connects_meet_before_and_after_a_swap(stage: Stage, spec: Spec, me
     stage.call("rollback", "edge")
     assert member.connect(SERVICE) == ["one"]
     assert not stage.apply(spec(1))["changed"]
-    assert attachment(stage)["seen"] == "as recorded"
+    assert attachment(stage)["reason"] == "as-recorded"
     stage.call("remove", "edge", "--state")
     assert member.connect(SERVICE) == ["ECONNREFUSED"]
     assert not stage.sandbox.pins()

@@ -118,6 +118,7 @@ def test_somebody_elses_program(stage: Stage, compile_bpf: Callable[[str], Path]
     assert shown["state"] == "drift"
     assert "our link's pin is missing; program 'others' (id" in shown["attachments"][0]["seen"]
     assert "runs there, by netlink" in shown["attachments"][0]["seen"]
+    assert shown["attachments"][0]["reason"] == "occupied"
     found = ill(stage)
     assert "program 'others'" in found["what"]
     assert "by netlink" in found["what"]

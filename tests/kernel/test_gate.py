@@ -87,8 +87,8 @@ def test_a_link_of_traffic_control_is_ours_like_any(stage: Stage) -> None:
     assert pairs(stage) == Pairs(entered=10, left=10, mixed=0)
     assert not stage.apply(spec(stage, 1))["changed"]
     stage.apply(spec(stage, 2))
-    seen = {a["id"].split(":")[0]: a["seen"] for a in stage.call("status", "edge")["pipelines"][0]["attachments"]}
-    assert seen == {"xdp": "as recorded", "tcx-ingress": "as recorded"}
+    reasons = {a["id"].split(":")[0]: a["reason"] for a in stage.call("status", "edge")["pipelines"][0]["attachments"]}
+    assert reasons == {"xdp": "as-recorded", "tcx-ingress": "as-recorded"}
     stage.call("rollback", "edge")
     stage.send(10)
     assert pairs(stage) == Pairs(entered=20, left=20, mixed=0)
@@ -234,8 +234,8 @@ def test_a_recreated_interface_gets_both_hooks_again(stage: Stage) -> None:
     assert stage.apply(wish)["changed"]
     assert stage.attached("rx1")
     assert not stage.apply(wish)["changed"]
-    seen = {a["seen"] for a in stage.call("status", "edge")["pipelines"][0]["attachments"]}
-    assert seen == {"as recorded"}
+    reasons = {a["reason"] for a in stage.call("status", "edge")["pipelines"][0]["attachments"]}
+    assert reasons == {"as-recorded"}
 
 
 def test_regress_rebuilt_records_know_the_gate(stage: Stage) -> None:

@@ -120,10 +120,11 @@ def test_a_healthy_version_is_confirmed(stage: Stage) -> None:
         done = apply(stage, tcp(stage), {"map": "counters", "field": "not_l4", "below": 1}, version="v2")
     assert done.code == 0, done.err
     (result,) = done.document["pipelines"]
-    assert (result["outcome"], result["unconfirmed"]) == ("healthy for 0.4 s", 0)
+    assert (result["outcome_kind"], result["outcome"], result["unconfirmed"]) == ("healthy", "healthy for 0.4 s", 0)
     assert "edge: generation 2 is live, on trial for 0.4 s (2 checks)" in done.err
     assert trial_of(stage) is None
     assert outcomes(stage) == {1: "", 2: "healthy for 0.4 s"}
+    assert [row["outcome_kind"] for row in stage.call("history", "edge")["generations"]] == ["", "healthy"]
     again = apply(stage, tcp(stage), version="v2")
     assert again.document["pipelines"][0]["changed"] is False
 

@@ -60,6 +60,7 @@ def test_as_declared_and_back(stage: Stage, declared: str, normal: str, then: st
     assert verdict(stage) == then
     assert stage.counted() == counted + PACKETS, "only what came before the panic is counted"
     assert attachment(stage)["seen"].startswith(f"panic {declared}")
+    assert attachment(stage)["reason"] == "panic"
     again = stage.call("panic", "edge")
     assert again == done
     plan = stage.call("plan", stage.file)
@@ -200,8 +201,8 @@ def test_watch_leaves_it_until_an_edit(stage: Stage) -> None:
         wait_until(lambda: "is not applied until it changes" in said.read_text(), seconds=10)
         assert attachment(stage)["seen"].startswith("panic open"), said.read_text()
         watched.write_text(text.replace("XDP_DROP", "XDP_PASS"))
-        wait_until(lambda: attachment(stage)["seen"] == "as recorded", seconds=10)
-    assert attachment(stage)["seen"] == "as recorded", said.read_text()
+        wait_until(lambda: attachment(stage)["reason"] == "as-recorded", seconds=10)
+    assert attachment(stage)["reason"] == "as-recorded", said.read_text()
 
 
 def damage(stage: Stage, what: str) -> None:

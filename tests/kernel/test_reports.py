@@ -84,14 +84,19 @@ def test_status_of_what_is_not_well(stage: Stage) -> None:
         (one,) = stage.call("status")["pipelines"]
         return one["state"], "; ".join(one["problems"])
 
+    def reasons() -> set[str]:
+        (one,) = stage.call("status")["pipelines"]
+        return {a["reason"] for a in one["attachments"]}
+
     link = next(p for p in stage.standing().pins if "/links/" in p)
     pin = f"{stage.sandbox.bpffs}/{link}"
     with stage.kernel.pins.get(pin) as held:
         stage.kernel.pins.unpin(pin)
         assert state()[0] == "drift"
         assert "our link's pin is missing" in state()[1]
+        assert reasons() == {"occupied-by-link"}
         stage.kernel.pins.pin(held, pin)
-    assert state() == ("serving", "")
+    assert (state(), reasons()) == (("serving", ""), {"as-recorded"})
     journal = stage.paths.journal_file("edge", "1")
     journal.parent.mkdir(exist_ok=True)
     journal.touch()

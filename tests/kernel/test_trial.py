@@ -172,7 +172,7 @@ def test_health_first_then_a_word(stage: Stage) -> None:
     done = stage.run("apply", path, "--confirm-timeout", "100ms")
     assert (done.code, generation_of(stage)) == (64, 1)
     (result,) = stage.call("apply", path, "--confirm-timeout", "2s")["pipelines"]
-    assert result["outcome"] == "healthy for 0.2 s"
+    assert (result["outcome"], result["outcome_kind"]) == ("healthy for 0.2 s", "healthy")
     assert 0 < result["unconfirmed"] < 1.8
     assert_back(stage, "not confirmed in time")
 

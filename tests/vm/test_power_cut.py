@@ -67,7 +67,7 @@ def test_the_last_good_generation_serves_again(place: Place, loaded: list[str]) 
     serving = place.interface().xdp_prog_id
     assert place.kernel.progs.metadata(serving)["pipeline"] == "edge"
     pipeline = report(place, "status")["pipelines"][0]
-    assert pipeline["attachments"][0]["seen"] == "as recorded"
+    assert pipeline["attachments"][0]["reason"] == "as-recorded"
     assert report(place, "show", "edge")["objects"][0]["path"].endswith("v1.bpf.o"), "not version 1"
     assert not list(place.records.glob("pipelines/edge/journal/*"))
 
