@@ -42,13 +42,15 @@ def require_own(host: Host, generation: Generation, current: Current) -> None:
     wanted = {a.id: generation.progs.get(a.program, 0) for a in generation.wish.attachments}
     other = displaced(host.kernel, current, wanted)
     if other:
-        reason, why = reason_of(host, current.pipeline)
+        reason, why = reason_of(host, current.pipeline, other)
         places = ", ".join(sorted(other))
         raise ReloaderError(f"{why} at {places}", reason=reason, values={"attachments": other})
 
 
-def reason_of(host: Host, pipeline: str) -> tuple[str, str]:
-    """Why a link runs another program: a stable word, and a sentence."""
+def reason_of(host: Host, pipeline: str, other: Mapping[str, int]) -> tuple[str, str]:
+    """Why a link runs another program: a stable word, and a sentence. `other`: as `displaced` returns it."""
     if panicking(host, pipeline):
         return PANICKED, "a panic program is attached"
+    if not any(other.values()):
+        return DISPLACED, "a link is missing"
     return DISPLACED, "another program is attached"

@@ -404,9 +404,12 @@ class Draft:
         return {n: m.pin for n, m in recorded.items() if n in self.seen.maps}
 
     def detach(self) -> list[Op]:
-        wished = {a.id for a in self.wish.attachments}
-        gone = [a for a in self.recorded_attachments() if a not in wished]
-        return [ops.Unpin(path=self.paths.link_pin(self.wish.pipeline, a)) for a in gone]
+        """Remove the links of attachments that are not wished any more, but never a pin that a wished one uses: two ids
+        may share a file name, as eth0.1 and eth0-1 do."""
+        link_pin, name = self.paths.link_pin, self.wish.pipeline
+        wished = {link_pin(name, a.id) for a in self.wish.attachments}
+        recorded = (link_pin(name, a) for a in self.recorded_attachments())
+        return [ops.Unpin(path=pin) for pin in recorded if pin not in wished]
 
     def recorded_attachments(self) -> list[str]:
         generation = self.seen.generation
