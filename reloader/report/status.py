@@ -191,7 +191,7 @@ def _drift(seen: Observed) -> list[str]:
     gone = [n for n in (seen.generation.maps if seen.generation else {}) if n not in seen.maps]
     held = [n for n, m in seen.maps.items() if m.unpinned or n in seen.unpublished]
     return [
-        *(f"attachment {a}: {fault}" for a, fault in other if not panic_of(seen.attachments[a], seen)),
+        *(f"attachment {a}: {fault.with_hint()}" for a, fault in other if not panic_of(seen.attachments[a], seen)),
         *(texts.PIN_MISSING(map=n) for n in gone),
         *(texts.PIN_OF_PROGRAM_MISSING(program=p).with_hint() for p in seen.unpinned_progs),
         *(texts.PIN_OF_MAP_MISSING(map=n).with_hint() for n in held),

@@ -292,6 +292,59 @@ def test_watch_attaches_again_to_a_cgroup_made_again(
         watch.close()
 
 
+KEEPING = """
+import os, socket, sys
+home = next(line[3:] for line in open("/proc/self/cgroup").read().splitlines() if line.startswith("0::"))
+def enter(folder):
+    with open(folder + "/cgroup.procs", "w") as file:
+        file.write(str(os.getpid()))
+enter(sys.argv[1])
+kept = socket.socket()
+enter(sys.argv[2] + home)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def kept_by_a_socket(cgroup: Path) -> Iterator[None]:
+    """A process outside the cgroup that keeps a socket which was made inside: the kernel keeps the removed cgroup."""
+    command = [sys.executable, "-c", KEEPING, str(cgroup), str(cgroups.mount())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield
+        assert process.stdin
+        process.stdin.close()
+
+
+def test_watch_sees_that_the_link_is_attached_to_the_old_cgroup(
+    stage: Stage, spec: Spec, cgroup: Path, tmp_path: Path, objects: Callable[[str], Path]
+) -> None:
+    """The link is attached and runs our program, but no process of the new cgroup meets it. Said once, with the hint of
+    `status`; attached as soon as the old cgroup is gone."""
+    text = stage.write(spec(1)).read_text().replace("connect.bpf.o", str(stage.folder / "connect.bpf.o"))
+    (tmp_path / "watched").mkdir()
+    watch = Watch(stage.sandbox, objects, tmp_path / "watched")
+    try:
+        watch.file.write_text(text)
+        watch.start()
+        with kept_by_a_socket(cgroup):
+            cgroups.remove(cgroup)
+            cgroup.mkdir()
+            watch.hears("is no longer")
+            hint = "again once the old cgroup is gone: open sockets of its processes keep it"
+            watch.hears(hint)
+            watch.stays_quiet(5.0)
+            assert link(stage).attached
+            assert hint in json.dumps(stage.call("status", "edge"))
+        watch.hears("edge: generation 2 is live")
+        assert link(stage).place_id == cgroup_id(str(cgroup))
+        watch.stop()
+    finally:
+        watch.close()
+
+
 @pytest.mark.parametrize(("stance", "meets"), [("open", "ECONNREFUSED"), ("closed", "EPERM")])
 def test_panic(stage: Stage, spec: Spec, member: Member, stance: str, meets: str) -> None:
     stage.apply(spec(1, types=(4, 6), panic=stance))

@@ -30,7 +30,7 @@ NOT_A_CGROUP = Text(
 ELSEWHERE = Text(
     "link-elsewhere",
     "our link is attached to cgroup id {id}, which is no longer {cgroup!r}",
-    hint="`reloader apply FILE` again once the kernel has removed the old cgroup",
+    hint="`reloader apply FILE` again once the old cgroup is gone: open sockets of its processes keep it",
 )
 RECREATED = Text(
     "cgroup-recreated",
