@@ -21,7 +21,7 @@ from reloader.bpf import syscall
 from reloader.bpf.attach_types import ATTACH_TYPES
 from reloader.kernel import Fd, LinkInfo, Loaded, LoadRequest
 from reloader.places.cgroup.connect import Connect4
-from reloader.places.cgroup.hierarchy import absolute, cgroup_id, moved
+from reloader.places.cgroup.hierarchy import absolute, cgroup_id, mount, moved
 from reloader.places.place import Record, Sight
 from tests.kernel import test_rescue
 from tests.kernel.test_watch import Watch
@@ -356,6 +356,28 @@ def test_panic(stage: Stage, spec: Spec, member: Member, stance: str, meets: str
     assert member.connect(SERVICE) == member.connect(SERVICE, family=6) == ["one"]
 
 
+def test_a_program_that_cannot_panic_does_not_stop_the_others(
+    stage: Stage, spec: Spec, cgroup: Path, member: Member
+) -> None:
+    """The first program of the panic cannot be opened: the second attachment panics nevertheless, and both are named.
+    What is to be done by hand is said of pins that exist."""
+    stage.apply(spec(1, types=(4, 6), panic="closed"))
+    in_the_way = stage.paths.panic_pin("edge", "cgroup_connect4_closed")
+    stage.kernel.pins.mkdir(in_the_way)
+    failed = stage.run("panic", "edge")
+    assert failed.code == 4, failed.err
+    assert "1 of 2 attachments" in failed.err
+    fourth, sixth = (stage.paths.link_pin("edge", f"cgroup_connect{n}:{cgroup}") for n in (4, 6))
+    assert f"detach pinned {fourth}" in failed.error["hint"]
+    assert sixth not in failed.error["hint"]
+    assert member.connect(SERVICE, family=6) == ["EPERM"]
+    assert member.connect(SERVICE) == ["one"]
+    stage.kernel.pins.unpin(fourth)
+    failed = stage.run("panic", "edge")
+    assert (failed.code, "detach pinned" in failed.error["hint"]) == (4, False), failed.err
+    stage.kernel.pins.rmdir(in_the_way)
+
+
 @contextlib.contextmanager
 def theirs(stage: Stage, compile_bpf: Compile) -> Iterator[Loaded]:
     source = SOURCE.read_text().replace("steer4", "guard4")
@@ -437,6 +459,39 @@ def test_a_path_that_is_no_cgroup(stage: Stage, spec: Spec, tmp_path: Path) -> N
     done = stage.run("apply", stage.write(spec(1, place=str(tmp_path))))
     assert done.code == 69
     assert "cgroup2" in done.err
+
+
+def test_a_file_inside_a_cgroup_is_not_a_cgroup(stage: Stage, spec: Spec, cgroup: Path) -> None:
+    """It has the device of the file system, and an inode number of its own."""
+    done = stage.run("apply", stage.write(spec(1, place=f"{cgroup}/cgroup.procs")))
+    assert done.code == 69
+    assert "is not a cgroup" in done.err
+
+
+MOUNTINFO = """\
+20 1 0:1 / /nowhere/covered rw - cgroup2 cgroup2 rw
+21 1 {device} /below /sys rw - cgroup2 cgroup2 rw
+22 1 {device} / {mount} rw - cgroup2 cgroup2 rw
+"""
+
+
+def test_the_mount_of_the_root_is_taken_and_a_covered_one_is_not(
+    stage: Stage, spec: Spec, cgroup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = cgroup.stat().st_dev
+    listed = tmp_path / "mountinfo"
+    faults.inject(monkeypatch, "mountinfo", str(listed))
+    text = MOUNTINFO.format(device=f"{os.major(device)}:{os.minor(device)}", mount=cgroups.mount())
+    listed.write_text(text)
+    assert mount() == str(cgroups.mount())
+    assert absolute("x") == f"{cgroups.mount()}/x"
+    listed.write_text(text.splitlines()[0] + "\n")
+    assert (mount(), cgroup_id(str(cgroup))) == (None, None)
+    done = stage.run("apply", stage.write(spec(1)))
+    assert done.code == 69
+    assert "mount -t cgroup2" in done.err
+    listed.unlink()  # as without /proc
+    assert mount() is None
 
 
 def test_a_kernel_without_such_links(stage: Stage, spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:

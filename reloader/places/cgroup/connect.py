@@ -110,6 +110,8 @@ class _Connect:
     def _trouble(self, sight: Sight, link: LinkInfo | None) -> Message | None:
         match sight:
             case Sight.VANISHED:
+                if mount() is None:
+                    return texts.NOT_MOUNTED(cgroup=self.cgroup)
                 text = texts.NOT_A_CGROUP if os.path.exists(absolute(self.cgroup)) else texts.MISSING
                 return text(cgroup=self.cgroup)
             case Sight.ELSEWHERE:

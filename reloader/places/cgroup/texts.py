@@ -22,9 +22,14 @@ MISSING = Text(
     "no cgroup {cgroup!r}",
     hint="make the cgroup again, then `reloader apply FILE`; or change the YAML",
 )
+NOT_MOUNTED = Text(
+    "cgroup2-not-mounted",
+    "no cgroup {cgroup!r}: the cgroup2 file system is not mounted",
+    hint="`mount -t cgroup2 none /sys/fs/cgroup/unified`, then `reloader apply FILE`",
+)
 NOT_A_CGROUP = Text(
     "not-a-cgroup",
-    "{cgroup!r} is not in a cgroup2 file system",
+    "{cgroup!r} is not a cgroup in a cgroup2 file system",
     hint="write a path below the mount that `findmnt -t cgroup2` shows, or one relative to it",
 )
 ELSEWHERE = Text(
