@@ -406,10 +406,11 @@ def test_a_program_that_wants_to_be_alone(stage: Stage, spec: Spec, cgroup: Path
         stage.kernel.pins.pin(loaded.progs["guard4"], pin)
         subprocess.run(["bpftool", "cgroup", "attach", str(cgroup), "connect4", "pinned", pin], check=True)
         try:
-            done = stage.run("apply", stage.write(spec(1)))
-            assert done.code == 1
-            assert done.error["reason"] == "hook_exclusive"
-            assert done.error["values"]["cgroup"] == str(cgroup)
+            for command in ("plan", "apply"):
+                done = stage.run(command, stage.write(spec(1)))
+                assert done.code == 65, command
+                assert "does not let others run beside it" in json.dumps(done.error)
+            assert stage.sandbox.pins() == ["theirs"]
         finally:
             stage.kernel.links.detach_program(loaded.progs["guard4"], place, "cgroup_inet4_connect")
             stage.kernel.pins.unpin(pin)
@@ -523,4 +524,5 @@ def test_without_reloader(stage: Stage, spec: Spec, member: Member) -> None:
 def attached(stage: Stage) -> list[tuple[int, int]]:
     wanted = Path(attachment(stage)["id"].partition(":")[2])
     with Fd(os.open(wanted, os.O_RDONLY)) as place:
-        return syscall.prog_query(place.fileno(), ATTACH_TYPES["cgroup_inet4_connect"], subject="", link_ids=False)
+        number = ATTACH_TYPES["cgroup_inet4_connect"]
+        return syscall.prog_query(place.fileno(), number, subject="", link_ids=False)

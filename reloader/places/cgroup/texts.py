@@ -32,6 +32,11 @@ NOT_A_CGROUP = Text(
     "{cgroup!r} is not a cgroup in a cgroup2 file system",
     hint="write a path below the mount that `findmnt -t cgroup2` shows, or one relative to it",
 )
+HELD_EXCLUSIVELY = Text(
+    "hook_exclusive",
+    "the program at cgroup {cgroup!r} does not let others run beside it",
+    hint="`bpftool cgroup tree` lists it: whoever attached it has to attach it with `multi`",
+)
 ELSEWHERE = Text(
     "link-elsewhere",
     "our link is attached to cgroup id {id}, which is no longer {cgroup!r}",
