@@ -521,6 +521,54 @@ def test_without_reloader(stage: Stage, spec: Spec, member: Member) -> None:
     assert len(attached(stage)) == 1
 
 
+def test_the_rescue_script_run_twice_leaves_one_program(stage: Stage, spec: Spec, member: Member) -> None:
+    """The second run attaches beside the first one's program: that is detached, and known until reloader serves."""
+    stage.apply(spec(1))
+    stage.apply(spec(2))
+    for _ in range(3):
+        done = test_rescue.rescue(stage, 1)
+        assert done.returncode == 0, done.stderr
+        assert member.connect(SERVICE) == ["one"]
+        assert len(attached(stage)) == 1
+    stage.apply(spec(2))
+    assert member.connect(SERVICE) == ["two"]
+    assert len(attached(stage)) == 1
+    assert not [pin for pin in stage.sandbox.pins() if "/rescue/" in pin]
+
+
+def test_the_rescue_script_skips_a_missing_cgroup(stage: Stage, spec: Spec, cgroup: Path, member: Member) -> None:
+    """The others are attached, and the script says at its end that it failed."""
+    other = cgroup / "other"
+    other.mkdir()
+    first = spec(1)
+    first["attach"].insert(0, {**first["attach"][0], "cgroup": str(other)})
+    stage.apply(first)
+    cgroups.remove(other)
+    done = test_rescue.rescue(stage, 1)
+    assert (done.returncode, str(other) in done.stderr) == (1, True), done.stderr
+    assert member.connect(SERVICE) == ["one"]
+
+
+def test_what_was_detached_in_between_does_not_keep_the_others_attached(
+    stage: Stage, cgroup: Path, compile_bpf: Compile
+) -> None:
+    """A program that a link attached cannot be detached in this way (ENOENT); the other one is."""
+    attach_type, pin = "cgroup_inet4_connect", f"{stage.sandbox.bpffs}/theirs"
+    with (
+        theirs(stage, compile_bpf) as linked,
+        theirs(stage, compile_bpf) as plain,
+        Fd(os.open(cgroup, os.O_RDONLY)) as place,
+        stage.kernel.links.create(linked.progs["guard4"], place, attach_type),
+    ):
+        stage.kernel.pins.pin(plain.progs["guard4"], pin)
+        subprocess.run(["bpftool", "cgroup", "attach", str(cgroup), "connect4", "pinned", pin, "multi"], check=True)
+        stage.kernel.pins.unpin(pin)
+        ours = {stage.kernel.progs.info(one).id: one for one in (linked.progs["guard4"], plain.progs["guard4"])}
+        Connect4(cgroup=str(cgroup)).rescue_off(stage.kernel, ours)
+        found, _ = stage.kernel.links.programs_at(place, attach_type)
+        assert found == (stage.kernel.progs.info(linked.progs["guard4"]).id,)
+
+
 def attached(stage: Stage) -> list[tuple[int, int]]:
     wanted = Path(attachment(stage)["id"].partition(":")[2])
     with Fd(os.open(wanted, os.O_RDONLY)) as place:

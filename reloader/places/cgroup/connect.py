@@ -177,9 +177,15 @@ class _Connect:
         return found
 
     def rescue(self, program: str) -> tuple[str, ...]:
-        """By attachment without a link, beside others; `again` is of the script these lines go into."""
+        """By attachment without a link, beside others; `again`, `detach_earlier` and `skip` are of the script these
+        lines go into. What an earlier run attached is detached last, so that each connect() meets a program."""
         path = shlex.quote(absolute(self.cgroup))
-        return (f"again bpftool cgroup attach {path} {self.HOOK} pinned {program} multi",)
+        return (
+            f"if [ -d {path} ]; then",
+            f"\tagain bpftool cgroup attach {path} {self.HOOK} pinned {program} multi",
+            f"\tdetach_earlier {path} {self.HOOK}",
+            f"else skip {shlex.quote(f'{self.id}: the cgroup is missing; skipped')}; fi",
+        )
 
     def rescue_off(self, kernel: Kernel, programs: Mapping[int, Fd]) -> None:
         """Those that a link attached stay: the kernel does not detach them in this way."""
