@@ -20,6 +20,7 @@ from reloader.plan import ops, texts
 from reloader.plan.attach import gate
 from reloader.plan.attach.attachments import AttachmentChoice, choose_attachment
 from reloader.plan.attach.gate import Gate
+from reloader.plan.attach.same_place import same_places
 from reloader.plan.config import map_exchange
 from reloader.plan.config.foreign import Foreign, refusal
 from reloader.plan.config.losses import Losses
@@ -105,6 +106,7 @@ class Draft:
         self.refusals = [c.refusal for c in self.maps if c.refusal]
         self.refusals += [r for c in self.maps if (r := self._lossy(c))]
         self.refusals += [Refusal(message=c.refusal) for c in self.attachments if c.refusal]
+        self.refusals += same_places(self.wish, self.seen)
         self.refusals += [Refusal(message=refusal(found)) for found in self.losses.unasked()]
 
     def _lossy(self, choice: MapChoice) -> Refusal | None:

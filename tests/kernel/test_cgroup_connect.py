@@ -456,6 +456,20 @@ def test_validate(stage: Stage, spec: Spec) -> None:
     assert refused(test=[{"packet": {"hex": "00"}, "expect": {"verdict": "XDP_PASS"}}]) == {"program-type-untested"}
 
 
+def test_one_cgroup_under_two_names_is_refused(stage: Stage, spec: Spec, cgroup: Path, tmp_path: Path) -> None:
+    """By a symbolic link, or relative to the mount: each connect() would meet the program twice."""
+    (tmp_path / "link").symlink_to(cgroup)
+    for other in (cgroup.name, str(tmp_path / "link")):
+        wanted = spec(1)
+        wanted["attach"].append({**wanted["attach"][0], "cgroup": other})
+        done = stage.run("plan", stage.write(wanted))
+        assert done.code == 65, done.err
+        assert f"cgroup_connect4:{other}" in json.dumps(done.error)
+        assert f"as attachment cgroup_connect4:{cgroup}" in json.dumps(done.error)
+    wanted["attach"][1]["cgroup"] = f"{cgroup.parent}//{cgroup.name}/"  # the very same id
+    assert stage.run("validate", stage.write(wanted), where=False).code == 65
+
+
 def test_a_path_that_is_no_cgroup(stage: Stage, spec: Spec, tmp_path: Path) -> None:
     done = stage.run("apply", stage.write(spec(1, place=str(tmp_path))))
     assert done.code == 69
