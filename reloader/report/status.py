@@ -84,7 +84,7 @@ def _status(host: Host, name: str) -> dict[str, Any]:
 
 def _late(there: Seen) -> bool:
     """Whether packets meet another program before ours, which may keep them all."""
-    return any(one.before for one in there.neighbours)
+    return any(one.before and one.verdict for one in there.neighbours)
 
 
 def _beside(seen: Observed, arrivals: Mapping[str, Arrival]) -> list[str]:
