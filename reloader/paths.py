@@ -48,6 +48,7 @@ PANIC = "panic"
 PUBLIC = "pub"
 LOADS = "loads"
 RESCUE = "rescue"
+CGROUPS = "cgroup_"  # ids of attachments to cgroups begin with it
 RESCUE_PROGRAMS = f"{RESCUE}/progs"
 RESCUE_MAPS = f"{RESCUE}/maps"
 PROGRAMS = f"{LOADS}/{{load}}/progs"
@@ -58,15 +59,22 @@ BRIDGE = f"{LOADS}/{{load}}/bridge"
 def pin_name(name: str) -> str:
     """A map, program or attachment name as a bpffs file name, which may hold neither dot nor slash.
 
-    `.bss` becomes `sec-bss`: no C identifier holds a dash, so the names cannot meet.
+    `.bss` becomes `sec-bss`: no C identifier holds a dash, so the names cannot meet. A path of a cgroup may hold dots
+    and dashes: there each such byte but the dash is written as `%` and two digits, so two paths never share a pin.
     """
+    if name.startswith(CGROUPS):
+        quoted = re.sub(rb"[^A-Za-z0-9_@:+-]", lambda m: b"%%%02x" % ord(m[0]), name.encode(errors="surrogateescape"))
+        return quoted.decode()
     if name.startswith("."):
         name = "sec-" + name[1:]
     return re.sub(r"[^A-Za-z0-9_@:+-]", lambda m: f"%{ord(m[0]):02x}" if m[0] != "." else "-", name)
 
 
 def read_pin_name(file: str) -> str:
-    """Return the name that `pin_name` made this of; a name with escaped characters is returned as it is."""
+    """Return the name that `pin_name` made this of. For other ids than of cgroups it keeps what is escaped."""
+    if file.startswith(CGROUPS):
+        quoted = re.sub(rb"%([0-9a-f]{2})", lambda m: bytes.fromhex(m[1].decode()), file.encode())
+        return quoted.decode(errors="surrogateescape")
     return "." + file[4:] if file.startswith("sec-") else file
 
 

@@ -55,10 +55,10 @@ class LiveLinks:
             os.close(prog)
         return True
 
-    def programs_at(self, target: Fd, attach_type: str) -> tuple[int, ...]:
+    def programs_at(self, target: Fd, attach_type: str) -> tuple[tuple[int, ...], bool]:
         number = attach_types.ATTACH_TYPES[attach_type]
-        found = syscall.prog_query(target.fileno(), number, subject=f"at {attach_type}", link_ids=False)
-        return tuple(prog for prog, _ in found)
+        found, flags = syscall.prog_query_flags(target.fileno(), number, f"at {attach_type}")
+        return tuple(prog for prog, _ in found), bool(flags & syscall.BPF_F_ALLOW_MULTI)
 
     def detach_program(self, prog: Fd, target: Fd, attach_type: str) -> None:
         number, place = attach_types.ATTACH_TYPES[attach_type], f"at {attach_type}"

@@ -19,6 +19,7 @@ from reloader.bpf.attach_types import LINK_TYPES
 from reloader.errors import KernelError
 from reloader.kernel import PERCPU_TYPES, LinkInfo, MapInfo, ProgInfo
 
+BPF_F_ALLOW_MULTI = 1 << 1
 BPF_F_REPLACE = 1 << 2
 BPF_F_TEST_XDP_LIVE_FRAMES = 1 << 1
 BPF_F_RDONLY_PROG = 1 << 7
@@ -306,13 +307,23 @@ def prog_detach(prog_fd: int, target: int, attach_type: int, subject: str = "") 
 def prog_query(target: int, attach_type: int, *, subject: str, link_ids: bool) -> list[tuple[int, int]]:
     """(program id, link id or 0) of each program on a hook, in the order in which they run. `link_ids`: the hook is an
     interface's; others do not tell them, and refuse the question before Linux 6.6."""
+    return _prog_query(target, attach_type, subject, link_ids=link_ids)[0]
+
+
+def prog_query_flags(target: int, attach_type: int, subject: str) -> tuple[list[tuple[int, int]], int]:
+    """The same of a cgroup, and the flags with which its programs are attached."""
+    return _prog_query(target, attach_type, subject, link_ids=False)
+
+
+def _prog_query(target: int, attach_type: int, subject: str, *, link_ids: bool) -> tuple[list[tuple[int, int]], int]:
     programs, links = (ctypes.c_uint32 * MOST_ON_A_HOOK)(), (ctypes.c_uint32 * MOST_ON_A_HOOK)()
     attr = struct.pack(
         "=IIIIQIIQQQQ", target, attach_type, 0, 0, ctypes.addressof(programs), MOST_ON_A_HOOK, 0, 0,
         ctypes.addressof(links) if link_ids else 0, 0, 0,
     )  # fmt: skip
-    count = struct.unpack_from("=I", call(Command.BPF_PROG_QUERY, attr, subject)[1], 24)[0]
-    return [(programs[i], links[i]) for i in range(min(count, MOST_ON_A_HOOK))]
+    raw = call(Command.BPF_PROG_QUERY, attr, subject)[1]
+    (flags,), (count,) = struct.unpack_from("=I", raw, 12), struct.unpack_from("=I", raw, 24)
+    return [(programs[i], links[i]) for i in range(min(count, MOST_ON_A_HOOK))], flags
 
 
 class TestRun(NamedTuple):

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 
 from reloader.break_glass import texts
-from reloader.errors import KernelError, NeedsHuman, NotFoundError, RefusedChange
+from reloader.errors import KernelError, MissingFeature, NeedsHuman, NotFoundError, RefusedChange
 from reloader.frozen import frozen
 from reloader.kernel import Fd, LoadRequest
 from reloader.kernel.host import Host
@@ -59,8 +59,10 @@ def panic(host: Host, pipeline: str, stance: Panic | None) -> Panicked:
             done[attachment], pins[attachment] = _panic_at(host, pipeline, pin, programs[attachment]), pin
     if any(done.values()):
         told = [texts.ATTACHMENT(attachment=a, why=why) for a, why in done.items() if why]
-        by_hand = " and ".join(texts.DETACH(pin=pins[a]) for a, why in done.items() if why)
-        what = texts.NOT_EVERYWHERE(pipeline=pipeline, failed=len(told), attachments=len(done), commands=by_hand)
+        failed = [pins[a] for a, why in done.items() if why]
+        by_hand = " and ".join(texts.DETACH(pin=pin) for pin in failed if host.kernel.pins.exists(pin))
+        text = texts.NOT_EVERYWHERE if by_hand else texts.NOWHERE_TO_DETACH
+        what = text(pipeline=pipeline, failed=len(told), attachments=len(done), commands=by_hand)
         raise NeedsHuman(what, detail=told)
     return Panicked(pipeline=pipeline, stance=stance, attachments=done)
 
@@ -133,8 +135,11 @@ def _panic_at(host: Host, pipeline: str, pin: str, program: str | None) -> str:
     """Why one attachment does not panic; empty when it does."""
     if program is None:
         return texts.WITHOUT_MEANING()
-    with _program(host, pipeline, program) as loaded:
-        return _swap(host, pipeline, pin, loaded)
+    try:
+        with _program(host, pipeline, program) as loaded:
+            return _swap(host, pipeline, pin, loaded)
+    except (MissingFeature, OSError) as error:  # of this attachment alone: the others panic nevertheless
+        return str(error)
 
 
 def _swap(host: Host, pipeline: str, pin: str, program: Fd) -> str:

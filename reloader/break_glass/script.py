@@ -79,6 +79,27 @@ again() {{
 	done
 }}
 
+# put_aside PIN...: rename pins of an earlier run. Their programs stay known until reloader removes them.
+put_aside() {{
+	for pin; do
+		case $pin in *~*) continue ;; esac
+		[ ! -e "$pin" ] || mv "$pin" "$pin~$$"
+	done
+}}
+
+# detach_earlier CGROUP HOOK: detach the programs that earlier runs attached, once this one is attached.
+detach_earlier() {{
+	for pin in "$at{programs}"/*~*; do
+		[ ! -e "$pin" ] || bpftool cgroup detach "$1" "$2" pinned "$pin" 2>/dev/null || :
+	done
+}}
+
+# skip TEXT: go on with the other attachments; the script fails at its end.
+skip() {{
+	echo "$1" >&2
+	skipped=1
+}}
+
 # judge DIR...: refuse folders of pins that other users can change, up to the root of the bpf filesystem.
 judge() {{
 	for dir; do
@@ -103,13 +124,15 @@ refuse() {{
 umask 077
 user=$(stat -c %u /proc/self/.)
 judge "$pins/." "$pins/{pipeline}" "$pins/{pipeline}"/* "$pins/{pipeline}"/*/* "$pins/{pipeline}"/*/*/*
-rm -rf "$at"
+rm -rf "$at{maps}"
 mkdir -p -m 0700 "$at"
 judge "$at"
 [ "$(stat -f -c %t "$at")" = cafe4a11 ] || {{
 	echo "$pins is not on a bpf filesystem: run mount -t bpf bpf /sys/fs/bpf" >&2
 	exit 1
 }}
+skipped=0
+put_aside "$at{programs}"/*
 """
 
 
@@ -142,10 +165,11 @@ def script(generation: Generation, paths: Paths, objects: Mapping[str, bytes]) -
         rescue=paths.below_bpffs(paths.rescue_pins(wish.pipeline)),
         entries=paths.below_records(paths.blob_dir("entries")),
         maps=paths.below_rescue(RESCUE_MAPS),
+        programs=paths.below_rescue(RESCUE_PROGRAMS),
     )
     parts = [
         *_objects(wish, paths, objects), *_maps(generation, paths), _load(paths), *_entries(wish),
-        *_attach(wish, paths),
+        *_attach(wish, paths), 'exit "$skipped"',
     ]  # fmt: skip
     return head + "\n".join(parts) + "\n"
 

@@ -25,6 +25,11 @@ NOT_EVERYWHERE = Text(
     "{pipeline}: {failed} of {attachments:attachment} could not be made to panic",
     hint="run {commands}: it detaches the program, and everything passes",
 )
+NOWHERE_TO_DETACH = Text(
+    "panic-without-links",
+    "{pipeline}: {failed} of {attachments:attachment} could not be made to panic",
+    hint="their links are not pinned any more: `bpftool link` lists what is attached",
+)
 DETACH = Text("detach", "`bpftool link detach pinned {pin}`")
 
 # --- panic: why an attachment does not

@@ -42,6 +42,7 @@ from reloader.store.records import Cause, Current
 from reloader.store.trial_terms import failed
 from reloader.trial import start
 
+Stray = frozenset[tuple[str, int, bool]]  # (pin, link id, attached) of links that are not at their places
 World = tuple[object, ...]  # what, besides the text, decides how an attempt ends
 
 
@@ -73,6 +74,7 @@ class _Last:
     places: tuple[Place, ...]
     links: tuple[str, ...]  # pins of links, which lose their places
     world: World | None = None  # what a failed attempt met; None: it did not fail
+    stray: Stray = frozenset()  # what the attempt met
 
 
 class Attempts:
@@ -108,6 +110,7 @@ class Attempts:
         if before and before.digests == last.digests:
             return False
         self._last[path] = last
+        last.stray = self._stray(last)
         try:
             self._claim(path, last)
             for one in compiled:
@@ -116,7 +119,7 @@ class Attempts:
             del self._last[path]
             raise
         except (ReloaderError, OSError):
-            last.world = last.world or self._world(path, last)
+            last.world, last.stray = last.world or self._world(path, last), self._stray(last)
             raise
         last.world = None
         return True
@@ -297,17 +300,21 @@ class Attempts:
                 self._in.say(texts.TRIAL_ENDED(pipeline=name, generation=number, outcome=how, now=now))
 
     def _moved(self, path: str, last: _Last) -> bool:
+        """Return whether something is another than at the last attempt: one that changed nothing is not made again."""
+        stray = self._stray(last)
         if last.world is None:
-            return any(map(self._is_dead, last.links))
-        return self._world(path, last) != last.world
+            return bool(stray - last.stray)
+        return stray != last.stray or self._world(path, last) != last.world
 
-    def _is_dead(self, pin: str) -> bool:
-        """Return whether a link has lost its place."""
-        try:
-            link = link_at(self._in.kernel, pin)
-        except KernelError:
-            return False
-        return link is not None and not link.attached
+    def _stray(self, last: _Last) -> Stray:
+        """Return the links that lost their places, or are attached to what has another name now."""
+        found = set()
+        for place, pin in zip(last.places, last.links, strict=True):
+            with contextlib.suppress(KernelError, MissingFeature):
+                link = link_at(self._in.kernel, pin)
+                if link is not None and not (link.attached and place.holds(self._in.kernel, link)):
+                    found.add((pin, link.id, link.attached))
+        return frozenset(found)
 
     def _world(self, path: str, last: _Last) -> World:
         free = all(self._owner.get(name, path) == path for name in last.names)

@@ -43,5 +43,8 @@ def require_own(host: Host, generation: Generation, current: Current) -> None:
     wanted = {a.id: generation.progs.get(a.program, 0) for a in generation.wish.attachments}
     other = displaced(host.kernel, current, wanted)
     if other:
-        text = texts.PANIC_ATTACHED if panicking(host, current.pipeline) else texts.OTHER_ATTACHED
+        if panicking(host, current.pipeline):
+            text = texts.PANIC_ATTACHED
+        else:
+            text = texts.OTHER_ATTACHED if any(other.values()) else texts.LINKS_MISSING
         raise ReloaderError(text(places=sorted(other)), values={"attachments": other})

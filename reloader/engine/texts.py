@@ -86,6 +86,7 @@ RUN_TESTS_ALONE = Text("run-tests-alone", "`reloader test {file}` runs only the 
 # --- attached, links: what runs at a place
 
 LINK_ELSEWHERE = Text("link-elsewhere", "{path}: our link is attached to another place")
+LINKS_MISSING = Text("links-missing", "the link is missing at {places}")
 OTHER_ATTACHED = Text("displaced", "another program is attached at {places}")
 PANIC_ATTACHED = Text("panicked", "a panic program is attached at {places}")
 

@@ -363,9 +363,9 @@ class Links(InterfaceLinks, TrafficControl, Protocol):
     def detach_program(self, prog: Fd, target: Fd, attach_type: str) -> None:
         """Detach a program that was attached to a descriptor without a link; ENOENT when it is not. Lasting."""
 
-    def programs_at(self, target: Fd, attach_type: str) -> tuple[int, ...]:
+    def programs_at(self, target: Fd, attach_type: str) -> tuple[tuple[int, ...], bool]:
         """Return the ids of all programs at a place that is a descriptor, by link or not, in the order in which they
-        run; what runs at a parent is not among them."""
+        run, and whether further ones may be attached (BPF_F_ALLOW_MULTI); what runs at a parent is not among them."""
 
     def update(self, link: Fd, *, new: Fd, old: Fd) -> None:
         """Compare-and-swap (BPF_F_REPLACE with old_prog_fd): EPERM when `old` is not what runs there,

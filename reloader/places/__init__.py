@@ -78,9 +78,18 @@ def first_moved(kernel: Kernel, links: Iterable[tuple[str, Record, LinkInfo]]) -
     look in the same way are asked together."""
     asked: dict[Moved, list[tuple[Record, LinkInfo]]] = {}
     for attachment, record, link in links:
-        asked.setdefault(MOVED[type_of(attachment)], []).append((record, link))
+        moved = MOVED.get(type_of(attachment))
+        if moved is None:
+            return _unknown(attachment)
+        asked.setdefault(moved, []).append((record, link))
     answers = (moved(kernel, pairs) for moved, pairs in asked.items())
     return next((answer for answer in answers if answer), None)
+
+
+def _unknown(attachment: str) -> Message:
+    from reloader.places import texts
+
+    return texts.UNKNOWN_TYPE(attachment=attachment)
 
 
 def place_with_program(program_type: str) -> type[Place] | None:

@@ -12,3 +12,4 @@ RUNS_AFTER = Text(
 )
 BOTH_BEFORE = Text("both-run-before", "{neighbour} runs before {ours}: both run, whatever the other returns")
 BOTH_AFTER = Text("both-run-after", "{neighbour} runs after {ours}: both run, whatever the other returns")
+UNKNOWN_TYPE = Text("unknown-type", "{attachment} is of a type that this version of reloader does not know")

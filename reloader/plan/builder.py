@@ -20,6 +20,7 @@ from reloader.plan import ops, texts
 from reloader.plan.attach import gate
 from reloader.plan.attach.attachments import AttachmentChoice, choose_attachment
 from reloader.plan.attach.gate import Gate
+from reloader.plan.attach.same_place import same_places
 from reloader.plan.config import map_exchange
 from reloader.plan.config.foreign import Foreign, refusal
 from reloader.plan.config.losses import Losses
@@ -105,6 +106,7 @@ class Draft:
         self.refusals = [c.refusal for c in self.maps if c.refusal]
         self.refusals += [r for c in self.maps if (r := self._lossy(c))]
         self.refusals += [c.refusal for c in self.attachments if c.refusal]
+        self.refusals += same_places(self.wish, self.seen)
         self.refusals += [Refusal(message=refusal(found)) for found in self.losses.unasked()]
 
     def _lossy(self, choice: MapChoice) -> Refusal | None:
@@ -404,9 +406,12 @@ class Draft:
         return {n: m.pin for n, m in recorded.items() if n in self.seen.maps}
 
     def detach(self) -> list[Op]:
-        wished = {a.id for a in self.wish.attachments}
-        gone = [a for a in self.recorded_attachments() if a not in wished]
-        return [ops.Unpin(path=self.paths.link_pin(self.wish.pipeline, a)) for a in gone]
+        """Remove the links of attachments that are not wished any more, but never a pin that a wished one uses: two ids
+        may share a file name, as eth0.1 and eth0-1 do."""
+        link_pin, name = self.paths.link_pin, self.wish.pipeline
+        wished = {link_pin(name, a.id) for a in self.wish.attachments}
+        recorded = (link_pin(name, a) for a in self.recorded_attachments())
+        return [ops.Unpin(path=pin) for pin in recorded if pin not in wished]
 
     def recorded_attachments(self) -> list[str]:
         generation = self.seen.generation

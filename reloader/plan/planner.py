@@ -12,6 +12,7 @@ from reloader.observe.pipeline import Observed
 from reloader.paths import Paths
 from reloader.pipeline.model import Apply, Role
 from reloader.pipeline.wish import Wish
+from reloader.places.place import Sight
 from reloader.plan import ops, texts
 from reloader.plan.builder import Draft, Request
 from reloader.plan.config.foreign import Foreign, refusal
@@ -110,11 +111,17 @@ def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
     return RefusedChange(
         texts.REFUSED(pipeline=wish.pipeline),
         detail=[one.text() for one in refusals],
-        hint=_way_out(wish, draft) or _asked(unasked) or (texts.DISCARD() if maps else ""),
+        hint=_way_out(wish, draft) or _asked(unasked) or (texts.DISCARD() if maps else _elsewhere(draft)),
         reason=next((refusal(found).code for found in unasked), ""),
         values=foreign_values(unasked),
         refusals=[one.to_json() for one in refusals],
     )
+
+
+def _elsewhere(draft: Draft) -> str:
+    """What to do about links of ours that stay at other places: the same hint that `status` prints."""
+    found = (draft.seen.attachments[c.wanted.id] for c in draft.attachments if c.refusal)
+    return "; ".join(dict.fromkeys(s.blocked.hint for s in found if s.blocked and s.sight is Sight.ELSEWHERE))
 
 
 def _asked(unasked: Sequence[Foreign]) -> str:

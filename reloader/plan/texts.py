@@ -163,3 +163,11 @@ MISSES_INNER = Text(
     "other fields as of the copy",
 )
 NOTHING = Text("nothing", "nothing")
+
+# same_place
+
+PLACE_WISHED_TWICE = Text(
+    "place-wished-twice",
+    "attachment {attachment}: it is the same place as attachment {other}",
+    hint="keep one of the two",
+)

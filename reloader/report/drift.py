@@ -20,6 +20,7 @@ from reloader.report import texts
 from reloader.report.attachment_faults import faults
 from reloader.report.contents import EXTRA, SAME, compared, handle_rows, in_service, listed_entries, words
 from reloader.store.records import Generation
+from reloader.wording.message import Message
 
 MOST = 20  # entries of one map that diff names
 

@@ -184,7 +184,7 @@ def _status(host: Host, name: str) -> PipelineStatus:
 
 def _late(there: Seen) -> bool:
     """Whether packets meet another program before ours, which may keep them all."""
-    return any(one.before for one in there.neighbours)
+    return any(one.before and one.verdict for one in there.neighbours)
 
 
 def _beside(seen: Observed, arrivals: Mapping[str, Arrival]) -> list[str]:
@@ -285,7 +285,7 @@ def _drift(seen: Observed) -> list[str]:
     gone = [n for n in (seen.generation.maps if seen.generation else {}) if n not in seen.maps]
     held = [n for n, m in seen.maps.items() if m.unpinned or n in seen.unpublished]
     return [
-        *(texts.ATTACHMENT(attachment=a, what=fault) for a, fault in other if not _panic(a, seen)),
+        *(texts.ATTACHMENT(attachment=a, what=fault.with_hint()) for a, fault in other if not _panic(a, seen)),
         *(texts.PIN_MISSING(map=n) for n in gone),
         *(texts.PIN_OF_PROGRAM_MISSING(program=p).with_hint() for p in seen.unpinned_progs),
         *(texts.PIN_OF_MAP_MISSING(map=n).with_hint() for n in held),

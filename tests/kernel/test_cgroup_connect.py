@@ -21,7 +21,7 @@ from reloader.bpf import syscall
 from reloader.bpf.attach_types import ATTACH_TYPES
 from reloader.kernel import Fd, LinkInfo, Loaded, LoadRequest
 from reloader.places.cgroup.connect import Connect4
-from reloader.places.cgroup.hierarchy import absolute, cgroup_id, moved
+from reloader.places.cgroup.hierarchy import absolute, cgroup_id, mount, moved
 from reloader.places.place import Record, Sight
 from tests.kernel import test_rescue
 from tests.kernel.test_watch import Watch
@@ -292,6 +292,59 @@ def test_watch_attaches_again_to_a_cgroup_made_again(
         watch.close()
 
 
+KEEPING = """
+import os, socket, sys
+home = next(line[3:] for line in open("/proc/self/cgroup").read().splitlines() if line.startswith("0::"))
+def enter(folder):
+    with open(folder + "/cgroup.procs", "w") as file:
+        file.write(str(os.getpid()))
+enter(sys.argv[1])
+kept = socket.socket()
+enter(sys.argv[2] + home)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def kept_by_a_socket(cgroup: Path) -> Iterator[None]:
+    """A process outside the cgroup that keeps a socket which was made inside: the kernel keeps the removed cgroup."""
+    command = [sys.executable, "-c", KEEPING, str(cgroup), str(cgroups.mount())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield
+        assert process.stdin
+        process.stdin.close()
+
+
+def test_watch_sees_that_the_link_is_attached_to_the_old_cgroup(
+    stage: Stage, spec: Spec, cgroup: Path, tmp_path: Path, objects: Callable[[str], Path]
+) -> None:
+    """The link is attached and runs our program, but no process of the new cgroup meets it. Said once, with the hint of
+    `status`; attached as soon as the old cgroup is gone."""
+    text = stage.write(spec(1)).read_text().replace("connect.bpf.o", str(stage.folder / "connect.bpf.o"))
+    (tmp_path / "watched").mkdir()
+    watch = Watch(stage.sandbox, objects, tmp_path / "watched")
+    try:
+        watch.file.write_text(text)
+        watch.start()
+        with kept_by_a_socket(cgroup):
+            cgroups.remove(cgroup)
+            cgroup.mkdir()
+            watch.hears("is no longer")
+            hint = "again once the old cgroup is gone: open sockets of its processes keep it"
+            watch.hears(hint)
+            watch.stays_quiet(5.0)
+            assert link(stage).attached
+            assert hint in json.dumps(stage.call("status", "edge"))
+        watch.hears("edge: generation 2 is live")
+        assert link(stage).place_id == cgroup_id(str(cgroup))
+        watch.stop()
+    finally:
+        watch.close()
+
+
 @pytest.mark.parametrize(("stance", "meets"), [("open", "ECONNREFUSED"), ("closed", "EPERM")])
 def test_panic(stage: Stage, spec: Spec, member: Member, stance: str, meets: str) -> None:
     stage.apply(spec(1, types=(4, 6), panic=stance))
@@ -302,6 +355,28 @@ def test_panic(stage: Stage, spec: Spec, member: Member, stance: str, meets: str
     assert f"panic {stance}: every connect() is {does} (" in attachment(stage)["seen"]
     stage.apply(spec(1, types=(4, 6), panic=stance))
     assert member.connect(SERVICE) == member.connect(SERVICE, family=6) == ["one"]
+
+
+def test_a_program_that_cannot_panic_does_not_stop_the_others(
+    stage: Stage, spec: Spec, cgroup: Path, member: Member
+) -> None:
+    """The first program of the panic cannot be opened: the second attachment panics nevertheless, and both are named.
+    What is to be done by hand is said of pins that exist."""
+    stage.apply(spec(1, types=(4, 6), panic="closed"))
+    in_the_way = stage.paths.panic_pin("edge", "cgroup_connect4_closed")
+    stage.kernel.pins.mkdir(in_the_way)
+    failed = stage.run("panic", "edge")
+    assert failed.code == 4, failed.err
+    assert "1 of 2 attachments" in failed.err
+    fourth, sixth = (stage.paths.link_pin("edge", f"cgroup_connect{n}:{cgroup}") for n in (4, 6))
+    assert f"detach pinned {fourth}" in failed.error["hint"]
+    assert sixth not in failed.error["hint"]
+    assert member.connect(SERVICE, family=6) == ["EPERM"]
+    assert member.connect(SERVICE) == ["one"]
+    stage.kernel.pins.unpin(fourth)
+    failed = stage.run("panic", "edge")
+    assert (failed.code, "detach pinned" in failed.error["hint"]) == (4, False), failed.err
+    stage.kernel.pins.rmdir(in_the_way)
 
 
 @contextlib.contextmanager
@@ -332,10 +407,11 @@ def test_a_program_that_wants_to_be_alone(stage: Stage, spec: Spec, cgroup: Path
         stage.kernel.pins.pin(loaded.progs["guard4"], pin)
         subprocess.run(["bpftool", "cgroup", "attach", str(cgroup), "connect4", "pinned", pin], check=True)
         try:
-            done = stage.run("apply", stage.write(spec(1)))
-            assert done.code == 1
-            assert done.error["reason"] == "hook_exclusive"
-            assert done.error["values"]["cgroup"] == str(cgroup)
+            for command in ("plan", "apply"):
+                done = stage.run(command, stage.write(spec(1)))
+                assert done.code == 65, command
+                assert "does not let others run beside it" in json.dumps(done.error)
+            assert stage.sandbox.pins() == ["theirs"]
         finally:
             stage.kernel.links.detach_program(loaded.progs["guard4"], place, "cgroup_inet4_connect")
             stage.kernel.pins.unpin(pin)
@@ -381,10 +457,57 @@ def test_validate(stage: Stage, spec: Spec) -> None:
     assert refused(test=[{"packet": {"hex": "00"}, "expect": {"verdict": "XDP_PASS"}}]) == {"program-type-untested"}
 
 
+def test_one_cgroup_under_two_names_is_refused(stage: Stage, spec: Spec, cgroup: Path, tmp_path: Path) -> None:
+    """By a symbolic link, or relative to the mount: each connect() would meet the program twice."""
+    (tmp_path / "link").symlink_to(cgroup)
+    for other in (cgroup.name, str(tmp_path / "link")):
+        wanted = spec(1)
+        wanted["attach"].append({**wanted["attach"][0], "cgroup": other})
+        done = stage.run("plan", stage.write(wanted))
+        assert done.code == 65, done.err
+        assert f"cgroup_connect4:{other}" in json.dumps(done.error)
+        assert f"as attachment cgroup_connect4:{cgroup}" in json.dumps(done.error)
+    wanted["attach"][1]["cgroup"] = f"{cgroup.parent}//{cgroup.name}/"  # the very same id
+    assert stage.run("validate", stage.write(wanted), where=False).code == 65
+
+
 def test_a_path_that_is_no_cgroup(stage: Stage, spec: Spec, tmp_path: Path) -> None:
     done = stage.run("apply", stage.write(spec(1, place=str(tmp_path))))
     assert done.code == 69
     assert "cgroup2" in done.err
+
+
+def test_a_file_inside_a_cgroup_is_not_a_cgroup(stage: Stage, spec: Spec, cgroup: Path) -> None:
+    """It has the device of the file system, and an inode number of its own."""
+    done = stage.run("apply", stage.write(spec(1, place=f"{cgroup}/cgroup.procs")))
+    assert done.code == 69
+    assert "is not a cgroup" in done.err
+
+
+MOUNTINFO = """\
+20 1 0:1 / /nowhere/covered rw - cgroup2 cgroup2 rw
+21 1 {device} /below /sys rw - cgroup2 cgroup2 rw
+22 1 {device} / {mount} rw - cgroup2 cgroup2 rw
+"""
+
+
+def test_the_mount_of_the_root_is_taken_and_a_covered_one_is_not(
+    stage: Stage, spec: Spec, cgroup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = cgroup.stat().st_dev
+    listed = tmp_path / "mountinfo"
+    faults.inject(monkeypatch, "mountinfo", str(listed))
+    text = MOUNTINFO.format(device=f"{os.major(device)}:{os.minor(device)}", mount=cgroups.mount())
+    listed.write_text(text)
+    assert mount() == str(cgroups.mount())
+    assert absolute("x") == f"{cgroups.mount()}/x"
+    listed.write_text(text.splitlines()[0] + "\n")
+    assert (mount(), cgroup_id(str(cgroup))) == (None, None)
+    done = stage.run("apply", stage.write(spec(1)))
+    assert done.code == 69
+    assert "mount -t cgroup2" in done.err
+    listed.unlink()  # as without /proc
+    assert mount() is None
 
 
 def test_a_kernel_without_such_links(stage: Stage, spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +536,56 @@ def test_without_reloader(stage: Stage, spec: Spec, member: Member) -> None:
     assert len(attached(stage)) == 1
 
 
+def test_the_rescue_script_run_twice_leaves_one_program(stage: Stage, spec: Spec, member: Member) -> None:
+    """The second run attaches beside the first one's program: that is detached, and known until reloader serves."""
+    stage.apply(spec(1))
+    stage.apply(spec(2))
+    for _ in range(3):
+        done = test_rescue.rescue(stage, 1)
+        assert done.returncode == 0, done.stderr
+        assert member.connect(SERVICE) == ["one"]
+        assert len(attached(stage)) == 1
+    stage.apply(spec(2))
+    assert member.connect(SERVICE) == ["two"]
+    assert len(attached(stage)) == 1
+    assert not [pin for pin in stage.sandbox.pins() if "/rescue/" in pin]
+
+
+def test_the_rescue_script_skips_a_missing_cgroup(stage: Stage, spec: Spec, cgroup: Path, member: Member) -> None:
+    """The others are attached, and the script says at its end that it failed."""
+    other = cgroup / "other"
+    other.mkdir()
+    first = spec(1)
+    first["attach"].insert(0, {**first["attach"][0], "cgroup": str(other)})
+    stage.apply(first)
+    cgroups.remove(other)
+    done = test_rescue.rescue(stage, 1)
+    assert (done.returncode, str(other) in done.stderr) == (1, True), done.stderr
+    assert member.connect(SERVICE) == ["one"]
+
+
+def test_what_was_detached_in_between_does_not_keep_the_others_attached(
+    stage: Stage, cgroup: Path, compile_bpf: Compile
+) -> None:
+    """A program that a link attached cannot be detached in this way (ENOENT); the other one is."""
+    attach_type, pin = "cgroup_inet4_connect", f"{stage.sandbox.bpffs}/theirs"
+    with (
+        theirs(stage, compile_bpf) as linked,
+        theirs(stage, compile_bpf) as plain,
+        Fd(os.open(cgroup, os.O_RDONLY)) as place,
+        stage.kernel.links.create(linked.progs["guard4"], place, attach_type),
+    ):
+        stage.kernel.pins.pin(plain.progs["guard4"], pin)
+        subprocess.run(["bpftool", "cgroup", "attach", str(cgroup), "connect4", "pinned", pin, "multi"], check=True)
+        stage.kernel.pins.unpin(pin)
+        ours = {stage.kernel.progs.info(one).id: one for one in (linked.progs["guard4"], plain.progs["guard4"])}
+        Connect4(cgroup=str(cgroup)).rescue_off(stage.kernel, ours)
+        found, _ = stage.kernel.links.programs_at(place, attach_type)
+        assert found == (stage.kernel.progs.info(linked.progs["guard4"]).id,)
+
+
 def attached(stage: Stage) -> list[tuple[int, int]]:
     wanted = Path(attachment(stage)["id"].partition(":")[2])
     with Fd(os.open(wanted, os.O_RDONLY)) as place:
-        return syscall.prog_query(place.fileno(), ATTACH_TYPES["cgroup_inet4_connect"], subject="", link_ids=False)
+        number = ATTACH_TYPES["cgroup_inet4_connect"]
+        return syscall.prog_query(place.fileno(), number, subject="", link_ids=False)

@@ -140,8 +140,9 @@ def test_a_link_at_a_descriptor(kernel: LiveKernel, connect4: Loaded, cgroup: Pa
     with Fd(os.open(cgroup, os.O_RDONLY)) as place:
         first, second = (links.create(prog, place, "cgroup_inet4_connect") for prog in (refuse, allow))
         with first, second:
-            assert links.programs_at(place, "cgroup_inet4_connect") == (prog_id(kernel, refuse), prog_id(kernel, allow))
-            assert links.programs_at(place, "cgroup_inet6_connect") == ()
+            both = (prog_id(kernel, refuse), prog_id(kernel, allow))
+            assert links.programs_at(place, "cgroup_inet4_connect") == (both, True)
+            assert links.programs_at(place, "cgroup_inet6_connect")[0] == ()
             info = links.info(first)
             assert (info.place_id, info.ifindex, info.attached) == (cgroup.stat().st_ino, 0, True)
             links.update(first, new=allow, old=refuse)

@@ -16,7 +16,7 @@ from tests.support.processes import running
 pytestmark = pytest.mark.kernel
 
 TOOLS = (
-    "sh", "bpftool", "nsenter", "od", "awk", "dd", "cp", "rm", "mktemp", "mkdir", "sleep", "stat",
+    "sh", "bpftool", "nsenter", "od", "awk", "dd", "cp", "rm", "mktemp", "mkdir", "mv", "sleep", "stat",
 )  # fmt: skip
 
 

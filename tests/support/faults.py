@@ -72,6 +72,7 @@ POINTS = {
     "scaffold quotes": "reloader.pipeline.scaffold:quoted",
     "sound part": "reloader.pipeline.parse:sound_part",
     "netlink attributes": "reloader.bpf.netlink:attrs",
+    "mountinfo": "reloader.places.cgroup.hierarchy:MOUNTINFO",
     "panic at a place": "reloader.places.interface.xdp:Xdp.panic",
     "traffic at a place": "reloader.places.interface.xdp:Xdp.traffic",
     "rescue of a place": "reloader.places.interface.xdp:Xdp.rescue",

@@ -104,6 +104,16 @@ def test_pipelines_are_told_from_other_folders() -> None:
     assert pinned_pipelines(Host(kernel=there, paths=LAYOUT)) == ["core", "edge"]
 
 
+@pytest.mark.parametrize("path", ["a.b", "a-b", "a/b", "a%2eb", "/sys/fs/cgroup/a.slice/\u00e9", "a\udcffb"])
+def test_two_cgroups_never_share_a_pin(path: str) -> None:
+    """Dots and dashes are usual there: `a.b` and `a-b` had one pin, and the removal of the first took both away."""
+    name = f"cgroup_connect4:{path}"
+    assert read_pin_name(pin_name(name)) == name
+    assert not {".", "/"} & set(pin_name(name))
+    assert pin_name("cgroup_connect4:a.b") != pin_name("cgroup_connect4:a-b")
+    assert pin_name("tcx-ingress:eth0.1") == "tcx-ingress:eth0-1", "such pins are on disk"
+
+
 def test_names_are_read_as_they_were_written() -> None:
     assert read_pin_name(pin_name(".bss")) == ".bss"
     assert read_pin_name(pin_name("flows")) == "flows"

@@ -183,6 +183,15 @@ def test_a_record_of_an_unknown_interface_says_nothing() -> None:
     assert first_moved(Namespaces(own={}).kernel, [("xdp:", recorded("", 0), on(3))]) is None
 
 
+def test_a_record_of_another_version_counts_as_moved() -> None:
+    """A type that is not known, or a record without a field: said, not a KeyError."""
+    kernel = Namespaces(own={}).kernel
+    found = first_moved(kernel, [("later:x", {}, on(3))])
+    assert found
+    assert "later:x" in found
+    assert first_moved(kernel, [("xdp:eth0", {"interface": "eth0"}, on(3))])
+
+
 def test_what_is_recorded_of_an_interface() -> None:
     blue = Xdp.of({"interface": "eth0", "netns": BLUE, "mode": "native"})
     spot = blue.assembled(ETH0, OURS).spot

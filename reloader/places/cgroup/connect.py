@@ -10,7 +10,7 @@ import errno
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 from reloader.errors import AttachRefused, KernelError
@@ -23,6 +23,7 @@ from reloader.places.place import Fact, LoadHints, Neighbour, PacketRules, Recor
 from reloader.places.programs import named, owner_of, read_program
 from reloader.wording.message import Message
 
+MISSING = (errno.ENOENT, errno.ENODEV)  # a cgroup or its program was removed in between
 LONGEST = 255  # characters of a file name
 CGROUP: Mapping[str, Any] = {
     "title": "Cgroup",
@@ -96,20 +97,27 @@ class _Connect:
         here = cgroup_id(self.cgroup)
         sight = _sight(here, link)
         trouble = self._trouble(sight, link)
+        present, shared = tuple[int, ...](), True
+        if here:
+            with _unless(errno.EPERM, errno.EACCES):  # not ours to look at: neighbours are not named
+                present, shared = self._present(kernel)
+        exclusive = texts.HELD_EXCLUSIVELY(cgroup=self.cgroup) if present and not shared else None
         return Seen(
             sight=sight,
             link=link,
             spot=(self.TYPE, here) if here else None,
             owner=owner_of(kernel, link.prog_id) if link else "",
-            neighbours=tuple(self._neighbours(kernel, link)) if here else (),
+            neighbours=tuple(self._neighbours(kernel, link, present)),
             lacks=None if link else self.probe(kernel),
             trouble=trouble,
-            blocked=trouble if sight is Sight.ELSEWHERE else None,
+            blocked=trouble if sight is Sight.ELSEWHERE else exclusive,
         )
 
     def _trouble(self, sight: Sight, link: LinkInfo | None) -> Message | None:
         match sight:
             case Sight.VANISHED:
+                if mount() is None:
+                    return texts.NOT_MOUNTED(cgroup=self.cgroup)
                 text = texts.NOT_A_CGROUP if os.path.exists(absolute(self.cgroup)) else texts.MISSING
                 return text(cgroup=self.cgroup)
             case Sight.ELSEWHERE:
@@ -118,9 +126,8 @@ class _Connect:
                 return texts.RECREATED()
         return None
 
-    def _neighbours(self, kernel: Kernel, link: LinkInfo | None) -> Iterator[Neighbour]:
+    def _neighbours(self, kernel: Kernel, link: LinkInfo | None, programs: tuple[int, ...]) -> Iterator[Neighbour]:
         """Programs at the very same cgroup; those at the cgroups above it run as well and are not looked for."""
-        programs = self._programs(kernel)
         ours = programs.index(link.prog_id) if link and link.prog_id in programs else len(programs)
         for at, number in enumerate(programs):
             if at != ours:
@@ -135,7 +142,7 @@ class _Connect:
                     shown=program.shown(self.TYPE),
                 )
 
-    def _programs(self, kernel: Kernel) -> tuple[int, ...]:
+    def _present(self, kernel: Kernel) -> tuple[tuple[int, ...], bool]:
         return _programs_of(kernel, absolute(self.cgroup), self._attach_type)
 
     def spot(self, kernel: Kernel) -> Spot | None:
@@ -170,14 +177,21 @@ class _Connect:
         return found
 
     def rescue(self, program: str) -> tuple[str, ...]:
-        """By attachment without a link, beside others; `again` is of the script these lines go into."""
+        """By attachment without a link, beside others; `again`, `detach_earlier` and `skip` are of the script these
+        lines go into. What an earlier run attached is detached last, so that each connect() meets a program."""
         path = shlex.quote(absolute(self.cgroup))
-        return (f"again bpftool cgroup attach {path} {self.HOOK} pinned {program} multi",)
+        return (
+            f"if [ -d {path} ]; then",
+            f"\tagain bpftool cgroup attach {path} {self.HOOK} pinned {program} multi",
+            f"\tdetach_earlier {path} {self.HOOK}",
+            f"else skip {shlex.quote(f'{self.id}: the cgroup is missing; skipped')}; fi",
+        )
 
     def rescue_off(self, kernel: Kernel, programs: Mapping[int, Fd]) -> None:
         """Those that a link attached stay: the kernel does not detach them in this way."""
-        with suppress(KernelError), _opened(absolute(self.cgroup)) as place:
-            for number in programs.keys() & set(self._programs(kernel)):
+        present, _ = self._present(kernel)
+        for number in programs.keys() & set(present):
+            with _unless(*MISSING), _opened(absolute(self.cgroup)) as place:
                 kernel.links.detach_program(programs[number], place, self._attach_type)
 
     @classmethod
@@ -198,7 +212,7 @@ class _Connect:
         """Return the programs at all cgroups, by link or not: the kernel does not tell which."""
         attach_type = cls.LOADS[0].loaded_as.attach_type
         folders = (folder for folder, _, _ in os.walk(mount() or os.devnull))
-        return {number for folder in folders for number in _programs_of(kernel, folder, attach_type)}
+        return {number for folder in folders for number in _programs_of(kernel, folder, attach_type)[0]}
 
 
 class Connect4(_Connect):
@@ -243,10 +257,21 @@ def _opened(path: str) -> Fd:
         raise AttachRefused("open", error.errno or errno.EIO, path) from error
 
 
-def _programs_of(kernel: Kernel, path: str, attach_type: str) -> tuple[int, ...]:
-    with suppress(KernelError), _opened(path) as place:  # removed in between, or not ours to look at
+@contextmanager
+def _unless(*numbers: int) -> Iterator[None]:
+    """Go on after a KernelError with one of these errno."""
+    try:
+        yield
+    except KernelError as error:
+        if error.errno not in numbers:
+            raise
+
+
+def _programs_of(kernel: Kernel, path: str, attach_type: str) -> tuple[tuple[int, ...], bool]:
+    """Return the ids of the programs at a cgroup, and whether they let others run beside them."""
+    with _unless(*MISSING), _opened(path) as place:
         return kernel.links.programs_at(place, attach_type)
-    return ()
+    return (), True
 
 
 def _meaning(number: int) -> tuple[str, Message]:

@@ -22,15 +22,25 @@ MISSING = Text(
     "no cgroup {cgroup!r}",
     hint="make the cgroup again, then `reloader apply FILE`; or change the YAML",
 )
+NOT_MOUNTED = Text(
+    "cgroup2-not-mounted",
+    "no cgroup {cgroup!r}: the cgroup2 file system is not mounted",
+    hint="`mount -t cgroup2 none /sys/fs/cgroup/unified`, then `reloader apply FILE`",
+)
 NOT_A_CGROUP = Text(
     "not-a-cgroup",
-    "{cgroup!r} is not in a cgroup2 file system",
+    "{cgroup!r} is not a cgroup in a cgroup2 file system",
     hint="write a path below the mount that `findmnt -t cgroup2` shows, or one relative to it",
+)
+HELD_EXCLUSIVELY = Text(
+    "hook_exclusive",
+    "the program at cgroup {cgroup!r} does not let others run beside it",
+    hint="`bpftool cgroup tree` lists it: whoever attached it has to attach it with `multi`",
 )
 ELSEWHERE = Text(
     "link-elsewhere",
     "our link is attached to cgroup id {id}, which is no longer {cgroup!r}",
-    hint="`reloader apply FILE` again once the kernel has removed the old cgroup",
+    hint="`reloader apply FILE` again once the old cgroup is gone: open sockets of its processes keep it",
 )
 RECREATED = Text(
     "cgroup-recreated",

@@ -19,10 +19,10 @@ def moved(kernel: Kernel, links: Sequence[tuple[Record, LinkInfo]]) -> Message |
     wanted: dict[tuple[Fact, Fact], dict[str, Fact]] = {}
     for record, link in links:
         name = record.get("interface")
-        if name and link.ifindex != record["ifindex"]:
+        if name and link.ifindex != record.get("ifindex"):
             return _renamed(str(name))
         if name:
-            wanted.setdefault((record["netns"], record["netns_id"]), {})[str(name)] = record["ifindex"]
+            wanted.setdefault((record.get("netns"), record.get("netns_id")), {})[str(name)] = record.get("ifindex")
     for (netns, known), names in wanted.items():
         if not _still_means(kernel, netns, known, names):
             return _renamed(*names)
