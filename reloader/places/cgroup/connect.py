@@ -269,7 +269,7 @@ def _unless(*numbers: int) -> Iterator[None]:
 
 def _programs_of(kernel: Kernel, path: str, attach_type: str) -> tuple[tuple[int, ...], bool]:
     """Return the ids of the programs at a cgroup, and whether they let others run beside them."""
-    with _unless(*MISSING), _opened(path) as place:
+    with _unless(*MISSING, errno.EINVAL), _opened(path) as place:  # EINVAL: this kernel does not have the hook
         return kernel.links.programs_at(place, attach_type)
     return (), True
 
