@@ -25,7 +25,7 @@ from lab.sandbox import LabError, Sandbox
 from lab.traffic import Generator
 from reloader import fault_points
 from reloader.disk.lock import writer_of
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.kernel.host import Host
 from reloader.lifecycle.apply import apply as apply_version
 from reloader.lifecycle.remove import remove as remove_pipeline
@@ -106,7 +106,7 @@ class Edge:
         made = self.compiled[version]
         blobs = {**made.objects, **made.entries}
         with writer_of(self.host) as writer:
-            apply_version(writer, Intake(wish=made.wish, blobs=blobs, lossy_rollback=True))
+            apply_version(writer, ApplyRequest(wish=made.wish, blobs=blobs, lossy_rollback=True))
         self.version = version
 
     def turn(self) -> None:

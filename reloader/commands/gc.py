@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
 
     require_bpffs(env.host)
     with writer_of(env.host) as writer:
-        dead, kept = sweep.look(writer)
+        dead, kept = sweep.find_garbage(writer)
         if not args.dry_run:
             sweep.remove(writer, dead)
     text = texts.WOULD_REMOVE if args.dry_run else texts.REMOVED_FILE

@@ -15,7 +15,7 @@ from reloader.errors import ENOUGH, InputError, Problem
 from reloader.paths import Paths
 
 if TYPE_CHECKING:
-    from reloader.engine.apply_request import Intake
+    from reloader.engine.apply_request import ApplyRequest
     from reloader.pipeline.compile import Compiled
 
 
@@ -73,12 +73,12 @@ def _twice(pairs: list[tuple[Path, Compiled]]) -> list[Problem]:
     return problems
 
 
-def intake(path: Path, one: Compiled, args: argparse.Namespace) -> Intake:
+def intake(path: Path, one: Compiled, args: argparse.Namespace) -> ApplyRequest:
     """A compiled pipeline as the engine takes it, with the options of parser.change_options."""
-    from reloader.engine.apply_request import Intake
+    from reloader.engine.apply_request import ApplyRequest
 
     mine = [name for name in args.reset if any(m.name == name for m in one.wish.maps)]
-    return Intake(
+    return ApplyRequest(
         wish=one.wish,
         blobs=one.blobs,
         reset=mine,

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     from reloader.lifecycle import state_import
 
     steps = SlowSteps(env.output)
-    order = state_import.Order(pipeline=args.pipeline, file=Path(args.file), only=args.map, merge=args.merge)
+    order = state_import.ImportRequest(pipeline=args.pipeline, file=Path(args.file), only=args.map, merge=args.merge)
     try:
         with writer_of(env.host) as writer:
             done = state_import.bring_in(writer, order, progress=steps)

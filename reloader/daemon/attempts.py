@@ -16,7 +16,7 @@ from typing import Protocol
 from reloader.break_glass.panic import panicking
 from reloader.daemon import texts
 from reloader.disk.lock import Writer, writer_of
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.errors import (
     InputError,
     KernelError,
@@ -218,7 +218,7 @@ class Attempts:
         text = texts.ROLLED_BACK if serving.cause is Cause.TRIAL else texts.APPLIED_BY_HAND
         return text(pipeline=current.pipeline, generation=current.generation, reason=serving.reason)
 
-    def _prepared(self, path: str, one: Compiled) -> start.Watched | None:
+    def _prepared(self, path: str, one: Compiled) -> start.PendingTrial | None:
         """What its trial needs; a file whose checks cannot be made is bad, and remembered as such."""
         try:
             return start.prepare(self._in.host, one.wish)
@@ -230,7 +230,7 @@ class Attempts:
             raise
 
     def _carry_out(
-        self, path: str, one: Compiled, was: Current | None, watched: start.Watched | None, writer: Writer
+        self, path: str, one: Compiled, was: Current | None, watched: start.PendingTrial | None, writer: Writer
     ) -> Result:
         where, digest = self._in, one.wish.digest()
         try:
@@ -245,13 +245,14 @@ class Attempts:
         finally:
             where.steps.done()
 
-    def _intake(self, path: str, one: Compiled, digest: str, was: Current | None) -> Intake:
+    def _intake(self, path: str, one: Compiled, digest: str, was: Current | None) -> ApplyRequest:
         if was and was.generation and was.tried.get(path) == digest != was.wish and not was.last_error:
             # Rolled back by hand since: what was chosen then is mended, the file waits for an edit.
             chosen = records.read_generation(self._in.paths, was.pipeline, was.generation)
-            return Intake(wish=chosen.wish, reason="watch", cause=Cause.WATCH, origin=chosen.origin)
-        more = one.unrecorded
-        return Intake(wish=one.wish, blobs=one.blobs, reason="watch", cause=Cause.WATCH, source=path, unrecorded=more)
+            return ApplyRequest(wish=chosen.wish, reason="watch", cause=Cause.WATCH, origin=chosen.origin)
+        return ApplyRequest(
+            wish=one.wish, blobs=one.blobs, reason="watch", cause=Cause.WATCH, source=path, unrecorded=one.unrecorded
+        )
 
     def vanished(self, path: str) -> None:
         self._orphan(path, self._names.get(path, frozenset()))

@@ -12,7 +12,7 @@ from reloader.store.records import Cause
 
 
 @frozen
-class Intake:
+class ApplyRequest:
     """One pipeline to be applied: the wish, the bytes read with it, and why."""
 
     wish: Wish

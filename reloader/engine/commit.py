@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 
 from reloader.config_maps.entry_changes import digest_of, join_records, live_entries, split_records
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.engine.workspace import Workspace
 from reloader.kernel import ARRAY_TYPES
 from reloader.observe.pipeline import Observed, side_pins
@@ -21,7 +21,7 @@ from reloader.plan.model import Plan
 from reloader.store.records import Current, Generation, LinkRecord, MapRecord
 
 
-def records_of(bench: Workspace, made: Plan, seen: Observed, intake: Intake) -> tuple[Generation, Current]:
+def records_of(bench: Workspace, made: Plan, seen: Observed, intake: ApplyRequest) -> tuple[Generation, Current]:
     """The records of a plan whose ops are all done, with the kernel's ids."""
     wish, old = intake.wish, seen.generation
     clean = bench.loads.get("clean")
@@ -43,7 +43,7 @@ def records_of(bench: Workspace, made: Plan, seen: Observed, intake: Intake) -> 
     return generation, _current(bench, generation, seen, intake)
 
 
-def _current(bench: Workspace, generation: Generation, seen: Observed, intake: Intake) -> Current:
+def _current(bench: Workspace, generation: Generation, seen: Observed, intake: ApplyRequest) -> Current:
     before, wish = seen.current, intake.wish
     state = {m.name: generation.maps[m.name] for m in wish.maps if m.role is Role.STATE and m.name in generation.maps}
     kept = {n: m for n, m in (before.state if before else {}).items() if n not in seen.lost}
@@ -66,7 +66,7 @@ def _current(bench: Workspace, generation: Generation, seen: Observed, intake: I
     )
 
 
-def _restarted(generation: Generation, seen: Observed, intake: Intake) -> dict[str, str]:
+def _restarted(generation: Generation, seen: Observed, intake: ApplyRequest) -> dict[str, str]:
     """State maps that lost their contents with the last kernel, until an import or a reset."""
     known = seen.current.restarted if seen.current else {}
     lost = dict.fromkeys(seen.lost, generation.created) if seen.rebooted or seen.state_restarted else {}

@@ -23,7 +23,7 @@ from reloader.config_maps.entry_changes import (
     uneven,
 )
 from reloader.engine import texts
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.engine.workspace import Workspace
 from reloader.errors import KernelError, NeedsHuman, RefusedChange
 from reloader.frozen import frozen
@@ -58,7 +58,7 @@ class Entries:
     overwritten: dict[str, Foreign]  # what a change gives another value, although another process wrote it
 
 
-def look(host: Host, intake: Intake, seen: Observed) -> Entries:
+def look(host: Host, intake: ApplyRequest, seen: Observed) -> Entries:
     """Return what the config maps of the live load hold. Reads the maps and stored listings."""
     listings = _listings(host.paths, intake, seen)
     found = dict[str, Foreign]()
@@ -82,7 +82,7 @@ def _diffs(wish: Wish, seen: Observed, listings: Listings, found: Mapping[str, F
     return diffs
 
 
-def in_load(host: Host, intake: Intake, seen: Observed) -> dict[str, Foreign]:
+def in_load(host: Host, intake: ApplyRequest, seen: Observed) -> dict[str, Foreign]:
     """Return the same of maps that only a new load touches: of handles, and what programs cannot write."""
     generation, found = seen.generation, dict[str, Foreign]()
     for was, live in _serving(host.kernel, seen):
@@ -116,7 +116,7 @@ def _of_load(kernel: Kernel, seen: Observed, generation: Generation, name: str) 
 
 
 def _entries(
-    host: Host, intake: Intake, was: WishMap, live: SeenMap, listings: Listings, cpus: int
+    host: Host, intake: ApplyRequest, was: WishMap, live: SeenMap, listings: Listings, cpus: int
 ) -> dict[str, Foreign]:
     wanted = next((m for m in intake.wish.maps if m.name == was.name), None)
     listing = wanted if wanted and wanted.name in listings and same_keys(live, wanted) else None
@@ -172,7 +172,7 @@ def _not_as_written(paths: Paths, was: WishMap, changed: dict[bytes, bytes]) -> 
     return tuple(sorted(now))
 
 
-def _listings(paths: Paths, intake: Intake, seen: Observed) -> dict[str, dict[bytes, bytes]]:
+def _listings(paths: Paths, intake: ApplyRequest, seen: Observed) -> dict[str, dict[bytes, bytes]]:
     """What the wish lists for maps that are there: as it was read with the wish, otherwise the stored copy."""
     found = {}
     for wanted in intake.wish.maps:

@@ -6,20 +6,20 @@ Called by commands/, daemon/, boot.py and trial/start.py.
 from __future__ import annotations
 
 from reloader.disk.lock import Writer
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.engine.transaction import Progress
 from reloader.lifecycle import trial_record
-from reloader.lifecycle.carry_out import Post, Result, apply_when_ready, quiet
+from reloader.lifecycle.carry_out import Result, TrialStarter, apply_when_ready, quiet
 from reloader.lifecycle.ready import ready
 from reloader.store import records
 
 
 def apply(
     writer: Writer,
-    intake: Intake,
+    intake: ApplyRequest,
     *,
     progress: Progress = quiet,
-    post: Post | None = None,
+    post: TrialStarter | None = None,
 ) -> Result:
     """Make the kernel look like the wish, or leave it as it was (see transaction.run for the errors)."""
     recovered = tuple(ready(writer, intake.wish.pipeline))

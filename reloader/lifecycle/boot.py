@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from reloader.disk.lock import Writer
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.engine.transaction import Progress
 from reloader.errors import NotFoundError, NothingSwapped, NoWayBack, ReloaderError, TestsFailed, VerifierRejected
 from reloader.kernel.host import Host
@@ -75,9 +75,9 @@ def _candidates(host: Host, current: Current) -> Iterator[Generation]:
     yield from disproved
 
 
-def _intake(generation: Generation) -> Intake:
+def _intake(generation: Generation) -> ApplyRequest:
     origin = generation.origin or generation.number
-    return Intake(wish=generation.wish, reason=REASON, cause=Cause.BOOT, origin=origin, lossy_rollback=True)
+    return ApplyRequest(wish=generation.wish, reason=REASON, cause=Cause.BOOT, origin=origin, lossy_rollback=True)
 
 
 def _describe(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from reloader.break_glass.script import write_script
 from reloader.config_maps.entry_changes import EntryDiff
 from reloader.disk.lock import Writer
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.engine.commit import records_of
 from reloader.engine.transaction import Progress, Transaction, run
 from reloader.engine.workspace import Workspace, silent
@@ -28,7 +28,7 @@ from reloader.observe.pipeline import Observed, observe
 from reloader.paths import Paths
 from reloader.pipeline.wish import Wish
 from reloader.plan.model import Plan
-from reloader.plan.planner import Request
+from reloader.plan.planner import PlanInputs
 from reloader.plan.removal import make_removal
 from reloader.store import blobs as storage
 from reloader.store import records
@@ -57,7 +57,7 @@ class Result:
     interrupted: bool = False  # a signal came when it was too late to go back: nothing more is to be done
 
 
-class Post(Protocol):
+class TrialStarter(Protocol):
     """Who watches over what is about to be swapped; trial/start.py has one."""
 
     def stand(self, made: Plan, seen: Observed) -> None:
@@ -74,10 +74,10 @@ def is_unchanged(host: Host, pipeline: str, wish_digest: str) -> bool:
 
 def apply_when_ready(
     writer: Writer,
-    intake: Intake,
+    intake: ApplyRequest,
     *,
     progress: Progress = quiet,
-    post: Post | None = None,
+    post: TrialStarter | None = None,
     recovered: tuple[str, ...] = (),
 ) -> Result:
     started = time.monotonic()
@@ -114,7 +114,7 @@ def apply_when_ready(
     )  # fmt: skip
 
 
-def _planned(wish: Wish, request: Request) -> dict[tuple[str, str], EntryDiff]:
+def _planned(wish: Wish, request: PlanInputs) -> dict[tuple[str, str], EntryDiff]:
     """The differences by map and wanted entries, so that carrying them out need not work them out again."""
     return {
         (m.name, m.entries.digest): request.diffs[m.name] for m in wish.maps if m.entries and m.name in request.diffs

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.errors import InputError
 from reloader.frozen import frozen
 from reloader.kernel import ARRAY_TYPES, NESTED_TYPES, PLAIN_TYPES, Fd, Kernel, MapInfo, MapType
@@ -34,7 +34,7 @@ class StateInputs:
     cgroup: str  # that maps of this process, and of its children, are charged to
 
 
-def state_inputs(kernel: Kernel, intake: Intake, seen: Observed) -> StateInputs:
+def state_inputs(kernel: Kernel, intake: ApplyRequest, seen: Observed) -> StateInputs:
     """Find out what becomes of the state maps. InputError when the registry does not have the layout of one."""
     _require_recorded(intake, seen)
     return StateInputs(
@@ -63,7 +63,7 @@ def conversions(kernel: Kernel, wish: Wish, seen: Observed) -> dict[str, Pair | 
     return found
 
 
-def _require_recorded(intake: Intake, seen: Observed) -> None:
+def _require_recorded(intake: ApplyRequest, seen: Observed) -> None:
     """InputError unless the registry has the layout of every state map, but for those that are reset, and those that
     were reset to this very layout before."""
     kept = set(intake.reset) | {name for name in intake.unrecorded if _kept_unrecorded(intake.wish.map(name), seen)}

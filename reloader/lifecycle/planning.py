@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reloader.engine import strangers
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.engine.sharing import readers_of
 from reloader.errors import NotFoundError, RefusedChange
 from reloader.kernel.host import Host
@@ -18,15 +18,15 @@ from reloader.observe.pipeline import Observed, observe
 from reloader.pins.own_folders import require_own_folders
 from reloader.pipeline.model import Role
 from reloader.plan.model import Plan
-from reloader.plan.planner import Request, load_reason, make_plan
+from reloader.plan.planner import PlanInputs, load_reason, make_plan
 
 
-def plan(host: Host, intake: Intake) -> Plan:
+def plan(host: Host, intake: ApplyRequest) -> Plan:
     """What apply would do now. Changes nothing; RefusedChange or MissingFeature when it cannot be done."""
     return plan_of(host, intake)[0]
 
 
-def plan_of(host: Host, intake: Intake) -> tuple[Plan, Observed, Request]:
+def plan_of(host: Host, intake: ApplyRequest) -> tuple[Plan, Observed, PlanInputs]:
     require_own_folders(host, intake.wish.pipeline)
     seen = observe(host, intake.wish, intake.wish.pipeline)
     unknown = sorted(set(intake.reset) - {m.name for m in intake.wish.maps})
@@ -38,7 +38,7 @@ def plan_of(host: Host, intake: Intake) -> tuple[Plan, Observed, Request]:
     state = state_inputs(host.kernel, intake, seen)
     readers = readers_of(host.paths, intake.wish, must_exist=not intake.origin)
     entries = strangers.look(host, intake, seen)
-    request = Request(
+    request = PlanInputs(
         reset=intake.reset,
         diffs=entries.diffs,
         foreign=entries.foreign,

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from reloader.break_glass.panic import panicking
 from reloader.disk.lock import Writer
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.engine.transaction import left_out
 from reloader.errors import NoWayBack, ReloaderError
 from reloader.lifecycle import texts, trial_record
@@ -20,10 +20,10 @@ from reloader.store.records import Cause, Current, Generation, OutcomeKind, Tria
 from reloader.wording.message import Message
 
 
-def again(target: Generation, reason: str, cause: Cause) -> Intake:
+def again(target: Generation, reason: str, cause: Cause) -> ApplyRequest:
     """A stored generation's wish, to be applied once more."""
     origin = target.origin or target.number
-    return Intake(wish=target.wish, reason=reason, cause=cause, origin=origin, lossy_rollback=True)
+    return ApplyRequest(wish=target.wish, reason=reason, cause=cause, origin=origin, lossy_rollback=True)
 
 
 def end_trial(writer: Writer, current: Current, reason: str) -> Result | None:

@@ -23,14 +23,14 @@ from reloader.lifecycle.ready import ready
 from reloader.observe.pipeline import Observed, SeenMap, opened
 from reloader.pipeline.model import Role
 from reloader.plan.model import Plan
-from reloader.plan.state.bring_in import Asked, Incoming, make_import
+from reloader.plan.state.bring_in import ImportInputs, Incoming, make_import
 from reloader.store.records import Current, Generation
 
 HASHES = frozenset({MapType.HASH, MapType.PERCPU_HASH})
 
 
 @frozen
-class Order:
+class ImportRequest:
     """What `state import` is asked for."""
 
     pipeline: str
@@ -46,7 +46,7 @@ class Imported:
     recovered: tuple[str, ...]  # what was ended first
 
 
-def bring_in(writer: Writer, order: Order, *, progress: Callable[[str], None]) -> Imported:
+def bring_in(writer: Writer, order: ImportRequest, *, progress: Callable[[str], None]) -> Imported:
     """Bring the file's entries into the pipeline's live state maps."""
     progress(texts.READING(file=order.file.name))
     found, signature = transfer_entries.contents(order.file)
@@ -58,7 +58,7 @@ def bring_in(writer: Writer, order: Order, *, progress: Callable[[str], None]) -
         _incoming(writer.kernel, seen, generation, (order.file, signature), one, entries)
         for one, entries in held.values()
     ]
-    asked = Asked(
+    asked = ImportInputs(
         file=str(order.file.absolute()), signature=signature, merge=order.merge, cpus=writer.kernel.possible_cpus()
     )
     made = make_import(incoming, asked, current, generation, writer.paths)
@@ -69,7 +69,7 @@ def bring_in(writer: Writer, order: Order, *, progress: Callable[[str], None]) -
     return Imported(plan=made, told=tuple(bench.told), recovered=tuple(recovered))
 
 
-def _wanted(found: dict[str, tuple[Exported, int]], order: Order) -> dict[str, tuple[Exported, int]]:
+def _wanted(found: dict[str, tuple[Exported, int]], order: ImportRequest) -> dict[str, tuple[Exported, int]]:
     if order.only is None:
         return found
     if order.only not in found:

@@ -45,7 +45,7 @@ class Kept:
     why: str
 
 
-def look(writer: Writer) -> tuple[list[Dead], list[Kept]]:
+def find_garbage(writer: Writer) -> tuple[list[Dead], list[Kept]]:
     """All that could go, and what looks dead but is not certain to be."""
     found: list[Dead | Kept] = []
     for name in pinned_pipelines(writer.host):

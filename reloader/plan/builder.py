@@ -24,7 +24,7 @@ from reloader.plan.attach.same_place import same_places
 from reloader.plan.config import map_exchange
 from reloader.plan.config.foreign import Foreign, refusal
 from reloader.plan.config.losses import Losses
-from reloader.plan.config.map_exchange import Carried, Flip, Place
+from reloader.plan.config.map_exchange import Carried, Flip, LoadPaths
 from reloader.plan.config.strategy import Way, ways
 from reloader.plan.map_choices import Conversions, MapChoice, choose
 from reloader.plan.model import Outcome, Refusal
@@ -39,7 +39,7 @@ OLD = "rl_old_"  # reloader_state.h: the map that a state map is bridged from
 
 
 @frozen
-class Request:
+class PlanInputs:
     """What a plan is asked for, besides the wish."""
 
     reset: Collection[str] = ()  # maps whose contents may go
@@ -66,13 +66,13 @@ class Request:
 
 
 @dataclass(slots=True, kw_only=True)
-class Draft:
+class PlanBuilder:
     """One plan in the making: choices per map and attachment, then ops from them."""
 
     wish: Wish
     seen: Observed
     paths: Paths
-    request: Request
+    request: PlanInputs
     fresh: bool  # whether a new load is made
     load: int = 0
     maps: list[MapChoice] = field(default_factory=list)
@@ -199,8 +199,8 @@ class Draft:
         ours = [*self.place().pins(self.wish.maps), *gate.pins(self.wish, self.place())]
         return [*pins, *ours, *programs]
 
-    def place(self) -> Place:
-        return Place(paths=self.paths, pipeline=self.wish.pipeline, load=self.load)
+    def place(self) -> LoadPaths:
+        return LoadPaths(paths=self.paths, pipeline=self.wish.pipeline, load=self.load)
 
     def _new_pin(self, choice: MapChoice) -> str | None:
         path = self.map_pin(choice)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from reloader.config_maps.entry_changes import EntryDiff
 from reloader.pipeline.wish import Wish, WishMap
 from reloader.plan import ops, texts
-from reloader.plan.builder import Draft
+from reloader.plan.builder import PlanBuilder
 from reloader.plan.config.foreign import Foreign
 from reloader.plan.config.map_exchange import Flip
 from reloader.plan.config.strategy import Way
@@ -23,7 +23,7 @@ from reloader.wording.message import Message
 ENTRIES_A_MS = 2000  # what a batch writes on a small machine; for the plan's estimate only
 
 
-def lines_of(draft: Draft) -> list[Line]:
+def lines_of(draft: PlanBuilder) -> list[Line]:
     kept = [
         *_program_lines(draft),
         *_constant_lines(draft),
@@ -34,7 +34,7 @@ def lines_of(draft: Draft) -> list[Line]:
     return [*kept, *_share_lines(draft), *_test_lines(draft), *_health_lines(draft)]
 
 
-def _share_lines(draft: Draft) -> list[Line]:
+def _share_lines(draft: PlanBuilder) -> list[Line]:
     """Who may open the published maps, when that changes."""
     share, notes = draft.wish.share, draft.request.notes
     if not draft.sharing() and not notes:
@@ -46,7 +46,7 @@ def _share_lines(draft: Draft) -> list[Line]:
     return [Line(sign=sign, kind="share", name=share.group, action=texts.SHARE_ALLOWED(), notes=notes)]
 
 
-def _health_lines(draft: Draft) -> list[Line]:
+def _health_lines(draft: PlanBuilder) -> list[Line]:
     """What a new version has to prove afterwards; a repair has to prove nothing."""
     health, serving = draft.wish.health, draft.seen.generation
     if health is None or (serving is not None and serving.wish.digest() == draft.wish.digest()):
@@ -57,7 +57,7 @@ def _health_lines(draft: Draft) -> list[Line]:
     return [Line(sign=Sign.KEEP, kind="health", name="checks", action=action, notes=(back,), detail=checks)]
 
 
-def entries_reason(draft: Draft) -> str:
+def entries_reason(draft: PlanBuilder) -> str:
     """Say what made a plan without a new load necessary."""
     if entries := [*_written_in_place(draft), *_written_anew(draft)]:
         return "; ".join(entries)
@@ -71,7 +71,7 @@ def entries_reason(draft: Draft) -> str:
     return texts.TESTS_CHANGED() if _tests(draft.wish) != _tests(before) else texts.NOTHING_TO_DO()
 
 
-def _written_in_place(draft: Draft) -> list[Message]:
+def _written_in_place(draft: PlanBuilder) -> list[Message]:
     changed = [m.name for m, _ in draft.changed_entries()]
     why = draft.ways[changed[0]].why if len(changed) == 1 and changed[0] in draft.ways else None
     if why is not None:
@@ -79,7 +79,7 @@ def _written_in_place(draft: Draft) -> list[Message]:
     return [texts.ENTRIES_IN_PLACE(maps=changed)] if changed else []
 
 
-def _written_anew(draft: Draft) -> list[Message]:
+def _written_anew(draft: PlanBuilder) -> list[Message]:
     names = [f.wanted.name for f in draft.flipping()]
     return [texts.ENTRIES_BY_NEW_MAP(map=n, why=draft.ways[n].why) for n in names]
 
@@ -88,7 +88,7 @@ def _tests(wish: Wish | None) -> str:
     return wish.tests.digest if wish and wish.tests else ""
 
 
-def _program_lines(draft: Draft) -> list[Line]:
+def _program_lines(draft: PlanBuilder) -> list[Line]:
     if not draft.fresh:
         again, action, notes = draft.seen.unpinned_progs, texts.PIN_AGAIN(), (texts.PROGRAM_IN_USE(),)
         return [Line(sign=Sign.CHANGE, kind="program", name=p, action=action, notes=notes) for p in again]
@@ -99,7 +99,7 @@ def _program_lines(draft: Draft) -> list[Line]:
     return [*kept, *(Line(sign=Sign.REMOVE, kind="program", name=p, action=unload) for p in sorted(old - new))]
 
 
-def _constant_lines(draft: Draft) -> list[Line]:
+def _constant_lines(draft: PlanBuilder) -> list[Line]:
     """One line for each field of a constant that gets another value."""
     serving = draft.seen.generation.wish if draft.seen.generation else None
     if not draft.fresh or (serving is not None and serving.rodata == draft.wish.rodata and not draft.wish.constants):
@@ -113,14 +113,14 @@ def _constant_lines(draft: Draft) -> list[Line]:
     ]
 
 
-def _test_lines(draft: Draft) -> list[Line]:
+def _test_lines(draft: PlanBuilder) -> list[Line]:
     """Kept in the plan, not in the history: they leave nothing behind."""
     counts = [op.count for op in draft.proof() if isinstance(op, ops.RunTests)]
     action = texts.TESTS_RUN()
     return [Line(sign=Sign.KEEP, kind="tests", name=str(count), action=action) for count in counts]
 
 
-def _gone_lines(draft: Draft) -> list[Line]:
+def _gone_lines(draft: PlanBuilder) -> list[Line]:
     wished = {a.id for a in draft.wish.attachments}
     action, interruption = texts.DETACH(), texts.PROGRAM_STOPS()
     return [
@@ -130,7 +130,7 @@ def _gone_lines(draft: Draft) -> list[Line]:
     ]
 
 
-def _map_lines(draft: Draft) -> list[Line]:
+def _map_lines(draft: PlanBuilder) -> list[Line]:
     lines = [with_facts(c, draft.request.counts, draft.request.cgroup, draft.seen.cpus) for c in draft.maps]
     lines += [_written(wanted, diff) for wanted, diff in draft.changed_entries()]
     lines += [
@@ -144,13 +144,13 @@ def _map_lines(draft: Draft) -> list[Line]:
     return [*lines, *(parked_line(n, draft.seen) for n in parked)]
 
 
-def _pinned_again(draft: Draft) -> list[Line]:
+def _pinned_again(draft: PlanBuilder) -> list[Line]:
     action, notes = texts.PIN_AGAIN(), (texts.MAP_IN_USE(),)
     names = sorted({*draft.unpinned(), *draft.unpublished()})
     return [Line(sign=Sign.CHANGE, kind="map", name=n, action=action, notes=notes) for n in names]
 
 
-def _foreign_notes(draft: Draft, lines: list[Line]) -> list[Line]:
+def _foreign_notes(draft: PlanBuilder, lines: list[Line]) -> list[Line]:
     """The same, and on each map's line what becomes of entries that reloader did not write."""
     lost = {found.map: found for found in draft.losses.lost()}
     kept = {n: draft.request.foreign[n] for n in draft.request.spared}

@@ -14,20 +14,20 @@ from reloader.pipeline.model import Apply, Role
 from reloader.pipeline.wish import Wish
 from reloader.places.place import Sight
 from reloader.plan import ops, texts
-from reloader.plan.builder import Draft, Request
+from reloader.plan.builder import PlanBuilder, PlanInputs
 from reloader.plan.config.foreign import Foreign, refusal
 from reloader.plan.config.strategy import ways
 from reloader.plan.lines import entries_reason, lines_of
 from reloader.plan.model import Plan
 from reloader.wording.message import Message
 
-__all__ = ["Request", "load_reason", "make_plan"]
+__all__ = ["PlanInputs", "load_reason", "make_plan"]
 
 
-def make_plan(wish: Wish, seen: Observed, paths: Paths, request: Request) -> Plan:
+def make_plan(wish: Wish, seen: Observed, paths: Paths, request: PlanInputs) -> Plan:
     """The ops that make the kernel look like `wish`; a plan without ops when it already does."""
     reason = load_reason(wish, seen, request)
-    draft = Draft(wish=wish, seen=seen, paths=paths, request=request, fresh=bool(reason))
+    draft = PlanBuilder(wish=wish, seen=seen, paths=paths, request=request, fresh=bool(reason))
     if draft.refusals:
         raise _refused(wish, draft)
     body, after, why = draft.body(), draft.after(), reason or entries_reason(draft)
@@ -50,7 +50,7 @@ def make_plan(wish: Wish, seen: Observed, paths: Paths, request: Request) -> Pla
     )
 
 
-def load_reason(wish: Wish, seen: Observed, request: Request) -> Message | None:
+def load_reason(wish: Wish, seen: Observed, request: PlanInputs) -> Message | None:
     """Say why a new load is needed; None when the running one stays."""
     if seen.generation is None:
         return texts.FIRST_LOAD()
@@ -84,7 +84,7 @@ def _what_changed(new: Wish, old: Wish) -> Message:
     return texts.WISH_CHANGED(parts="; ".join(parts) or texts.CHANGED_MAPS())
 
 
-def _program_reason(wish: Wish, seen: Observed, request: Request) -> Message | None:
+def _program_reason(wish: Wish, seen: Observed, request: PlanInputs) -> Message | None:
     """Why changed entries need a new load; None when there is another way (or none changed)."""
     for name, way in ways(wish, seen, request.diffs, request.spared).items():
         if way.apply is Apply.PROGRAM:
@@ -97,7 +97,7 @@ def _unrecorded(wish: Wish, seen: Observed) -> bool:
     return seen.generation is None or seen.generation.wish.digest() != wish.digest()
 
 
-def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
+def _refused(wish: Wish, draft: PlanBuilder) -> RefusedChange | MissingFeature:
     refusals = draft.refusals
     if len(refusals) == sum(c.missing for c in draft.attachments):
         hints = dict.fromkeys(choice.hint for choice in draft.attachments if choice.hint)
@@ -118,7 +118,7 @@ def _refused(wish: Wish, draft: Draft) -> RefusedChange | MissingFeature:
     )
 
 
-def _elsewhere(draft: Draft) -> str:
+def _elsewhere(draft: PlanBuilder) -> str:
     """What to do about links of ours that stay at other places: the same hint that `status` prints."""
     found = (draft.seen.attachments[c.wanted.id] for c in draft.attachments if c.refusal)
     return "; ".join(dict.fromkeys(s.blocked.hint for s in found if s.blocked and s.sight is Sight.ELSEWHERE))
@@ -142,7 +142,7 @@ def foreign_values(unasked: Sequence[Foreign]) -> dict[str, object]:
     }
 
 
-def _way_out(wish: Wish, draft: Draft) -> str:
+def _way_out(wish: Wish, draft: PlanBuilder) -> str:
     """Pins and no records at all: those can be had back from the kernel."""
     seen = draft.seen
     if seen.current is None and (seen.strays or any(a.link for a in seen.attachments.values())):

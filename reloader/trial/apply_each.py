@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from reloader.disk.lock import Writer, wait_for_lock
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.errors import NeedsHuman, ReloaderError
 from reloader.kernel.host import Host, OnHost
 from reloader.lifecycle.apply import apply as apply_version
@@ -20,7 +20,7 @@ from reloader.lifecycle.each import worst
 from reloader.trial import texts
 
 if TYPE_CHECKING:
-    from reloader.trial.start import Watched
+    from reloader.trial.start import PendingTrial
 
 AGAIN = 60.0  # seconds to wait for the lock after a window: our own work is not given up because others write
 
@@ -41,7 +41,7 @@ class Batch(OnHost):
     host: Host
     steps: Steps
     say: Callable[[str], None]
-    todo: list[Intake]
+    todo: list[ApplyRequest]
     confirm_within: float  # seconds in which a person has to confirm each; 0: none needs to
     results: list[Result]
     not_started: list[str]  # pipelines whose turn has not come
@@ -53,7 +53,7 @@ def apply_each(batch: Batch) -> None:
     patience = 0.0
     while batch.todo:
         prepared = _prepared(batch)
-        watched: Watched | None = None
+        watched: PendingTrial | None = None
         try:
             with wait_for_lock(batch.host, patience) as writer:
                 while batch.todo and not (watched and watched.guard):
@@ -79,10 +79,10 @@ def apply_each(batch: Batch) -> None:
         raise worst(batch.failed, [])
 
 
-def _prepared(batch: Batch) -> list[Watched | None]:
+def _prepared(batch: Batch) -> list[PendingTrial | None]:
     """One for each pipeline; None: it needs no trial. One that needs a human is taken out, and does not block the
     others."""
-    prepared: list[Watched | None] = []
+    prepared: list[PendingTrial | None] = []
     for request in list(batch.todo):
         if not batch.confirm_within and request.wish.health is None:
             prepared.append(None)
@@ -97,7 +97,7 @@ def _prepared(batch: Batch) -> list[Watched | None]:
     return prepared
 
 
-def _apply_one(batch: Batch, request: Intake, watched: Watched | None, writer: Writer) -> Result:
+def _apply_one(batch: Batch, request: ApplyRequest, watched: PendingTrial | None, writer: Writer) -> Result:
     if watched is None:
         return apply_version(writer, request, progress=batch.steps)
     from reloader.trial import start
@@ -105,7 +105,7 @@ def _apply_one(batch: Batch, request: Intake, watched: Watched | None, writer: W
     return start.apply(writer, request, watched, progress=batch.steps)
 
 
-def _take_back(watched: Watched | None, results: list[Result]) -> None:
+def _take_back(watched: PendingTrial | None, results: list[Result]) -> None:
     """After an interrupt: what is on trial by this command is not left so."""
     if watched is None or watched.guard is None:
         return
@@ -116,7 +116,7 @@ def _take_back(watched: Watched | None, results: list[Result]) -> None:
     start.take_back(watched)
 
 
-def _outcome(batch: Batch, watched: Watched, result: Result) -> Result:
+def _outcome(batch: Batch, watched: PendingTrial, result: Result) -> Result:
     """Wait for it, and say what is waited for."""
     from reloader.trial import start
 

@@ -26,20 +26,20 @@ from reloader.store import records, trial_terms
 from reloader.store.records import Current, OutcomeKind, Trial, TrialOutcome
 from reloader.trial import texts
 from reloader.trial.guard import Channel
-from reloader.trial.judge import Figures, Standing, judge
-from reloader.trial.look import Commands, Subject, astray, counting, look
+from reloader.trial.judge import Figures, HealthProgress, judge
+from reloader.trial.look import Commands, Subject, counting, detached_reason, look
 
 POLL = 0.2  # seconds between two looks at the records
 TRIES = 4  # of taking a version back, before it is left to the next command
 TOLD = 10.0  # seconds between two words that all is well
 
 
-class Over(Exception):
+class TrialEnded(Exception):
     """The trial was ended by somebody else."""
 
 
 @frozen
-class Duty(OnHost):
+class GuardTask(OnHost):
     host: Host
     pipeline: str
     health: Health | None
@@ -47,7 +47,7 @@ class Duty(OnHost):
     commands: Commands
 
 
-def serve(duty: Duty, channel: Channel) -> None:
+def serve(duty: GuardTask, channel: Channel) -> None:
     """From the command's first word to the end of the trial."""
     word = channel.hear()
     if word is not None and not word.get("go"):
@@ -57,7 +57,7 @@ def serve(duty: Duty, channel: Channel) -> None:
             ready(writer, duty.pipeline)
     try:
         reason = _watch(duty, channel)
-    except Over:
+    except TrialEnded:
         channel.say(end="over")
         return
     except BaseException as error:  # a mistake of ours must not leave an unproven version without a guard
@@ -67,15 +67,15 @@ def serve(duty: Duty, channel: Channel) -> None:
         _send_home(duty, channel, reason)
 
 
-def _mine(duty: Duty) -> tuple[Current, Trial]:
+def _mine(duty: GuardTask) -> tuple[Current, Trial]:
     """The records, while they name this process as the guard; else Over."""
     current = records.read_current(duty.paths, duty.pipeline)
     if current is None or current.trial is None or current.trial.guard != os.getpid():
-        raise Over
+        raise TrialEnded
     return current, current.trial
 
 
-def _watch(duty: Duty, channel: Channel) -> str:
+def _watch(duty: GuardTask, channel: Channel) -> str:
     """Why the version has to go; empty when it may stay."""
     _, terms = _mine(duty)
     if duty.health is not None:
@@ -93,12 +93,12 @@ def _watch(duty: Duty, channel: Channel) -> str:
     return texts.NOT_CONFIRMED()
 
 
-def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
+def _look_on(duty: GuardTask, channel: Channel, health: Health) -> str:
     """Look at every interval until the window is over; why it failed, if it did."""
     current, terms = _mine(duty)
     generation = records.read_generation(duty.paths, duty.pipeline, terms.generation)
     subject = Subject(kernel=duty.kernel, generation=generation, commands=duty.commands)
-    standing, due, told = Standing(), trial_terms.now(), trial_terms.now()
+    standing, due, told = HealthProgress(), trial_terms.now(), trial_terms.now()
     while True:
         began = trial_terms.now()  # a suspension between a look and the end of the window must not pass for health
         standing = judge(health, duty.before, standing, look(subject, health.checks))
@@ -115,15 +115,15 @@ def _look_on(duty: Duty, channel: Channel, health: Health) -> str:
             return texts.INTERRUPTED()
 
 
-def _detached(duty: Duty, current: Current) -> str:
+def _detached(duty: GuardTask, current: Current) -> str:
     """Why the version is not healthy whatever its counters say; a panic in its place is no failure of it."""
-    wrong = astray(duty.kernel, current.links)
+    wrong = detached_reason(duty.kernel, current.links)
     if wrong and panicking(duty.host, duty.pipeline):
         return ""
     return wrong
 
 
-def _say_how(channel: Channel, standing: Standing, health: Health, terms: Trial, told: float) -> float:
+def _say_how(channel: Channel, standing: HealthProgress, health: Health, terms: Trial, told: float) -> float:
     """Progress for whoever listens: failures that do not count yet, and now and then that there are none."""
     failing = [
         texts.CHECK_FAILS(check=check.what.text(), streak=streak, failures=check.failures)
@@ -138,7 +138,7 @@ def _say_how(channel: Channel, standing: Standing, health: Health, terms: Trial,
     return told
 
 
-def _rest(duty: Duty, channel: Channel, seconds: float) -> bool:
+def _rest(duty: GuardTask, channel: Channel, seconds: float) -> bool:
     """Wait; True when the command asks to go back at once. Over when the records say that it is over."""
     end, listening = trial_terms.now() + seconds, True  # a suspended machine has lost that time
     while (left := end - trial_terms.now()) > 0:
@@ -155,7 +155,7 @@ def _rest(duty: Duty, channel: Channel, seconds: float) -> bool:
     return False
 
 
-def _conclude(duty: Duty, channel: Channel, outcome: TrialOutcome) -> str:
+def _conclude(duty: GuardTask, channel: Channel, outcome: TrialOutcome) -> str:
     with wait_for_lock(duty.host) as writer:
         current, _ = _mine(duty)
         if panicking(duty.host, duty.pipeline):
@@ -169,7 +169,7 @@ def _say_end(channel: Channel, end: str, outcome: TrialOutcome) -> None:
     channel.say(end=end, outcome=outcome.words, kind=outcome.kind)
 
 
-def _send_home(duty: Duty, channel: Channel, reason: str) -> None:
+def _send_home(duty: GuardTask, channel: Channel, reason: str) -> None:
     """Take the version back, more than once if need be: what stands in the way may be passing."""
     failure: ReloaderError | OSError = NeedsHuman(texts.NOT_TRIED())
     for attempt in range(TRIES):
@@ -178,18 +178,18 @@ def _send_home(duty: Duty, channel: Channel, reason: str) -> None:
             _take_back(duty, channel, reason)
         except (ReloaderError, OSError) as error:
             failure = error
-        except Over:
+        except TrialEnded:
             channel.say(end="over")
             return
         else:
             return
-    with wait_for_lock(duty.host) as writer, contextlib.suppress(ReloaderError, OSError, Over):
+    with wait_for_lock(duty.host) as writer, contextlib.suppress(ReloaderError, OSError, TrialEnded):
         current, _ = _mine(duty)
         stuck = give_up(writer, current, reason, failure)
         channel.say(end="stuck", why=stuck.message, hint=stuck.hint)
 
 
-def _take_back(duty: Duty, channel: Channel, reason: str) -> None:
+def _take_back(duty: GuardTask, channel: Channel, reason: str) -> None:
     with wait_for_lock(duty.host) as writer:
         recover(writer, duty.pipeline)  # of a try that failed in the middle
         current, _ = _mine(duty)

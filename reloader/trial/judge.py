@@ -40,7 +40,7 @@ UNKNOWN = Figures()
 
 
 @frozen
-class Standing:
+class HealthProgress:
     """How a trial stands after so many looks."""
 
     look: Look = ()  # the last one
@@ -71,7 +71,7 @@ def compared(before: Sequence[Look]) -> tuple[Figures, ...]:
     return tuple(figures(earlier, later) for earlier, later in zip(before[0], before[-1], strict=True))
 
 
-def judge(health: Health, before: Sequence[Figures], was: Standing, look: Look) -> Standing:
+def judge(health: Health, before: Sequence[Figures], was: HealthProgress, look: Look) -> HealthProgress:
     """The standing after one look more. The first check that failed often enough decides."""
     streaks, failed, at = [], was.failed, was.at
     for index, check in enumerate(health.checks):
@@ -80,7 +80,7 @@ def judge(health: Health, before: Sequence[Figures], was: Standing, look: Look) 
         streaks.append((was.streaks[index] if was.streaks else 0) + 1 if why else 0)
         if streaks[-1] >= check.failures and not failed:
             failed, at = why, look[index].at
-    return Standing(look=look, streaks=tuple(streaks), failed=failed, at=at)
+    return HealthProgress(look=look, streaks=tuple(streaks), failed=failed, at=at)
 
 
 def broken(check: Check, before: Figures, earlier: Reading | None, later: Reading) -> Message | None:

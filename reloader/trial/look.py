@@ -44,7 +44,7 @@ def look(subject: Subject, checks: Sequence[Check]) -> Look:
     return tuple(_reading(subject, check) for check in checks)
 
 
-def astray(kernel: Kernel, links: Mapping[str, LinkRecord]) -> str:
+def detached_reason(kernel: Kernel, links: Mapping[str, LinkRecord]) -> str:
     """Which attachment does not run what was committed, and how; empty when all do. A version that sees no packet does
     nothing wrong."""
     for attachment, link in links.items():

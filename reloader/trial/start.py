@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from reloader.disk.lock import Writer, wait_for_lock
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.engine.transaction import Progress
 from reloader.errors import NeedsHuman, NoWayBack, RefusedChange, RolledBack
 from reloader.kernel.host import Host, OnHost
@@ -40,7 +40,7 @@ PATIENCE = 60.0  # seconds to wait for the writer lock once our guard is gone
 
 
 @dataclass(slots=True)
-class Watched(OnHost):
+class PendingTrial(OnHost):
     """One change, and the guard of it. See carry_out.Post."""
 
     host: Host
@@ -60,7 +60,7 @@ class Watched(OnHost):
             raise RefusedChange(texts.REBUILT_BEFORE(pipeline=self.wish.pipeline, generation=serving.number))
         self._require_own_hooks(made)
         self._back_to, self.generation = serving.number if serving else 0, made.generation
-        task = duty.Duty(
+        task = duty.GuardTask(
             host=self.host, pipeline=self.wish.pipeline, health=self.wish.health,
             before=self.before, commands=self.commands,
         )  # fmt: skip
@@ -90,17 +90,17 @@ class Watched(OnHost):
         return bool(current and current.trial and current.trial.guard == ours)
 
 
-def prepare(host: Host, wish: Wish, confirm: float = 0.0) -> Watched | None:
+def prepare(host: Host, wish: Wish, confirm: float = 0.0) -> PendingTrial | None:
     """What has to be known before the swap, found out without the writer lock: the host's commands, the counters,
     and what the version that serves does, where a check compares. None: this wish needs no trial."""
     health, current = wish.health, records.read_current(host.paths, wish.pipeline)
     if current is not None and current.trial and not trial_terms.overdue(current.trial, host.kernel.boot_id()):
         raise trial_record.refuse(current, host.kernel.boot_id())
     if health is None:
-        return Watched(host, wish, confirm) if confirm else None
+        return PendingTrial(host, wish, confirm) if confirm else None
     commands = checkable(host, wish)
     before = _before(host, wish, health) if health.compares else ()
-    return Watched(host, wish, confirm, before, commands)
+    return PendingTrial(host, wish, confirm, before, commands)
 
 
 def checkable(host: Host, wish: Wish) -> Mapping[str, tuple[str, ...]]:
@@ -133,7 +133,7 @@ def _before(host: Host, wish: Wish, health: Health) -> Sequence[Figures]:
         return compared([first, look_before(subject, health)])
 
 
-def apply(writer: Writer, intake: Intake, watched: Watched | None, *, progress: Progress) -> Result:
+def apply(writer: Writer, intake: ApplyRequest, watched: PendingTrial | None, *, progress: Progress) -> Result:
     """lifecycle_apply.apply, under guard. A guard is left behind exactly when a generation is on trial."""
     if watched is None:
         return apply_version(writer, intake, progress=progress)
@@ -158,7 +158,7 @@ def apply(writer: Writer, intake: Intake, watched: Watched | None, *, progress: 
     return replace(result, unconfirmed=now.until - trial_terms.now() if now else 0.0)
 
 
-def take_back(watched: Watched | None) -> None:
+def take_back(watched: PendingTrial | None) -> None:
     """After an interrupt, wherever it struck, and without the writer lock: RolledBack once our guard has taken the
     version back, if it is on trial."""
     if watched is None or watched.guard is None or not watched.committed():
@@ -174,21 +174,21 @@ def take_back(watched: Watched | None) -> None:
         leave(watched)
 
 
-def leave(watched: Watched) -> None:
+def leave(watched: PendingTrial) -> None:
     """Its guard does the rest; the records tell the outcome."""
     if watched.guard:
         watched.guard.channel.close()
     watched.guard = None
 
 
-def _dismiss(watched: Watched) -> None:
+def _dismiss(watched: PendingTrial) -> None:
     if watched.guard:
         watched.guard.channel.say(go=False)
         watched.guard.channel.close()
     watched.guard = None
 
 
-def outcome(watched: Watched, result: Result, say: Callable[[str], None]) -> Result:
+def outcome(watched: PendingTrial, result: Result, say: Callable[[str], None]) -> Result:
     """Wait for the health window to end, without the lock: others write meanwhile. RolledBack when the version was
     taken back, NeedsHuman when that failed. An interrupt asks the guard to take it back at once; a second one leaves
     it to the guard."""
@@ -209,7 +209,7 @@ def outcome(watched: Watched, result: Result, say: Callable[[str], None]) -> Res
         leave(watched)
 
 
-def _heard(watched: Watched, result: Result, channel: Channel, say: Callable[[str], None]) -> Result:
+def _heard(watched: PendingTrial, result: Result, channel: Channel, say: Callable[[str], None]) -> Result:
     while True:
         word = channel.hear()
         if word is None:
@@ -220,7 +220,7 @@ def _heard(watched: Watched, result: Result, channel: Channel, say: Callable[[st
             return _ended(watched, result, word)
 
 
-def _ended(watched: Watched, result: Result, word: Message) -> Result:
+def _ended(watched: PendingTrial, result: Result, word: Message) -> Result:
     name, generation = result.pipeline, result.generation
     match word["end"]:
         case "confirmed":
@@ -239,12 +239,12 @@ def _outcome_of(word: Message) -> TrialOutcome:
     return TrialOutcome(kind=OutcomeKind(word["kind"]), words=word["outcome"])
 
 
-def _left(watched: Watched) -> float:
+def _left(watched: PendingTrial) -> float:
     current = records.read_current(watched.paths, watched.wish.pipeline)
     return trial_terms.left(current.trial, watched.kernel.boot_id()) if current and current.trial else 0.0
 
 
-def _decided(watched: Watched, result: Result) -> Result:
+def _decided(watched: PendingTrial, result: Result) -> Result:
     """Somebody else has ended the trial meanwhile."""
     current = records.read_current(watched.paths, watched.wish.pipeline)
     if current is not None and current.generation == result.generation:
@@ -253,7 +253,7 @@ def _decided(watched: Watched, result: Result) -> Result:
     raise RolledBack(texts.ANOTHER_DECIDED(pipeline=result.pipeline, generation=result.generation))
 
 
-def _take_over(watched: Watched, result: Result) -> Result:
+def _take_over(watched: PendingTrial, result: Result) -> Result:
     """The guard is dead and nobody judges any more: back, while we can."""
     with wait_for_lock(watched.host, PATIENCE) as writer:
         recover(writer, watched.wish.pipeline)

@@ -239,7 +239,7 @@ def test_sabotage_copy_then_swap_turns_the_check_red(stage: Stage, monkeypatch: 
     """What a script would do: drain while the old program still counts, then swap."""
     from reloader.plan import builder
 
-    plain = builder.Draft._convert_and_attach
+    plain = builder.PlanBuilder._convert_and_attach
 
     def drained_first(made: Any) -> list[Any]:
         found = plain(made)

@@ -35,7 +35,7 @@ from reloader.places.interface.xdp import Xdp
 from reloader.places.place import Foreign, Seen
 from reloader.plan import ops
 from reloader.plan.ops import Op
-from reloader.plan.planner import Request
+from reloader.plan.planner import PlanInputs
 from reloader.plan.state.conversion import Pair
 from reloader.store.records import Current, Generation, LinkRecord, MapRecord
 from reloader.structs.tree import Member, TypeTree, layout_digest
@@ -146,7 +146,7 @@ class Case:
     about: str
     wish: Wish
     seen: Observed
-    request: Request
+    request: PlanInputs
     expect: dict[str, Any]
     digests: dict[str, str] = field(default_factory=dict)  # digest -> how the expectation writes it
 
@@ -166,7 +166,7 @@ def case_of(text: dict[str, Any]) -> Case:
         about=text["about"],
         wish=wish,
         seen=seen,
-        request=Request(
+        request=PlanInputs(
             reset=tuple(text.get("reset", ())),
             diffs=diffs(wish, seen, text),
             conversions={n: pair_of(**words) for n, words in text.get("rules", {}).items()},

@@ -15,7 +15,7 @@ from pathlib import Path
 from lab.sandbox import Sandbox
 from reloader.bpf.live import LiveKernel
 from reloader.disk.lock import writer_of
-from reloader.engine.apply_request import Intake
+from reloader.engine.apply_request import ApplyRequest
 from reloader.engine.transaction import Progress
 from reloader.frozen import frozen
 from reloader.kernel import PERCPU_TYPES, Fd, Kernel
@@ -233,7 +233,7 @@ class Shifting:
         for name, path in objects.items():
             shutil.copyfile(path, folder / f"{name}.bpf.o")
 
-    def intake(self, version: str) -> Intake:
+    def intake(self, version: str) -> ApplyRequest:
         """Version `version` as it would be applied."""
         rows = [
             f"    - {{program: {program}, type: xdp, interface: {end.interface}, netns: {end.netns}}}"
@@ -243,7 +243,7 @@ class Shifting:
         words = {"object": f"{version}.bpf.o", "schema": schema, "attach": "\n".join(rows), "maps": self.maps}
         self.file.write_text(YAML.format(**words))
         made = compile_file(self.file)[0]
-        return Intake(wish=made.wish, blobs={**made.objects, **made.entries}, lossy_rollback=self.lossy)
+        return ApplyRequest(wish=made.wish, blobs={**made.objects, **made.entries}, lossy_rollback=self.lossy)
 
     def object(self, version: str, path: Path) -> None:
         """Another version to apply."""
@@ -319,4 +319,4 @@ def apply_in_process(words: list[str]) -> None:
     made = compile_file(Path(file))[0]
     paths = Paths(bpffs=bpffs, records=Path(kept))
     with writer_of(Host(kernel=LiveKernel(), paths=paths)) as writer:
-        apply_version(writer, Intake(wish=made.wish, blobs={**made.objects, **made.entries}))
+        apply_version(writer, ApplyRequest(wish=made.wish, blobs={**made.objects, **made.entries}))

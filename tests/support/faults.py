@@ -34,13 +34,13 @@ POINTS = {
     "journal checksum": "reloader.engine.journal:zlib",
     # a trial
     "judge": "reloader.trial.duty:judge",
-    "astray": "reloader.trial.duty:astray",
+    "astray": "reloader.trial.duty:detached_reason",
     # the plan
     "bridged": "reloader.plan.state.conversion:bridged",
     "before the swap": "reloader.plan.state.conversion:before_swap",
     "after the swap": "reloader.plan.state.conversion:after_swap",
     "retire": "reloader.plan.state.conversion:retire",
-    "convert and attach": "reloader.plan.builder:Draft._convert_and_attach",
+    "convert and attach": "reloader.plan.builder:PlanBuilder._convert_and_attach",
     "flips before the commit": "reloader.plan.config.map_exchange:before_commit",
     "gate in order": "reloader.plan.attach.gate:in_order",
     "gate handed back": "reloader.plan.attach.gate:handed_back",

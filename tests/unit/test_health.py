@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reloader.pipeline.checks import Bound, Check, Health, MapField, Of, ProgramRuns, Tcp
 from reloader.trial import texts
-from reloader.trial.judge import UNKNOWN, Figures, Reading, Standing, broken, compared, figures, judge
+from reloader.trial.judge import UNKNOWN, Figures, HealthProgress, Reading, broken, compared, figures, judge
 
 ERRORS = MapField(map="counters", field="errors")
 RUNS = ProgramRuns(program="count_flows")
@@ -88,7 +88,7 @@ def trial(*checks: Check) -> Health:
 
 def test_a_failure_counts_once_it_came_often_enough_in_a_row() -> None:
     health = trial(check(bound("below", 5), failures=2), Check(what=Tcp(address="a", port=1), failures=3))
-    standing = Standing()
+    standing = HealthProgress()
     no = texts.NOT_HTTP()
     story = [((9, None), (1, 0)), ((1, no), (0, 1)), ((9, no), (1, 2)), ((9, None), (2, 0))]
     for number, ((amount, wrong), streaks) in enumerate(story):
@@ -101,7 +101,7 @@ def test_a_failure_counts_once_it_came_often_enough_in_a_row() -> None:
 
 def test_the_first_that_fails_is_the_reason() -> None:
     health = trial(check(bound("below", 5)), check(bound("below", 4)))
-    standing = judge(health, (), Standing(), (at(7, 4), at(8, 4)))
+    standing = judge(health, (), HealthProgress(), (at(7, 4), at(8, 4)))
     assert standing.failed is not None
     assert (standing.failed.values["found"], standing.failed.values["bound"], standing.at) == ("4", "below 4", 8)
     after = judge(health, (), standing, (at(9, 9), at(9, 9)))
@@ -113,7 +113,7 @@ def test_before_is_compared_check_by_check() -> None:
     assert before == (Figures(value=20, rate=10, base=10), UNKNOWN)
     assert compared([]) == ()
     health = trial(check(bound("ratio_below", 2)), check(bound("rate_below", 50)))
-    standing = Standing(look=(at(5, 0), at(5, 0)), streaks=(0, 0))
+    standing = HealthProgress(look=(at(5, 0), at(5, 0)), streaks=(0, 0))
     assert judge(health, before, standing, (at(6, 19), at(6, 49))).failed is None
 
     def found(*look: Reading) -> object:
@@ -126,7 +126,7 @@ def test_before_is_compared_check_by_check() -> None:
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=30), st.integers(1, 5))
 def test_exactly_so_many_in_a_row_fail(amounts: list[int], failures: int) -> None:
-    health, standing = trial(check(bound("below", 50), failures=failures)), Standing()
+    health, standing = trial(check(bound("below", 50), failures=failures)), HealthProgress()
     for number, amount in enumerate(amounts):
         standing = judge(health, (), standing, (at(number, amount),))
     runs = "".join("x" if a >= 50 else "." for a in amounts)

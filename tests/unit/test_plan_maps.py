@@ -11,7 +11,7 @@ from reloader.pipeline.model import Role
 from reloader.pipeline.wish import EntriesRef, Wish, WishMap, WishObject
 from reloader.plan import ops, texts
 from reloader.plan.model import Line, Plan
-from reloader.plan.planner import Request, make_plan
+from reloader.plan.planner import PlanInputs, make_plan
 from reloader.store.records import Current, Generation, MapRecord
 from reloader.structs.btf import TypeTree
 
@@ -57,7 +57,7 @@ def seen(before: WishMap | None, *, pin: str = PIN, state: bool = False) -> Obse
 
 
 def planned(wanted: WishMap, there: Observed, *, reset: bool = False) -> Plan:
-    return make_plan(wish(wanted), there, LAYOUT, Request(reset=["limits"] if reset else []))
+    return make_plan(wish(wanted), there, LAYOUT, PlanInputs(reset=["limits"] if reset else []))
 
 
 def line(made: Plan) -> Line:

@@ -18,7 +18,7 @@ from reloader.pipeline.wish import Wish
 from reloader.plan import ops
 from reloader.plan.attach import texts
 from reloader.plan.attach.attachments import AttachmentChoice
-from reloader.plan.config.map_exchange import Place
+from reloader.plan.config.map_exchange import LoadPaths
 from reloader.plan.ops import Op
 from reloader.wording.message import Message
 
@@ -53,12 +53,12 @@ def rodata(wish: Wish, load: int) -> dict[str, bytes]:
     return {GATE: struct.pack("=2I", zlib.crc32(wish.pipeline.encode()), load)} if wish.gates else {}
 
 
-def pins(wish: Wish, place: Place) -> list[Op]:
+def pins(wish: Wish, place: LoadPaths) -> list[Op]:
     names = [*(f"{GATE}_{program}" for program in wish.gates), GATE_STATS] if wish.gates else []
     return [ops.PinMap(map=n, path=place.engine_map(n)) for n in names]
 
 
-def handed_back(wish: Wish, place: Place, choices: Sequence[AttachmentChoice]) -> list[Op]:
+def handed_back(wish: Wish, place: LoadPaths, choices: Sequence[AttachmentChoice]) -> list[Op]:
     """Before any swap: each later program learns where the version before it is."""
     return [
         ops.SetGate(path=place.engine_map(f"{GATE}_{c.wanted.program}"), program=op.old)
@@ -78,7 +78,7 @@ def in_order(wish: Wish, choices: Sequence[AttachmentChoice], *, opened: bool) -
     return [*later, *first, *settled]
 
 
-def closed(wish: Wish, place: Place) -> list[Op]:
+def closed(wish: Wish, place: LoadPaths) -> list[Op]:
     """After the commit: nobody needs the version before any more."""
     return [ops.ClearGate(path=place.engine_map(f"{GATE}_{program}")) for program in wish.gates]
 

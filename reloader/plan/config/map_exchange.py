@@ -21,7 +21,7 @@ from reloader.plan.ops import Op
 
 
 @frozen
-class Place:
+class LoadPaths:
     """Where the pins of one load's config maps are."""
 
     paths: Paths
@@ -59,7 +59,7 @@ class Flip:
 
 
 def before_commit(
-    place: Place, side: int, flips: Sequence[Flip], same: dict[str, str], checks: Sequence[Op] = ()
+    place: LoadPaths, side: int, flips: Sequence[Flip], same: dict[str, str], checks: Sequence[Op] = ()
 ) -> list[Op]:
     """`side`: the one packets look at now. `same`: config maps that stay as they are → pin. `checks` come last before
     packets see the new maps."""
@@ -82,13 +82,18 @@ def before_commit(
     return [*made, *put, *checks, *marks(carried), flip, *drains(carried)]
 
 
-def _put(place: Place, flip: Flip, side: int, *, before: str) -> Op:
+def _put(place: LoadPaths, flip: Flip, side: int, *, before: str) -> Op:
     name = flip.wanted.name
     return ops.PutSlot(map=name, path=place.slots(name), side=side, inner=flip.path, before=before)
 
 
 def after_commit(
-    place: Place, side: int, flips: Sequence[Flip], pub: dict[str, str], carried: Mapping[str, Sequence[Op]], group: int
+    place: LoadPaths,
+    side: int,
+    flips: Sequence[Flip],
+    pub: dict[str, str],
+    carried: Mapping[str, Sequence[Op]],
+    group: int,
 ) -> Iterator[Op]:
     """Nobody looks at the old maps any more: both sides get the new one, stale writers are stopped, pins go.
     `carried`: map → what brings over the entries that others wrote last."""

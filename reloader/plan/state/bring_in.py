@@ -45,7 +45,7 @@ class Incoming:
 
 
 @frozen
-class Asked:
+class ImportInputs:
     file: str
     signature: tuple[int, ...]  # of the file that was read
     merge: str | None  # how fields without a recorded rule are joined; None: nothing may be there
@@ -53,7 +53,7 @@ class Asked:
 
 
 def make_import(
-    incoming: Sequence[Incoming], asked: Asked, current: Current, generation: Generation, paths: Paths
+    incoming: Sequence[Incoming], asked: ImportInputs, current: Current, generation: Generation, paths: Paths
 ) -> Plan:
     """RefusedChange with everything that stands against it."""
     refusals, lines, before, after = list[Refusal](), list[Line](), list[Op](), list[Op]()
@@ -84,7 +84,7 @@ def _refusal(one: Incoming, found: Obstacle) -> Refusal:
 
 
 def _ops(
-    one: Incoming, rules: Conversion, asked: Asked, paths: Paths, pipeline: str
+    one: Incoming, rules: Conversion, asked: ImportInputs, paths: Paths, pipeline: str
 ) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
     name, target = one.exported.map, one.live.pin
     held = paths.import_pin(pipeline, name)
@@ -109,7 +109,7 @@ def _line(one: Incoming, rules: Conversion) -> Line:
     )
 
 
-def _rules(one: Incoming, asked: Asked) -> Conversion | Obstacle:
+def _rules(one: Incoming, asked: ImportInputs) -> Conversion | Obstacle:
     """From the file's layout to the live one, or what stands against it."""
     if why := _obstacle(one, asked):
         return Obstacle(why=why)
@@ -143,7 +143,7 @@ def _between(history: Sequence[LayoutVersion], old: int, new: int, merge: str | 
         return Obstacle(why=first, detail=tuple(more))
 
 
-def _obstacle(one: Incoming, asked: Asked) -> Message | None:
+def _obstacle(one: Incoming, asked: ImportInputs) -> Message | None:
     was, live = one.exported, one.live.info
     if was.type != live.type:
         return texts.FILE_TYPE_DIFFERS(found=type_name(was.type), type=type_name(live.type))
