@@ -97,8 +97,10 @@ class Held:
             result = work()
             self._held = True  # in here: a signal comes before it and interrupts, or after it and waits
             return result
-        except BaseException:  # the handler has set it, if it was an interrupt
+        except BaseException as error:  # the handler has set it, if it was an interrupt
             self._held = True
+            if isinstance(error, RuntimeError) and isinstance(error.__cause__, KeyboardInterrupt):
+                raise error.__cause__ from None  # before Python 3.12, __set_name__ of a field wraps what it meets
             raise
         finally:
             self.open = False

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.stage import hear_signals
+from reloader.process.interrupts import Held
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROLOGUE = """
@@ -78,3 +79,17 @@ except KeyboardInterrupt:
     print("cut short")
 """
     assert ask_to_stop(body, signal.SIGTERM) == "all of it\nthen interrupted\n"
+
+
+def test_regress_a_signal_while_a_class_is_made_is_an_interrupt() -> None:
+    """Trap: a signal during an import came in __set_name__ of a field, and left as a RuntimeError with a traceback."""
+
+    class Field:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt
+
+    def work() -> None:
+        type("Plan", (), {"left_out": Field()})
+
+    with pytest.raises(KeyboardInterrupt), Held() as held:
+        held.during(work)
